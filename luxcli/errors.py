@@ -1,0 +1,103 @@
+"""Everything luxcli can fail with, and the exit status of each failure.
+
+    LuxcliError              1   (never raised itself)
+    ├── UsageError           2   an argument cannot be used as given
+    ├── NoDataError         65   nothing is stored for the requested period
+    ├── DeviceError         69   the heat pump is unreachable or silent
+    │   ├── DeviceBusyError 75   it answers, but stays busy
+    │   └── ProtocolError   76   it answered, but not correctly
+    ├── StorageError        74   a file of ours cannot be read or written
+    ├── LockHeldError       75   another luxcli is at work; nothing was done
+    └── ConfigError         78   a setting is wrong; holds every problem found
+
+Status 0 is success, 1 a bug (with traceback), 3 "done, but incomplete or with findings",
+130 and 143 interrupted. Statuses follow sysexits.h where one fits and are only ever added to:
+a script must treat an unknown one as failure.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+OK = 0
+FINDINGS = 3
+
+
+class LuxcliError(Exception):
+    """Base class of every expected failure; its text is the line the user reads."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(LuxcliError):
+    """An argument is understood but cannot be used, such as a date in the future."""
+
+    exit_code = 2
+
+
+class NoDataError(LuxcliError):
+    """Nothing is stored for the requested period."""
+
+    exit_code = 65
+
+
+class DeviceError(LuxcliError):
+    """The heat pump is unreachable, refused the connection or stopped answering.
+
+    Attributes:
+        reason: The word under which the missed tick is recorded.
+        tries: Connections that were attempted.
+        took_ms: Milliseconds from the first attempt to giving up.
+    """
+
+    exit_code = 69
+
+    def __init__(self, message: str, *, reason: str = "network") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.tries = 1
+        self.took_ms = 0
+
+
+class DeviceBusyError(DeviceError):
+    """The controller says that its values are being changed and did not stop saying so."""
+
+    exit_code = 75
+
+
+class ProtocolError(DeviceError):
+    """The peer answered with bytes that are not a valid Luxtronik answer."""
+
+    exit_code = 76
+
+    def __init__(self, message: str, *, reason: str = "protocol") -> None:
+        super().__init__(message, reason=reason)
+
+
+class StorageError(LuxcliError):
+    """A file or directory of luxcli's own cannot be read or written."""
+
+    exit_code = 74
+
+
+class LockHeldError(LuxcliError):
+    """Another process holds the lock; the scheduler simply tries again."""
+
+    exit_code = 75
+
+
+class ConfigError(LuxcliError):
+    """The configuration is wrong; holds every problem found, one line each."""
+
+    exit_code = 78
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT arrived; a BaseException so that nothing swallows it by accident."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(f"interrupted by signal {signum}")

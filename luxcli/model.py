@@ -1,0 +1,90 @@
+"""The values that modules pass to one another: frozen, without behaviour or dependencies."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Group = Literal["calculations", "parameters", "visibilities"]
+
+# The order is that of the catalogue and the number under which the cache knows a group.
+GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One complete poll: the three blocks exactly as the controller sent them.
+
+    Attributes:
+        taken_ms: Start of the exchange, milliseconds since the epoch, UTC, host clock.
+        took_ms: Duration of the successful exchange in milliseconds.
+        tries: Connections it took, 1 when the first one succeeded.
+        calculations: Measured and computed values (answer to 3004), raw signed 32 bit integers.
+        parameters: Settings and counters (answer to 3003), raw signed 32 bit integers.
+        visibilities: Which menu entries the controller shows (answer to 3005), signed bytes.
+    """
+
+    taken_ms: int
+    took_ms: int
+    tries: int
+    calculations: tuple[int, ...]
+    parameters: tuple[int, ...]
+    visibilities: tuple[int, ...]
+
+    def block(self, group: Group) -> tuple[int, ...]:
+        """Return the block of that name."""
+        block: tuple[int, ...] = getattr(self, group)
+        return block
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A tick of the schedule without a poll, and why.
+
+    Attributes:
+        ts_ms: When the attempt began, milliseconds since the epoch, UTC.
+        reason: One word: timeout, refused, network, protocol, busy, rejected, interrupted, ...
+        tries: Connections attempted; 0 when none was allowed.
+        took_ms: Milliseconds spent.
+        detail: The line the user read.
+    """
+
+    ts_ms: int
+    reason: str
+    tries: int
+    took_ms: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One decoded register.
+
+    Attributes:
+        group: The block it comes from.
+        index: Its position in that block.
+        id: Stable machine name.
+        value: Decoded value; None when the controller says that there is none.
+        unit: Unit of `value`, empty when it has none.
+        raw: The integer that was sent.
+    """
+
+    group: Group
+    index: int
+    id: str
+    value: float | int | bool | str | None
+    unit: str
+    raw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One finding of a quality rule.
+
+    Attributes:
+        rule: Stable id of the rule.
+        severity: "reject" speaks against storing, "problem" and "warning" only flag.
+        message: What was expected and what was found.
+    """
+
+    rule: str
+    severity: Literal["reject", "problem", "warning"]
+    message: str
