@@ -76,6 +76,21 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive polls in which the registers at `fixed` do not change.
+
+    Attributes:
+        varying: Positions, in the caller's list of registers, of the values that `rows` hold.
+        fixed: Raw value (None = not there) by position, valid for every row.
+        rows: ``(ts_ms, took_ms, tries, *varying values)`` in time order.
+    """
+
+    varying: tuple[int, ...]
+    fixed: dict[int, int | None]
+    rows: list[tuple[int | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Issue:
     """One finding of a quality rule.
 

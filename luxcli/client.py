@@ -1,0 +1,343 @@
+"""Reads the three blocks of a Luxtronik controller: complete, or not at all, and in bounded time.
+
+Wire format, all integers big endian and signed (source: python-luxtronik 0.3.14,
+``__init__.py``)::
+
+    request  int32 command, int32 0          3003 parameters, 3004 calculations, 3005 visibilities
+    answer   int32 command, [int32 status], int32 n, n items
+             status only for 3004, above 0 while the controller is busy (source:
+             chkrause/luxtronik2); items are int32, for 3005 int8
+
+python-luxtronik 0.3.14 has no time limit, takes whatever one ``recv`` gives for an integer and
+checks neither echo nor length, so it can hang for ever or shift every value onto the next
+register without an error. Its tables and conversions are used here, its transport is not. No
+code in luxcli sends 3002, the command that writes.
+"""
+
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
+from luxcli.model import GROUPS, Group, Reading, Snapshot
+
+if TYPE_CHECKING:
+    from luxtronik.calculations import Calculations
+    from luxtronik.parameters import Parameters
+    from luxtronik.visibilities import Visibilities
+
+_LOGGER = logging.getLogger("luxcli.client")
+
+_COMMANDS: Final[dict[Group, int]] = {
+    "parameters": 3003,
+    "calculations": 3004,
+    "visibilities": 3005,
+}
+# The longest block known has 1200 items (parameters of V3.92.3).
+MAX_LENGTH: Final = 10_000
+# What other clients wait while the controller reports that it is busy (chkrause/luxtronik2).
+BUSY_WAIT_S: Final = 5.0
+_BACKOFF_S: Final = (2.0, 4.0, 8.0)
+_JITTER: Final = 1.25
+
+Check = Callable[[Snapshot], Sequence[str]]
+_Table = TypeVar("_Table", "Calculations", "Parameters", "Visibilities")
+
+
+def read_snapshot(
+    host: str,
+    port: int,
+    *,
+    timeout_s: float,
+    retries: int,
+    check: Check | None = None,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Snapshot:
+    """Poll the controller once, trying again in a new connection when that fails.
+
+    The call ends within `longest_s`. Failed attempts that are followed by another are logged at
+    INFO, the last one is raised.
+
+    Args:
+        host: Name or address of the heat pump.
+        port: TCP port, 8889 (8888 on old firmware).
+        timeout_s: Limit in seconds for one attempt as a whole, from name resolution to the last
+            byte; a peer that sends a byte now and then does not extend it.
+        retries: Further attempts after the first.
+        check: Returns the reasons why a snapshot cannot be what the controller holds; any reason
+            fails the attempt.
+        clock: Gives the time stamp, seconds since the epoch; durations use the monotonic clock.
+        sleep: Waits between attempts, seconds.
+
+    Raises:
+        DeviceError: Name not found, refused, reset or out of time.
+        DeviceBusyError: The controller said "busy" until the end.
+        ProtocolError: Something else than a Luxtronik controller answered, or a damaged answer.
+    """
+    started = time.monotonic()
+    attempts = retries + 1
+    for attempt in range(1, attempts + 1):
+        began = time.monotonic()
+        try:
+            snapshot = _attempt(host, port, timeout_s, clock, attempt)
+            if check is not None and (reasons := check(snapshot)):
+                raise ProtocolError("answer rejected: " + "; ".join(reasons), reason="rejected")
+        except DeviceError as exc:
+            exc.tries = attempt
+            exc.took_ms = round((time.monotonic() - started) * 1000)
+            took_s = time.monotonic() - began
+            if attempt == attempts:
+                raise _final(exc, host, port, attempts) from exc
+            wait_s = _wait_s(exc, attempt)
+            _LOGGER.info(
+                "%s:%d: attempt %d of %d failed after %.1f s: %s; next in %.1f s",
+                *(host, port, attempt, attempts, took_s, exc, wait_s),
+            )
+            sleep(wait_s)
+        else:
+            return snapshot
+    raise AssertionError("unreachable")
+
+
+def longest_s(timeout_s: float, retries: int) -> float:
+    """Return the seconds after which `read_snapshot` has ended whatever the peer does."""
+    waits = [max(_backoff_s(attempt) * _JITTER, BUSY_WAIT_S) for attempt in range(1, retries + 1)]
+    return timeout_s * (retries + 1) + sum(waits)
+
+
+class Connection:
+    """The connection that users of python-luxtronik know, made safe: read, never write.
+
+    The tables are new objects for every read, so a value can never be left over from an earlier
+    read or from another heat pump.
+    """
+
+    def __init__(
+        self, host: str, port: int = 8889, *, timeout_s: float = 60, retries: int = 3
+    ) -> None:
+        self._host, self._port = host, port
+        self._timeout_s, self._retries = timeout_s, retries
+        self._snapshot: Snapshot | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The last complete read; the first use reads."""
+        return self._snapshot or self.read()
+
+    def read(self) -> Snapshot:
+        """Read all three blocks anew; raises what `read_snapshot` raises."""
+        self._snapshot = None
+        self._snapshot = read_snapshot(
+            self._host, self._port, timeout_s=self._timeout_s, retries=self._retries
+        )
+        return self._snapshot
+
+    @property
+    def calculations(self) -> "Calculations":
+        """python-luxtronik's table of calculations with the values of the last read."""
+        from luxtronik.calculations import Calculations
+
+        block = list(self.snapshot.calculations)
+        # chr() of the library's firmware text raises on anything that is not a character.
+        block[81:91] = [raw if 0 <= raw < 0x110000 else ord("?") for raw in block[81:91]]
+        return _filled(Calculations(), "calculations", block)
+
+    @property
+    def parameters(self) -> "Parameters":
+        """python-luxtronik's table of parameters with the values of the last read."""
+        from luxtronik.parameters import Parameters
+
+        return _filled(Parameters(), "parameters", self.snapshot.parameters)
+
+    @property
+    def visibilities(self) -> "Visibilities":
+        """python-luxtronik's table of visibilities with the values of the last read."""
+        from luxtronik.visibilities import Visibilities
+
+        return _filled(Visibilities(), "visibilities", self.snapshot.visibilities)
+
+    def get_all(self, group: Group) -> list[Reading]:
+        """Return every register of one block with id, decoded value and unit, in index order."""
+        from luxcli import sensors
+
+        return list(sensors.readings(self.snapshot, group))
+
+    def get_all_sensors(self) -> dict[str, float]:
+        """Return every numeric value of the three blocks by register id.
+
+        Switches are 0 or 1, enumerations their code, times seconds since the epoch. What the
+        controller marks as not available is left out.
+        """
+        from luxcli import sensors
+
+        found = {}
+        for group in GROUPS:
+            for index, raw in enumerate(self.snapshot.block(group)):
+                register = sensors.register(group, index)
+                value = sensors.numeric(register, raw)
+                if value is not None:
+                    found[register.id] = value
+        return found
+
+
+def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
+    # The library keeps the values in the class: an instance needs a table of its own first.
+    import copy
+
+    setattr(table, attribute, copy.deepcopy(getattr(type(table), attribute)))
+    table.parse(list(block))
+    return table
+
+
+def _attempt(
+    host: str, port: int, timeout_s: float, clock: Callable[[], float], tries: int
+) -> Snapshot:
+    began = time.monotonic()
+    exchange = _Exchange(host, port, began + timeout_s)
+    taken_ms = round(clock() * 1000)
+    try:
+        blocks = exchange.run()
+    except TimeoutError as exc:
+        raise DeviceError(
+            f"{exchange.phase}: no complete answer within {timeout_s:g} s", reason="timeout"
+        ) from exc
+    except ConnectionRefusedError as exc:
+        raise DeviceError(f"{exchange.phase}: connection refused", reason="refused") from exc
+    except OSError as exc:
+        raise DeviceError(f"{exchange.phase}: {exc.strerror or exc}") from exc
+    took_ms = round((time.monotonic() - began) * 1000)
+    return Snapshot(taken_ms, took_ms, tries, **blocks)
+
+
+class _Exchange:
+    """One connection from name resolution to close; `phase` says how far it came."""
+
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        self.phase = "name resolution"
+        self._host, self._port, self._deadline = host, port, deadline
+
+    def run(self) -> dict[Group, tuple[int, ...]]:
+        addresses = self._resolve()
+        self.phase = "connect"
+        with self._connect(addresses) as sock:
+            blocks: dict[Group, tuple[int, ...]] = {}
+            for group in _COMMANDS:
+                self.phase = group
+                blocks[group] = self._block(sock, group)
+            self._expect_silence(sock)
+        return blocks
+
+    def _remaining_s(self) -> float:
+        remaining_s = self._deadline - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        return remaining_s
+
+    def _resolve(self) -> list[tuple[int, tuple[object, ...]]]:
+        # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
+        found: list[list[tuple[int, tuple[object, ...]]] | OSError] = []
+
+        def look_up() -> None:
+            try:
+                infos = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                found.append([(info[0], info[4]) for info in infos])
+            except OSError as exc:
+                found.append(exc)
+            except UnicodeError:
+                found.append(OSError(f"{self._host!r} is not a host name"))
+
+        thread = threading.Thread(target=look_up, daemon=True)
+        thread.start()
+        thread.join(self._remaining_s())
+        if not found:
+            raise TimeoutError
+        if isinstance(found[0], OSError):
+            raise found[0]
+        return found[0]
+
+    def _connect(self, addresses: list[tuple[int, tuple[object, ...]]]) -> socket.socket:
+        failure: OSError = OSError("no address")
+        for family, address in addresses:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(self._remaining_s())
+                sock.connect(address)
+            except OSError as exc:
+                sock.close()
+                failure = exc
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise failure
+
+    def _block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:
+        command = _COMMANDS[group]
+        sock.settimeout(self._remaining_s())
+        sock.sendall(struct.pack(">ii", command, 0))
+        (echo,) = struct.unpack(">i", self._exactly(sock, 4))
+        if echo != command:
+            raise ProtocolError(f"{group}: asked with {command}, answered with {echo}")
+        if group == "calculations":
+            (status,) = struct.unpack(">i", self._exactly(sock, 4))
+            if status > 0:
+                raise DeviceBusyError(
+                    f"{group}: controller is busy (status {status})", reason="busy"
+                )
+        (length,) = struct.unpack(">i", self._exactly(sock, 4))
+        if not 1 <= length <= MAX_LENGTH:
+            raise ProtocolError(f"{group}: impossible length {length}")
+        code = "b" if group == "visibilities" else "i"
+        layout = struct.Struct(f">{length}{code}")
+        return layout.unpack(self._exactly(sock, layout.size))
+
+    def _exactly(self, sock: socket.socket, size: int) -> bytes:
+        """Return `size` bytes; one byte lost would shift every later value."""
+        received = bytearray(size)
+        view = memoryview(received)
+        done = 0
+        while done < size:
+            sock.settimeout(self._remaining_s())
+            count = sock.recv_into(view[done:])
+            if not count:
+                raise ProtocolError(f"{self.phase}: connection closed after {done} of {size} bytes")
+            done += count
+        return bytes(received)
+
+    @staticmethod
+    def _expect_silence(sock: socket.socket) -> None:
+        sock.setblocking(False)
+        try:
+            surplus = sock.recv(4096)
+        except (BlockingIOError, ConnectionError):
+            return
+        if surplus:
+            raise ProtocolError(f"visibilities: {len(surplus)} bytes more than announced")
+
+
+def _backoff_s(attempt: int) -> float:
+    return _BACKOFF_S[min(attempt, len(_BACKOFF_S)) - 1]
+
+
+def _wait_s(failure: DeviceError, attempt: int) -> float:
+    if isinstance(failure, DeviceBusyError):
+        return BUSY_WAIT_S
+    # Jitter, so that two loggers that failed together do not come back together.
+    return _backoff_s(attempt) * (1 + (_JITTER - 1) * os.urandom(1)[0] / 255)
+
+
+def _final(failure: DeviceError, host: str, port: int, attempts: int) -> DeviceError:
+    tried = "1 attempt" if attempts == 1 else f"{attempts} attempts, the last"
+    error = type(failure)(
+        f"{host}:{port}: {failure} ({tried} in {failure.took_ms / 1000:.1f} s)",
+        reason=failure.reason,
+    )
+    error.tries, error.took_ms = failure.tries, failure.took_ms
+    return error

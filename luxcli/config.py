@@ -1,0 +1,317 @@
+"""Settings from YAML and the environment: every problem at once, each with where it stands.
+
+Precedence, highest first: option of the command, ``LUXCLI_*`` variable, YAML file, bare variable
+such as ``HOST`` (for ``docker run --env-file``), default.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.periods import WEEKDAYS
+from luxcli.settings import PATHS, SETTINGS
+
+PREFIX: Final = "LUXCLI_"
+# Read by others: the command line itself and the test against a real heat pump.
+_RESERVED: Final = frozenset({"LUXCLI_CONFIG", "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT"})
+_DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, checked; times in seconds, paths absolute.
+
+    `origins` says for each key where its value comes from: ``file:line``, a variable or "default".
+    """
+
+    host: str | None
+    port: int
+    interval_sec: int
+    csv_time: time
+    weekly_day: int
+    cache_path: Path
+    daily_dir: Path
+    weekly_dir: Path
+    timeout_sec: int
+    retries: int
+    timezone: str | None
+    csv_retention_days: int
+    cache_retention_days: int
+    disk_usage_limit_percent: int
+    archive: bool
+    flush_polls: int
+    csv_sensors: tuple[str, ...]
+    csv_headers: str
+    csv_delimiter: str
+    csv_decimal: str
+    csv_bom: bool
+    csv_enums: str
+    log_level: str | None
+    log_format: str
+    file: Path | None
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def require_host(self) -> str:
+        """Return the heat pump's name or address.
+
+        Raises:
+            ConfigError: It is not set anywhere.
+        """
+        if self.host is None:
+            where = str(self.file) if self.file else "luxcli.yaml"
+            raise ConfigError(
+                [f"{where}: host: missing; set it there ('luxcli config init') or as LUXCLI_HOST"]
+            )
+        return self.host
+
+
+class _Given(NamedTuple):
+    value: object
+    origin: str
+    base: Path
+
+
+def find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """Return the configuration file in force when none is named: the first that exists."""
+    config_home = _xdg(environ, "XDG_CONFIG_HOME", ".config")
+    places = [cwd / "luxcli.yaml", Path("/etc/luxcli/config.yaml")]
+    if config_home:
+        places.insert(1, config_home / "luxcli" / "config.yaml")
+    return next((place for place in places if place.is_file()), None)
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    options: Mapping[str, object] | None = None,
+) -> Config:
+    """Read and check the whole configuration.
+
+    Args:
+        path: YAML file; None looks in the usual places, where it may be missing.
+        environ: Usually ``os.environ``.
+        cwd: What relative paths in variables and options are relative to; those in the file are
+            relative to the file.
+        options: Values from the command line by key; None values are ignored.
+
+    Raises:
+        ConfigError: Holds one line for every problem found.
+    """
+    problems: list[str] = []
+    file = path if path is not None else find_file(environ, cwd)
+    given: dict[str, _Given] = {}
+    given.update(_bare(environ, cwd))
+    if file is not None:
+        given.update(_from_yaml(file, problems))
+    given.update(_from_variables(environ, cwd, problems))
+    for key, value in (options or {}).items():
+        if value is not None:
+            given[key] = _Given(value, "--" + key.replace("_", "-").replace(".", "-"), cwd)
+    _expand_groups(given)
+
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        chosen = given.get(setting.key, _Given(setting.default, _DEFAULT, cwd))
+        try:
+            values[setting.key] = setting.read(chosen.value)
+        except ValueError as exc:
+            problems.append(f"{chosen.origin}: {setting.key}: {exc}")
+    if not problems:
+        _check_together(values, given, problems)
+    if problems:
+        raise ConfigError(problems)
+    origins = {s.key: given[s.key].origin if s.key in given else _DEFAULT for s in SETTINGS}
+    paths = _paths(values, given, environ)
+    flat = {s.key.replace(".", "_"): values[s.key] for s in SETTINGS if s.key not in PATHS}
+    return Config(**flat, **paths, file=file, origins=origins)
+
+
+def write_sample(path: Path, text: str) -> None:
+    """Write a new configuration file.
+
+    Raises:
+        UsageError: The file exists; it is left alone.
+        StorageError: It cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path}: exists already and was left alone") from None
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
+
+
+def effective(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield key, value as text and origin of every setting, in the order of the documentation."""
+    attributes = {"output_dirs.daily": "daily_dir", "output_dirs.weekly": "weekly_dir"}
+    for setting in SETTINGS:
+        value = getattr(config, attributes.get(setting.key, setting.key.replace(".", "_")))
+        if setting.key == "weekly_day":
+            text = WEEKDAYS[value]
+        elif isinstance(value, time):
+            text = value.strftime("%H:%M")
+        elif isinstance(value, tuple):
+            text = ",".join(value)
+        elif isinstance(value, bool):
+            text = str(value).lower()
+        else:
+            text = "" if value is None else str(value)
+        yield setting.key, text, config.origins[setting.key]
+
+
+_KEYS: Final = {setting.key: setting for setting in SETTINGS}
+_NESTED: Final = frozenset(key.split(".")[0] for key in _KEYS if "." in key)
+# `output_dirs` may be one path for both.
+_GROUP_KEYS: Final = frozenset({"output_dirs"})
+
+
+def _variable(key: str) -> str:
+    return key.replace(".", "_").upper()
+
+
+def _bare(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, _Given]]:
+    for key in [*(s.key for s in SETTINGS if s.bare), *_GROUP_KEYS]:
+        name = _variable(key)
+        if environ.get(name, "") != "":
+            yield key, _Given(environ[name], name, cwd)
+
+
+def _from_variables(
+    environ: Mapping[str, str], cwd: Path, problems: list[str]
+) -> dict[str, _Given]:
+    known = {PREFIX + _variable(key): key for key in [*_KEYS, *_GROUP_KEYS]}
+    found: dict[str, _Given] = {}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in _RESERVED or environ[name] == "":
+            continue
+        if name in known:
+            found[known[name]] = _Given(environ[name], name, cwd)
+        else:
+            problems.append(f"{name}: no such setting{_guess(name, known)}")
+    return found
+
+
+def _from_yaml(file: Path, problems: list[str]) -> dict[str, _Given]:
+    import yaml
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except (OSError, UnicodeDecodeError) as exc:
+        problems.append(f"{file}: cannot be read: {getattr(exc, 'strerror', None) or exc}")
+        return {}
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problems.append(f"{where}: not valid YAML: {getattr(exc, 'problem', None) or exc}")
+        return {}
+    found: dict[str, _Given] = {}
+    if root is not None:
+        _collect(root, "", file, loader, found, problems)
+    return found
+
+
+def _collect(
+    node: Any, head: str, file: Path, loader: Any, found: dict[str, _Given], problems: list[str]
+) -> None:
+    """Add the settings of one YAML mapping to `found`, with the line of each."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        what = f"{head.rstrip('.')}: " if head else ""
+        problems.append(f"{file}:{node.start_mark.line + 1}: {what}expected 'key: value' lines")
+        return
+    for key_node, value_node in node.value:
+        origin = f"{file}:{key_node.start_mark.line + 1}"
+        key = head + str(key_node.value)
+        if key in found:  # PyYAML alone would silently keep the last one
+            problems.append(f"{origin}: {key}: already set at {found[key].origin}")
+        elif key in _NESTED and not (key in _GROUP_KEYS and _is_scalar(value_node)):
+            _collect(value_node, key + ".", file, loader, found, problems)
+        elif key in _KEYS or key in _GROUP_KEYS:
+            value = _construct(loader, value_node)
+            if value is None:
+                problems.append(f"{origin}: {key}: has no value")
+            else:
+                found[key] = _Given(value, origin, file.absolute().parent)
+        else:
+            known = [*_KEYS, *_NESTED]
+            problems.append(f"{origin}: {key}: no such setting{_guess(key, known)}")
+
+
+def _is_scalar(node: Any) -> bool:
+    import yaml
+
+    return isinstance(node, yaml.ScalarNode)
+
+
+def _construct(loader: Any, node: Any) -> object:
+    import yaml
+
+    try:
+        value: object = loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):  # such as !!python/object or the date 2026-13-01
+        return str(getattr(node, "value", node))
+    return value
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def _expand_groups(given: dict[str, _Given]) -> None:
+    """Let `output_dirs: PATH` stand for both directories unless one is set by itself."""
+    both = given.pop("output_dirs", None)
+    if both is not None:
+        given.setdefault("output_dirs.daily", both)
+        given.setdefault("output_dirs.weekly", both)
+
+
+def _check_together(
+    values: Mapping[str, Any], given: Mapping[str, _Given], problems: list[str]
+) -> None:
+    if values["csv.decimal"] == values["csv.delimiter"]:
+        item = given.get("csv.decimal") or given["csv.delimiter"]
+        problems.append(
+            f"{item.origin}: csv.decimal and csv.delimiter are both {values['csv.decimal']!r};"
+            " set csv.delimiter to ';'"
+        )
+
+
+def _paths(
+    values: Mapping[str, Any], given: Mapping[str, _Given], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    def absolute(key: str, default: Path) -> Path:
+        if key not in given or values[key] == "":
+            return default
+        return Path(os.path.normpath(given[key].base / Path(values[key]).expanduser()))
+
+    data_home = _xdg(environ, "XDG_DATA_HOME", ".local/share") or Path("/var/lib")
+    cache = absolute("cache_path", data_home / "luxcli" / "cache.sqlite3")
+    return {
+        "cache_path": cache,
+        "daily_dir": absolute("output_dirs.daily", cache.parent / "reports" / "daily"),
+        "weekly_dir": absolute("output_dirs.weekly", cache.parent / "reports" / "weekly"),
+    }
+
+
+def _xdg(environ: Mapping[str, str], name: str, beside_home: str) -> Path | None:
+    # The XDG specification says to ignore a relative path here.
+    given = Path(environ.get(name, ""))
+    if given.is_absolute():
+        return given
+    home = environ.get("HOME", "")
+    return Path(home) / beside_home if home else None

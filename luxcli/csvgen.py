@@ -1,0 +1,188 @@
+"""Readings to CSV: RFC 4180, complete or not there at all, the same bytes for the same input."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Final
+
+from luxcli import files, sensors
+from luxcli.errors import StorageError
+from luxcli.model import GROUPS, Chunk
+from luxcli.sensors import Register
+
+# The firmware text is ten registers; its column needs them all.
+_TEXT_PARTS: Final = range(81, 91)
+# Keeps the memory of a long report bounded: counters have a new value in every row.
+_MEMO_SIZE: Final = 4096
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How cells look: see the ``csv`` settings."""
+
+    headers: str = "id"
+    delimiter: str = ","
+    decimal: str = "."
+    bom: bool = False
+    enums: str = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written; `first_ms` and `last_ms` are the times of the first and last row, UTC."""
+
+    rows: int
+    columns: int
+    size: int
+    first_ms: int
+    last_ms: int
+
+
+def keys_for(registers: Sequence[Register]) -> list[Key]:
+    """Return ``(kind, index)`` of the raw values that `write` needs for these columns, in order."""
+    keys = [(GROUPS.index(register.group), register.index) for register in registers]
+    if any(register.kind == "text" for register in registers):
+        keys += [(GROUPS.index("calculations"), index) for index in _TEXT_PARTS]
+    return keys
+
+
+def write(
+    path: Path, registers: Sequence[Register], chunks: Iterable[Chunk], zone: tzinfo, style: Style
+) -> Written | None:
+    """Write one CSV and put it under its final name in one step.
+
+    Args:
+        path: The file; its directory is created if necessary.
+        registers: The sensor columns, after the two time columns.
+        chunks: Raw values of ``keys_for(registers)``, in time order.
+        zone: For the ``timestamp_local`` column.
+        style: How cells look.
+
+    Returns:
+        What was written, or None when there are no rows: then no file is made or replaced.
+
+    Raises:
+        StorageError: The file cannot be written; one that was there before is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    table = _Table(registers, zone, style)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(table.header())
+                for chunk in chunks:
+                    file.write(table.lines(chunk))
+                size = file.tell()
+                file.flush()
+                os.fsync(file.fileno())
+            if not table.rows:
+                return None
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        files.sync_directory(path.parent)
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+    return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)
+
+
+class _Table:
+    """Turns chunks into bytes and counts."""
+
+    def __init__(self, registers: Sequence[Register], zone: tzinfo, style: Style) -> None:
+        self.rows, self.first_ms, self.last_ms = 0, 0, 0
+        self._registers, self._zone, self._style = registers, zone, style
+        self._texts = [_Texts(_renderer(register, style)) for register in registers]
+
+    def header(self) -> bytes:
+        names = ["timestamp_utc", "timestamp_local"]
+        for register in self._registers:
+            name = register.id
+            if self._style.headers == "name":
+                name = f"{register.name} ({register.unit})" if register.unit else register.name
+            names.append(_quoted(name, self._style.delimiter))
+        mark = "\ufeff" if self._style.bom else ""
+        return (mark + self._style.delimiter.join(names) + "\n").encode()
+
+    def lines(self, chunk: Chunk) -> bytes:
+        if not chunk.rows:
+            return b""
+        varying = [place for place in chunk.varying if place < len(self._registers)]
+        # What does not change within the chunk is part of the template.
+        cells = ["%s", "%s"]
+        for place, register in enumerate(self._registers):
+            if place in chunk.fixed:
+                text = self._fixed(place, register, chunk.fixed)
+                cells.append(text.replace("%", "%%"))
+            else:
+                cells.append("%s")
+        template = self._style.delimiter.join(cells) + "\n"
+        texts = [self._texts[place] for place in varying]
+        out = []
+        for ts_ms, _took_ms, _tries, *values in chunk.rows:
+            assert ts_ms is not None
+            shown = [text[raw] for text, raw in zip(texts, values, strict=False)]
+            out.append(template % (*self._times(ts_ms), *shown))
+            self.last_ms = ts_ms
+        if not self.rows:
+            self.first_ms = chunk.rows[0][0] or 0
+        self.rows += len(out)
+        return "".join(out).encode()
+
+    def _times(self, ts_ms: int) -> tuple[str, str]:
+        moment = datetime.fromtimestamp(ts_ms // 1000, UTC)
+        local = moment.astimezone(self._zone).isoformat()
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), local
+
+    def _fixed(self, place: int, register: Register, fixed: dict[int, int | None]) -> str:
+        if register.kind != "text":
+            return self._texts[place][fixed[place]]
+        first = len(self._registers)
+        parts = [fixed.get(first + offset) for offset in range(len(_TEXT_PARTS))]
+        if parts[0] is None:
+            return ""
+        text = sensors.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in parts)])
+        return _quoted(text, self._style.delimiter)
+
+
+class _Texts(dict[int | None, str]):
+    """Raw value to cell, computed once for each value."""
+
+    def __init__(self, render: Callable[[int], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def __missing__(self, raw: int | None) -> str:
+        if len(self) >= _MEMO_SIZE:
+            self.clear()
+        text = self[raw] = "" if raw is None else self._render(raw)
+        return text
+
+
+def _renderer(register: Register, style: Style) -> Callable[[int], str]:
+    digits = len(str(register.scale)) - 1
+
+    def render(raw: int) -> str:
+        value = sensors.decode(register, raw)
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "1" if value else "0"
+        if isinstance(value, float):
+            return f"{value:.{digits}f}".replace(".", style.decimal)
+        if register.kind == "enum" and style.enums == "code":
+            return str(raw)
+        return _quoted(str(value), style.delimiter)
+
+    return render
+
+
+def _quoted(text: str, delimiter: str) -> str:
+    if any(mark in text for mark in (delimiter, '"', "\n", "\r")):
+        return '"' + text.replace('"', '""') + '"'
+    return text

@@ -1,0 +1,114 @@
+"""The whole job without a heat pump: simulator, polls over TCP, cache, daily and weekly CSV.
+
+Everything but the clock is what the scheduled jobs run: the polls are made in fast-forward, a week
+up to now at one every ten minutes, so that the CSVs have something to show.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from luxcli import config, jobs, reports, sensors
+from luxcli.errors import UsageError
+from luxcli.model import Snapshot
+from luxcli.periods import KINDS
+from luxcli.replay import Replay
+from luxcli.reports import RollupResult
+from luxcli.simulator import Simulator
+
+STEP_S = 600
+POLLS = 7 * 86_400 // STEP_S
+# Registers that anybody with a heat pump recognises.
+_KEY_TEMPERATURES = (10, 11, 12, 15, 17, 19)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo did and where it left it."""
+
+    directory: Path
+    cache: Path
+    polls: int
+    values: int
+    cache_bytes: int
+    temperatures: tuple[tuple[str, float], ...]
+    rollups: tuple[RollupResult, ...]
+
+
+def run(
+    directory: Path, *, now_s: float, zone: tzinfo, advance: Callable[[], object] = lambda: None
+) -> DemoResult:
+    """Run the demo into `directory`, replacing an earlier demo there and nothing else.
+
+    Args:
+        directory: Created if necessary.
+        now_s: Where the simulated week ends, seconds since the epoch.
+        zone: The owner's time zone.
+        advance: Called after each of the `POLLS` polls.
+
+    Raises:
+        UsageError: `directory` holds something else than an earlier demo.
+        LuxcliError: As the jobs.
+    """
+    _make_room(directory)
+    clock = _Clock(now_s - POLLS * STEP_S)
+    with Simulator(Replay(), clock=clock) as simulator:
+        settings = config.load(
+            None,
+            {},
+            directory,
+            {
+                "host": simulator.host,
+                "port": simulator.port,
+                "cache_path": str(directory.absolute() / "cache.sqlite3"),
+                "interval_sec": STEP_S,
+            },
+        )
+        for _ in range(POLLS):
+            clock.now_s += STEP_S
+            result = jobs.poll_once(settings, clock=clock)
+            advance()
+    now_ms = round(clock.now_s * 1000) + 1
+    rollups = tuple(reports.rollup(settings, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
+    return DemoResult(
+        directory,
+        settings.cache_path,
+        POLLS,
+        result.values,
+        settings.cache_path.stat().st_size,
+        _temperatures(result.snapshot),
+        rollups,
+    )
+
+
+class _Clock:
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _make_room(directory: Path) -> None:
+    if directory.exists() and any(directory.iterdir()):
+        if not (directory / "cache.sqlite3").exists():
+            raise UsageError(
+                f"{directory}: exists and is not an earlier demo; name another --output"
+            )
+        shutil.rmtree(directory / "reports", ignore_errors=True)
+        for pattern in ("cache.sqlite3*", "device-*.lock"):
+            for path in directory.glob(pattern):
+                path.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def _temperatures(snapshot: Snapshot) -> tuple[tuple[str, float], ...]:
+    found = []
+    for index in _KEY_TEMPERATURES:
+        register = sensors.register("calculations", index)
+        value = sensors.numeric(register, snapshot.calculations[index])
+        if value is not None:
+            found.append((register.name, value))
+    return tuple(found)

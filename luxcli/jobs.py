@@ -1,0 +1,106 @@
+"""The poll job: what the scheduler runs every `interval_sec`.
+
+Like the jobs in `reports` and `retention` it does its work once and returns what it did: no
+printing, no exit statuses, no state between calls; the clock is an argument.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luxcli import client, locks, quality
+from luxcli.config import Config
+from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError
+from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.storage import open_store
+
+_LOGGER = logging.getLogger("luxcli.jobs")
+# A poll that finds the heat pump in use waits this long: a healthy exchange takes 0.1 s.
+_DEVICE_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What `poll_once` stored; `warning` says why it waits in the buffer longer than usual."""
+
+    snapshot: Snapshot
+    warning: str | None
+
+    @property
+    def values(self) -> int:
+        """How many register values the poll holds."""
+        return sum(len(self.snapshot.block(group)) for group in GROUPS)
+
+
+def device_lock(config: Config) -> Path:
+    """Return the lock that every command holds while it talks to the heat pump."""
+    name = "".join(c if c.isalnum() or c in ".-" else "_" for c in config.require_host().lower())
+    return config.cache_path.with_name(f"device-{name}-{config.port}.lock")
+
+
+def poll_once(
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> PollResult:
+    """Read the heat pump once and keep the snapshot; ends within `poll_limit_s`.
+
+    Whatever prevents it is recorded as the reason of a missed tick before it is raised.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+        LockHeldError: Another luxcli is talking to it.
+        DeviceError: It could not be read.
+        StorageError: The poll, or the reason why there is none, could not be written.
+    """
+    host = config.require_host()
+    store = open_store(config)
+    began = time.monotonic()
+    tick_ms = round(clock() * 1000)
+
+    def record(reason: str, tries: int, detail: str) -> None:
+        took_ms = round((time.monotonic() - began) * 1000)
+        store.add_missed(Missed(tick_ms, reason, tries, took_ms, detail))
+
+    try:
+        with locks.hold(device_lock(config), wait_s=_DEVICE_WAIT_S):
+            snapshot = client.read_snapshot(
+                host,
+                config.port,
+                timeout_s=config.timeout_sec,
+                retries=config.retries,
+                check=quality.rejection,
+                clock=clock,
+                sleep=sleep,
+            )
+    except LockHeldError as exc:
+        busy = LockHeldError(f"{host}:{config.port}: in use by another luxcli: {exc}")
+        _record_failure(busy, lambda: record("busy", 0, str(busy)))
+        raise busy from exc
+    except DeviceError as exc:
+        failure = exc
+        _record_failure(exc, lambda: record(failure.reason, failure.tries, str(failure)))
+        raise
+    except Interrupted as exc:
+        record("interrupted", 1, str(exc))
+        store.flush()
+        raise
+    added = store.add(snapshot.taken_ms, snapshot)
+    return PollResult(snapshot, added.warning)
+
+
+def poll_limit_s(config: Config) -> float:
+    """Return the seconds after which `poll_once` has given up on the heat pump."""
+    return _DEVICE_WAIT_S + client.longest_s(config.timeout_sec, config.retries)
+
+
+def _record_failure(failure: Exception, record: Callable[[], None]) -> None:
+    """Record a missed tick; if even that fails, the poll's own failure must not be hidden by it."""
+    try:
+        record()
+    except LuxcliError as exc:
+        _LOGGER.error("the reason of this missed poll could not be recorded: %s", exc)
+        failure.add_note(str(exc))

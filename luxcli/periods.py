@@ -1,0 +1,113 @@
+"""Local days and weeks as half-open intervals ``[start, stop)`` in UTC milliseconds.
+
+Bounds are wall-clock times of the owner's zone, converted one by one: a day is 23, 24 or 25 hours
+long. A `csv_time` that a clock change skips means the moment it would have been without the
+change; one that occurs twice means the first of the two.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["daily", "weekly"]
+KINDS: tuple[Kind, ...] = ("daily", "weekly")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DAYS: dict[Kind, int] = {"daily": 1, "weekly": 7}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What one CSV covers.
+
+    Attributes:
+        kind: daily or weekly.
+        start_ms: First millisecond, included; UTC.
+        stop_ms: End, excluded; UTC.
+        label: Local calendar date on which it ends; names the file.
+    """
+
+    kind: Kind
+    start_ms: int
+    stop_ms: int
+    label: date
+
+
+def ending_on(kind: Kind, day: date, at: time, zone: tzinfo) -> Period:
+    """Return the period that ends on the local date `day` at the wall-clock time `at`."""
+    first = day - timedelta(days=_DAYS[kind])
+    return Period(kind, _wall_ms(first, at, zone), _wall_ms(day, at, zone), day)
+
+
+def sliding(kind: Kind, now_ms: int, zone: tzinfo) -> Period:
+    """Return the last 24 hours or 7 times 24 hours before `now_ms`."""
+    start_ms = now_ms - _DAYS[kind] * 86_400_000
+    return Period(kind, start_ms, now_ms, local_date(now_ms, zone))
+
+
+def closed(
+    kind: Kind, since_ms: int, now_ms: int, at: time, weekly_day: int, zone: tzinfo
+) -> Iterator[Period]:
+    """Yield, oldest first, the periods that end after `since_ms` and not after `now_ms`.
+
+    Args:
+        kind: daily, or weekly: then only those ending on `weekly_day`.
+        since_ms: UTC milliseconds.
+        now_ms: UTC milliseconds.
+        at: `csv_time`, the wall-clock time at which periods end.
+        weekly_day: 0 (Monday) to 6 (Sunday).
+        zone: The owner's time zone.
+    """
+    day = local_date(since_ms, zone) - timedelta(days=1)
+    last = local_date(now_ms, zone) + timedelta(days=1)
+    while day <= last:
+        if kind == "daily" or day.weekday() == weekly_day:
+            period = ending_on(kind, day, at, zone)
+            if since_ms < period.stop_ms <= now_ms:
+                yield period
+        day += timedelta(days=1)
+
+
+def zone(name: str | None, environ: Mapping[str, str]) -> tzinfo:
+    """Return the time zone called `name`, or the system's when it is None.
+
+    The system's is, as elsewhere, the first of ``TZ``, ``/etc/localtime`` and UTC. A zone with its
+    rules is needed, not just today's offset: old periods have to keep their bounds.
+    """
+    from zoneinfo import ZoneInfo
+
+    given = name or environ.get("TZ", "").removeprefix(":")
+    if given:
+        try:
+            return ZoneInfo(given)
+        except (KeyError, OSError, ValueError):
+            return UTC
+    link = Path("/etc/localtime")
+    _, found, key = str(link.resolve()).partition("/zoneinfo/")
+    try:
+        if found:
+            return ZoneInfo(key)
+        with link.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (KeyError, OSError, ValueError):
+        return UTC
+
+
+def local_date(ts_ms: int, zone: tzinfo) -> date:
+    """Return the local calendar date of a UTC time in milliseconds."""
+    return local_time(ts_ms, zone).date()
+
+
+def local_time(ts_ms: int, zone: tzinfo) -> datetime:
+    """Return the local date and time of a UTC time in milliseconds."""
+    return datetime.fromtimestamp(ts_ms / 1000, zone)
+
+
+def utc_text(ts_ms: int) -> str:
+    """Return a UTC time in milliseconds as ISO 8601 text with Z and whole seconds."""
+    return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _wall_ms(day: date, at: time, zone: tzinfo) -> int:
+    return int(datetime.combine(day, at, tzinfo=zone).timestamp()) * 1000

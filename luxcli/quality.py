@@ -1,0 +1,105 @@
+"""Rules about what a snapshot must look like; pure functions, nothing is altered.
+
+The structural rules catch an answer that is shifted, truncated or not a heat pump's. Each holds in
+every capture known of a real controller (sources: luxtronik 0.3.14 tables, the published dumps of
+Bouni/Luxtronik-2). One odd value is normal somewhere: a new model, an odd firmware text, a dead
+clock. Only two independent contradictions speak against storing (`rejection`).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from luxcli.model import Issue, Snapshot
+
+# How many structural rules must fail before a snapshot is not stored.
+CONTRADICTIONS: Final = 2
+# Heat quantities stand in both blocks, in 0.1 and in 0.01 kWh; they are copied one after the other.
+_HEAT_TOLERANCE: Final = 10
+
+_Test = Callable[[Snapshot], str | None]
+
+
+def structural(snapshot: Snapshot) -> tuple[Issue, ...]:
+    """Return one issue for each structural rule that the snapshot contradicts."""
+    return tuple(
+        Issue(rule, "reject", message)
+        for rule, test in _STRUCTURAL
+        if (message := test(snapshot)) is not None
+    )
+
+
+def rejection(snapshot: Snapshot) -> list[str]:
+    """Return why the snapshot must not be stored; empty when it may be."""
+    issues = structural(snapshot)
+    if len(issues) < CONTRADICTIONS:
+        return []
+    return [f"{issue.rule}: {issue.message}" for issue in issues]
+
+
+def _within(index: int, low: int, high: int) -> _Test:
+    def test(snapshot: Snapshot) -> str | None:
+        if index >= len(snapshot.calculations):
+            return f"calculation {index} is missing"
+        raw = snapshot.calculations[index]
+        if low <= raw <= high:
+            return None
+        return f"calculation {index} is {raw}, expected {low}..{high}"
+
+    return test
+
+
+def _firmware(snapshot: Snapshot) -> str | None:
+    text = snapshot.calculations[81:85]
+    if len(text) < 4:
+        return "calculations 81..84 are missing"
+    digits = range(ord("0"), ord("9") + 1)
+    if text[0] in b"VF" and text[1] in digits and text[2] == ord(".") and text[3] in digits:
+        return None
+    return f"calculations 81..84 are {list(text)}, expected a text like V3.9"
+
+
+def _switches(snapshot: Snapshot) -> str | None:
+    switches = snapshot.calculations[29:56]
+    if len(switches) < 27:
+        return "calculations 29..55 are missing"
+    odd = next((29 + i for i, raw in enumerate(switches) if raw not in (0, 1)), None)
+    if odd is None:
+        return None
+    return f"calculation {odd} is {snapshot.calculations[odd]}, expected 0 or 1"
+
+
+def _flags(snapshot: Snapshot) -> str | None:
+    odd = next((i for i, raw in enumerate(snapshot.visibilities) if raw not in (0, 1)), None)
+    if odd is None:
+        return None
+    return f"visibility {odd} is {snapshot.visibilities[odd]}, expected 0 or 1"
+
+
+def _heat(snapshot: Snapshot) -> str | None:
+    """Compare the heat quantities; where one side is 0 there is no meter, or an old firmware."""
+    for calculation, parameter in ((154, 852), (151, 854)):
+        if calculation >= len(snapshot.calculations) or parameter >= len(snapshot.parameters):
+            continue
+        coarse, fine = snapshot.calculations[calculation], snapshot.parameters[parameter]
+        if coarse and fine and abs(coarse * 10 - fine) > _HEAT_TOLERANCE:
+            return (
+                f"calculation {calculation} is {coarse} (0.1 kWh) but parameter {parameter}"
+                f" is {fine} (0.01 kWh)"
+            )
+    return None
+
+
+def _rules() -> Iterator[tuple[str, _Test]]:
+    yield "firmware-text", _firmware
+    yield "model-code", _within(78, 0, 88)
+    yield "bivalence-level", _within(79, 0, 3)
+    yield "operating-mode", _within(80, 0, 7)
+    yield "status-line-1", _within(117, 0, 7)
+    yield "status-line-2", _within(118, 0, 2)
+    yield "switches", _switches
+    yield "error-count", _within(105, 0, 5)
+    yield "visibility-flags", _flags
+    yield "heat-quantities", _heat
+
+
+_STRUCTURAL: Final = tuple(_rules())

@@ -1,0 +1,128 @@
+"""The clean-up job: what is too old to keep, and whether the disk has room."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import date, timedelta, tzinfo
+from pathlib import Path
+
+from luxcli import periods
+from luxcli.config import Config
+from luxcli.errors import StorageError
+from luxcli.storage import open_store
+
+# Also matches the name of a sliding report made beside a closed period's.
+_CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What `prune` removed, or would remove; `findings` are for the user to act on."""
+
+    csv_files: tuple[Path, ...]
+    csv_bytes: int
+    polls: int
+    cache_bytes: int
+    findings: tuple[str, ...]
+
+
+def prune(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = False) -> PruneResult:
+    """Remove CSVs and polls that are older than the configuration keeps; check the disk.
+
+    Refuses to remove everything of a kind: that is what a wrong clock looks like.
+
+    Raises:
+        LockHeldError, StorageError: The cache or a directory cannot be read or written.
+    """
+    findings: list[str] = []
+    files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
+    if not dry_run:
+        for path in files:
+            _remove(path)
+    polls, cache_bytes = _prune_cache(config, now_ms, findings, dry_run=dry_run)
+    findings += _full_disks(config)
+    return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings))
+
+
+def prune_csvs(config: Config, *, now_ms: int, zone: tzinfo) -> PruneResult:
+    """Remove only CSVs that are older than the configuration keeps."""
+    findings: list[str] = []
+    files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
+    for path in files:
+        _remove(path)
+    return PruneResult(tuple(files), csv_bytes, 0, 0, tuple(findings))
+
+
+def _old_csvs(
+    config: Config, now_ms: int, zone: tzinfo, findings: list[str]
+) -> tuple[list[Path], int]:
+    """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
+    if not config.csv_retention_days:
+        return [], 0
+    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
+    ours: list[tuple[date, Path]] = []
+    for directory in sorted({config.daily_dir, config.weekly_dir}):
+        try:
+            names = sorted(directory.iterdir()) if directory.is_dir() else []
+        except OSError as exc:
+            raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
+        for path in names:
+            match = _CSV_NAME.fullmatch(path.name)
+            if match:
+                try:
+                    ours.append((date.fromisoformat(match[1]), path))
+                except ValueError:  # such as 2026-02-31: not one of ours
+                    continue
+    old = [path for day, path in ours if day < oldest_kept]
+    if old and len(old) == len(ours):
+        findings.append(
+            f"all {len(old)} CSV files are older than {config.csv_retention_days} days:"
+            " none removed; is the clock right, are roll-ups still written?"
+        )
+        return [], 0
+    return old, sum(path.stat().st_size for path in old)
+
+
+def _prune_cache(
+    config: Config, now_ms: int, findings: list[str], *, dry_run: bool
+) -> tuple[int, int]:
+    if not config.cache_retention_days:
+        return 0, 0
+    store = open_store(config)
+    if not dry_run:
+        store.flush()
+    cutoff = now_ms - config.cache_retention_days * 86_400_000
+    polls = store.count_before(cutoff)
+    if not polls:
+        return 0, 0
+    newest = store.span()[1]
+    if newest is None or newest < cutoff:
+        findings.append(
+            f"all {polls} polls are older than {config.cache_retention_days} days: none removed;"
+            " is the clock right, is it still recording?"
+        )
+        return 0, 0
+    return polls, 0 if dry_run else store.remove_before(cutoff)
+
+
+def _full_disks(config: Config) -> list[str]:
+    findings = []
+    for directory in sorted({config.cache_path.parent, config.daily_dir, config.weekly_dir}):
+        if not directory.is_dir():
+            continue
+        usage = shutil.disk_usage(directory)
+        # As df does: what only root may use counts as neither used nor free.
+        percent = 100 * usage.used / (usage.used + usage.free or 1)
+        if percent > config.disk_usage_limit_percent:
+            findings.append(
+                f"{directory}: the disk is {percent:.0f} % full"
+                f" (limit {config.disk_usage_limit_percent} %, {usage.free / 1e6:.0f} MB free)"
+            )
+    return findings
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be removed: {exc.strerror}") from exc

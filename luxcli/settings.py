@@ -1,0 +1,272 @@
+"""The one declaration of every setting: how it is read, what it means, what it is unless set.
+
+Validation, ``config init``, ``config show`` and the documentation are made from `SETTINGS`.
+"""
+
+from collections.abc import Callable
+from datetime import time
+from typing import Any, Final, NamedTuple
+
+from luxcli.periods import WEEKDAYS
+
+
+class Setting(NamedTuple):
+    """One key: how its value is read, what it means and what it is unless it is set."""
+
+    key: str
+    read: Callable[[object], Any]
+    default: str
+    help: str
+    bare: bool = False
+
+
+def sample(host: str | None) -> str:
+    """Return a commented configuration file that holds every key with its default."""
+    lines = [
+        "# luxcli: where the heat pump is and what to keep of it.",
+        "# Every line that starts with '#' shows a default; only 'host' has to be set.",
+        "",
+    ]
+    section = ""
+    for setting in SETTINGS:
+        head, _, name = setting.key.rpartition(".")
+        if head != section and head:
+            lines.append(f"# {head}:")
+        section = head
+        indent = "  " if head else ""
+        lines += [
+            f"# {indent}# {line}" if head else f"# {line}" for line in setting.help.split("\n")
+        ]
+        if setting.key == "host":
+            lines.append(f"host: {host or '192.168.1.50'}")
+        elif setting.default == "" or setting.key in PATHS:
+            lines.append(f"# {indent}{name}: {_SAMPLE_TEXT.get(setting.key, '')}".rstrip())
+        else:
+            lines.append(f"# {indent}{name}: {_yaml_scalar(setting.default)}")
+        if not head:
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _integer(low: int, high: int, *, also: int | None = None) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, str):
+            try:
+                value = int(value.strip(), 10)
+            except ValueError:
+                raise ValueError(f"{value!r} is not a whole number") from None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a whole number")
+        if not low <= value <= high and value != also:
+            alternative = "" if also is None else f" or {also}"
+            raise ValueError(f"{value} is not in {low}..{high}{alternative}")
+        return value
+
+    return read
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in {"true", "yes", "on", "1"}:
+        return True
+    if word in {"false", "no", "off", "0"}:
+        return False
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _choice(*words: str, fold: Callable[[str], str] = str.lower) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        word = fold(str(value).strip())
+        if word not in words:
+            raise ValueError(f"{value!r} is not one of {', '.join(words)}")
+        return word
+
+    return read
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text; put it in quotes")
+    if not value.strip():
+        raise ValueError("is empty")
+    return value.strip()
+
+
+def _host(value: object) -> str | None:
+    if value == "":
+        return None
+    host = _text(value)
+    if any(c.isspace() or c in "/@" for c in host) or "://" in host:
+        raise ValueError(f"{host!r} is not a host name or address")
+    return host.strip("[]")
+
+
+def _clock_time(value: object) -> time:
+    # YAML 1.1 reads an unquoted 07:00 as the number 420: minutes in base 60.
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
+        return time(value // 60, value % 60)
+    hours, colon, minutes = str(value).strip().partition(":")
+    digits = hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2
+    if colon and digits and int(hours) < 24 and int(minutes) < 60:
+        return time(int(hours), int(minutes))
+    raise ValueError(f"{value!r} is not a time of day like 07:00")
+
+
+def _weekday(value: object) -> int:
+    word = str(value).strip().lower()
+    matches = [i for i, name in enumerate(WEEKDAYS) if len(word) >= 2 and name.startswith(word)]
+    if len(matches) != 1:
+        raise ValueError(f"{value!r} is not a weekday: {', '.join(WEEKDAYS)}")
+    return matches[0]
+
+
+def _zone(value: object) -> str | None:
+    if value == "":
+        return None
+    from zoneinfo import ZoneInfo
+
+    name = _text(value)
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        raise ValueError(f"{name!r} is not a time zone like Europe/Berlin") from None
+    return name
+
+
+def _words(value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"{value!r} is not a list")
+    words = tuple(str(item).strip() for item in items if str(item).strip())
+    if not words:
+        raise ValueError("is empty")
+    return words
+
+
+def _delimiter(value: object) -> str:
+    named = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
+    mark = named.get(str(value).strip().lower(), str(value))
+    if mark not in {",", ";", "\t", "|"}:
+        raise ValueError(f"{value!r} is not one of , ; | tab")
+    return mark
+
+
+def _decimal(value: object) -> str:
+    if value not in {".", ","}:
+        raise ValueError(f"{value!r} is not one of . ,")
+    return str(value)
+
+
+def _path_text(value: object) -> str:
+    return "" if value == "" else _text(value)
+
+
+PATHS: Final = ("cache_path", "output_dirs.daily", "output_dirs.weekly")
+_SAMPLE_TEXT: Final = {
+    "cache_path": "~/.local/share/luxcli/cache.sqlite3",
+    "output_dirs.daily": "reports/daily",
+    "output_dirs.weekly": "reports/weekly",
+    "timezone": "Europe/Berlin",
+    "log_level": "WARNING",
+}
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("host", _host, "", "Name or address of the heat pump.", bare=True),
+    Setting("port", _integer(1, 65535), "8889", "TCP port (8888 on old firmware).", bare=True),
+    Setting(
+        "interval_sec",
+        _integer(10, 3600),
+        "30",
+        "Seconds between polls; the scheduler is set up from it.",
+        bare=True,
+    ),
+    Setting("csv_time", _clock_time, "07:00", "Local time at which daily CSVs end.", bare=True),
+    Setting("weekly_day", _weekday, "monday", "The weekday whose csv_time ends a week.", bare=True),
+    Setting(
+        "cache_path",
+        _path_text,
+        "",
+        "SQLite file on a local disk; relative to this file. The default follows\nXDG_DATA_HOME.",
+        bare=True,
+    ),
+    Setting(
+        "output_dirs.daily",
+        _path_text,
+        "",
+        "Where daily CSVs go, relative to this file; the default is beside the cache.\n"
+        "'output_dirs: PATH' sets both.",
+        bare=True,
+    ),
+    Setting("output_dirs.weekly", _path_text, "", "Where weekly CSVs go.", bare=True),
+    Setting(
+        "timeout_sec",
+        _integer(1, 600),
+        "60",
+        "Limit for one attempt to read the heat pump, seconds, everything included.",
+        bare=True,
+    ),
+    Setting("retries", _integer(0, 10), "3", "Further attempts after a failed one.", bare=True),
+    Setting(
+        "timezone",
+        _zone,
+        "",
+        "IANA name; the default is the system's.",
+        bare=True,
+    ),
+    Setting(
+        "csv_retention_days",
+        _integer(1, 36_500, also=0),
+        "30",
+        "'prune' removes CSVs older than this; 0 keeps them for ever.",
+        bare=True,
+    ),
+    Setting(
+        "cache_retention_days",
+        _integer(1, 36_500, also=0),
+        "365",
+        "'prune' removes polls older than this from the cache; 0 keeps them for ever.",
+        bare=True,
+    ),
+    Setting(
+        "disk_usage_limit_percent",
+        _integer(1, 100),
+        "90",
+        "'prune' warns when the disk is fuller than this.",
+        bare=True,
+    ),
+    Setting("archive", _boolean, "true", "Keep a daily archive as a second copy."),
+    Setting(
+        "flush_polls",
+        _integer(1, 1000),
+        "20",
+        "Polls that are collected before they go to the cache; 1 = at once, for live\n"
+        "dashboards, at three times the wear of an SD card.",
+    ),
+    Setting(
+        "csv.sensors",
+        _words,
+        "calculations",
+        "Columns: calculations, parameters, visibilities, all, ids or patterns like\n"
+        "'ID_WEB_Temp*' ('luxcli sensors' lists them).",
+    ),
+    Setting("csv.headers", _choice("id", "name"), "id", "'name' = English name and unit."),
+    Setting("csv.delimiter", _delimiter, ",", "',' ';' '|' or tab."),
+    Setting("csv.decimal", _decimal, ".", "'.' or ','."),
+    Setting("csv.bom", _boolean, "false", "true helps Excel to recognise UTF-8."),
+    Setting("csv.enums", _choice("label", "code"), "label", "Modes and states as text or number."),
+    Setting(
+        "log_level",
+        lambda value: None if value == "" else _choice(*_LEVELS, fold=str.upper)(value),
+        "",
+        "DEBUG, INFO, WARNING or ERROR; the default is WARNING, on a terminal INFO.",
+    ),
+    Setting("log_format", _choice("text", "json"), "text", "json for containers."),
+)
+
+
+def _yaml_scalar(text: str) -> str:
+    plain = text.replace("_", "").isalnum() and not text.startswith("0")
+    return text if plain else f'"{text}"'
