@@ -17,9 +17,10 @@ Texts only; `storage` runs them. The tables:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from luxcli.sensors import NOT_AVAILABLE, Register
+if TYPE_CHECKING:
+    from luxcli.sensors import Register
 
 # "LuxC"; tells our file from any other SQLite file.
 APPLICATION_ID: Final = 0x4C757843
@@ -98,7 +99,7 @@ def is_slow(index: int) -> bool:
 
 
 def view_statements(
-    calculations: Sequence[Register], columns: frozenset[int], constants: Mapping[int, int]
+    calculations: "Sequence[Register]", columns: frozenset[int], constants: Mapping[int, int]
 ) -> Iterator[str]:
     """Yield the statements that build the views anew.
 
@@ -153,9 +154,11 @@ def _raw(index: int, columns: frozenset[int], constants: Mapping[int, int]) -> s
     return as_of(0, index)
 
 
-def _decoded(register: Register, raw: Mapping[int, str]) -> str:
+def _decoded(register: "Register", raw: Mapping[int, str]) -> str:
     """Return SQL for a register's value: a number where there is one, codes for enumerations."""
     expression = raw[register.index]
+    from luxcli.sensors import NOT_AVAILABLE  # with python-luxtronik behind it
+
     absent = NOT_AVAILABLE.get((register.group, register.index))
     if absent is not None:
         expression = f"nullif({expression},{absent})"

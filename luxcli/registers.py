@@ -1,0 +1,702 @@
+"""Tables that are laid over python-luxtronik 0.3.14's registers: code meanings and corrections.
+
+Sources: "sensors.md" and "controller.md" are the project's register and controller notes (compiled
+from the Bouni, BenPru and FHEM projects), "capture" is the complete dump of a brine heat pump with
+firmware V3.78 in ``data/``, "upstream" is python-luxtronik's unreleased main branch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from luxcli.model import Group
+
+Kind = Literal[
+    "temperature",  # °C
+    "difference",  # K
+    "pressure",  # bar
+    "voltage",  # V
+    "percent",  # %
+    "flow",  # l/h
+    "frequency",  # Hz
+    "speed",  # rpm
+    "power",  # W or kW
+    "energy",  # kWh, a growing total
+    "counter",  # a count that only grows
+    "duration",  # s, min or h: a timer or a growing run time
+    "switch",  # bool
+    "enum",  # the label of a code; the code itself when it is not known
+    "code",  # a code as a number; labels say what is known of its meaning
+    "time",  # ISO 8601 in UTC; None when the slot is empty
+    "text",  # the firmware version, spread over ten registers
+    "character",  # one of the other nine registers of that text
+    "address",  # IPv4
+    "number",  # an integer of unknown or no unit
+]
+
+SWITCH_OFF_REASONS: Final[Mapping[int, str]] = {
+    0: "heatpump error",
+    1: "system error",
+    2: "operation mode second heat generator",
+    3: "evu lock",
+    5: "air defrost",
+    6: "maximal usage temperature",
+    7: "minimal usage temperature",
+    8: "lower usage limit",
+    9: "no request",
+    10: "external energy source",
+    11: "flow rate",
+    12: "low pressure pause",
+    13: "superheat pause",
+    14: "inverter pause",
+    15: "desuperheater pause",
+    16: "operation mode switch-over",
+    17: "other",
+    18: "minimum flow cooling",
+    19: "PV maximum",
+    20: "hot gas pause",
+    21: "hot gas overheating pause",
+    22: "no request",
+    23: "minimum source outlet temperature cooling",
+    24: "LPC",
+    25: "restart",
+    26: "maximum return rise",
+    27: "maximum flow temperature",
+}
+
+ERROR_CODES: Final[Mapping[int, str]] = {
+    -1: "none",
+    0: "none",
+    701: "low pressure fault",
+    702: "low pressure lock",
+    703: "frost protection",
+    704: "hot gas fault",
+    705: "motor protection fan",
+    706: "motor protection brine pump or compressor",
+    707: "coding of the heat pump",
+    708: "return sensor",
+    709: "flow sensor",
+    710: "hot gas sensor",
+    711: "outdoor sensor",
+    712: "DHW sensor",
+    713: "heat source inlet sensor",
+    714: "hot gas DHW",
+    715: "high pressure cut-out",
+    716: "high pressure fault",
+    717: "heat source flow",
+    718: "maximum outdoor temperature",
+    719: "minimum outdoor temperature",
+    720: "heat source temperature",
+    721: "low pressure cut-out",
+    722: "temperature difference heating water",
+    723: "temperature difference DHW",
+    724: "temperature difference defrost",
+    725: "DHW system fault",
+    726: "mixing circuit 1 sensor",
+    727: "brine pressure",
+    728: "heat source outlet sensor",
+    729: "rotating field",
+    730: "screed drying power",
+    731: "thermal disinfection timeout",
+    732: "cooling fault",
+    733: "anode fault",
+    734: "anode fault for two weeks",
+    735: "external energy sensor",
+    736: "solar collector sensor",
+    737: "solar store sensor",
+    738: "mixing circuit 2 sensor",
+    739: "mixing circuit 3 sensor",
+    750: "external return sensor",
+    751: "phase monitor",
+    752: "phase monitor or flow",
+    755: "slave lost",
+    756: "master lost",
+    757: "low pressure fault water/water",
+    758: "defrost fault",
+    759: "thermal disinfection failed five times",
+    760: "defrost ended by time limit five times",
+    761: "LIN connection lost",
+    762: "compressor suction or evaporator sensor",
+    763: "suction sensor",
+    764: "compressor heater sensor",
+    765: "superheat too low for five minutes",
+    766: "compressor operating limits",
+    767: "safety thermostat of the electric element",
+    768: "flow monitoring in defrost",
+    769: "pump control",
+    770: "superheat too low",
+    771: "superheat too high",
+    776: "compressor operating limits",
+    777: "expansion valve",
+    778: "low pressure sensor",
+    779: "high pressure sensor",
+    780: "EVI sensor",
+    781: "liquid temperature sensor",
+    782: "EVI suction gas sensor",
+    783: "connection between SEC board and inverter",
+    784: "inverter locked",
+    785: "SEC board",
+    786: "connection between SEC board and HZ/IO board",
+    787: "compressor alarm",
+    788: "severe inverter fault",
+    789: "LIN or coding missing",
+    790: "severe inverter fault (supply)",
+    791: "Modbus connection lost",
+    792: "LIN connection lost",
+    793: "inverter temperature",
+    794: "over-voltage",
+    795: "under-voltage",
+    796: "safety switch-off",
+    797: "regulation of the electric element not supported",
+    798: "Modbus fan",
+    799: "Modbus ASB board",
+    800: "desuperheater too hot",
+    802: "switch box fan",
+    803: "switch box fan",
+    806: "Modbus SEC board",
+    807: "all Modbus connections lost",
+}
+
+# Laid over the library's table.
+_MODELS: Final[Mapping[int, str]] = {
+    72: "MSW 12S",
+    76: "LD2AG",
+    77: "LD9V",
+    78: "MSW3-12",
+    79: "MSW3-12S",
+    80: "MSW2-9S",
+    81: "LW 8",
+    82: "LW 12",
+    83: "HZ_HMD",
+    84: "LW V4",
+    85: "LW SEC 2",
+    86: "MSW1-4S",
+    87: "LP5V",
+    88: "LP8V",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One deviation from python-luxtronik 0.3.14 and why.
+
+    Attributes:
+        group: Block that the registers belong to.
+        indices: Registers that are corrected.
+        library: What 0.3.14 gives.
+        luxcli: What luxcli gives.
+        reason: Why.
+        source: Where the knowledge comes from.
+        ids: New ids, one per index; empty to keep the library's.
+        kind: New kind, None to keep; likewise unit and scale.
+        unit: New unit.
+        scale: New divisor.
+        labels: Added to the library's labels or put in their place.
+        unassigned: Codes to which the library gives a meaning that they do not have.
+    """
+
+    group: Group
+    indices: tuple[int, ...]
+    library: str
+    luxcli: str
+    reason: str
+    source: str
+    ids: tuple[str, ...] = ()
+    kind: Kind | None = None
+    unit: str | None = None
+    scale: int | None = None
+    labels: Mapping[int, str] | None = None
+    unassigned: tuple[int, ...] = ()
+
+
+_ENUMS: Final = (78, 79, 80, *range(106, 111), 117, 118, 119, 191, *range(217, 222), 230)
+_TIMES: Final = (*range(95, 100), *range(111, 116), 134, *range(222, 227))
+
+CORRECTIONS: Final[tuple[Correction, ...]] = (
+    # How a kind is decoded
+    Correction(
+        "calculations",
+        _TIMES,
+        library="naive datetime in the time zone of the process; 1970 for 0 and less",
+        luxcli="ISO 8601 text in UTC; None for 0 and less",
+        reason="the same data must read the same on every machine; an empty slot is no date",
+        source="datatypes.Timestamp",
+    ),
+    Correction(
+        "calculations",
+        _ENUMS,
+        library="None for an unknown code",
+        luxcli="the code itself",
+        reason="new firmware adds codes; a number can still be looked up",
+        source="datatypes.SelectionBase",
+    ),
+    Correction(
+        "parameters",
+        (3, 4, 108, 119, 779, 881, 894),
+        library="None for an unknown code",
+        luxcli="the code itself",
+        reason="new firmware adds codes; a number can still be looked up",
+        source="datatypes.SelectionBase",
+    ),
+    Correction(
+        "calculations",
+        (81,),
+        library="nine characters; ValueError for what is no character",
+        luxcli="ten characters; '?' for what is not printable ASCII",
+        reason="registers 81..90 hold the text; one damaged value must not stop all decoding",
+        source="calculations.Calculations.parse",
+    ),
+    Correction(
+        "calculations",
+        tuple(range(82, 91)),
+        library="no such registers",
+        luxcli="the character codes, left out of groups",
+        reason="every value is kept under an id; the text as a whole is register 81",
+        source="calculations.Calculations.parse",
+        ids=tuple(f"ID_WEB_SoftStand_{number}" for number in range(2, 11)),
+        kind="character",
+    ),
+    # Code meanings
+    Correction(
+        "calculations",
+        (78, 230),
+        library="models up to 75, 72 is MSW 13S",
+        luxcli="models up to 88, 72 is MSW 12S",
+        reason="newer models",
+        source="sensors.md section 4; upstream datatypes.HeatpumpCode",
+        labels=_MODELS,
+    ),
+    Correction(
+        "calculations",
+        (79,),
+        library="None for 0; 3 is an additional compressor",
+        luxcli="none for 0; 3 is an additional heat generator",
+        reason="0 is sent while nothing is released; level 3 releases the second heat generator",
+        source="sensors.md section 2; upstream datatypes.BivalenceLevel",
+        labels={0: "none", 3: "additional heat generator allowed to run"},
+    ),
+    Correction(
+        "calculations",
+        (*range(106, 111), *range(217, 222)),
+        library="nine reasons, three of them misnumbered",
+        luxcli="27 reasons",
+        reason="the library's 1, 2 and 4 are in fact 0, 1 and 2; reasons from 10 on are missing",
+        source="sensors.md section 4; upstream datatypes.SwitchoffFile",
+        labels=SWITCH_OFF_REASONS,
+        unassigned=(4,),
+    ),
+    Correction(
+        "calculations",
+        (117,),
+        library="witing on LIN connection",
+        luxcli="waiting on LIN connection",
+        reason="spelling",
+        source="datatypes.MainMenuStatusLine1",
+        labels={5: "waiting on LIN connection"},
+    ),
+    Correction(
+        "calculations",
+        (118,),
+        library="None for 2",
+        luxcli="since (fault)",
+        reason="sent while an error is shown",
+        source="sensors.md section 4",
+        labels={2: "since (fault)"},
+    ),
+    Correction(
+        "calculations",
+        (119,),
+        library="thermal desinfection, external engery source, None for 19",
+        luxcli="thermal disinfection, external energy source, domestic water reheating",
+        reason="spelling; 19 is missing",
+        source="sensors.md section 4",
+        labels={
+            9: "thermal disinfection",
+            13: "heating external energy source",
+            19: "domestic water reheating",
+        },
+    ),
+    Correction(
+        "calculations",
+        tuple(range(100, 105)),
+        library="the code without a meaning",
+        luxcli="the code, with labels",
+        reason="the meaning is known",
+        source="sensors.md section 4",
+        labels=ERROR_CODES,
+    ),
+    Correction(
+        "calculations",
+        (124,),
+        library="bool",
+        luxcli="the code",
+        reason="it has the states 0, 1 and 3",
+        source="sensors.md section 2",
+        kind="code",
+        labels={0: "locked", 1: "heating up or reached", 3: "off"},
+    ),
+    Correction(
+        "calculations",
+        (125,),
+        library="the code without a meaning",
+        luxcli="the code, with labels",
+        reason="the meaning is known",
+        source="sensors.md section 2",
+        labels={0: "reduced", 1: "normal", 3: "off"},
+    ),
+    # Units and scales of calculations
+    Correction(
+        "calculations",
+        (156, 157, 162, 163),
+        library="V, raw / 10",
+        luxcli="V, raw / 100",
+        reason="10 V is sent as 1000",
+        source="sensors.md section 2",
+        scale=100,
+    ),
+    Correction(
+        "calculations",
+        (164, 165),
+        library="V, raw / 10",
+        luxcli="%, raw / 10",
+        reason="speed of the ventilation fans in percent",
+        source="sensors.md section 2",
+        kind="percent",
+        unit="%",
+    ),
+    Correction(
+        "calculations",
+        (187, 188),
+        library="kWh, raw / 10",
+        luxcli="kW, raw / 10",
+        reason="a heat output goes up and down, it is no counter",
+        source="sensors.md section 2",
+        kind="power",
+        unit="kW",
+    ),
+    Correction(
+        "calculations",
+        (145,),
+        library="raw",
+        luxcli="s",
+        reason="run time like its neighbours; its stored copy, parameter 859, is seconds upstream",
+        source="names of the library; upstream definitions",
+        kind="duration",
+        unit="s",
+    ),
+    # Calculations that were identified after 0.3.14
+    Correction(
+        "calculations",
+        (232, 233),
+        library="raw",
+        luxcli="°C, raw / 10",
+        reason="identified later",
+        source="controller.md section 4; upstream definitions",
+        ids=("Vapourisation_Temperature", "Liquefaction_Temperature"),
+        kind="temperature",
+        unit="°C",
+        scale=10,
+    ),
+    Correction(
+        "calculations",
+        (236, 237, 238),
+        library="raw",
+        luxcli="Hz",
+        reason="identified later; V3.88.0 sent 1380 in 236, which cannot be Hz",
+        source="controller.md section 4; upstream definitions",
+        ids=("ID_WEB_Freq_VD_Soll", "ID_WEB_Freq_VD_Min", "ID_WEB_Freq_VD_Max"),
+        kind="frequency",
+        unit="Hz",
+    ),
+    Correction(
+        "calculations",
+        (239, 240, 242, 243),
+        library="raw",
+        luxcli="K, raw / 10",
+        reason="identified later",
+        source="controller.md section 4; upstream definitions",
+        ids=(
+            "VBO_Temp_Spread_Soll",
+            "VBO_Temp_Spread_Ist",
+            "HUP_Temp_Spread_Soll",
+            "HUP_Temp_Spread_Ist",
+        ),
+        kind="difference",
+        unit="K",
+        scale=10,
+    ),
+    Correction(
+        "calculations",
+        (241, 254),
+        library="Circulation_Pump, Flow_Rate_254",
+        luxcli="HUP_PWM, Flow_Rate",
+        reason="later names; the library's are still found",
+        source="controller.md section 4",
+        ids=("HUP_PWM", "Flow_Rate"),
+    ),
+    Correction(
+        "calculations",
+        (258,),
+        library="Unknown_Calculation_258",
+        luxcli="RBE_Version, still raw: major * 100 + minor",
+        reason="identified later",
+        source="controller.md section 4; upstream definitions",
+        ids=("RBE_Version",),
+    ),
+    Correction(
+        "calculations",
+        (267,),
+        library="raw",
+        luxcli="°C, raw / 10; None for 2147483647",
+        reason="identified later; the largest integer means not available",
+        source="controller.md section 4; Bouni/python-luxtronik#143",
+        ids=("Desired_Room_Temperature",),
+        kind="temperature",
+        unit="°C",
+        scale=10,
+    ),
+    Correction(
+        "calculations",
+        (268,),
+        library="raw",
+        luxcli="W",
+        reason="identified later; the compressor alone",
+        source="controller.md section 4; upstream definitions",
+        ids=("AC_Power_Input",),
+        kind="power",
+        unit="W",
+    ),
+    # Parameters: settings
+    Correction(
+        "parameters",
+        (14, 15, 16, 47, 87, 90, 91, 92, 94, 111, 141, 142, 143, 149, 774, 775, 776, 973, 979),
+        library="raw",
+        luxcli="°C, raw / 10",
+        reason="limits, heating curves and set-points like their neighbours",
+        source="sensors.md section 2; upstream definitions",
+        kind="temperature",
+        unit="°C",
+        scale=10,
+    ),
+    Correction(
+        "parameters",
+        (88, 89),
+        library="raw",
+        luxcli="K, raw / 10",
+        reason="hysteresis and overshoot of the return temperature",
+        source="sensors.md section 2; upstream definitions",
+        kind="difference",
+        unit="K",
+        scale=10,
+    ),
+    Correction(
+        "parameters",
+        (695, 696),
+        library="raw",
+        luxcli="the mode, or the code when it is unknown",
+        reason="modes of mixing circuits 1 and 2, coded like 779",
+        source="upstream definitions",
+        kind="enum",
+        labels={0: "Automatic", 2: "Party", 3: "Holidays", 4: "Off"},
+    ),
+    Correction(
+        "parameters",
+        (699, 994),
+        library="raw",
+        luxcli="bool",
+        reason="switch the heating limit and DHW reheating on and off",
+        source="sensors.md section 2; upstream definitions",
+        kind="switch",
+    ),
+    Correction(
+        "parameters",
+        (6, 7, 8, 136, 693, 694, *range(731, 736), 785, 787, 958, 959),
+        library="raw",
+        luxcli="ISO 8601 text in UTC; None for 0 and less",
+        reason="start and end of holidays; unused ones hold 2007-01-01",
+        source="capture; BenPru/luxtronik const.py",
+        kind="time",
+    ),
+    Correction(
+        "parameters",
+        (864, 992),
+        library="raw",
+        luxcli="min",
+        reason="pump overrun and release time of the additional heat generator",
+        source="upstream definitions",
+        kind="duration",
+        unit="min",
+    ),
+    Correction(
+        "parameters",
+        (1025,),
+        library="raw",
+        luxcli="kW, raw / 10",
+        reason="90 is an element of 9 kW",
+        source="sensors.md section 2",
+        kind="power",
+        unit="kW",
+        scale=10,
+    ),
+    Correction(
+        "parameters",
+        (*range(750, 754), *range(766, 772), 861),
+        library="raw",
+        luxcli="IPv4 address",
+        reason="addresses of the controller, of slaves and of the remote server",
+        source="names of the library; capture",
+        kind="address",
+    ),
+    # Parameters: what the controller stores
+    Correction(
+        "parameters",
+        (*range(668, 674), 728, 729, 730, 859, 882),
+        library="raw",
+        luxcli="s",
+        reason="stored run times; they equal calculations 56, 58 and 60 to 66",
+        source="capture; sensors.md section 2; upstream definitions",
+        kind="duration",
+        unit="s",
+    ),
+    Correction(
+        "parameters",
+        (674, 675),
+        library="raw",
+        luxcli="raw, known as a counter",
+        reason="stored compressor starts; they equal calculations 57 and 59",
+        source="capture; upstream definitions",
+        kind="counter",
+    ),
+    Correction(
+        "parameters",
+        (*range(716, 721), *range(995, 1000)),
+        library="raw",
+        luxcli="the reason, or the code when it is unknown",
+        reason="stored switch-offs, coded like calculations 106 and 217",
+        source="sensors.md section 2; capture; names of the library",
+        kind="enum",
+        labels=SWITCH_OFF_REASONS,
+    ),
+    Correction(
+        "parameters",
+        (*range(721, 726), 880, *range(1000, 1005)),
+        library="raw",
+        luxcli="ISO 8601 text in UTC; None for 0 and less",
+        reason="times of the stored switch-offs and start of the heat meter",
+        source="sensors.md section 2; capture; names of the library",
+        kind="time",
+    ),
+    Correction(
+        "parameters",
+        (852, 853, 854, 878, 879, 1060),
+        library="raw",
+        luxcli="kWh, raw / 100",
+        reason="852 and 854 are ten times calculations 154 and 151, 1060 equals 852",
+        source="sensors.md section 2; capture",
+        kind="energy",
+        unit="kWh",
+        scale=100,
+    ),
+    Correction(
+        "parameters",
+        (1059,),
+        library="raw",
+        luxcli="raw, known as a counter",
+        reason="heat of the electric element: 0.1 kWh on series 3, 0.01 kWh on series 1 and 2",
+        source="sensors.md section 2; BenPru/luxtronik#752",
+        kind="counter",
+    ),
+    # Parameters that were identified after 0.3.14
+    Correction(
+        "parameters",
+        (1087, *range(1092, 1114), 1120, 1121, 1122, 1158, 1159, 1175, 1176, 1177),
+        library="Unknown_Parameter_N",
+        luxcli="later names, still raw",
+        reason="identified later; the library's names are still found",
+        source="upstream definitions; BenPru/luxtronik const.py",
+        ids=(
+            "SILENT_MODE",
+            "ID_Einst_SuSilence",
+            *(f"ID_Einst_SilenceTimer_{number}" for number in range(21)),
+            "SMART_GRID_HEATING_REDUCTION",
+            "SMART_GRID_HEATING_INCREASE",
+            "SMART_GRID_DHW_INCREASE",
+            "POWER_LIMIT_SWITCH",
+            "POWER_LIMIT_VALUE",
+            "THERMAL_POWER_LIMIT_SWITCH",
+            "THERMAL_POWER_LIMIT_HEATING",
+            "THERMAL_POWER_LIMIT_WATER",
+        ),
+    ),
+    Correction(
+        "parameters",
+        (1119,),
+        library="raw",
+        luxcli="ISO 8601 text in UTC; None for 0 and less",
+        reason="identified later",
+        source="sensors.md section 2; upstream definitions",
+        ids=("LAST_DEFROST_TIMESTAMP",),
+        kind="time",
+    ),
+    Correction(
+        "parameters",
+        (1135, 1136, 1137, 1138, 1139),
+        library="raw",
+        luxcli="kWh, raw / 100",
+        reason="identified later; upstream divides by 10, meters show that it is 100",
+        source="sensors.md section 2; BenPru/luxtronik#734",
+        ids=(
+            "COOLING_HEAT_AMOUNT",
+            "HEAT_ENERGY_INPUT",
+            "DHW_ENERGY_INPUT",
+            "POOL_ENERGY_INPUT",
+            "COOLING_ENERGY_INPUT",
+        ),
+        kind="energy",
+        unit="kWh",
+        scale=100,
+    ),
+    Correction(
+        "parameters",
+        (1140,),
+        library="raw",
+        luxcli="raw, known as a counter",
+        reason="continues 1059 from V3.92 on; the scale depends on the series",
+        source="sensors.md section 2; upstream definitions",
+        ids=("SECOND_HEAT_GENERATOR_AMOUNT_COUNTER",),
+        kind="counter",
+    ),
+    Correction(
+        "parameters",
+        (1146, 1148),
+        library="raw",
+        luxcli="°C, raw / 10",
+        reason="identified later",
+        source="sensors.md section 2; upstream definitions",
+        ids=("EXTRA_DHW_TARGET_TEMPERATURE", "HEATING_TARGET_TEMP_ROOM_THERMOSTAT"),
+        kind="temperature",
+        unit="°C",
+        scale=10,
+    ),
+    Correction(
+        "parameters",
+        (1147,),
+        library="raw",
+        luxcli="s",
+        reason="identified later",
+        source="sensors.md section 2; BenPru/luxtronik const.py",
+        ids=("EXTRA_DHW_DURATION",),
+        kind="duration",
+        unit="s",
+    ),
+    # Visibilities
+    Correction(
+        "visibilities",
+        tuple(range(355, 398)),
+        library="Unknown_Parameter_N",
+        luxcli="Unknown_Visibility_N",
+        reason="a name must not stand for two registers",
+        source="visibilities.Visibilities.parse",
+        ids=tuple(f"Unknown_Visibility_{index}" for index in range(355, 398)),
+    ),
+)
