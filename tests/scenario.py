@@ -1,0 +1,40 @@
+"""A heat pump's recorded past, put into a real store the way polls come in."""
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from luxcli import config
+from luxcli.config import Config
+from luxcli.replay import Replay
+from luxcli.storage import Store
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HOUR_MS = 3_600_000
+
+
+def ms(local: str, zone: ZoneInfo = BERLIN) -> int:
+    """Return a local wall-clock time such as 2026-10-25T07:00 as UTC milliseconds."""
+    return int(datetime.fromisoformat(local).replace(tzinfo=zone).timestamp() * 1000)
+
+
+def configured(directory: Path, **settings: object) -> Config:
+    """Return the configuration of a cache in `directory`, zone Europe/Berlin."""
+    options = {
+        "host": "127.0.0.1",
+        "cache_path": str(directory / "cache.sqlite3"),
+        "timezone": "Europe/Berlin",
+    }
+    return config.load(None, {"HOME": str(directory)}, directory, {**options, **settings})
+
+
+def record(
+    settings: Config, start_ms: int, stop_ms: int, step_s: int = 600, profile: str = "msw6"
+) -> list[int]:
+    """Store a poll every `step_s` in ``[start_ms, stop_ms)`` and return their times."""
+    store = Store(settings.cache_path, flush_polls=1000)
+    replay = Replay(profile)
+    times = list(range(start_ms, stop_ms, step_s * 1000))
+    for ts_ms in times:
+        store.add(ts_ms, replay.at(ts_ms / 1000))
+    return times

@@ -1,0 +1,192 @@
+"""Which periods are due, what a sliding report may overwrite, and what is remembered."""
+
+from datetime import date
+
+import pytest
+
+from luxcli import reports
+from luxcli.errors import ConfigError, NoDataError, StorageError, UsageError
+from luxcli.storage import Store
+from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
+
+
+def due(settings, now, kind="daily"):
+    return reports.rollup_due(
+        settings, kind, now_ms=ms(now), zone=BERLIN, sleep=lambda _seconds: None
+    )
+
+
+def names(settings, kind="daily"):
+    directory = settings.daily_dir if kind == "daily" else settings.weekly_dir
+    return sorted(path.name for path in directory.glob("*")) if directory.exists() else []
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Ten days up to 2026-11-20 12:00, a poll an hour."""
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T12:00"), step_s=3600)
+    return settings
+
+
+def test_after_three_days_without_roll_ups_exactly_the_missing_files_are_written(recorded):
+    assert [r.path.name for r in due(recorded, "2026-11-17T07:07")] == [
+        f"2026-11-{day}_daily.csv" for day in range(11, 18)
+    ]
+    before = {path: path.stat().st_mtime_ns for path in recorded.daily_dir.iterdir()}
+    # ... the machine is on, but cron did not run the line on the 18th, 19th and 20th
+    written = due(recorded, "2026-11-20T11:07")
+    assert [r.path.name for r in written] == [
+        "2026-11-18_daily.csv",
+        "2026-11-19_daily.csv",
+        "2026-11-20_daily.csv",
+    ]
+    assert [r.rows for r in written] == [24, 24, 24]
+    assert all(path.stat().st_mtime_ns == mtime for path, mtime in before.items())
+    assert due(recorded, "2026-11-20T11:08") == []
+
+
+def test_nothing_is_due_before_csv_time(recorded):
+    due(recorded, "2026-11-19T08:00")
+    assert due(recorded, "2026-11-20T06:59") == []
+    assert [r.path.name for r in due(recorded, "2026-11-20T07:00")] == ["2026-11-20_daily.csv"]
+
+
+def test_weekly_files_are_due_on_the_configured_weekday(recorded):
+    assert [r.path.name for r in due(recorded, "2026-11-20T12:00", "weekly")] == [
+        "2026-11-16_weekly.csv"
+    ]
+    settings = configured(
+        recorded.cache_path.parent, weekly_day="thursday", output_dirs=str(recorded.daily_dir / "w")
+    )
+    assert [r.path.name for r in due(settings, "2026-11-20T12:00", "weekly")] == [
+        "2026-11-19_weekly.csv"
+    ]
+
+
+def test_days_on_which_the_machine_was_off_get_no_file_and_are_not_tried_again(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-10T07:00"), ms("2026-11-11T07:00"), step_s=3600)
+    record(settings, ms("2026-11-14T07:00"), ms("2026-11-15T07:00"), step_s=3600)
+    results = due(settings, "2026-11-15T08:00")
+    assert names(settings) == ["2026-11-11_daily.csv", "2026-11-15_daily.csv"]
+    assert [result.path is None for result in results] == [False, True, True, True, False]
+    assert due(settings, "2026-11-15T09:00") == []
+
+
+def test_what_prune_would_remove_at_once_is_not_written(tmp_path):
+    settings = configured(tmp_path, csv_retention_days=3)
+    record(settings, ms("2026-11-01T07:00"), ms("2026-11-20T07:00"), step_s=6 * 3600)
+    due(settings, "2026-11-20T07:07")
+    assert names(settings) == [f"2026-11-{day}_daily.csv" for day in (18, 19, 20)]
+
+
+def test_a_period_that_failed_is_tried_again_and_does_not_stop_the_later_ones(recorded):
+    recorded.daily_dir.mkdir(parents=True)
+    blocker = recorded.daily_dir / ".2026-11-18_daily.csv.tmp"
+    blocker.mkdir()
+    due(recorded, "2026-11-17T07:07")
+    with pytest.raises(StorageError, match="2026-11-18_daily.csv: cannot be written"):
+        due(recorded, "2026-11-19T07:07")
+    assert "2026-11-19_daily.csv" in names(recorded)
+    [failed] = [r for r in Store(recorded.cache_path).rollups("daily") if r.state == "failed"]
+    assert failed.error is not None
+    blocker.rmdir()
+    assert [r.path.name for r in due(recorded, "2026-11-19T08:07")] == ["2026-11-18_daily.csv"]
+    assert due(recorded, "2026-11-19T09:07") == []
+
+
+def test_a_file_that_the_owner_moved_away_is_not_made_again(recorded):
+    due(recorded, "2026-11-20T08:00")
+    (recorded.daily_dir / "2026-11-15_daily.csv").unlink()
+    assert due(recorded, "2026-11-20T09:00") == []
+
+
+def test_another_csv_time_does_not_rewrite_the_past(recorded):
+    due(recorded, "2026-11-19T08:00")
+    settings = configured(recorded.cache_path.parent, csv_time="06:00")
+    assert [r.path.name for r in due(settings, "2026-11-20T06:30")] == ["2026-11-20_daily.csv"]
+
+
+def test_an_empty_cache_has_nothing_due(tmp_path):
+    assert due(configured(tmp_path), "2026-11-20T08:00") == []
+
+
+def test_polls_still_in_the_buffer_are_in_the_report(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T08:00"), ms("2026-11-19T08:30"), step_s=600)
+    assert not settings.cache_path.exists()
+    [result] = due(settings, "2026-11-20T07:07")
+    assert result.rows == 3
+
+
+def test_a_sliding_report_covers_the_last_24_hours_up_to_now(recorded):
+    result = reports.rollup(recorded, "daily", now_ms=ms("2026-11-18T15:30"), zone=BERLIN)
+    assert result.path.name == "2026-11-18_daily.csv"
+    assert result.rows == 24
+    assert result.first_ms == ms("2026-11-17T16:00")
+    assert result.last_ms == ms("2026-11-18T15:00")
+
+
+def test_a_sliding_report_does_not_replace_a_closed_periods_file(recorded):
+    due(recorded, "2026-11-18T07:07")
+    closed = recorded.daily_dir / "2026-11-18_daily.csv"
+    before = closed.read_bytes()
+    result = reports.rollup(recorded, "daily", now_ms=ms("2026-11-18T15:30"), zone=BERLIN)
+    assert result.path.name == "2026-11-18_1530_daily.csv"
+    assert closed.read_bytes() == before
+
+
+def test_a_closed_period_replaces_a_sliding_report_of_the_same_morning(recorded):
+    early = reports.rollup(recorded, "daily", now_ms=ms("2026-11-18T06:30"), zone=BERLIN)
+    due(recorded, "2026-11-18T07:07")
+    first = early.path.read_text().splitlines()[1]
+    assert first.startswith("2026-11-17T06:00:00Z")
+
+
+def test_a_sliding_report_of_nothing_writes_no_file(tmp_path):
+    settings = configured(tmp_path)
+    result = reports.rollup(settings, "daily", now_ms=ms("2026-11-18T15:30"), zone=BERLIN)
+    assert result.path is None
+    assert names(settings) == []
+
+
+def test_a_date_without_data_is_an_error_and_leaves_an_existing_file(recorded):
+    recorded.daily_dir.mkdir(parents=True)
+    existing = recorded.daily_dir / "2026-10-01_daily.csv"
+    existing.write_text("precious\n")
+    with pytest.raises(NoDataError, match="nothing is stored from 2026-09-30T05:00:00Z"):
+        reports.rollup(
+            recorded, "daily", now_ms=ms("2026-11-18T15:30"), zone=BERLIN, ending=date(2026, 10, 1)
+        )
+    assert existing.read_text() == "precious\n"
+
+
+def test_a_period_that_ends_in_the_future_is_refused(recorded):
+    with pytest.raises(UsageError, match="in the future"):
+        reports.rollup(
+            recorded, "daily", now_ms=ms("2026-11-18T06:59"), zone=BERLIN, ending=date(2026, 11, 18)
+        )
+
+
+def test_a_sensor_that_does_not_exist_is_named_with_the_place_of_the_setting(tmp_path):
+    file = tmp_path / "luxcli.yaml"
+    file.write_text("host: x\ncsv:\n  sensors: [ID_WEB_Temperatur_TVLX]\n")
+    settings = reports_config(file, tmp_path)
+    record(settings, ms("2026-11-19T08:00"), ms("2026-11-19T08:30"))
+    with pytest.raises(ConfigError, match=r"luxcli.yaml:3: csv.sensors: .*TVLX.*ID_WEB_Temp"):
+        reports.rollup(settings, "daily", now_ms=ms("2026-11-19T09:00"), zone=BERLIN)
+
+
+def reports_config(file, directory):
+    from luxcli import config
+
+    return config.load(file, {}, directory, {"cache_path": str(directory / "cache.sqlite3")})
+
+
+def test_the_interval_is_half_open(tmp_path):
+    settings = configured(tmp_path)
+    stop = ms("2026-11-20T07:00")
+    record(settings, stop - HOUR_MS, stop + 1, step_s=3600)
+    [result] = due(settings, "2026-11-20T08:00")
+    assert (result.rows, result.first_ms) == (1, stop - HOUR_MS)
