@@ -62,9 +62,10 @@ class Config:
             ConfigError: It is not set anywhere.
         """
         if self.host is None:
-            where = str(self.file) if self.file else "luxcli.yaml"
+            if self.file:
+                raise ConfigError([f"{self.file}: host: missing; set it there or as LUXCLI_HOST"])
             raise ConfigError(
-                [f"{where}: host: missing; set it there ('luxcli config init') or as LUXCLI_HOST"]
+                ["host: missing; 'luxcli config init' writes a configuration file to set it in"]
             )
         return self.host
 

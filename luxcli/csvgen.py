@@ -124,13 +124,10 @@ class _Table:
         template = self._style.delimiter.join(cells) + "\n"
         texts = [self._texts[place] for place in varying]
         out = []
-        for ts_ms, _took_ms, _tries, *values in chunk.rows:
-            assert ts_ms is not None
+        for (ts_ms, _took_ms, _tries, _crc), values in chunk.split():
             shown = [text[raw] for text, raw in zip(texts, values, strict=False)]
             out.append(template % (*self._times(ts_ms), *shown))
-            self.last_ms = ts_ms
-        if not self.rows:
-            self.first_ms = chunk.rows[0][0] or 0
+            self.first_ms, self.last_ms = self.first_ms or ts_ms, ts_ms
         self.rows += len(out)
         return "".join(out).encode()
 

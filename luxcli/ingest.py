@@ -5,7 +5,10 @@ one that is older than others (a clock that stepped back, a restored archive) is
 change log without altering what is read for any other poll.
 """
 
-from collections.abc import Iterable
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from luxcli import schema
@@ -17,18 +20,53 @@ if TYPE_CHECKING:
 Key = tuple[int, int]  # kind (index into GROUPS), register index
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where in the history the last poll went: between `ts_ms` and `following` there is none.
+
+    As long as polls come in order they go on from here, and only differences are looked at;
+    finding another place costs a query for each setting.
+    """
+
+    ts_ms: int
+    following: int | None
+    values: dict[Key, int | None]
+    settings: tuple[object, ...] = ()
+
+    def holds(self, ts_ms: int) -> bool:
+        return self.ts_ms < ts_ms and (self.following is None or ts_ms < self.following)
+
+
+def settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> int:
+    """Return the CRC-32 of two blocks as 32 bit integers; the start value for `poll_crc`."""
+    return zlib.crc32(_packed(visibilities), zlib.crc32(_packed(parameters)))
+
+
+def poll_crc(calculations: Sequence[int], settings: int) -> int:
+    """Return the checksum of a poll: SQLite has none, and a card may return other bits.
+
+    Args:
+        calculations: The block as it was sent.
+        settings: What `settings_crc` gives for the other two blocks.
+    """
+    return zlib.crc32(_packed(calculations), settings)
+
+
+def _packed(block: Sequence[int]) -> bytes:
+    return struct.pack(f">{len(block)}q", *block)
+
+
 class Writer:
     """Adds polls and missed ticks through `db`; call `finish` before the transaction commits."""
 
     def __init__(self, db: "Connection", version: str) -> None:
         self._db, self._version = db, version
         self._columns, self._constants = layout(db)
-        self._newest: int | None = db.execute("SELECT max(ts_ms) FROM poll").fetchone()[0]
         self._known: set[Key] = set(db.execute("SELECT kind, idx FROM register"))
         self._unnamed: set[Key] = set()
-        self._current: dict[Key, int | None] | None = None
-        self._last_settings: tuple[object, ...] = ()
+        self._place = _Place(0, 0, {})
         self._views_stale = False
+        self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
 
     def add_poll(self, snapshot: Snapshot) -> bool:
         """Store one poll; False when it is stored already.
@@ -45,14 +83,13 @@ class Writer:
         self._grow(fast)
         names = "".join(f",c{index}" for index in self._columns)
         marks = ",?" * len(self._columns)
+        crc = poll_crc(snapshot.calculations, self._settings_crc(snapshot))
         self._db.execute(
-            f"INSERT INTO poll (ts_ms,took_ms,tries{names}) VALUES (?,?,?{marks})",
-            (ts_ms, snapshot.took_ms, snapshot.tries, *map(fast.get, self._columns)),
+            f"INSERT INTO poll (ts_ms,took_ms,tries,crc{names}) VALUES (?,?,?,?{marks})",
+            (ts_ms, snapshot.took_ms, snapshot.tries, crc, *map(fast.get, self._columns)),
         )
         self._see((0, index) for index in fast)
         self._log_settings(ts_ms, snapshot)
-        if self._newest is None or ts_ms > self._newest:
-            self._newest = ts_ms
         return True
 
     def add_missed(self, missed: Missed) -> bool:
@@ -105,9 +142,15 @@ class Writer:
         varying = {i: raw for i, raw in zip(self._columns, row[2:], strict=True) if raw is not None}
         return row[0], row[1], {**self._constants, **varying}
 
+    def _settings_crc(self, snapshot: Snapshot) -> int:
+        blocks = (snapshot.parameters, snapshot.visibilities)
+        if self._crc is None or self._crc[0] != blocks:
+            self._crc = (blocks, settings_crc(*blocks))
+        return self._crc[1]
+
     def _grow(self, fast: dict[int, int]) -> None:
         """Give a column to every calculation that is no longer what it always was."""
-        if self._newest is None and not self._columns and not self._constants:
+        if not self._columns and not self._constants:
             self._constants = dict(fast)
             self._db.executemany(
                 "INSERT INTO constant VALUES (0,?,?)", list(self._constants.items())
@@ -128,53 +171,46 @@ class Writer:
         self._views_stale = True
 
     def _log_settings(self, ts_ms: int, snapshot: Snapshot) -> None:
+        """Log what differs from the settings before, leaving what later polls read as it was."""
+        if not self._place.holds(ts_ms):
+            self._place = self._place_at(ts_ms)
+        place = self._place
         slow = {i: raw for i, raw in enumerate(snapshot.calculations) if schema.is_slow(i)}
-        late = self._newest is not None and ts_ms < self._newest
         settings = (snapshot.parameters, snapshot.visibilities, slow)
-        if not late and settings == self._last_settings:
-            return
-        present: dict[Key, int | None] = {(0, index): raw for index, raw in slow.items()}
-        present |= {(1, index): raw for index, raw in enumerate(snapshot.parameters)}
-        present |= {(2, index): raw for index, raw in enumerate(snapshot.visibilities)}
-        current = self._load_current()
-        if late:
-            self._thread_in(ts_ms, present, current.keys() | present.keys())
-        else:
+        if settings != place.settings:
+            present: dict[Key, int | None] = {(0, index): raw for index, raw in slow.items()}
+            present |= {(1, index): raw for index, raw in enumerate(snapshot.parameters)}
+            present |= {(2, index): raw for index, raw in enumerate(snapshot.visibilities)}
             changed = [
-                (*key, ts_ms, present.get(key))
-                for key in current.keys() | present.keys()
-                if current.get(key) != present.get(key)
+                (key, place.values.get(key), present.get(key))
+                for key in place.values.keys() | present.keys()
+                if place.values.get(key) != present.get(key)
             ]
-            self._db.executemany("INSERT INTO setting VALUES (?,?,?,?)", changed)
-            current.update(((kind, index), raw) for kind, index, _, raw in changed)
-            self._last_settings = settings
-        self._see(present)
+            self._db.executemany(
+                "INSERT INTO setting VALUES (?,?,?,?)",
+                [(*key, ts_ms, here) for key, _before, here in changed],
+            )
+            if place.following is not None:
+                self._db.executemany(
+                    "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+                    [(*key, place.following, before) for key, before, _here in changed],
+                )
+            place.values.update((key, here) for key, _before, here in changed)
+            place.settings = settings
+            self._see(present)
+        place.ts_ms = ts_ms
 
-    def _load_current(self) -> dict[Key, int | None]:
-        """Return the settings as of the newest poll; read once, then kept up to date."""
-        if self._current is None:
-            newest = self._newest or 0
-            self._current = {
-                key: self._as_of(key, newest)
-                for key in self._known
-                if key[0] > 0 or schema.is_slow(key[1])
-            }
-        return self._current
-
-    def _thread_in(self, ts_ms: int, present: dict[Key, int | None], keys: Iterable[Key]) -> None:
-        """Log the settings of a poll that lies before others, leaving those as they read."""
+    def _place_at(self, ts_ms: int) -> "_Place":
+        """Return the settings in force before `ts_ms`, whose poll is stored already."""
         following = self._db.execute(
             "SELECT min(ts_ms) FROM poll WHERE ts_ms>?", (ts_ms,)
         ).fetchone()[0]
-        for key in keys:
-            before, here = self._as_of(key, ts_ms), present.get(key)
-            if here == before:
-                continue
-            self._db.execute("INSERT INTO setting VALUES (?,?,?,?)", (*key, ts_ms, here))
-            self._db.execute(
-                "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-                (*key, following, before),
-            )
+        values = {
+            key: self._as_of(key, ts_ms)
+            for key in self._known
+            if key[0] > 0 or schema.is_slow(key[1])
+        }
+        return _Place(ts_ms - 1, following, values)
 
     def _as_of(self, key: Key, ts_ms: int) -> int | None:
         row = self._db.execute(

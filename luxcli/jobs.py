@@ -85,10 +85,17 @@ def poll_once(
         _record_failure(exc, lambda: record(failure.reason, failure.tries, str(failure)))
         raise
     except Interrupted as exc:
-        record("interrupted", 1, str(exc))
-        store.flush()
+        interruption = exc
+        store.hurry()
+        _record_failure(exc, lambda: record("interrupted", 1, str(interruption)))
         raise
-    added = store.add(snapshot.taken_ms, snapshot)
+    try:
+        added = store.add(snapshot.taken_ms, snapshot)
+    except Interrupted:
+        store.hurry()
+        # Nobody knows how far it came; adding the same poll again is harmless.
+        store.add(snapshot.taken_ms, snapshot)
+        raise
     return PollResult(snapshot, added.warning)
 
 
@@ -97,10 +104,9 @@ def poll_limit_s(config: Config) -> float:
     return _DEVICE_WAIT_S + client.longest_s(config.timeout_sec, config.retries)
 
 
-def _record_failure(failure: Exception, record: Callable[[], None]) -> None:
+def _record_failure(failure: BaseException, record: Callable[[], None]) -> None:
     """Record a missed tick; if even that fails, the poll's own failure must not be hidden by it."""
     try:
         record()
     except LuxcliError as exc:
-        _LOGGER.error("the reason of this missed poll could not be recorded: %s", exc)
-        failure.add_note(str(exc))
+        _LOGGER.error("%s; nor could that be recorded: %s", failure, exc)

@@ -33,7 +33,8 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
-        raise StorageError(f"{path}: cannot open the lock file: {exc.strerror}") from exc
+        who = f" for uid {os.geteuid()}" if exc.errno in (errno.EACCES, errno.EROFS) else ""
+        raise StorageError(f"{path}: the lock file cannot be opened{who}: {exc.strerror}") from exc
     try:
         _acquire(fd, path, time.monotonic() + wait_s)
         _leave_note(fd)

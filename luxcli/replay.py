@@ -169,14 +169,11 @@ class Replay:
         self._heating_power_j = log.tally(map(int.__mul__, heating, power))
         self._dhw_power_j = log.tally(map(int.__mul__, dhw, power))
         self._starts, self._stops = log.changes(running, to=1), log.changes(running, to=0)
-        self._element_changes, self._heating_changes = (
-            log.changes(log[_ELEMENT]),
-            log.changes(heating),
-        )
-        was_running = (running[-1], *running[:-1])
-        self._displays = list(
-            map(_display, running, valve, log[_ELEMENT], log[_SOURCE_PUMP], was_running)
-        )
+        self._element_changes = log.changes(log[_ELEMENT])
+        self._heating_changes = log.changes(heating)
+        before = (running[-1], *running[:-1])
+        outputs = zip(running, valve, log[_ELEMENT], log[_SOURCE_PUMP], before, strict=True)
+        self._displays = [_display(*row) for row in outputs]
         self._display_changes = log.changes(self._displays)
 
     def at(self, epoch_s: float) -> Snapshot:

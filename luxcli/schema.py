@@ -31,7 +31,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """CREATE TABLE poll (
             ts_ms   INTEGER PRIMARY KEY,  -- start of the exchange, ms since the epoch, UTC
             took_ms INTEGER NOT NULL,
-            tries   INTEGER NOT NULL      -- connections it took
+            tries   INTEGER NOT NULL,     -- connections it took
+            crc     INTEGER NOT NULL      -- CRC-32 of all three blocks as they were sent
         ) STRICT""",
         """CREATE TABLE constant (
             kind  INTEGER NOT NULL,

@@ -26,6 +26,7 @@ from luxcli.model import Chunk, Missed, Snapshot
 _LOGGER = logging.getLogger("luxcli.storage")
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
 _LOCK_WAIT_S = 20.0
+_HURRY_WAIT_S = 0.3
 _BUSY_WAIT_S = 2.0
 _CHUNK_ROWS = 500
 _DAY_MS = 86_400_000
@@ -71,6 +72,7 @@ class Store:
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
         self._flush_polls = flush_polls
+        self._lock_wait_s = _LOCK_WAIT_S
 
     def prepare(self, *, parents: bool = False) -> None:
         """Create the directory if it is missing.
@@ -94,6 +96,10 @@ class Store:
             directory.mkdir(parents=parents, exist_ok=True)
         except OSError as exc:
             raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
+
+    def hurry(self) -> None:
+        """Wait for locks no longer than a process may that was told to end."""
+        self._lock_wait_s = _HURRY_WAIT_S
 
     def add(self, timestamp: int, data: Snapshot) -> Added:
         """Keep one poll: durable when this returns.
@@ -149,10 +155,19 @@ class Store:
         with self._locked():
             return self._flush()
 
-    def query(self, start: int, stop: int) -> Iterator[Snapshot]:
+    def query(
+        self, start: int, stop: int, *, damaged: list[int] | None = None
+    ) -> Iterator[Snapshot]:
         """Yield every poll with ``start <= taken_ms < stop`` in time order, as it was sent.
 
-        Streams: memory does not grow with the interval. Flushes first.
+        Streams: memory does not grow with the interval. Flushes first. Each poll is compared with
+        its checksum.
+
+        Args:
+            start: ms since the epoch, included.
+            stop: ms since the epoch, excluded.
+            damaged: Takes the times of polls that are no longer what was stored; they are left
+                out. Without it the first one is an error.
 
         Raises:
             LockHeldError, StorageError: As `flush`, or the cache cannot be read.
@@ -164,14 +179,19 @@ class Store:
         for chunk in self.series(keys, start, stop):
             cells = [chunk.fixed.get(position) for position in range(len(keys))]
             parameters, visibilities = _block(cells[first:second]), _block(cells[second:])
-            for ts_ms, took_ms, tries, *values in chunk.rows:
+            settings = ingest.settings_crc(parameters, visibilities)
+            for (ts_ms, took_ms, tries, crc), values in chunk.split():
                 for position, value in zip(chunk.varying, values, strict=True):
                     cells[position] = value
-                assert ts_ms is not None
-                assert took_ms is not None
-                assert tries is not None
                 calculations = _block(cells[:first])
-                yield Snapshot(ts_ms, took_ms, tries, calculations, parameters, visibilities)
+                if ingest.poll_crc(calculations, settings) == crc:
+                    yield Snapshot(ts_ms, took_ms, tries, calculations, parameters, visibilities)
+                elif damaged is None:
+                    raise StorageError(
+                        f"{self.path}: the poll of {ts_ms} ms is damaged (checksum differs)"
+                    )
+                else:
+                    damaged.append(ts_ms)
 
     def series(self, keys: Sequence[Key], start: int, stop: int) -> Iterator[Chunk]:
         """Yield the raw values of some registers for ``start <= ts_ms < stop`` in time order.
@@ -287,7 +307,7 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with locks.hold(self.lock_path, wait_s=_LOCK_WAIT_S):
+        with locks.hold(self.lock_path, wait_s=self._lock_wait_s):
             yield
 
     def _flush(self) -> Flushed:
@@ -423,7 +443,7 @@ class _Window:
         self._changes = sorted(changes, reverse=True)
         names = "".join(f",c{keys[place][1]}" for place in self._varying)
         self._select = (
-            f"SELECT ts_ms,took_ms,tries{names} FROM poll"
+            f"SELECT ts_ms,took_ms,tries,crc{names} FROM poll"
             f" WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms LIMIT {_CHUNK_ROWS}"
         )
 
@@ -456,14 +476,8 @@ class _Window:
 
 
 def _block(cells: Sequence[int | None]) -> tuple[int, ...]:
-    """Return the values up to the last one that was sent."""
-    length = len(cells)
-    while length and cells[length - 1] is None:
-        length -= 1
-    block = tuple(raw for raw in cells[:length] if raw is not None)
-    if len(block) != length:
-        raise StorageError("the cache holds a poll with a register missing in the middle")
-    return block
+    """Return the values that were sent; what follows them was not in that firmware."""
+    return tuple(raw for raw in cells if raw is not None)
 
 
 def _explained(exc: sqlite3.Error) -> str:

@@ -162,6 +162,12 @@ def test_run_times_count_the_seconds_in_which_their_outputs_are_seen_on():
         assert {index: last[index] - first[index] for index in seen} == seen
 
 
+def test_the_parameters_that_copy_run_times_equal_them_at_rest_as_in_the_dump(replay):
+    for snapshot in polls(replay, THIS_YEAR_S, LOOP_S, 600):
+        if not snapshot.calculations[44]:
+            assert snapshot.parameters[728:730] == snapshot.calculations[64:66]
+
+
 def test_operating_mode_and_display_agree_with_the_switches(replay):
     displays = set()
     for snapshot in polls(replay, THIS_YEAR_S, LOOP_S, 60):

@@ -122,6 +122,7 @@ def test_blocks_of_one_connection_come_from_one_moment_and_the_next_sees_the_clo
             ask(connection, 3003)
             now[0] += 3600
             assert ask(connection, 3004)[134] == NOW_S
+            assert ask(connection, 3004)[134] == NOW_S
         with connect(simulator) as connection:
             assert ask(connection, 3004)[134] == NOW_S + 3600
 
