@@ -5,8 +5,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -266,6 +267,7 @@ def _rollup(
             files.append(_rollup_entry(result))
             if not as_json or result.path is None:
                 _tell_rollup(result, quiet=if_due)
+    archives = _archive(settings, now_ms, zone, failures) if "daily" in kinds else []
     if clean_up:
         pruned = retention.prune_csvs(settings, now_ms=now_ms, zone=zone)
         for finding in pruned.findings:
@@ -276,10 +278,27 @@ def _rollup(
     if failures:
         raise failures[0]
     if as_json:
-        _print_json(ok=True, files=files)
+        _print_json(ok=True, files=files, archives=archives)
 
 
-def _date(text: str | None) -> date | None:
+def _archive(settings: Config, now_ms: int, zone: tzinfo, failures: list[LuxcliError]) -> list[str]:
+    """Write what is missing of the second copy, with what set-aside caches still had."""
+    from luxcli import archiving, restoring
+
+    try:
+        for source in restoring.salvage_pending(settings):
+            problem = f"; {source.problem}" if source.problem else ""
+            _warn(f"{source.path}: {source.polls} polls put back into the cache{problem}")
+        written = archiving.archive_due(settings, now_ms=now_ms, zone=zone)
+    except LuxcliError as exc:
+        failures.append(exc)
+        return []
+    for entry in written:
+        _result(f"archive: {entry.polls} polls, {_megabytes(entry.size)}: {entry.path}")
+    return [str(entry.path) for entry in written]
+
+
+def _date(text: str | None, option: str = "--date") -> date | None:
     if text is None:
         return None
     try:
@@ -288,7 +307,7 @@ def _date(text: str | None) -> date | None:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise UsageError(f"--date {text!r} is not a date like 2026-11-24")
+    raise UsageError(f"{option} {text!r} is not a date like 2026-11-24")
 
 
 def _rollup_entry(result: Any) -> dict[str, object]:
@@ -328,6 +347,9 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Only say what would be removed.")
     ] = False,
+    unarchived: Annotated[
+        bool, typer.Option("--unarchived", help="Also remove days that are in no archive.")
+    ] = False,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
@@ -337,7 +359,9 @@ def prune(
 
     settings = _start(ctx, config_path, log_level, as_json=as_json)
     zone = periods.zone(settings.timezone, os.environ)
-    result = retention.prune(settings, now_ms=_now_ms(), zone=zone, dry_run=dry_run)
+    result = retention.prune(
+        settings, now_ms=_now_ms(), zone=zone, dry_run=dry_run, unarchived=unarchived
+    )
     for finding in result.findings:
         _warn(finding)
     if as_json:
@@ -357,6 +381,59 @@ def prune(
             + ("" if dry_run else f" ({_megabytes(result.cache_bytes)} in the cache free again)")
         )
     if result.findings:
+        raise typer.Exit(FINDINGS)
+
+
+@app.command(
+    epilog=_epilog(
+        "0 done; 3 done, but some sources cannot be read whole; 74 storage; 75 storage locked;"
+        " 78 configuration",
+        "luxcli restore --since 2026-11-01",
+    ),
+)
+def restore(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="First local day; all by default.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Last local day; all by default.")
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild the cache, or some days of it, from archives and set-aside files."""
+    from luxcli import restoring
+
+    settings = _start(ctx, config_path, log_level, as_json=as_json)
+    with _progress("restoring") as show:
+        sources = restoring.restore(
+            settings,
+            zone=periods.zone(settings.timezone, os.environ),
+            since=_date(since, "--since"),
+            until=_date(until, "--until"),
+            progress=show,
+        )
+    problems = [source for source in sources if source.problem]
+    for source in problems:
+        _warn(str(source.problem))
+    polls = sum(source.polls for source in sources)
+    missed = sum(source.missed for source in sources)
+    if as_json:
+        entries = [
+            {
+                "path": str(source.path),
+                "polls": source.polls,
+                "missed": source.missed,
+                "problem": source.problem,
+            }
+            for source in sources
+        ]
+        _print_json(ok=not problems, polls=polls, missed=missed, sources=entries)
+    else:
+        typer.echo(f"{polls} polls and {missed} missed ticks put back from {len(sources)} files")
+    if problems:
         raise typer.Exit(FINDINGS)
 
 
@@ -524,22 +601,8 @@ def demo(
     ctx.meta["luxcli.json"] = as_json
     log.set_up("WARNING", "text")
     zone = periods.zone(None, os.environ)
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
-
-        steps = iter(
-            track(
-                range(scenario.POLLS),
-                description="polling",
-                console=Console(stderr=True),
-                transient=True,
-            )
-        )
-        result = scenario.run(output, now_s=time.time(), zone=zone, advance=lambda: next(steps))
-        next(steps, None)
-    else:
-        result = scenario.run(output, now_s=time.time(), zone=zone)
+    with _progress("polling") as show:
+        result = scenario.run(output, now_s=time.time(), zone=zone, progress=show)
     if as_json:
         _print_json(
             ok=True,
@@ -573,6 +636,20 @@ def _demo_summary(result: Any) -> None:
         f'\nLook at the data:   sqlite3 {result.cache} "select time, ID_WEB_Temperatur_TVL'
         ' from reading limit 5"'
     )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function ``(done, total)`` that moves a bar on a terminal and does nothing else."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -38,7 +38,11 @@ class DemoResult:
 
 
 def run(
-    directory: Path, *, now_s: float, zone: tzinfo, advance: Callable[[], object] = lambda: None
+    directory: Path,
+    *,
+    now_s: float,
+    zone: tzinfo,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> DemoResult:
     """Run the demo into `directory`, replacing an earlier demo there and nothing else.
 
@@ -46,7 +50,7 @@ def run(
         directory: Created if necessary.
         now_s: Where the simulated week ends, seconds since the epoch.
         zone: The owner's time zone.
-        advance: Called after each of the `POLLS` polls.
+        progress: Told after each poll how many of how many are made.
 
     Raises:
         UsageError: `directory` holds something else than an earlier demo.
@@ -66,10 +70,10 @@ def run(
                 "interval_sec": STEP_S,
             },
         )
-        for _ in range(POLLS):
+        for number in range(1, POLLS + 1):
             clock.now_s += STEP_S
             result = jobs.poll_once(settings, clock=clock)
-            advance()
+            progress(number, POLLS)
     now_ms = round(clock.now_s * 1000) + 1
     rollups = tuple(reports.rollup(settings, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
     return DemoResult(

@@ -7,6 +7,7 @@
     │   ├── DeviceBusyError 75   it answers, but stays busy
     │   └── ProtocolError   76   it answered, but not correctly
     ├── StorageError        74   a file of ours cannot be read or written
+    │   └── DamagedError    74   it is damaged
     ├── LockHeldError       75   another luxcli is at work; nothing was done
     └── ConfigError         78   a setting is wrong; holds every problem found
 
@@ -77,6 +78,10 @@ class StorageError(LuxcliError):
     """A file or directory of luxcli's own cannot be read or written."""
 
     exit_code = 74
+
+
+class DamagedError(StorageError):
+    """A file of ours is there but no longer what was written."""
 
 
 class LockHeldError(LuxcliError):

@@ -206,25 +206,48 @@ class Writer:
             "SELECT min(ts_ms) FROM poll WHERE ts_ms>?", (ts_ms,)
         ).fetchone()[0]
         values = {
-            key: self._as_of(key, ts_ms)
+            key: as_of(self._db, key, ts_ms)
             for key in self._known
             if key[0] > 0 or schema.is_slow(key[1])
         }
         return _Place(ts_ms - 1, following, values)
-
-    def _as_of(self, key: Key, ts_ms: int) -> int | None:
-        row = self._db.execute(
-            "SELECT value FROM setting WHERE kind=? AND idx=? AND ts_ms<=?"
-            " ORDER BY ts_ms DESC LIMIT 1",
-            (*key, ts_ms),
-        ).fetchone()
-        return None if row is None else row[0]
 
     def _see(self, keys: Iterable[Key]) -> None:
         new = set(keys) - self._known
         if new:
             self._known |= new
             self._unnamed |= new
+
+
+def remove_polls(db: "Connection", cutoff_ms: int) -> None:
+    """Remove polls before `cutoff_ms`; what the change log said last now begins at the oldest left.
+
+    So each row of ``setting`` stands at the time of a poll that is there: `Writer` relies on it.
+    """
+    db.execute("DELETE FROM poll WHERE ts_ms<?", (cutoff_ms,))
+    first = db.execute("SELECT min(ts_ms) FROM poll").fetchone()[0]
+    if first is None:
+        db.execute("DELETE FROM setting")
+        return
+    for key in list(db.execute("SELECT kind, idx FROM register")):
+        value = as_of(db, key, first)
+        removed = db.execute(
+            "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms<?", (*key, first)
+        )
+        if removed.rowcount and value is not None:
+            db.execute(
+                "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+                (*key, first, value),
+            )
+
+
+def as_of(db: "Connection", key: Key, ts_ms: int) -> int | None:
+    """Return the raw value that a setting had at a time, None when it was not sent then."""
+    row = db.execute(
+        "SELECT value FROM setting WHERE kind=? AND idx=? AND ts_ms<=? ORDER BY ts_ms DESC LIMIT 1",
+        (*key, ts_ms),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def layout(db: "Connection") -> tuple[list[int], dict[int, int]]:

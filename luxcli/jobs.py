@@ -88,6 +88,7 @@ def poll_once(
         interruption = exc
         store.hurry()
         _record_failure(exc, lambda: record("interrupted", 1, str(interruption)))
+        _record_failure(exc, store.flush)
         raise
     try:
         added = store.add(snapshot.taken_ms, snapshot)
@@ -104,7 +105,7 @@ def poll_limit_s(config: Config) -> float:
     return _DEVICE_WAIT_S + client.longest_s(config.timeout_sec, config.retries)
 
 
-def _record_failure(failure: BaseException, record: Callable[[], None]) -> None:
+def _record_failure(failure: BaseException, record: Callable[[], object]) -> None:
     """Record a missed tick; if even that fails, the poll's own failure must not be hidden by it."""
     try:
         record()

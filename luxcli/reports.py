@@ -205,7 +205,8 @@ def _write_csv(
     keys = csvgen.keys_for(registers)
     for attempt in (1, 2):
         try:
-            chunks = store.series(keys, period.start_ms, period.stop_ms)
+            damaged: list[int] = []
+            chunks = store.series(keys, period.start_ms, period.stop_ms, damaged=damaged)
             written = csvgen.write(path, registers, chunks, zone, style)
         except StorageError as exc:
             if attempt == 2:
@@ -214,6 +215,12 @@ def _write_csv(
             sleep(_RETRY_WAIT_S)
         else:
             break
+    if damaged:
+        _LOGGER.error(
+            "%s: %d polls differ from their checksum and were left out; 'luxcli restore' puts"
+            " right what an archive holds",
+            *(path, len(damaged)),
+        )
     if written is None:
         return RollupResult(period, None)
     return RollupResult(

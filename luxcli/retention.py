@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 
-from luxcli import periods
+from luxcli import archiving, periods
 from luxcli.config import Config
 from luxcli.errors import StorageError
-from luxcli.storage import open_store
+from luxcli.storage import Store, open_store
 
 # Also matches the name of a sliding report made beside a closed period's.
 _CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
@@ -26,10 +26,19 @@ class PruneResult:
     findings: tuple[str, ...]
 
 
-def prune(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = False) -> PruneResult:
+def prune(
+    config: Config,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    dry_run: bool = False,
+    unarchived: bool = False,
+) -> PruneResult:
     """Remove CSVs and polls that are older than the configuration keeps; check the disk.
 
-    Refuses to remove everything of a kind: that is what a wrong clock looks like.
+    Refuses to remove everything of a kind: that is what a wrong clock looks like. Keeps days that
+    have no archive which can be read and holds all their polls, unless `unarchived` is set or no
+    archive is wanted.
 
     Raises:
         LockHeldError, StorageError: The cache or a directory cannot be read or written.
@@ -39,7 +48,9 @@ def prune(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = False) -
     if not dry_run:
         for path in files:
             _remove(path)
-    polls, cache_bytes = _prune_cache(config, now_ms, findings, dry_run=dry_run)
+    polls, cache_bytes = _prune_cache(
+        config, now_ms, zone, findings, dry_run=dry_run, unarchived=unarchived
+    )
     findings += _full_disks(config)
     return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings))
 
@@ -84,15 +95,22 @@ def _old_csvs(
 
 
 def _prune_cache(
-    config: Config, now_ms: int, findings: list[str], *, dry_run: bool
+    config: Config,
+    now_ms: int,
+    zone: tzinfo,
+    findings: list[str],
+    *,
+    dry_run: bool,
+    unarchived: bool,
 ) -> tuple[int, int]:
     if not config.cache_retention_days:
         return 0, 0
     store = open_store(config)
     if not dry_run:
         store.flush()
-    cutoff = now_ms - config.cache_retention_days * 86_400_000
-    polls = store.count_before(cutoff)
+    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+    cutoff, _ = archiving.bounds(oldest_kept, zone)
+    polls = store.count(0, cutoff)
     if not polls:
         return 0, 0
     newest = store.span()[1]
@@ -102,7 +120,27 @@ def _prune_cache(
             " is the clock right, is it still recording?"
         )
         return 0, 0
-    return polls, 0 if dry_run else store.remove_before(cutoff)
+    if config.archive and not unarchived:
+        cutoff = _archived_until(config, store, oldest_kept, zone, findings)
+        polls = store.count(0, cutoff)
+    return polls, 0 if dry_run or not polls else store.remove_before(cutoff)
+
+
+def _archived_until(
+    config: Config, store: Store, oldest_kept: date, zone: tzinfo, findings: list[str]
+) -> int:
+    """Return the beginning of the first day that is not safely archived, at most `oldest_kept`."""
+    oldest_ms, _ = store.span()
+    day = oldest_kept if oldest_ms is None else periods.local_date(oldest_ms, zone)
+    while day < oldest_kept:
+        if not archiving.covers(config, store, day, zone):
+            findings.append(
+                f"{day}: no archive that can be read and holds all its polls: kept, with all"
+                " later days; 'luxcli rollup daily' archives, 'prune --unarchived' removes anyway"
+            )
+            break
+        day += timedelta(days=1)
+    return archiving.bounds(day, zone)[0]
 
 
 def _full_disks(config: Config) -> list[str]:

@@ -9,7 +9,7 @@ Texts only; `storage` runs them. The tables:
 * ``setting``: change log of parameters, visibilities and slow calculations: the value from
   ``ts_ms`` on until the next row; NULL when the controller stopped sending the register.
 * ``missed``: ticks without a poll, and why.
-* ``rollup``: which CSV was written for which period.
+* ``rollup``: which CSV was written for which period; ``archive``: the same for archives.
 * ``register``: the registers seen so far, by ``kind`` 0 calculations, 1 parameters,
   2 visibilities, with name, unit and scale (value = raw / scale).
 * ``label``: the texts of enumerations.
@@ -65,6 +65,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             error           TEXT,
             PRIMARY KEY (kind, period_start_ms, period_stop_ms)
         ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE archive (
+            start_ms   INTEGER PRIMARY KEY,    -- local day
+            stop_ms    INTEGER NOT NULL,       -- excluded
+            path       TEXT NOT NULL,
+            polls      INTEGER NOT NULL,       -- how many of this cache it has
+            written_ms INTEGER NOT NULL
+        ) STRICT""",
         """CREATE TABLE register (
             kind  INTEGER NOT NULL,
             idx   INTEGER NOT NULL,

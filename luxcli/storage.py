@@ -11,25 +11,31 @@ nor SQLite are safe on NFS or SMB.
 """
 
 import logging
-import sqlite3
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from luxcli import __version__, buffer, ingest, locks, schema
+from luxcli import __version__, buffer, cache, files, ingest, locks, reading
 from luxcli.config import Config
-from luxcli.errors import StorageError
+from luxcli.errors import DamagedError, StorageError
 from luxcli.ingest import Key
 from luxcli.model import Chunk, Missed, Snapshot
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _LOGGER = logging.getLogger("luxcli.storage")
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
 _LOCK_WAIT_S = 20.0
 _HURRY_WAIT_S = 0.3
 _BUSY_WAIT_S = 2.0
-_CHUNK_ROWS = 500
 _DAY_MS = 86_400_000
+_ASIDE = ".damaged-"
+# Luxtronik 2 controllers that this program can read were not there before 2010.
+_EARLIEST_MS = 1_262_304_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,17 @@ class RollupRecord:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveRecord:
+    """One line of the ``archive`` table: how many of the cache's polls a day's archive has."""
+
+    start_ms: int
+    stop_ms: int
+    path: str
+    polls: int
+    written_ms: int
+
+
 class Store:
     """Buffer and cache of one heat pump. Holds nothing open between calls."""
 
@@ -72,7 +89,7 @@ class Store:
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
         self._flush_polls = flush_polls
-        self._lock_wait_s = _LOCK_WAIT_S
+        self._lock_wait_s, self._busy_wait_s = _LOCK_WAIT_S, _BUSY_WAIT_S
 
     def prepare(self, *, parents: bool = False) -> None:
         """Create the directory if it is missing.
@@ -99,7 +116,7 @@ class Store:
 
     def hurry(self) -> None:
         """Wait for locks no longer than a process may that was told to end."""
-        self._lock_wait_s = _HURRY_WAIT_S
+        self._lock_wait_s = self._busy_wait_s = _HURRY_WAIT_S
 
     def add(self, timestamp: int, data: Snapshot) -> Added:
         """Keep one poll: durable when this returns.
@@ -155,6 +172,15 @@ class Store:
         with self._locked():
             return self._flush()
 
+    def merge(self, polls: Sequence[Snapshot], missed: Sequence[Missed]) -> Flushed:
+        """Put polls from elsewhere into the cache in one transaction; those it has do not count.
+
+        Raises:
+            LockHeldError, StorageError: As `flush`.
+        """
+        with self._locked(), self._transaction() as db:
+            return _ingest(db, polls, missed)
+
     def query(
         self, start: int, stop: int, *, damaged: list[int] | None = None
     ) -> Iterator[Snapshot]:
@@ -173,71 +199,55 @@ class Store:
             LockHeldError, StorageError: As `flush`, or the cache cannot be read.
         """
         self.flush()
-        keys = self.known_registers()
-        counts = [sum(1 for key in keys if key[0] == kind) for kind in range(3)]
-        first, second = counts[0], counts[0] + counts[1]
-        for chunk in self.series(keys, start, stop):
-            cells = [chunk.fixed.get(position) for position in range(len(keys))]
-            parameters, visibilities = _block(cells[first:second]), _block(cells[second:])
-            settings = ingest.settings_crc(parameters, visibilities)
-            for (ts_ms, took_ms, tries, crc), values in chunk.split():
-                for position, value in zip(chunk.varying, values, strict=True):
-                    cells[position] = value
-                calculations = _block(cells[:first])
-                if ingest.poll_crc(calculations, settings) == crc:
-                    yield Snapshot(ts_ms, took_ms, tries, calculations, parameters, visibilities)
-                elif damaged is None:
-                    raise StorageError(
-                        f"{self.path}: the poll of {ts_ms} ms is damaged (checksum differs)"
-                    )
-                else:
-                    damaged.append(ts_ms)
+        found: list[int] = [] if damaged is None else damaged
+        with self._stretch(start, stop) as (db, low, high):
+            for snapshot in reading.polls(db, low, high, found) if db else ():
+                self._refuse(found if damaged is None else ())
+                yield snapshot
+        self._refuse(found if damaged is None else ())
 
-    def series(self, keys: Sequence[Key], start: int, stop: int) -> Iterator[Chunk]:
+    def series(
+        self, keys: Sequence[Key], start: int, stop: int, *, damaged: list[int]
+    ) -> Iterator[Chunk]:
         """Yield the raw values of some registers for ``start <= ts_ms < stop`` in time order.
 
-        No lock is held while the caller works: each chunk is one short read transaction, and a
-        schema that grew in between is taken into account. Does not flush.
+        No lock is held while the caller works. Does not flush.
 
         Args:
             keys: ``(kind, index)`` of the registers wanted.
             start: ms since the epoch, included.
             stop: ms since the epoch, excluded.
+            damaged: As for `query`.
 
         Raises:
             StorageError: The cache cannot be read.
         """
-        if not self.path.exists():
-            return
+        with self._stretch(start, stop) as (db, low, high):
+            yield from reading.chunks(db, keys, low, high, damaged) if db else ()
+
+    def salvage(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
+        """Yield what can still be read of a damaged cache, as `reading.salvage`."""
         with self._connected() as db:
-            position = start
-            oldest, newest = self._bounds(db)
-            if oldest is None or newest is None:
-                return
-            position, stop = max(position, oldest), min(stop, newest + 1)
-            while position < stop:
-                window = _Window(db, keys, position, min(stop, position + _DAY_MS))
-                while not window.done:
-                    chunk = window.read()
-                    if chunk is None:  # somebody has written: begin a new window here
-                        break
-                    if chunk.rows:
-                        yield chunk
-                position = window.position
+            try:
+                oldest, newest = cache.bounds(db)
+            except db.DatabaseError:
+                oldest, newest = _EARLIEST_MS, round(time.time() * 1000) + _DAY_MS
+            if oldest is not None and newest is not None:
+                yield from reading.salvage(db, oldest, newest + 1, damaged, unreadable)
 
     def known_registers(self) -> list[Key]:
         """Return ``(kind, index)`` of every register ever stored, sorted."""
         if not self.path.exists():
             return []
         with self._connected() as db:
-            return sorted(db.execute("SELECT kind, idx FROM register"))
+            return reading.known_registers(db)
 
     def span(self) -> tuple[int | None, int | None]:
         """Return the times of the oldest and the newest poll in the cache, None if it is empty."""
         if not self.path.exists():
             return None, None
         with self._connected() as db:
-            return self._bounds(db)
+            return cache.bounds(db)
 
     def missed(self, start: int, stop: int) -> list[Missed]:
         """Return the ticks without a poll in ``start <= ts_ms < stop``."""
@@ -260,23 +270,33 @@ class Store:
     def record_rollup(self, record: RollupRecord) -> None:
         """Remember which file exists for which period; replaces an earlier record of it."""
         with self._locked(), self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)",
-                (
-                    *(record.kind, record.start_ms, record.stop_ms, record.path),
-                    *(record.state, record.rows, record.written_ms, record.error),
-                ),
-            )
+            db.execute("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)", astuple(record))
 
-    def count_before(self, cutoff: int) -> int:
-        """Return how many polls are older than `cutoff`."""
+    def archives(self) -> list[ArchiveRecord]:
+        """Return what is recorded about daily archives, oldest first."""
         if not self.path.exists():
-            return 0
+            return []
         with self._connected() as db:
-            count: int = db.execute(
-                "SELECT count(*) FROM poll WHERE ts_ms<?", (cutoff,)
-            ).fetchone()[0]
-            return count
+            return [ArchiveRecord(*row) for row in db.execute("SELECT * FROM archive")]
+
+    def record_archive(self, record: ArchiveRecord) -> None:
+        """Remember which polls are in an archive; replaces an earlier record of the day."""
+        with self._locked(), self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?)", astuple(record))
+
+    def count(self, start: int, stop: int) -> int:
+        """Return how many polls the cache holds in ``start <= ts_ms < stop``."""
+        return len(self.times(start, stop))
+
+    def times(self, start: int, stop: int) -> list[int]:
+        """Return the times of the polls in ``start <= ts_ms < stop``."""
+        if not self.path.exists():
+            return []
+        with self._connected() as db:
+            rows = db.execute(
+                "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
+            )
+            return [ts_ms for (ts_ms,) in rows]
 
     def remove_before(self, cutoff: int) -> int:
         """Remove polls, missed ticks and records older than `cutoff`; settings keep their value.
@@ -292,33 +312,95 @@ class Store:
         oldest, _ = self.span()
         while oldest is not None and oldest < cutoff:
             with self._locked(), self._transaction() as db:
-                db.execute("DELETE FROM poll WHERE ts_ms<?", (min(cutoff, oldest + _DAY_MS),))
-                oldest, _ = self._bounds(db)
+                ingest.remove_polls(db, min(cutoff, oldest + _DAY_MS))
+                oldest, _ = cache.bounds(db)
         with self._locked(), self._transaction() as db:
-            for key in list(db.execute("SELECT kind, idx FROM register")):
-                db.execute(
-                    "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms<"
-                    " (SELECT max(ts_ms) FROM setting WHERE kind=? AND idx=? AND ts_ms<=?)",
-                    (*key, *key, cutoff),
-                )
             db.execute("DELETE FROM missed WHERE ts_ms<?", (cutoff,))
             db.execute("DELETE FROM rollup WHERE period_stop_ms<?", (cutoff,))
+            db.execute("DELETE FROM archive WHERE stop_ms<?", (cutoff,))
         return max(0, self._free_bytes() - free_before)
 
+    def check(self) -> None:
+        """Look through the whole cache.
+
+        Raises:
+            DamagedError: SQLite finds it damaged.
+            StorageError: It cannot be read.
+        """
+        if self.path.exists():
+            cache.check(self.path, busy_wait_s=self._busy_wait_s)
+
+    def set_aside(self) -> Path:
+        """Rename the damaged cache, so that the next write begins a new one; return its new name.
+
+        Raises:
+            LockHeldError, StorageError: It cannot be renamed.
+        """
+        with self._locked():
+            return self._set_aside()
+
+    def set_aside_paths(self) -> list[Path]:
+        """Return the caches that were set aside, oldest first."""
+        found = self.path.parent.glob(self.path.name + _ASIDE + "*")
+        return sorted(path for path in found if not path.name.endswith("-journal"))
+
+    def mark_salvaged(self, path: Path, suffix: str) -> None:
+        """Rename a set-aside cache whose contents are in this one now."""
+        _rename(path, path.with_name(path.name + suffix))
+
+    def merge_records(
+        self, rollups: Sequence[RollupRecord], archives: Sequence[ArchiveRecord]
+    ) -> None:
+        """Take over what another cache remembers of CSVs and archives, where this one does not."""
+        with self._locked(), self._transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", map(astuple, rollups)
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?)", map(astuple, archives)
+            )
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with locks.hold(self.lock_path, wait_s=self._lock_wait_s):
-            yield
+    def _stretch(
+        self, start: int, stop: int
+    ) -> Iterator[tuple["sqlite3.Connection | None", int, int]]:
+        """Open the cache and narrow the interval to what it holds; None if that is nothing."""
+        if not self.path.exists():
+            yield None, start, stop
+            return
+        with self._connected() as db:
+            oldest, newest = cache.bounds(db)
+            if oldest is None or newest is None:
+                yield None, start, stop
+            else:
+                yield db, max(start, oldest), min(stop, newest + 1)
+
+    def _refuse(self, damaged: Sequence[int]) -> None:
+        if damaged:
+            raise DamagedError(
+                f"{self.path}: the poll of {damaged[0]} ms differs from its checksum;"
+                " 'luxcli restore' puts it right where an archive holds it"
+            )
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return locks.hold(self.lock_path, wait_s=self._lock_wait_s)
 
     def _flush(self) -> Flushed:
         content = buffer.read(self.buffer_path)
         if not content.size:
             return Flushed(0, 0, 0)
-        with self._transaction() as db:
-            writer = ingest.Writer(db, __version__)
-            polls = sum([writer.add_poll(poll) for poll in content.polls])
-            missed = sum([writer.add_missed(tick) for tick in content.missed])
-            writer.finish()
+        try:
+            with self._transaction() as db:
+                flushed = _ingest(db, content.polls, content.missed)
+        except DamagedError as exc:
+            aside = self._set_aside()
+            _LOGGER.error(
+                "%s; set aside as %s and begun anew; 'luxcli rollup daily' and 'luxcli restore'"
+                " put back what can be read",
+                *(exc, aside.name),
+            )
+            with self._transaction() as db:
+                flushed = _ingest(db, content.polls, content.missed)
         if content.rejected:
             buffer.set_aside(self.rejected_path, content.rejected)
             _LOGGER.error(
@@ -326,16 +408,20 @@ class Store:
                 *(self.buffer_path, len(content.rejected), self.rejected_path),
             )
         buffer.clear(self.buffer_path, content.size)
-        return Flushed(polls, missed, len(content.rejected))
+        return Flushed(flushed.polls, flushed.missed, len(content.rejected))
 
     def _write_past_buffer(self, poll: Snapshot, reason: StorageError) -> None:
         try:
             with self._transaction() as db:
-                writer = ingest.Writer(db, __version__)
-                writer.add_poll(poll)
-                writer.finish()
+                _ingest(db, [poll], ())
         except StorageError as exc:
             raise StorageError(f"{reason}; nor can the cache be written: {exc}") from exc
+
+    def _set_aside(self) -> Path:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = self.path.with_name(f"{self.path.name}{_ASIDE}{stamp}")
+        _rename(self.path, aside)
+        return aside
 
     def _free_bytes(self) -> int:
         with self._connected() as db:
@@ -343,62 +429,11 @@ class Store:
             size: int = db.execute("PRAGMA page_size").fetchone()[0]
             return pages * size
 
-    @staticmethod
-    def _bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
-        # Two subqueries: asked for both in one SELECT, SQLite scans the whole table.
-        oldest, newest = db.execute(
-            "SELECT (SELECT min(ts_ms) FROM poll), (SELECT max(ts_ms) FROM poll)"
-        ).fetchone()
-        return oldest, newest
+    def _transaction(self) -> AbstractContextManager["sqlite3.Connection"]:
+        return cache.transaction(self.path, busy_wait_s=self._busy_wait_s)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write: everything in the block is stored when it ends well, otherwise nothing."""
-        with self._connected(create=True) as db:
-            db.execute("PRAGMA journal_mode=PERSIST")
-            db.execute("PRAGMA synchronous=FULL")
-            db.execute("PRAGMA journal_size_limit=1048576")
-            db.execute("BEGIN IMMEDIATE")
-            self._migrate(db)
-            yield db
-            db.execute("COMMIT")
-
-    @contextmanager
-    def _connected(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """Open the cache, refuse what is not ours, and turn SQLite's errors into StorageError."""
-        uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-        try:
-            # isolation_level=None: no transaction begins unless one is begun here.
-            connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_WAIT_S, isolation_level=None)
-            with closing(connection) as db:
-                self._refuse_foreign(db)
-                yield db
-        except sqlite3.Error as exc:
-            raise StorageError(f"{self.path}: {_explained(exc)}") from exc
-
-    def _refuse_foreign(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        known = len(schema.MIGRATIONS)
-        if version > known:
-            raise StorageError(
-                f"{self.path}: written by a newer luxcli (schema {version}, this one knows"
-                f" {known}); nothing was changed: upgrade luxcli"
-            )
-        if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise StorageError(
-                f"{self.path}: a SQLite file, but not a luxcli cache; nothing was changed:"
-                " correct cache_path"
-            )
-
-    @staticmethod
-    def _migrate(db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        for statements in schema.MIGRATIONS[version:]:
-            for statement in statements:
-                db.execute(statement)
-        if version < len(schema.MIGRATIONS):
-            db.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version={len(schema.MIGRATIONS)}")
+    def _connected(self) -> AbstractContextManager["sqlite3.Connection"]:
+        return cache.connect(self.path, busy_wait_s=self._busy_wait_s)
 
 
 def open_store(config: Config) -> Store:
@@ -408,86 +443,23 @@ def open_store(config: Config) -> Store:
     return store
 
 
-class _Window:
-    """Reads up to a day of polls, chunk by chunk; knows the settings in force at `position`."""
-
-    def __init__(self, db: sqlite3.Connection, keys: Sequence[Key], start: int, stop: int) -> None:
-        self._db, self._stop = db, stop
-        self.position = start
-        self._fixed: dict[int, int | None] = {}
-        self._varying: list[int] = []
-        db.execute("BEGIN")
-        columns, constants = ingest.layout(db)
-        self._version = self._data_version()
-        changes: list[tuple[int, int, int | None]] = []
-        for place, (kind, index) in enumerate(keys):
-            if kind == 0 and index in columns:
-                self._varying.append(place)
-            elif kind == 0 and index in constants:
-                self._fixed[place] = constants[index]
-            else:
-                row = db.execute(
-                    f"SELECT {schema.as_of(kind, index, '?')}",
-                    (start,),
-                ).fetchone()
-                self._fixed[place] = row[0]
-                changes += [
-                    (ts_ms, place, value)
-                    for ts_ms, value in db.execute(
-                        "SELECT ts_ms, value FROM setting"
-                        " WHERE kind=? AND idx=? AND ts_ms>? AND ts_ms<?",
-                        (kind, index, start, stop),
-                    )
-                ]
-        db.execute("COMMIT")
-        self._changes = sorted(changes, reverse=True)
-        names = "".join(f",c{keys[place][1]}" for place in self._varying)
-        self._select = (
-            f"SELECT ts_ms,took_ms,tries,crc{names} FROM poll"
-            f" WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms LIMIT {_CHUNK_ROWS}"
-        )
-
-    @property
-    def done(self) -> bool:
-        return self.position >= self._stop
-
-    def read(self) -> Chunk | None:
-        """Return the next polls up to a change of a setting; None if the cache has changed."""
-        end = self._changes[-1][0] if self._changes else self._stop
-        self._db.execute("BEGIN")
-        rows = self._db.execute(self._select, (self.position, end)).fetchall()
-        changed = self._data_version() != self._version
-        self._db.execute("COMMIT")
-        if changed:
-            return None
-        chunk = Chunk(tuple(self._varying), dict(self._fixed), rows)
-        if len(rows) == _CHUNK_ROWS:
-            self.position = rows[-1][0] + 1
-        else:
-            self.position = end
-            while self._changes and self._changes[-1][0] == end:
-                _, place, value = self._changes.pop()
-                self._fixed[place] = value
-        return chunk
-
-    def _data_version(self) -> int:
-        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
-        return version
+def _ingest(
+    db: "sqlite3.Connection", polls: Sequence[Snapshot], missed: Sequence[Missed]
+) -> Flushed:
+    writer = ingest.Writer(db, __version__)
+    new_polls = sum([writer.add_poll(poll) for poll in polls])
+    new_missed = sum([writer.add_missed(tick) for tick in missed])
+    writer.finish()
+    return Flushed(new_polls, new_missed, 0)
 
 
-def _block(cells: Sequence[int | None]) -> tuple[int, ...]:
-    """Return the values that were sent; what follows them was not in that firmware."""
-    return tuple(raw for raw in cells if raw is not None)
-
-
-def _explained(exc: sqlite3.Error) -> str:
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    advice = {
-        sqlite3.SQLITE_BUSY: "locked by another program for too long",
-        sqlite3.SQLITE_FULL: "disk full",
-        sqlite3.SQLITE_NOTADB: "damaged, or not a SQLite file",
-        sqlite3.SQLITE_CORRUPT: "damaged",
-        sqlite3.SQLITE_READONLY: "cannot be written",
-        sqlite3.SQLITE_CANTOPEN: "cannot be opened",
-    }
-    return f"{advice.get(code, 'SQLite failed')} ({exc})"
+def _rename(old: Path, new: Path) -> None:
+    """Rename a cache together with its journal, which SQLite finds by name."""
+    try:
+        journal = old.with_name(old.name + "-journal")
+        if journal.exists():
+            journal.rename(new.with_name(new.name + "-journal"))
+        old.rename(new)
+        files.sync_directory(old.parent)
+    except OSError as exc:
+        raise StorageError(f"{old}: cannot be renamed: {exc.strerror}") from exc

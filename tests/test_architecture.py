@@ -15,16 +15,18 @@ ROWS = [
     {"locks", "periods", "log", "buffer", "replay", "registers"},
     {"settings", "sensors", "simulator", "quality"},
     {"config", "client", "csvgen", "schema"},
-    {"ingest"},
+    {"ingest", "archive"},
+    {"cache", "reading"},
     {"storage"},
-    {"jobs", "reports", "retention"},
+    {"archiving", "jobs", "reports"},
+    {"retention", "restoring"},
     {"demo"},
     {"cli"},
     {"__main__"},
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
-    "sqlite3": {"storage", "ingest"},  # ingest only for a type
+    "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
     "socket": {"client", "simulator"},
     "luxtronik": {"client", "sensors"},
     "typer": {"cli"},

@@ -62,7 +62,9 @@ def test_removing_every_csv_is_refused(settings):
 
 
 def test_a_dry_run_removes_nothing_and_reports_the_same(tmp_path):
-    settings = configured(tmp_path, cache_retention_days=5, disk_usage_limit_percent=100)
+    settings = configured(
+        tmp_path, cache_retention_days=5, archive=False, disk_usage_limit_percent=100
+    )
     make_csvs(settings, "2026-01-01_daily.csv", "2026-11-20_daily.csv")
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=3600)
     Store(settings.cache_path).flush()
@@ -72,14 +74,16 @@ def test_a_dry_run_removes_nothing_and_reports_the_same(tmp_path):
     assert len(left(settings)) == 2
     done = prune(settings)
     assert (planned.csv_files, planned.polls) == (done.csv_files, done.polls)
-    assert planned.polls == len([t for t in times if t < ms(NOW) - 5 * 86_400_000])
+    assert planned.polls == len([t for t in times if t < ms("2026-11-15T00:00")])
 
 
 def test_old_polls_go_and_the_settings_of_the_others_still_read_the_same(tmp_path):
-    settings = configured(tmp_path, cache_retention_days=3, disk_usage_limit_percent=100)
+    settings = configured(
+        tmp_path, cache_retention_days=3, archive=False, disk_usage_limit_percent=100
+    )
     record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=3600)
     store = Store(settings.cache_path)
-    cutoff = ms(NOW) - 3 * 86_400_000
+    cutoff = ms("2026-11-17T00:00")
     kept = list(store.query(cutoff, ms(NOW)))
     result = prune(settings)
     assert result.polls > 0

@@ -237,13 +237,28 @@ def test_it_listens_on_ipv6_too():
 def test_serving_for_ever_ends_when_stopped(in_block):
     simulator = Simulator(REPLAY)
     with simulator if in_block else contextlib.nullcontext():
-        thread = threading.Thread(target=simulator.serve_forever)
+        thread = threading.Thread(target=simulator.serve_forever, daemon=True)
         thread.start()
-        while not simulator.port:
+        deadline = time.monotonic() + 2
+        while not simulator.port and time.monotonic() < deadline:
             time.sleep(0.001)
         with connect(simulator) as connection:
             assert len(ask(connection, 3005)) == 327
         simulator.stop()
+        thread.join(timeout=1)
+        assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_serving_for_ever_ends_when_the_server_fails():
+    def clock() -> float:
+        raise RuntimeError("no time")
+
+    with Simulator(REPLAY, clock=clock) as simulator:
+        thread = threading.Thread(target=simulator.serve_forever, daemon=True)
+        thread.start()
+        with connect(simulator) as connection:
+            assert is_closed(connection)
         thread.join(timeout=1)
         assert not thread.is_alive()
 

@@ -1,0 +1,140 @@
+"""The second copy: one archive for each closed local day, written by ``rollup daily``.
+
+An archive only ever gains polls: what it holds and the cache no longer does stays in it.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta, tzinfo
+from datetime import time as clock_time
+from pathlib import Path
+from typing import Final
+
+from luxcli import archive, periods
+from luxcli.archive import Day
+from luxcli.config import Config
+from luxcli.errors import StorageError
+from luxcli.model import Missed, Snapshot
+from luxcli.storage import ArchiveRecord, Store, open_store
+
+_LOGGER = logging.getLogger("luxcli.archiving")
+# An hourly run has to end before the next; what is left over is done then.
+_LIMIT_S: Final = 300.0
+_MIDNIGHT: Final = clock_time(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """One archive that was written."""
+
+    path: Path
+    polls: int
+    size: int
+
+
+def directory(config: Config) -> Path:
+    """Return where the archives of this cache are."""
+    return config.cache_path.parent / "archive"
+
+
+def path_of(config: Config, day: date) -> Path:
+    """Return the archive of one local day."""
+    return directory(config) / f"{day}.luxlog.gz"
+
+
+def bounds(day: date, zone: tzinfo) -> tuple[int, int]:
+    """Return a local calendar day as half-open interval in UTC milliseconds."""
+    period = periods.ending_on("daily", day + timedelta(days=1), _MIDNIGHT, zone)
+    return period.start_ms, period.stop_ms
+
+
+def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
+    """Write the archive of every closed local day whose polls are not all in one yet.
+
+    Stops after a few minutes; the next run goes on.
+
+    Raises:
+        LockHeldError, StorageError: The cache cannot be read or an archive not be written.
+    """
+    if not config.archive:
+        return []
+    store = open_store(config)
+    store.flush()
+    done: list[Archived] = []
+    deadline = time.monotonic() + _LIMIT_S
+    for day in _due(store, now_ms, zone):
+        if time.monotonic() > deadline:
+            _LOGGER.info("stopped after %.0f s; the next run archives the rest", _LIMIT_S)
+            break
+        done.append(_archive(config, store, day, now_ms, zone))
+    return done
+
+
+def covers(config: Config, store: Store, day: date, zone: tzinfo) -> bool:
+    """Whether the day's archive can be read and holds every poll that the cache has of it."""
+    times = store.times(*bounds(day, zone))
+    path = path_of(config, day)
+    if not times or not path.exists():
+        return not times
+    try:
+        kept = {poll.taken_ms for poll in archive.read(path).polls}
+    except StorageError as exc:
+        _LOGGER.error("%s", exc)
+        return False
+    return kept.issuperset(times)
+
+
+def _due(store: Store, now_ms: int, zone: tzinfo) -> Iterator[date]:
+    oldest_ms, newest_ms = store.span()
+    if oldest_ms is None or newest_ms is None:
+        return
+    records = {(record.start_ms, record.stop_ms): record for record in store.archives()}
+    day = periods.local_date(oldest_ms, zone)
+    while (span := bounds(day, zone))[1] <= now_ms and span[0] <= newest_ms:
+        record = records.get(span)
+        count = store.count(*span)
+        if count and (record is None or record.polls != count):
+            yield day
+        day += timedelta(days=1)
+
+
+def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
+    path = path_of(config, day)
+    start_ms, stop_ms = bounds(day, zone)
+    damaged: list[int] = []
+    fresh = list(store.query(start_ms, stop_ms, damaged=damaged))
+    if damaged:
+        _LOGGER.error("%d polls of %s are damaged in the cache", len(damaged), day)
+    polls = {poll.taken_ms: poll for poll in fresh}
+    missed = {tick.ts_ms: tick for tick in store.missed(start_ms, stop_ms)}
+    if path.exists():
+        _keep_earlier(path, polls, missed)
+    content = Day(
+        tuple(polls[ts_ms] for ts_ms in sorted(polls)),
+        tuple(missed[ts_ms] for ts_ms in sorted(missed)),
+    )
+    size = archive.write(path, content)
+    store.record_archive(
+        ArchiveRecord(start_ms, stop_ms, str(path), len(fresh) + len(damaged), now_ms)
+    )
+    return Archived(path, len(content.polls), size)
+
+
+def _keep_earlier(path: Path, polls: dict[int, Snapshot], missed: dict[int, Missed]) -> None:
+    """Add what the day's earlier archive has; set it aside when it cannot be read."""
+    try:
+        earlier = archive.read(path)
+    except StorageError as exc:
+        aside = path.with_name(path.name + ".damaged")
+        _LOGGER.error("%s; set aside as %s", exc, aside.name)
+        try:
+            path.replace(aside)
+        except OSError as failure:
+            raise StorageError(f"{path}: cannot be set aside: {failure.strerror}") from failure
+        return
+    for poll in earlier.polls:
+        polls.setdefault(poll.taken_ms, poll)
+    for tick in earlier.missed:
+        missed.setdefault(tick.ts_ms, tick)

@@ -1,0 +1,234 @@
+"""The daily archive: lossless, verified, readable without luxcli, never losing what it has."""
+
+import gzip
+import random
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from luxcli import archive, archiving, retention
+from luxcli.archive import Day
+from luxcli.errors import StorageError
+from luxcli.model import Missed, Snapshot
+from luxcli.replay import Replay
+from luxcli.storage import Store
+from tests.scenario import BERLIN, configured, ms, record
+
+DOCS = Path(__file__).parent.parent / "docs" / "data.md"
+
+
+def day_of(profile="msw6", count=100, step_s=30):
+    replay = Replay(profile)
+    start = ms("2026-11-19T00:00") / 1000
+    polls = tuple(replay.at(start + n * step_s) for n in range(count))
+    ticks = (Missed(ms("2026-11-19T03:00"), "timeout", 4, 254_000, 'said "no" äöü\nand left'),)
+    return Day(polls, ticks)
+
+
+@pytest.mark.parametrize("profile", ["msw6", "long"])
+def test_a_day_reads_back_exactly_as_it_was(tmp_path, profile):
+    day = day_of(profile)
+    path = tmp_path / "a" / "2026-11-19.luxlog.gz"
+    archive.write(path, day)
+    assert archive.read(path) == day
+
+
+def test_registers_that_come_and_go_within_a_day_are_told_apart_from_zero(tmp_path):
+    short, long = Replay("msw6"), Replay("long")
+    times = [ms("2026-11-19T00:00") / 1000 + n * 600 for n in range(9)]
+    polls = tuple((long if n in (2, 3, 7) else short).at(t) for n, t in enumerate(times))
+    archive.write(tmp_path / "x.gz", Day(polls, ()))
+    assert archive.read(tmp_path / "x.gz").polls == polls
+
+
+def test_random_blocks_of_random_lengths_survive(tmp_path):
+    rng = random.Random(7)
+    polls = []
+    for n in range(60):
+        blocks = [
+            tuple(
+                rng.choice([0, 1, -1, 2**31 - 1, -(2**31), rng.randint(-999, 999)])
+                for _ in range(rng.randint(1, 12))
+            )
+            for _ in range(3)
+        ]
+        polls.append(Snapshot(n * 1000, rng.randint(0, 500), rng.randint(1, 4), *blocks))
+    archive.write(tmp_path / "x.gz", Day(tuple(polls), ()))
+    assert archive.read(tmp_path / "x.gz").polls == tuple(polls)
+
+
+def test_an_empty_day_and_a_single_poll_are_fine(tmp_path):
+    for day in (Day((), ()), day_of(count=1)):
+        archive.write(tmp_path / "x.gz", day)
+        assert archive.read(tmp_path / "x.gz") == day
+
+
+def test_the_same_day_gives_the_same_bytes(tmp_path):
+    archive.write(tmp_path / "x.gz", day_of())
+    archive.write(tmp_path / "y.gz", day_of())
+    assert (tmp_path / "x.gz").read_bytes() == (tmp_path / "y.gz").read_bytes()
+
+
+def test_a_day_at_thirty_seconds_takes_less_than_twenty_bytes_a_poll(tmp_path):
+    size = archive.write(tmp_path / "x.gz", day_of(count=2880))
+    assert size < 20 * 2880
+
+
+def test_the_reader_in_the_documentation_reads_it(tmp_path):
+    [code] = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    scope: dict = {}
+    exec(code, scope)
+    day = day_of("long", count=50)
+    archive.write(tmp_path / "x.gz", day)
+    registers = scope["read_luxlog"](tmp_path / "x.gz")
+    assert registers["t"] == [poll.taken_ms for poll in day.polls]
+    for letter, group in (("c", "calculations"), ("p", "parameters"), ("s", "visibilities")):
+        for index in range(len(day.polls[0].block(group))):
+            values = registers[f"{letter}{index}"]
+            sent = [poll.block(group)[index] for poll in day.polls]
+            assert values == sent or (len(values) == 1 and values * 50 == sent)
+
+
+def test_damage_at_any_place_is_noticed(tmp_path):
+    path = tmp_path / "x.gz"
+    day = day_of(count=5)
+    archive.write(path, day)
+    good = path.read_bytes()
+    rng = random.Random(3)
+    for _ in range(150):
+        bad = bytearray(good)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        path.write_bytes(bad)
+        try:
+            assert archive.read(path) == day  # a bit of the gzip header that nobody needs
+        except StorageError as exc:
+            assert "x.gz: not a readable archive" in str(exc)
+    for length in range(0, len(good), 97):
+        path.write_bytes(good[:length])
+        with pytest.raises(StorageError):
+            archive.read(path)
+
+
+def test_damage_that_gzip_does_not_see_is_noticed_by_the_checksum(tmp_path):
+    path = tmp_path / "x.gz"
+    archive.write(path, day_of(count=5))
+    text = gzip.decompress(path.read_bytes()).replace(b"\nc21 ", b"\nc21 1", 1)
+    path.write_bytes(gzip.compress(text))
+    with pytest.raises(StorageError, match="checksum differs"):
+        archive.read(path)
+
+
+def archived(settings, now="2026-11-20T12:00"):
+    return archiving.archive_due(settings, now_ms=ms(now), zone=BERLIN)
+
+
+def test_each_closed_local_day_gets_one_archive_and_only_once(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-17T20:00"), ms("2026-11-20T11:00"), step_s=3600)
+    assert [entry.path.name for entry in archived(settings)] == [
+        "2026-11-17.luxlog.gz",
+        "2026-11-18.luxlog.gz",
+        "2026-11-19.luxlog.gz",
+    ]
+    assert [entry.polls for entry in archived(settings, "2026-11-21T01:00")] == [11]
+    assert archived(settings, "2026-11-21T02:00") == []
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)])
+def test_a_day_with_a_clock_change_is_one_archive_of_its_real_length(tmp_path, day, hours):
+    settings = configured(tmp_path)
+    start, stop = archiving.bounds(date.fromisoformat(day), BERLIN)
+    record(settings, start - 3_600_000, stop + 3_600_000, step_s=1800)
+    entries = archiving.archive_due(settings, now_ms=stop + 3_600_000, zone=BERLIN)
+    assert {e.path.name: e.polls for e in entries}[f"{day}.luxlog.gz"] == hours * 2
+
+
+def test_polls_that_come_later_are_added_to_the_archive(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    archived(settings)
+    record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
+    [entry] = archived(settings)
+    assert entry.polls == 18
+
+
+def test_what_the_archive_has_and_the_cache_lost_stays_in_the_archive(tmp_path):
+    settings = configured(tmp_path)
+    times = record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    archived(settings)
+    settings.cache_path.unlink()
+    times += record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
+    [entry] = archived(settings)
+    assert [poll.taken_ms for poll in archive.read(entry.path).polls] == times
+
+
+def test_an_archive_that_cannot_be_read_is_set_aside_and_written_anew(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    [entry] = archived(settings)
+    entry.path.write_bytes(b"rubbish")
+    record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
+    [again] = archived(settings)
+    assert again.polls == 18
+    assert entry.path.with_name(entry.path.name + ".damaged").read_bytes() == b"rubbish"
+
+
+def test_no_archive_is_written_when_none_is_wanted(tmp_path):
+    settings = configured(tmp_path, archive=False)
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T12:00"))
+    assert archived(settings) == []
+    assert not (tmp_path / "archive").exists()
+
+
+def test_missed_ticks_are_archived_with_their_reasons(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T11:00"))
+    tick = Missed(ms("2026-11-19T10:05"), "refused", 4, 14_000, "1.2.3.4:8889: connection refused")
+    Store(settings.cache_path).add_missed(tick)
+    [entry] = archived(settings)
+    assert archive.read(entry.path).missed == (tick,)
+
+
+def prune(settings, **options):
+    return retention.prune(settings, now_ms=ms("2026-11-20T12:00"), zone=BERLIN, **options)
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Ten days, of which all but three are to go."""
+    settings = configured(tmp_path, cache_retention_days=3, disk_usage_limit_percent=100)
+    record(settings, ms("2026-11-11T00:00"), ms("2026-11-20T11:00"), step_s=3600)
+    return settings
+
+
+def test_prune_keeps_days_that_are_in_no_archive(old):
+    result = prune(old)
+    assert result.polls == 0
+    assert "2026-11-11: no archive" in result.findings[0]
+    assert Store(old.cache_path).span()[0] == ms("2026-11-11T00:00")
+
+
+def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old):
+    archived(old)
+    archiving.path_of(old, date(2026, 11, 14)).write_bytes(b"rubbish")
+    result = prune(old)
+    assert result.polls == 3 * 24
+    assert "2026-11-14: no archive" in result.findings[0]
+    assert Store(old.cache_path).span()[0] == ms("2026-11-14T00:00")
+
+
+def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
+    archived(old)
+    record(old, ms("2026-11-12T00:30"), ms("2026-11-12T00:31"))
+    result = prune(old)
+    assert result.polls == 24
+    assert "2026-11-12: no archive" in result.findings[0]
+
+
+def test_prune_removes_unarchived_days_when_told_to(old):
+    result = prune(old, unarchived=True)
+    assert result.polls == 6 * 24
+    assert result.findings == ()
+    assert Store(old.cache_path).span()[0] == ms("2026-11-17T00:00")
