@@ -6,17 +6,23 @@ from types import FrameType
 from luxcli.errors import Interrupted
 
 
-def _interrupt(signum: int, _frame: FrameType | None) -> None:
-    # A second signal must not cut short what the first one started.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise Interrupted(signum)
+class _Handler:
+    """Raises `Interrupted` for the first signal: a second must not cut short what that started."""
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def __call__(self, signum: int, _frame: FrameType | None) -> None:
+        if not self._done:
+            self._done = True
+            raise Interrupted(signum)
 
 
 def main() -> None:
     """Run one command and exit with its status."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    handler = _Handler()
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
     try:
         from luxcli.cli import app
 

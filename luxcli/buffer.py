@@ -17,6 +17,7 @@ much of the file a writer has to read.
 import json
 import logging
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _LOGGER = logging.getLogger("luxcli.buffer")
 _REPEAT = 20
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024
+_NUMBER = re.compile(rb'\{"v":1,"i":(\d{1,9}),')
 _SEAL_BYTES = len(',"k":"00000000"}')
 
 
@@ -152,7 +154,8 @@ _Settings = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def _line(fields: dict[str, object]) -> bytes:
-    body = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()[:-1]
+    # ASCII: a detail may hold what is not valid in UTF-8, such as half of a surrogate pair.
+    body = json.dumps(fields, separators=(",", ":")).encode()[:-1]
     return b'%b,"k":"%08x"}\n' % (body, zlib.crc32(body))
 
 
@@ -200,9 +203,9 @@ def _tail(path: Path) -> bytes:
 
 def _next_number(tail: bytes) -> int:
     for line in reversed(list(_lines(tail))):
-        head = line[:40].split(b'"i":', 1)
-        if len(head) == 2 and (digits := head[1].split(b",", 1)[0]).isdigit():
-            return int(digits) + 1
+        found = _NUMBER.match(line)
+        if found:
+            return int(found[1]) + 1
     return 1
 
 

@@ -5,9 +5,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -105,12 +106,29 @@ def _start(
     The choice of JSON is kept in the context, which the failure mapping sees as well.
     """
     ctx.meta["luxcli.json"] = as_json
-    loaded = config.load(path, os.environ, Path.cwd(), {"log_level": level})
+    chosen = _level(level)
+    loaded = config.load(path, os.environ, Path.cwd(), {"log_level": chosen})
     log.set_up(
-        loaded.log_level or ("INFO" if sys.stderr.isatty() else "WARNING"),
+        loaded.log_level or _default_level(),
         "json" if loaded.log_format == "json" else "text",
     )
     return loaded
+
+
+def _level(text: str | None) -> str | None:
+    if text is None:
+        return None
+    from luxcli import settings
+
+    try:
+        level: str | None = settings.checked("log_level", text)
+    except ValueError as exc:
+        raise UsageError(f"--log-level: {exc}") from exc
+    return level
+
+
+def _default_level() -> str:
+    return "INFO" if sys.stderr.isatty() else "WARNING"
 
 
 def _result(text: str) -> None:
@@ -237,14 +255,14 @@ def rollup_all(
 
 def _rollup(
     settings: Config,
-    kinds: Iterable[Kind],
+    kinds: Sequence[Kind],
     ending_text: str | None,
     *,
     if_due: bool,
     as_json: bool,
     clean_up: bool = False,
 ) -> None:
-    from luxcli import reports, retention
+    from luxcli import reports, restoring, retention
 
     ending = _date(ending_text)
     if ending and if_due:
@@ -252,50 +270,67 @@ def _rollup(
     zone = periods.zone(settings.timezone, os.environ)
     now_ms = _now_ms()
     files: list[dict[str, object]] = []
-    failures: list[LuxcliError] = []
-    for kind in kinds:
-        try:
-            if if_due:
-                results = reports.rollup_due(settings, kind, now_ms=now_ms, zone=zone)
-            else:
-                results = [reports.rollup(settings, kind, now_ms=now_ms, zone=zone, ending=ending)]
-        except LuxcliError as exc:
-            # The weekly report is wanted even if the daily one could not be written.
-            failures.append(exc)
-            continue
+    archives: list[str] = []
+
+    def write(kind: Kind) -> None:
+        if if_due:
+            results = reports.rollup_due(settings, kind, now_ms=now_ms, zone=zone)
+        else:
+            results = [reports.rollup(settings, kind, now_ms=now_ms, zone=zone, ending=ending)]
         for result in results:
             files.append(_rollup_entry(result))
             if not as_json or result.path is None:
                 _tell_rollup(result, quiet=if_due)
-    archives = _archive(settings, now_ms, zone, failures) if "daily" in kinds else []
+
+    steps: list[Callable[[], None]] = [partial(write, kind) for kind in kinds]
+    if "daily" in kinds:
+        steps.insert(0, lambda: _salvage(settings))
+        steps.append(lambda: archives.extend(_archive(settings, now_ms, zone, as_json=as_json)))
+    failures: list[LuxcliError] = []
+    for step in steps:
+        try:
+            restoring.healed(settings, step)
+        except UsageError:
+            raise
+        except LuxcliError as exc:
+            # The weekly report is wanted even if the daily one could not be written.
+            failures.append(exc)
     if clean_up:
         pruned = retention.prune_csvs(settings, now_ms=now_ms, zone=zone)
         for finding in pruned.findings:
             _warn(finding)
         _result(f"removed {len(pruned.csv_files)} old CSV files")
-    for failure in failures[1:]:
-        _warn(str(failure))
-    if failures:
-        raise failures[0]
+    _raise_first(failures)
     if as_json:
         _print_json(ok=True, files=files, archives=archives)
 
 
-def _archive(settings: Config, now_ms: int, zone: tzinfo, failures: list[LuxcliError]) -> list[str]:
-    """Write what is missing of the second copy, with what set-aside caches still had."""
-    from luxcli import archiving, restoring
+def _salvage(settings: Config) -> None:
+    from luxcli import restoring
 
-    try:
-        for source in restoring.salvage_pending(settings):
-            problem = f"; {source.problem}" if source.problem else ""
-            _warn(f"{source.path}: {source.polls} polls put back into the cache{problem}")
-        written = archiving.archive_due(settings, now_ms=now_ms, zone=zone)
-    except LuxcliError as exc:
-        failures.append(exc)
-        return []
+    for source in restoring.salvage_pending(settings):
+        problem = f"; {source.problem}" if source.problem else ""
+        _warn(f"{source.path}: {source.polls} polls put back into the cache{problem}")
+
+
+def _archive(settings: Config, now_ms: int, zone: tzinfo, *, as_json: bool) -> list[str]:
+    from luxcli import archiving
+
+    written = archiving.archive_due(settings, now_ms=now_ms, zone=zone)
     for entry in written:
-        _result(f"archive: {entry.polls} polls, {_megabytes(entry.size)}: {entry.path}")
+        if not as_json:
+            _result(f"archive: {entry.polls} polls, {_megabytes(entry.size)}: {entry.path}")
     return [str(entry.path) for entry in written]
+
+
+def _raise_first(failures: list[LuxcliError]) -> None:
+    """Raise the first failure after a line about each other one; several steps may fail alike."""
+    if not failures:
+        return
+    for text in dict.fromkeys(str(failure) for failure in failures[1:]):
+        if text != str(failures[0]):
+            _warn(text)
+    raise failures[0]
 
 
 def _date(text: str | None, option: str = "--date") -> date | None:
@@ -303,7 +338,7 @@ def _date(text: str | None, option: str = "--date") -> date | None:
         return None
     try:
         # Only the one spelling: fromisoformat alone also takes 20261124 and 2026-W48-2.
-        if len(text) == 10 and text[4] == text[7] == "-":
+        if len(text) == 10 and text[4] == text[7] == "-" and "2000" <= text[:4] < "9999":
             return date.fromisoformat(text)
     except ValueError:
         pass
@@ -451,6 +486,10 @@ def config_init(
     """Write a commented configuration file; never replaces one."""
     from luxcli import settings
 
+    try:
+        settings.checked("host", host or "")
+    except ValueError as exc:
+        raise UsageError(f"--host: {exc}") from exc
     config.write_sample(path, settings.sample(host))
     typer.echo(
         f"{path}: written; set 'host' in it, then run 'luxcli config check'"
@@ -470,12 +509,10 @@ def config_check(
     as_json: JsonOption = False,
 ) -> None:
     """Report every problem of the configuration at once."""
-    from luxcli import reports, storage
+    from luxcli import checks
 
     settings = _start(ctx, config_path, log_level, as_json=as_json)
-    settings.require_host()
-    reports.columns(settings)
-    storage.open_store(settings)
+    checks.check(settings)
     if as_json:
         _print_json(ok=True, file=str(settings.file) if settings.file else None)
     else:
@@ -563,7 +600,7 @@ def simulate(
     from luxcli.replay import Replay
     from luxcli.simulator import Simulator
 
-    log.set_up(log_level or ("INFO" if sys.stderr.isatty() else "WARNING"), "text")
+    log.set_up(_level(log_level) or _default_level(), "text")
     began = time.time()
     with Simulator(
         Replay(profile),

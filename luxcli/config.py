@@ -90,11 +90,14 @@ def load(
     environ: Mapping[str, str],
     cwd: Path,
     options: Mapping[str, object] | None = None,
+    *,
+    search: bool = True,
 ) -> Config:
     """Read and check the whole configuration.
 
     Args:
         path: YAML file; None looks in the usual places, where it may be missing.
+        search: False does without a file unless `path` names one.
         environ: Usually ``os.environ``.
         cwd: What relative paths in variables and options are relative to; those in the file are
             relative to the file.
@@ -104,16 +107,15 @@ def load(
         ConfigError: Holds one line for every problem found.
     """
     problems: list[str] = []
-    file = path if path is not None else find_file(environ, cwd)
+    file = find_file(environ, cwd) if path is None and search else path
     given: dict[str, _Given] = {}
-    given.update(_bare(environ, cwd))
+    given.update(_expanded(dict(_bare(environ, cwd))))
     if file is not None:
-        given.update(_from_yaml(file, problems))
-    given.update(_from_variables(environ, cwd, problems))
+        given.update(_expanded(_from_yaml(file, problems)))
+    given.update(_expanded(_from_variables(environ, cwd, problems)))
     for key, value in (options or {}).items():
         if value is not None:
             given[key] = _Given(value, "--" + key.replace("_", "-").replace(".", "-"), cwd)
-    _expand_groups(given)
 
     values: dict[str, Any] = {}
     for setting in SETTINGS:
@@ -214,7 +216,8 @@ def _from_yaml(file: Path, problems: list[str]) -> dict[str, _Given]:
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problems.append(f"{where}: not valid YAML: {getattr(exc, 'problem', None) or exc}")
+        what = " ".join(str(getattr(exc, "problem", None) or exc).split())
+        problems.append(f"{where}: not valid YAML: {what}")
         return {}
     found: dict[str, _Given] = {}
     if root is not None:
@@ -235,8 +238,9 @@ def _collect(
     for key_node, value_node in node.value:
         origin = f"{file}:{key_node.start_mark.line + 1}"
         key = head + str(key_node.value)
-        if key in found:  # PyYAML alone would silently keep the last one
-            problems.append(f"{origin}: {key}: already set at {found[key].origin}")
+        rivals = [other for other in found if _same_setting(key, other)]
+        if rivals:  # PyYAML alone would silently keep the last one
+            problems.append(f"{origin}: {key}: already set at {found[rivals[0]].origin}")
         elif key in _NESTED and not (key in _GROUP_KEYS and _is_scalar(value_node)):
             _collect(value_node, key + ".", file, loader, found, problems)
         elif key in _KEYS or key in _GROUP_KEYS:
@@ -250,6 +254,11 @@ def _collect(
             problems.append(f"{origin}: {key}: no such setting{_guess(key, known)}")
 
 
+def _same_setting(key: str, other: str) -> bool:
+    shorter, longer = sorted((key, other), key=len)
+    return longer == shorter or (shorter in _GROUP_KEYS and longer.startswith(shorter + "."))
+
+
 def _is_scalar(node: Any) -> bool:
     import yaml
 
@@ -257,12 +266,18 @@ def _is_scalar(node: Any) -> bool:
 
 
 def _construct(loader: Any, node: Any) -> object:
+    """Return the value of a node; of a scalar its text, which each setting reads for itself.
+
+    YAML 1.1 would make 420 of 7:00, and a number of a host name like 1e3.
+    """
     import yaml
 
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.tag == "tag:yaml.org,2002:null" else node.value
     try:
         value: object = loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):  # such as !!python/object or the date 2026-13-01
-        return str(getattr(node, "value", node))
+    except (yaml.YAMLError, ValueError):  # such as !!python/object
+        return str(node.value)
     return value
 
 
@@ -273,12 +288,13 @@ def _guess(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
-def _expand_groups(given: dict[str, _Given]) -> None:
+def _expanded(given: dict[str, _Given]) -> dict[str, _Given]:
     """Let `output_dirs: PATH` stand for both directories unless one is set by itself."""
     both = given.pop("output_dirs", None)
     if both is not None:
         given.setdefault("output_dirs.daily", both)
         given.setdefault("output_dirs.weekly", both)
+    return given
 
 
 def _check_together(

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from luxcli import config, jobs, reports, sensors
-from luxcli.errors import UsageError
+from luxcli.errors import StorageError, UsageError
 from luxcli.model import Snapshot
 from luxcli.periods import KINDS
 from luxcli.replay import Replay
@@ -19,6 +19,7 @@ from luxcli.reports import RollupResult
 from luxcli.simulator import Simulator
 
 STEP_S = 600
+_MARKER = "DEMO.txt"
 POLLS = 7 * 86_400 // STEP_S
 # Registers that anybody with a heat pump recognises.
 _KEY_TEMPERATURES = (10, 11, 12, 15, 17, 19)
@@ -69,6 +70,7 @@ def run(
                 "cache_path": str(directory.absolute() / "cache.sqlite3"),
                 "interval_sec": STEP_S,
             },
+            search=False,
         )
         for number in range(1, POLLS + 1):
             clock.now_s += STEP_S
@@ -96,16 +98,23 @@ class _Clock:
 
 
 def _make_room(directory: Path) -> None:
-    if directory.exists() and any(directory.iterdir()):
-        if not (directory / "cache.sqlite3").exists():
+    marker = directory / _MARKER
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not marker.exists() and any(directory.iterdir()):
             raise UsageError(
-                f"{directory}: exists and is not an earlier demo; name another --output"
+                f"{directory}: holds something else than an earlier demo; name another --output"
             )
+        marker.write_text(
+            "Made by 'luxcli demo'; everything here is simulated and replaced by the next demo.\n",
+            encoding="utf-8",
+        )
         shutil.rmtree(directory / "reports", ignore_errors=True)
         for pattern in ("cache.sqlite3*", "device-*.lock"):
             for path in directory.glob(pattern):
                 path.unlink()
-    directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be used: {exc.strerror}") from exc
 
 
 def _temperatures(snapshot: Snapshot) -> tuple[tuple[str, float], ...]:

@@ -42,14 +42,15 @@ def settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> int:
     return zlib.crc32(_packed(visibilities), zlib.crc32(_packed(parameters)))
 
 
-def poll_crc(calculations: Sequence[int], settings: int) -> int:
+def poll_crc(head: Sequence[int], calculations: Sequence[int], settings: int) -> int:
     """Return the checksum of a poll: SQLite has none, and a card may return other bits.
 
     Args:
+        head: Time, duration and tries.
         calculations: The block as it was sent.
         settings: What `settings_crc` gives for the other two blocks.
     """
-    return zlib.crc32(_packed(calculations), settings)
+    return zlib.crc32(_packed(calculations), zlib.crc32(_packed(head), settings))
 
 
 def _packed(block: Sequence[int]) -> bytes:
@@ -75,18 +76,23 @@ class Writer:
         free one: losing it would be worse.
         """
         fast = {i: raw for i, raw in enumerate(snapshot.calculations) if not schema.is_slow(i)}
+        settings = self._settings_crc(snapshot)
         ts_ms = snapshot.taken_ms
-        while (stored := self._stored(ts_ms)) is not None:
-            if stored == (snapshot.took_ms, snapshot.tries, fast):
+        while True:
+            head = (ts_ms, snapshot.took_ms, snapshot.tries)
+            crc = poll_crc(head, snapshot.calculations, settings)
+            stored = self._db.execute("SELECT crc FROM poll WHERE ts_ms=?", (ts_ms,)).fetchone()
+            if stored is None:
+                break
+            if stored[0] == crc:
                 return False
             ts_ms += 1
         self._grow(fast)
         names = "".join(f",c{index}" for index in self._columns)
         marks = ",?" * len(self._columns)
-        crc = poll_crc(snapshot.calculations, self._settings_crc(snapshot))
         self._db.execute(
             f"INSERT INTO poll (ts_ms,took_ms,tries,crc{names}) VALUES (?,?,?,?{marks})",
-            (ts_ms, snapshot.took_ms, snapshot.tries, crc, *map(fast.get, self._columns)),
+            (*head, crc, *map(fast.get, self._columns)),
         )
         self._see((0, index) for index in fast)
         self._log_settings(ts_ms, snapshot)
@@ -113,6 +119,8 @@ class Writer:
         registers = {
             (kind, index): sensors.register(GROUPS[kind], index) for kind, index in self._known
         }
+        if outdated:
+            self._db.execute("DELETE FROM label")
         for key in self._known if outdated else self._unnamed:
             register = registers[key]
             self._db.execute(
@@ -129,18 +137,6 @@ class Writer:
         ):
             self._db.execute(statement)
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('luxcli',?)", (self._version,))
-
-    def _stored(self, ts_ms: int) -> tuple[int, int, dict[int, int]] | None:
-        """Return duration, tries and fast calculations of the poll at `ts_ms`, if there is one."""
-        names = "".join(f",c{index}" for index in self._columns)
-        row = self._db.execute(
-            f"SELECT took_ms,tries{names} FROM poll WHERE ts_ms=?",
-            (ts_ms,),
-        ).fetchone()
-        if row is None:
-            return None
-        varying = {i: raw for i, raw in zip(self._columns, row[2:], strict=True) if raw is not None}
-        return row[0], row[1], {**self._constants, **varying}
 
     def _settings_crc(self, snapshot: Snapshot) -> int:
         blocks = (snapshot.parameters, snapshot.visibilities)
@@ -194,6 +190,11 @@ class Writer:
                 self._db.executemany(
                     "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
                     [(*key, place.following, before) for key, before, _here in changed],
+                )
+                # What was logged there as a change may have become none.
+                self._db.executemany(
+                    "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms=? AND value IS ?",
+                    [(*key, place.following, here) for key, _before, here in changed],
                 )
             place.values.update((key, here) for key, _before, here in changed)
             place.settings = settings

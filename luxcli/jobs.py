@@ -92,10 +92,10 @@ def poll_once(
         raise
     try:
         added = store.add(snapshot.taken_ms, snapshot)
-    except Interrupted:
+    except Interrupted as exc:
         store.hurry()
         # Nobody knows how far it came; adding the same poll again is harmless.
-        store.add(snapshot.taken_ms, snapshot)
+        _record_failure(exc, lambda: store.add(snapshot.taken_ms, snapshot))
         raise
     return PollResult(snapshot, added.warning)
 
@@ -106,7 +106,7 @@ def poll_limit_s(config: Config) -> float:
 
 
 def _record_failure(failure: BaseException, record: Callable[[], object]) -> None:
-    """Record a missed tick; if even that fails, the poll's own failure must not be hidden by it."""
+    """Keep what is known; if even that fails, the poll's own failure must not be hidden by it."""
     try:
         record()
     except LuxcliError as exc:

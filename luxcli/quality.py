@@ -76,17 +76,30 @@ def _flags(snapshot: Snapshot) -> str | None:
 
 
 def _heat(snapshot: Snapshot) -> str | None:
-    """Compare the heat quantities; where one side is 0 there is no meter, or an old firmware."""
+    """Compare the heat quantities; where the first is 0 there is no meter, or V3.88 and later."""
     for calculation, parameter in ((154, 852), (151, 854)):
         if calculation >= len(snapshot.calculations) or parameter >= len(snapshot.parameters):
             continue
         coarse, fine = snapshot.calculations[calculation], snapshot.parameters[parameter]
-        if coarse and fine and abs(coarse * 10 - fine) > _HEAT_TOLERANCE:
+        if coarse and abs(coarse * 10 - fine) > _HEAT_TOLERANCE:
             return (
                 f"calculation {calculation} is {coarse} (0.1 kWh) but parameter {parameter}"
                 f" is {fine} (0.01 kWh)"
             )
     return None
+
+
+def _switch_offs(snapshot: Snapshot) -> str | None:
+    """Compare the times of the switch-off log, which stands in both blocks.
+
+    One entry may be newer in the block that was read later, so only none in common is odd.
+    """
+    times, copies = snapshot.calculations[111:116], snapshot.parameters[721:726]
+    if len(copies) < 5 or len(set(times)) < 5 or min(times) <= 0:
+        return None
+    if any(time == copy for time, copy in zip(times, copies, strict=True)):
+        return None
+    return f"calculations 111..115 are {list(times)} but parameters 721..725 {list(copies)}"
 
 
 def _rules() -> Iterator[tuple[str, _Test]]:
@@ -100,6 +113,7 @@ def _rules() -> Iterator[tuple[str, _Test]]:
     yield "error-count", _within(105, 0, 5)
     yield "visibility-flags", _flags
     yield "heat-quantities", _heat
+    yield "switch-off-log", _switch_offs
 
 
 _STRUCTURAL: Final = tuple(_rules())

@@ -5,7 +5,7 @@ report, and a schema that grew in between is noticed.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from luxcli import ingest
@@ -37,15 +37,19 @@ def chunks(
         damaged: Takes the times of polls that differ from their checksum; they are left out.
     """
     wanted = set(keys)
-    others = [key for key in known_registers(db) if key not in wanted]
-    for chunk, _blocks in _verified(db, [*keys, *others], start_ms, stop_ms, damaged):
+
+    def with_others() -> list[Key]:
+        return [*keys, *(key for key in known_registers(db) if key not in wanted)]
+
+    for chunk, _blocks in _verified(db, with_others, start_ms, stop_ms, damaged):
         varying = tuple(place for place in chunk.varying if place < len(keys))
         yield Chunk(varying, chunk.fixed, chunk.rows)
 
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
     """Yield every poll of ``start_ms <= ts_ms < stop_ms`` as it was sent; else as `chunks`."""
-    yield from _snapshots(_verified(db, known_registers(db), start_ms, stop_ms, damaged))
+    found = _verified(db, lambda: known_registers(db), start_ms, stop_ms, damaged)
+    yield from _snapshots(found)
 
 
 def salvage(
@@ -61,13 +65,23 @@ def salvage(
         unreadable: Takes the beginnings of stretches that SQLite cannot read.
     """
     keys = [(kind, index) for kind, count in enumerate(_CANDIDATES) for index in range(count)]
-    found = _verified(db, keys, start_ms, stop_ms, damaged, unreadable)
+    found = _verified(db, lambda: keys, start_ms, stop_ms, damaged, unreadable)
     yield from _snapshots(found)
 
 
 def known_registers(db: "Connection") -> list[Key]:
     """Return ``(kind, index)`` of every register ever stored, sorted."""
-    return sorted(db.execute("SELECT kind, idx FROM register"))
+    return sorted(_numbers(db, db.execute("SELECT kind, idx FROM register")))
+
+
+def _numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Return rows whose first two columns are numbers, as they must be; damage knows no rules."""
+    found = []
+    for first, second, *_ in rows:
+        if not isinstance(first, int) or not isinstance(second, int):
+            raise db.DatabaseError("a number is no longer one")
+        found.append((first, second))
+    return found
 
 
 _Blocks = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]
@@ -83,64 +97,73 @@ def _snapshots(found: Iterator[tuple[Chunk, _Blocks]]) -> Iterator[Snapshot]:
 
 def _verified(
     db: "Connection",
-    keys: Sequence[Key],
+    all_keys: Callable[[], list[Key]],
     start_ms: int,
     stop_ms: int,
     damaged: list[int],
     unreadable: list[int] | None = None,
 ) -> Iterator[tuple[Chunk, _Blocks]]:
-    """Yield chunks with the blocks they spell; `keys` must hold every register of the polls."""
-    places = [
-        sorted((index, place) for place, (kind, index) in enumerate(keys) if kind == wanted)
-        for wanted in range(3)
-    ]
-    for chunk in _raw_chunks(db, keys, start_ms, stop_ms, unreadable):
-        cells: list[int | None] = [chunk.fixed.get(place) for place in range(len(keys))]
-        parameters, visibilities = _block(cells, places[1]), _block(cells, places[2])
-        settings = ingest.settings_crc(parameters, visibilities)
-        order = [place for _index, place in places[0]]
-        rows: list[tuple[int | None, ...]] = []
-        blocks: list[tuple[int, ...]] = []
-        for row in chunk.rows:
-            for place, value in zip(chunk.varying, row[4:], strict=True):
-                cells[place] = value
-            block = tuple([cells[place] for place in order if cells[place] is not None])
-            try:
-                intact = ingest.poll_crc(block, settings) == row[3]  # type: ignore[arg-type]
-            except struct.error:  # damage can also turn a number into something else
-                intact = False
-            if intact:
-                rows.append(row)
-                blocks.append(block)  # type: ignore[arg-type]
-            else:
-                damaged.append(row[0] or 0)
-        if rows:
-            yield Chunk(chunk.varying, chunk.fixed, rows), (blocks, parameters, visibilities)
+    """Yield chunks with the blocks they spell.
+
+    `all_keys` gives every register of the polls; it is asked for each window, since a new
+    firmware may bring registers while a long report is read.
+    """
+    for window in _windows(db, all_keys, start_ms, stop_ms, unreadable):
+        # A register may be asked for twice; it is part of its block only once.
+        place_of = {key: place for place, key in reversed(list(enumerate(window.keys)))}
+        places = [
+            [place_of[key] for key in sorted(place_of) if key[0] == kind] for kind in range(3)
+        ]
+        while chunk := window.read():
+            cells: list[int | None] = [chunk.fixed.get(n) for n in range(len(window.keys))]
+            parameters, visibilities = _block(cells, places[1]), _block(cells, places[2])
+            settings = ingest.settings_crc(parameters, visibilities)
+            rows: list[tuple[int | None, ...]] = []
+            blocks: list[tuple[int, ...]] = []
+            for row in chunk.rows:
+                for place, value in zip(chunk.varying, row[4:], strict=True):
+                    cells[place] = value
+                block = _block(cells, places[0])
+                if _fits(row, block, settings):
+                    rows.append(row)
+                    blocks.append(block)
+                else:
+                    damaged.append(row[0] if isinstance(row[0], int) else 0)
+            if rows:
+                yield Chunk(chunk.varying, chunk.fixed, rows), (blocks, parameters, visibilities)
 
 
-def _block(cells: Sequence[int | None], places: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+def _block(cells: Sequence[int | None], places: Sequence[int]) -> tuple[int, ...]:
     """Return the values that were sent; what follows them was not in that firmware."""
-    values = [cells[place] for _index, place in places]
-    return tuple(value for value in values if isinstance(value, int))
+    return tuple([value for place in places if (value := cells[place]) is not None])
 
 
-def _raw_chunks(
+def _fits(row: Sequence[int | None], block: Sequence[int], settings: int) -> bool:
+    try:
+        return ingest.poll_crc(row[:3], block, settings) == row[3]  # type: ignore[arg-type]
+    except struct.error:  # damage can also turn a number into something else
+        return False
+
+
+def _windows(
     db: "Connection",
-    keys: Sequence[Key],
+    all_keys: Callable[[], list[Key]],
     start_ms: int,
     stop_ms: int,
     unreadable: list[int] | None,
-) -> Iterator[Chunk]:
+) -> Iterator["_Window"]:
     position = start_ms
     while position < stop_ms:
+        if unreadable is None:
+            # Years without polls are passed over, not walked through.
+            found = db.execute("SELECT min(ts_ms) FROM poll WHERE ts_ms>=?", (position,))
+            following = found.fetchone()[0]
+            if following is None or following >= stop_ms:
+                return
+            position = following
         end_ms = min(stop_ms, position + _WINDOW_MS)
-        window = _Window(db, keys, position, end_ms, unreadable)
-        while not window.done:
-            chunk = window.read()
-            if chunk is None:  # somebody has written: begin a new window here
-                break
-            if chunk.rows:
-                yield chunk
+        window = _Window(db, all_keys(), position, end_ms, unreadable)
+        yield window
         position = window.position
 
 
@@ -155,7 +178,7 @@ class _Window:
         stop_ms: int,
         unreadable: list[int] | None,
     ) -> None:
-        self._db, self._stop_ms, self._unreadable = db, stop_ms, unreadable
+        self._db, self.keys, self._stop_ms, self._unreadable = db, keys, stop_ms, unreadable
         self.position = start_ms
         self._fixed: dict[int, int | None] = {}
         self._varying: list[int] = []
@@ -181,12 +204,14 @@ class _Window:
             " WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
         )
 
-    @property
-    def done(self) -> bool:
-        return self.position >= self._stop_ms
-
     def read(self) -> Chunk | None:
-        """Return the next polls up to a change of a setting; None if somebody has written."""
+        """Return the next polls up to a change of a setting.
+
+        None at the end, which may come early: if somebody has written, a new window has to begin
+        at `position`.
+        """
+        if self.position >= self._stop_ms:
+            return None
         end_ms = self._changes[-1][0] if self._changes else self._stop_ms
         self._db.execute("BEGIN")
         if self._unreadable is None:
@@ -218,6 +243,7 @@ class _Window:
                 "SELECT ts_ms, value FROM setting WHERE kind=? AND idx=? AND ts_ms>? AND ts_ms<?",
                 (*key, self.position, self._stop_ms),
             ).fetchall()
+            _numbers(self._db, ((ts_ms, value or 0) for ts_ms, value in later))
         except self._db.DatabaseError:
             if self._unreadable is None:
                 raise

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from luxcli import csvgen, locks, periods, sensors
 from luxcli.config import Config
-from luxcli.errors import ConfigError, LuxcliError, NoDataError, StorageError, UsageError
+from luxcli.errors import (
+    ConfigError,
+    DamagedError,
+    LuxcliError,
+    NoDataError,
+    StorageError,
+    UsageError,
+)
 from luxcli.periods import Kind, Period
 from luxcli.sensors import Register
 from luxcli.storage import RollupRecord, Store, open_store
@@ -97,6 +104,8 @@ def rollup_due(
         for period in _due(config, store, kind, now_ms, zone):
             try:
                 results.append(_closed(config, store, period, now_ms, zone, sleep))
+            except DamagedError:
+                raise
             except StorageError as exc:
                 failures.append(exc)
     if failures:
@@ -173,6 +182,8 @@ def _closed(
     head = (period.kind, period.start_ms, period.stop_ms)
     try:
         result = _write_csv(config, store, period, path, zone, sleep)
+    except DamagedError:
+        raise  # nothing about it can be recorded in a cache that cannot be read
     except StorageError as exc:
         try:
             store.record_rollup(RollupRecord(*head, str(path), "failed", 0, now_ms, str(exc)))
@@ -209,7 +220,7 @@ def _write_csv(
             chunks = store.series(keys, period.start_ms, period.stop_ms, damaged=damaged)
             written = csvgen.write(path, registers, chunks, zone, style)
         except StorageError as exc:
-            if attempt == 2:
+            if attempt == 2 or isinstance(exc, DamagedError):
                 raise
             _LOGGER.info("%s; trying once more", exc)
             sleep(_RETRY_WAIT_S)

@@ -79,6 +79,22 @@ def restore(
     return sources
 
 
+def healed(config: Config, job: Callable[[], None]) -> None:
+    """Run a job; if it finds the cache damaged, begin a new one with what can be read, and again.
+
+    Raises:
+        LuxcliError: Whatever the job raises.
+    """
+    try:
+        job()
+    except DamagedError as exc:
+        aside = open_store(config).set_aside()
+        _LOGGER.error("%s; set aside as %s and begun anew with what can be read", exc, aside.name)
+        for source in salvage_pending(config):
+            _LOGGER.error("%d polls put back; %s", source.polls, source.problem or "all of them")
+        job()
+
+
 def salvage_pending(config: Config) -> list[Source]:
     """Put back what caches hold that were set aside since the last time; for the hourly job."""
     store = open_store(config)

@@ -173,8 +173,14 @@ def _decoded(register: "Register", raw: Mapping[int, str]) -> str:
     if register.kind == "time":
         return f"CASE WHEN {expression}>0 THEN {expression} END"
     if register.kind == "text":
-        characters = [raw.get(index, "0") for index in range(81, 91)]
-        return f"replace(char({','.join(characters)}),char(0),'')"
+        # Not one char() of all ten: SQLite keeps the NULs that end and pad the text.
+        text = "''"
+        for code in [raw[index] for index in range(90, 80, -1) if index in raw]:
+            shown = f"CASE WHEN {code} BETWEEN 32 AND 126 THEN char({code}) ELSE '?' END"
+            text = f"CASE {code} WHEN 0 THEN '' ELSE ({shown})||{text} END"
+        return text
+    if register.kind == "switch":
+        return f"{expression}<>0"
     if register.kind == "address":
         octets = [f"(({expression}>>{shift})&255)" for shift in (24, 16, 8, 0)]
         return "||'.'||".join(octets)

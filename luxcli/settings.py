@@ -38,7 +38,7 @@ def sample(host: str | None) -> str:
             f"# {indent}# {line}" if head else f"# {line}" for line in setting.help.split("\n")
         ]
         if setting.key == "host":
-            lines.append(f"host: {host or '192.168.1.50'}")
+            lines.append(f"host: {_yaml_scalar(host) if host else '192.168.1.50'}")
         elif setting.default == "" or setting.key in PATHS:
             lines.append(f"# {indent}{name}: {_SAMPLE_TEXT.get(setting.key, '')}".rstrip())
         else:
@@ -46,6 +46,15 @@ def sample(host: str | None) -> str:
         if not head:
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def checked(key: str, value: object) -> Any:
+    """Return the value of one setting.
+
+    Raises:
+        ValueError: It cannot be used; says why.
+    """
+    return next(setting for setting in SETTINGS if setting.key == key).read(value)
 
 
 def _integer(low: int, high: int, *, also: int | None = None) -> Callable[[object], int]:
@@ -98,15 +107,12 @@ def _host(value: object) -> str | None:
     if value == "":
         return None
     host = _text(value)
-    if any(c.isspace() or c in "/@" for c in host) or "://" in host:
+    if not all(c.isalnum() or c in ".-_:%[]" for c in host):
         raise ValueError(f"{host!r} is not a host name or address")
     return host.strip("[]")
 
 
 def _clock_time(value: object) -> time:
-    # YAML 1.1 reads an unquoted 07:00 as the number 420: minutes in base 60.
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
-        return time(value // 60, value % 60)
     hours, colon, minutes = str(value).strip().partition(":")
     digits = hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2
     if colon and digits and int(hours) < 24 and int(minutes) < 60:
@@ -268,5 +274,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 
 
 def _yaml_scalar(text: str) -> str:
-    plain = text.replace("_", "").isalnum() and not text.startswith("0")
+    # What has a letter first cannot be taken for a number, what is all digits is meant as one.
+    bare = text.replace("_", "").replace("-", "").replace(".", "")
+    plain = bare.isalnum() and (text.isdigit() or text[0].isalpha())
     return text if plain else f'"{text}"'

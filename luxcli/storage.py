@@ -419,7 +419,11 @@ class Store:
 
     def _set_aside(self) -> Path:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = self.path.with_name(f"{self.path.name}{_ASIDE}{stamp}")
+        name = f"{self.path.name}{_ASIDE}{stamp}"
+        aside, count = self.path.with_name(name), 1
+        while aside.exists():
+            count += 1
+            aside = self.path.with_name(f"{name}-{count}")
         _rename(self.path, aside)
         return aside
 

@@ -20,7 +20,7 @@ ROWS = [
     {"storage"},
     {"archiving", "jobs", "reports"},
     {"retention", "restoring"},
-    {"demo"},
+    {"checks", "demo"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,128 @@
+"""What most tests need: a clean environment, a controller, a configuration, the real command."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+import luxcli
+from luxcli import log
+from luxcli.settings import SETTINGS
+from tests.faulty import FaultyController
+
+BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting from outside reaches a test, and no logging set-up leaves one."""
+    for name in list(os.environ):
+        ours = name in BARE_NAMES or name.startswith(("LUXCLI_", "XDG_"))
+        if ours and not name.startswith("LUXCLI_LIVE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    before = (log.LOGGER.handlers[:], log.LOGGER.level, log.LOGGER.propagate)
+    log.LOGGER.propagate = True  # `caplog` listens further up
+    yield
+    log.LOGGER.handlers[:], log.LOGGER.propagate = before[0], before[2]
+    log.LOGGER.setLevel(before[1])
+
+
+@pytest.fixture
+def simulator() -> Iterator[FaultyController]:
+    """A running controller without faults; nobody may try to write to it."""
+    with FaultyController() as simulator:
+        yield simulator
+    assert simulator.write_attempts == 0
+    assert set(simulator.requests) <= {3003, 3004, 3005}
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., Path]:
+    """Write a configuration: `configure(host=..., csv={...})` gives the file."""
+
+    def write(**settings: Any) -> Path:
+        quick = {"host": "127.0.0.1", "retries": 0, "timeout_sec": 2, "timezone": "Europe/Berlin"}
+        chosen = quick | {"cache_path": str(tmp_path / "data" / "cache.sqlite3")} | settings
+        path = tmp_path / "luxcli.yaml"
+        path.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+        return path
+
+    return write
+
+
+class Ran(NamedTuple):
+    """What a process left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Cli:
+    """Runs `luxcli` as its users do: a process of its own, in an environment of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: list[subprocess.Popen[str]] = []
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("COV")}
+        return {
+            **kept,
+            "HOME": str(self._directory / "home"),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(Path(luxcli.__file__).parent.parent),
+            "PYTHONWARNINGS": "error::ResourceWarning",
+            "TZ": "Europe/Berlin",
+            **variables,
+        }
+
+    def start(self, *args: object, **options: Any) -> subprocess.Popen[str]:
+        """Start a command; options are `env` and those of `Popen`."""
+        variables = options.pop("env", {})
+        for stream in ("stdout", "stderr"):
+            options.setdefault(stream, subprocess.PIPE)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("cwd", self._directory)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "luxcli", *map(str, args)],
+            env=self.environment(**variables),
+            text=True,
+            encoding="utf-8",
+            **options,
+        )
+        self._running.append(process)
+        return process
+
+    def __call__(self, *args: object, **options: Any) -> Ran:
+        return self.end(self.start(*args, **options))
+
+    @staticmethod
+    def end(process: subprocess.Popen[str], within_s: float = 8) -> Ran:
+        """Wait for a started command."""
+        stdout, stderr = process.communicate(timeout=within_s)
+        return Ran(process.returncode, stdout or "", stderr or "")
+
+    def close(self) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """`cli("poll-once", "--json")` gives status, stdout and stderr of the real process."""
+    commands = Cli(tmp_path)
+    yield commands
+    commands.close()

@@ -1,0 +1,711 @@
+"""The real process: exit statuses, one line per failure, JSON, silence, signals and terminals."""
+
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import luxcli
+from luxcli import cli as command_line
+from luxcli import config
+from luxcli.errors import LuxcliError
+from luxcli.model import GROUPS
+from luxcli.storage import open_store
+from tests.conftest import Cli, Ran
+from tests.faulty import Fault, FaultyController, eventually
+
+ROOT = Path(luxcli.__file__).parent.parent
+EVER = (0, 2**62)
+
+
+def commands() -> list[list[str]]:
+    """Return the words of every command and group."""
+    found: list[list[str]] = []
+
+    def walk(node: Any, words: list[str]) -> None:
+        found.append(words)
+        for name, child in getattr(node, "commands", {}).items():
+            walk(child, [*words, name])
+
+    walk(get_command(command_line.app), [])
+    return found
+
+
+ALL = commands()
+GROUPS_OF_COMMANDS = [[], ["rollup"], ["config"]]
+LEAVES = [words for words in ALL if words not in GROUPS_OF_COMMANDS]
+
+
+@pytest.fixture
+def recorded(cli: Cli, configure: Callable[..., Path], simulator: FaultyController) -> Path:
+    """Return the configuration of a heat pump that has been read once, now."""
+    file = configure(port=simulator.port)
+    assert cli("poll-once", "-c", file) == Ran(0, "", "")
+    return file
+
+
+def the_line(ran: Ran) -> str:
+    """Return the one line that a failed command said, on stderr and nowhere else."""
+    assert ran.stdout == ""
+    assert re.fullmatch(r"luxcli: [^\n]+\n", ran.stderr), ran.stderr
+    return ran.stderr.removeprefix("luxcli: ").rstrip("\n")
+
+
+# Exit statuses, each provoked for real
+
+
+def test_status_0_stored(cli, configure, simulator):
+    assert cli("poll-once", "-c", configure(port=simulator.port)).status == 0
+
+
+@pytest.mark.parametrize(
+    "date", ["yesterday", "2026-02-30", "20261124", "2026-W48-2", "", "0001-01-01", "9999-12-31"]
+)
+def test_status_2_a_date_that_is_none(date, cli, configure):
+    ran = cli("rollup", "daily", "--date", date, "-c", configure())
+    assert (ran.status, the_line(ran)) == (2, f"--date {date!r} is not a date like 2026-11-24")
+
+
+def test_status_2_a_date_in_the_future(cli, configure):
+    ran = cli("rollup", "daily", "--date", "2999-01-01", "-c", configure())
+    assert ran.status == 2
+    assert re.match(r"--date 2999-01-01: that period ends .* in the future$", the_line(ran))
+
+
+def test_status_2_contradicting_options(cli, configure):
+    ran = cli("rollup", "daily", "--date", "2026-11-01", "--if-due", "-c", configure())
+    assert (ran.status, the_line(ran)) == (2, "--date and --if-due: use one of them")
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["poll-once", "--bogus"], ["poll-once", "extra"]])
+def test_status_2_an_unknown_command_or_option(args, cli):
+    ran = cli(*args)
+    assert (ran.status, ran.stdout) == (2, "")
+    assert "Traceback" not in ran.stderr
+    assert args[-1] in ran.stderr
+
+
+def test_status_3_findings(cli, configure):
+    file = configure()
+    csv = file.parent / "data" / "reports" / "daily" / "2020-01-01_daily.csv"
+    csv.parent.mkdir(parents=True)
+    csv.write_text("precious\n", encoding="utf-8")
+    ran = cli("prune", "-c", file)
+    assert ran.status == 3
+    assert the_line(ran).startswith("all 1 CSV files are older than 30 days: none removed")
+    assert csv.read_text(encoding="utf-8") == "precious\n"
+    ran = cli("prune", "--json", "-c", file)
+    assert ran.status == 3
+    assert json.loads(ran.stdout)["ok"] is False
+
+
+def test_status_65_nothing_stored_for_a_date(cli, recorded):
+    ran = cli("rollup", "daily", "--date", "2020-05-05", "-c", recorded)
+    assert ran.status == 65
+    assert the_line(ran) == (
+        "nothing is stored from 2020-05-04T05:00:00Z to 2020-05-05T05:00:00Z:"
+        " no daily CSV for 2020-05-05"
+    )
+    assert not list(recorded.parent.rglob("*.csv"))
+
+
+def test_status_69_refused(cli, configure):
+    with FaultyController() as gone:
+        pass
+    ran = cli("poll-once", "-c", configure(port=gone.port))
+    assert ran.status == 69
+    assert the_line(ran).startswith(f"127.0.0.1:{gone.port}: connect: connection refused (1 att")
+
+
+def test_status_69_silent(cli, configure):
+    with FaultyController(Fault(silent_after=7)) as pump:
+        began = time.monotonic()
+        ran = cli("poll-once", "-c", configure(port=pump.port, timeout_sec=1))
+        assert 1 <= time.monotonic() - began < 2.5
+    assert ran.status == 69
+    assert "parameters: no complete answer within 1 s" in the_line(ran)
+
+
+def test_status_69_unknown_name(cli, configure):
+    ran = cli("poll-once", "-c", configure(host="no-such-host.invalid", timeout_sec=1))
+    assert ran.status == 69
+    assert the_line(ran).startswith("no-such-host.invalid:8889: name resolution: ")
+
+
+def test_status_74_a_cache_directory_that_cannot_be_made(cli, configure, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    file = configure(cache_path=str(tmp_path / "file" / "cache.sqlite3"))
+    for command in (["poll-once"], ["rollup", "daily"], ["prune"], ["config", "check"]):
+        ran = cli(*command, "-c", file)
+        assert ran.status == 74
+        assert the_line(ran).startswith(f"{tmp_path}/file: cannot be created: ")
+
+
+def test_status_74_a_csv_directory_that_cannot_be_written(cli, recorded, tmp_path):
+    (tmp_path / "file").write_text("mine\n", encoding="utf-8")
+    output = {"LUXCLI_OUTPUT_DIRS_DAILY": str(tmp_path / "file" / "csv")}
+    ran = cli("rollup", "daily", "-c", recorded, env=output)
+    assert ran.status == 74
+    assert the_line(ran).startswith(f"{tmp_path}/file/csv")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine\n"
+    assert cli("rollup", "daily", "-c", recorded) == Ran(0, "", "")
+
+
+def test_status_75_a_controller_that_stays_busy(cli, configure):
+    with FaultyController(Fault(status=1)) as pump:
+        ran = cli("poll-once", "-c", configure(port=pump.port))
+    assert ran.status == 75
+    assert "calculations: controller is busy (status 1)" in the_line(ran)
+
+
+def test_status_76_a_wrong_answer(cli, configure):
+    with FaultyController(Fault(echo={3003: 3004})) as pump:
+        ran = cli("poll-once", "-c", configure(port=pump.port))
+    assert ran.status == 76
+    assert "parameters: asked with 3003, answered with 3004" in the_line(ran)
+
+
+@pytest.mark.parametrize(
+    "command", [["poll-once"], ["rollup", "all", "--if-due"], ["prune"], ["config", "show"]]
+)
+def test_status_78_every_problem_of_the_configuration_on_a_line_of_its_own(command, cli, tmp_path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text("host: pump\nprot: 1\nport: many\n", encoding="utf-8")
+    ran = cli(*command, "-c", file, env={"LUXCLI_RETRIES": "99"})
+    assert (ran.status, ran.stdout) == (78, "")
+    assert sorted(ran.stderr.splitlines()) == [
+        f"luxcli: {file}:2: prot: no such setting (did you mean port?)",
+        f"luxcli: {file}:3: port: 'many' is not a whole number",
+        "luxcli: LUXCLI_RETRIES: retries: 99 is not in 0..10",
+    ]
+
+
+def test_status_78_no_host(cli):
+    ran = cli("poll-once")
+    assert ran.status == 78
+    assert the_line(ran).startswith("host: missing; 'luxcli config init' ")
+
+
+def test_status_2_an_unknown_log_level(cli, configure):
+    ran = cli("poll-once", "--log-level", "loud", "-c", configure())
+    assert ran.status == 2
+    assert the_line(ran) == "--log-level: 'loud' is not one of DEBUG, INFO, WARNING, ERROR"
+
+
+def test_status_1_a_bug_shows_its_traceback(cli, tmp_path):
+    # A damaged installation is nobody's expected failure.
+    shutil.copytree(
+        ROOT / "luxcli", tmp_path / "luxcli", ignore=shutil.ignore_patterns("calculations.csv")
+    )
+    ran = cli("sensors", env={"PYTHONPATH": str(tmp_path)})
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("Traceback (most recent call last):\n")
+    assert "FileNotFoundError" in ran.stderr
+
+
+# Failures as JSON
+
+
+@pytest.mark.parametrize(
+    ("command", "environ"),
+    [
+        (["poll-once"], {}),
+        (["poll-once"], {"LUXCLI_HOST": "no-such-host.invalid", "LUXCLI_RETRIES": "0"}),
+        (["poll-once"], {"LUXCLI_HOST": "pump", "LUXCLI_CACHE_PATH": "/proc/lux/c.sqlite3"}),
+        (["rollup", "daily", "--date", "soon"], {}),
+        (["rollup", "all", "--date", "2999-01-01"], {}),
+        (["rollup", "weekly", "--date", "2020-01-01"], {}),
+        (["prune"], {"LUXCLI_PORT": "x"}),
+        (["config", "check"], {"LUXCLI_HOST": "pump", "LUXCLI_CSV_SENSORS": "zzz"}),
+        (["config", "show"], {"LUXCLI_PORT": "x", "LUXCLI_RETRIES": "y"}),
+        (["sensors", "zzz"], {}),
+        (["demo", "-o", "foreign"], {}),
+    ],
+)
+def test_a_failure_as_json_is_one_object_with_type_status_and_text(command, environ, cli, tmp_path):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "file").write_text("", encoding="utf-8")
+    ran = cli(*command, "--json", env={"LUXCLI_CACHE_PATH": "c/cache.sqlite3"} | environ)
+    told = json.loads(ran.stdout)
+    assert ran.stdout.count("\n") == 1
+    assert told["ok"] is False
+    assert set(told) == {"ok", "error"}
+    assert told["error"]["exit"] == ran.status
+    assert told["error"]["type"] in {kind.__name__ for kind in every(LuxcliError)}
+    lines = told["error"]["text"].splitlines()
+    assert ran.stderr == "".join(f"luxcli: {line}\n" for line in lines)
+
+
+def every(kind: type) -> Iterator[type]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from every(child)
+
+
+def test_successes_as_json_are_one_object_each(cli, recorded):
+    for command, keys in {
+        "poll-once": {"taken", "taken_ms", "took_ms", "tries", "warning", *GROUPS},
+        "rollup daily": {"files"},
+        "rollup weekly": {"files"},
+        "rollup all": {"files"},
+        "rollup daily --if-due": {"files"},
+        "prune": {"csv_files", "csv_bytes", "polls", "cache_bytes", "dry_run", "findings"},
+        "prune --dry-run": {"csv_files", "csv_bytes", "polls", "dry_run", "findings"},
+        "config check": {"file"},
+        "config show": {"settings"},
+    }.items():
+        ran = cli(*command.split(), "--json", "-c", recorded)
+        assert (ran.status, ran.stderr) == (0, ""), command
+        assert ran.stdout.count("\n") == 1
+        told = json.loads(ran.stdout)
+        assert told["ok"] is True
+        assert keys <= set(told), command
+
+
+def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
+    told = json.loads(cli("rollup", "all", "--json", "-c", recorded).stdout)
+    assert [entry["kind"] for entry in told["files"]] == ["daily", "weekly"]
+    for entry in told["files"]:
+        text = Path(entry["path"]).read_text(encoding="utf-8")
+        assert entry["bytes"] == len(text.encode())
+        assert (entry["rows"], len(text.splitlines())) == (1, 2)
+        assert entry["columns"] == len(text.splitlines()[0].split(","))
+        assert entry["start"] < entry["stop"]
+
+
+# Silence, and what a terminal shows instead
+
+
+def test_success_is_silent_when_nobody_watches(cli, recorded):
+    for command in ("poll-once", "rollup daily", "rollup weekly", "rollup all", "prune"):
+        assert cli(*command.split(), "-c", recorded) == Ran(0, "", ""), command
+    assert cli("rollup", "daily", "--if-due", "-c", recorded) == Ran(0, "", "")
+    assert cli("prune", "--dry-run", "-c", recorded) == Ran(0, "", "")
+
+
+def test_a_rollup_without_data_warns_and_writes_nothing(cli, configure):
+    file = configure()
+    ran = cli("rollup", "daily", "-c", file)
+    assert ran.status == 0
+    assert the_line(ran).startswith("daily: nothing is stored from ")
+    assert the_line(ran).endswith("; no file written")
+    assert not list(file.parent.rglob("*.csv"))
+
+
+def test_at_level_info_the_result_is_logged(cli, recorded):
+    ran = cli("poll-once", "--log-level", "info", "-c", recorded)
+    assert (ran.status, ran.stdout) == (0, "")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO stored 1634 values of 127\.0\.0\.1:\d+,"
+        r" read in 0\.\d\d s\n",
+        ran.stderr,
+    )
+
+
+def test_the_log_can_be_json(cli, configure):
+    with FaultyController(Fault(times=1, close_after=0)) as pump:
+        file = configure(port=pump.port, retries=1, log_format="json", log_level="INFO")
+        process = cli.start("poll-once", "-c", file)
+        assert eventually(lambda: pump.closed_by_client == 1)
+        process.send_signal(signal.SIGTERM)  # in the two seconds before the next attempt
+        ran = cli.end(process)
+    entry = json.loads(ran.stderr)
+    assert set(entry) == {"time", "level", "msg"}
+    assert entry["level"] == "info"
+    assert f"127.0.0.1:{pump.port}: attempt 1 of 2 failed" in entry["msg"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
+
+
+def on_a_terminal(cli: Cli, *args: object, **options: Any) -> tuple[int, str]:
+    """Run a command at a terminal; give its status and what the screen shows."""
+    process, screen = watched(cli, *args, **options)
+    return process.wait(timeout=8), screen
+
+
+def watched(cli: Cli, *args: object, **options: Any) -> tuple[subprocess.Popen[str], str]:
+    """Run a command whose streams are a terminal, but for those that `options` name."""
+    master, slave = pty.openpty()
+    streams = {"stdin": slave, "stdout": slave, "stderr": slave} | options
+    try:
+        process = cli.start(*args, **streams)
+        os.close(slave)
+        shown = b""
+        while select.select([master], [], [], 8)[0]:
+            try:
+                part = os.read(master, 4096)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        return process, shown.decode().replace("\r\n", "\n")
+    finally:
+        os.close(master)
+
+
+def test_a_poll_on_a_terminal_is_one_line(cli, recorded):
+    status, screen = on_a_terminal(cli, "poll-once", "-c", recorded)
+    assert status == 0
+    assert re.fullmatch(r"stored 1634 values of 127\.0\.0\.1:\d+, read in \d\.\d\d s\n", screen)
+
+
+def test_json_on_a_terminal_is_one_object(cli, recorded):
+    status, screen = on_a_terminal(cli, "poll-once", "--json", "-c", recorded)
+    assert status == 0
+    assert screen.count("\n") == 1
+    assert json.loads(screen)["ok"] is True
+
+
+def test_other_results_are_told_on_a_terminal(cli, recorded):
+    status, screen = on_a_terminal(cli, "rollup", "all", "-c", recorded)
+    assert status == 0
+    assert re.search(r"^daily: 1 rows, \d+ columns, .*_daily.csv$", screen, re.MULTILINE)
+    assert re.search(r"^weekly: 1 rows, \d+ columns, .*_weekly.csv$", screen, re.MULTILINE)
+    status, screen = on_a_terminal(cli, "prune", "--dry-run", "-c", recorded)
+    assert (status, screen) == (0, "would remove 0 CSV files (0.0 kB) and 0 polls\n")
+
+
+def test_a_failure_on_a_terminal_shows_each_attempt_and_the_end(cli, configure):
+    with FaultyController(Fault(echo={3003: 1})) as pump:
+        status, screen = on_a_terminal(cli, "poll-once", "-c", configure(port=pump.port))
+    assert status == 76
+    assert screen.count("\n") == 1
+    assert screen.startswith(f"luxcli: 127.0.0.1:{pump.port}: parameters: asked with 3003")
+
+
+def test_tables_are_drawn_on_a_terminal_only_and_colour_is_optional(cli, recorded):
+    environ = {"TERM": "xterm-256color", "COLUMNS": "120"}
+    _, screen = on_a_terminal(cli, "config", "show", "-c", recorded, env=environ)
+    assert "\t" not in screen
+    assert "───" in screen
+    _, plain = on_a_terminal(cli, "config", "show", "-c", recorded, env=environ | {"NO_COLOR": "1"})
+    assert not re.search(r"\x1b\[[0-9;]*3\d", plain)
+    piped = cli("config", "show", "-c", recorded, env=environ)
+    assert "\x1b" not in piped.stdout
+    assert "───" not in piped.stdout
+
+
+# Help and entry points
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_the_help_of_a_command_ends_with_exit_statuses_and_an_example(words, cli):
+    ran = cli(*words, "-h")
+    assert (ran.status, ran.stderr) == (0, "")
+    lines = ran.stdout.rstrip().splitlines()
+    assert lines[-1].lstrip().startswith("Example: luxcli " + " ".join(words))
+    statuses = [i for i, line in enumerate(lines) if line.lstrip().startswith("Exit status: ")]
+    assert len(statuses) == 1
+    assert statuses[0] >= len(lines) - 4
+    assert shlex.split(lines[-1])[1] == "luxcli"
+
+
+@pytest.mark.parametrize("words", GROUPS_OF_COMMANDS, ids=lambda words: " ".join(words) or "luxcli")
+def test_the_help_of_a_group_lists_its_commands(words, cli):
+    ran = cli(*words, "--help")
+    assert (ran.status, ran.stderr) == (0, "")
+    children = [found[-1] for found in ALL if found[:-1] == words and found]
+    assert children
+    for child in children:
+        assert re.search(rf"^  {child}  +[A-Z]", ran.stdout, re.MULTILINE), child
+
+
+def test_the_commands_are_those_of_the_design():
+    design = {
+        *("poll-once", "rollup daily", "rollup weekly", "rollup all", "prune", "sensors"),
+        *("config init", "config check", "config show", "simulate", "demo"),
+    }
+    assert design <= {" ".join(words) for words in LEAVES}
+
+
+def test_options_stand_after_the_command(cli, configure):
+    ran = cli("-c", configure(), "poll-once")
+    assert ran.status == 2
+
+
+def test_the_version_is_that_of_the_package(cli):
+    assert cli("--version") == Ran(0, f"luxcli {luxcli.__version__}\n", "")
+
+
+def test_the_console_script_is_the_same_program(cli, tmp_path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    module, function = project["project"]["scripts"]["luxcli"].split(":")
+    # What pip writes into bin/luxcli.
+    script = tmp_path / "luxcli-script.py"
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    environment = cli.environment()
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, script, *args],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=8,
+            check=False,
+        )
+
+    assert run("--version").stdout == f"luxcli {luxcli.__version__}\n"
+    failed = run("poll-once")
+    assert failed.returncode == 78
+    assert failed.stderr == cli("poll-once").stderr
+
+
+def test_output_into_a_closed_pipe_is_no_traceback(cli):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        process = cli.start("sensors", stdout=pipe)
+        ran = cli.end(process)
+    assert "Traceback" not in ran.stderr
+    assert ran.status != 0
+
+
+# The catalogue
+
+
+def test_sensors_are_tab_separated_when_piped(cli):
+    ran = cli("sensors")
+    assert (ran.status, ran.stderr) == (0, "")
+    head, *rows = [line.split("\t") for line in ran.stdout.splitlines()]
+    assert head == ["group", "index", "id", "name", "German", "unit"]
+    assert all(len(row) == 6 for row in rows)
+    assert len(rows) > 1600
+    [flow] = [row for row in rows if row[2] == "ID_WEB_Temperatur_TVL"]
+    assert (flow[0], flow[1], flow[5]) == ("calculations", "10", "°C")
+
+
+def test_sensors_can_be_chosen(cli):
+    ran = cli("sensors", "ID_WEB_Temperatur_T?L", "ID_WEB_WP_BZ_akt")
+    rows = [line.split("\t")[2] for line in ran.stdout.splitlines()[1:]]
+    assert rows[:2] == ["ID_WEB_Temperatur_TVL", "ID_WEB_Temperatur_TRL"]
+    assert "ID_WEB_WP_BZ_akt" in rows
+    ran = cli("sensors", "ID_WEB_WP_BZ_akt")
+    assert "code\tmeaning\n0\t" in ran.stdout
+
+
+def test_sensors_as_json_hold_everything_that_is_known(cli):
+    ran = cli("sensors", "--json", "ID_WEB_WP_BZ_akt", "ID_WEB_Temperatur_TVL")
+    told = json.loads(ran.stdout)
+    flow, mode = told["sensors"]
+    assert set(flow) == {
+        *("group", "index", "id", "name", "german", "unit", "scale", "kind", "labels"),
+    }
+    assert (flow["id"], flow["unit"], flow["scale"]) == ("ID_WEB_Temperatur_TVL", "°C", 10)
+    assert mode["labels"]["0"]
+
+
+def test_a_pattern_that_matches_nothing_is_a_usage_error_with_a_suggestion(cli):
+    ran = cli("sensors", "ID_WEB_Temperatur_TLV")
+    assert ran.status == 2
+    assert the_line(ran) == (
+        "'ID_WEB_Temperatur_TLV' matches no sensor (did you mean ID_WEB_Temperatur_TVL?)"
+    )
+
+
+# The simulator
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 5)[0]
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_simulator_serves_until_it_is_stopped(signum, status, cli, configure):
+    process = cli.start("simulate", "--port", 0, "--profile", "long")
+    line = read_line(process)
+    [port] = re.findall(r"on 127\.0\.0\.1:(\d+); Ctrl-C stops\.", line)
+    assert f"LUXCLI_HOST=127.0.0.1 LUXCLI_PORT={port} luxcli poll-once" in line
+    for _ in range(2):
+        ran = cli("poll-once", "--json", "-c", configure(port=int(port)))
+        told = json.loads(ran.stdout)
+        assert [told[group] for group in GROUPS] == [275, 1187, 398]
+    process.send_signal(signum)
+    assert cli.end(process, within_s=1) == Ran(status, "", "")
+
+
+def test_the_time_of_the_simulator_can_pass_faster(cli, configure, tmp_path):
+    process = cli.start("simulate", "--port", 0, "--speed", 100_000)
+    [port] = re.findall(r"on 127\.0\.0\.1:(\d+);", read_line(process))
+    file = configure(port=int(port))
+    for _ in range(2):
+        assert cli("poll-once", "-c", file).status == 0
+    first, second = open_store(config.load(file, {}, tmp_path)).query(*EVER)
+    passed_s = (second.taken_ms - first.taken_ms) / 1000
+    shown_s = second.calculations[134] - first.calculations[134]
+    assert shown_s == pytest.approx(100_000 * passed_s, rel=0.2)
+    process.terminate()
+    assert cli.end(process).status == 143
+
+
+def test_a_port_in_use_is_one_line(cli, simulator):
+    ran = cli("simulate", "--port", simulator.port)
+    assert ran.status == 2
+    assert the_line(ran).startswith(f"127.0.0.1:{simulator.port}: cannot listen: Address already ")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--profile", "none"],
+        ["--host", "192.0.2.1"],
+        ["--host", "no-such-host.invalid"],
+        ["--log-level", "loud"],
+    ],
+)
+def test_a_simulator_that_cannot_be_started_says_why_in_a_line(args, cli):
+    ran = cli("simulate", "--port", 0, *args)
+    assert ran.status in {2, 78}
+    assert args[-1] in the_line(ran)
+
+
+def test_the_simulator_takes_log_levels_as_the_other_commands_do(cli):
+    process = cli.start("simulate", "--port", 0, "--log-level", "debug")
+    [port] = re.findall(r"on 127\.0\.0\.1:(\d+);", read_line(process))
+    with socket.create_connection(("127.0.0.1", int(port))):
+        pass
+    process.terminate()
+    ran = cli.end(process)
+    assert ran.status == 143
+    assert "DEBUG client 127.0.0.1:" in ran.stderr
+
+
+# The demo
+
+
+def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
+    """Stop a demo when it has made the file or directory `begun`."""
+    since_ns = time.time_ns() - 1_000_000_000
+    assert eventually(
+        lambda: (
+            process.poll() is not None or (begun.exists() and begun.stat().st_mtime_ns >= since_ns)
+        ),
+        within_s=4,
+    )
+    process.terminate()
+    assert cli.end(process) == Ran(143, "", "")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ran]]:
+    """Run the demo once, for it polls a thousand times, where an earlier one was stopped."""
+    directory = tmp_path_factory.mktemp("demo")
+    commands = Cli(directory)
+    try:
+        stop_demo(commands, commands.start("demo"), directory / "luxcli-demo" / "cache.sqlite3")
+        reports = directory / "luxcli-demo" / "reports" / "daily"
+        reports.mkdir(parents=True)
+        (reports / "2020-01-01_daily.csv").write_text("old\n", encoding="utf-8")
+        (directory / "luxcli-demo" / "notes.txt").write_text("mine\n", encoding="utf-8")
+        # Measuring the coverage of a thousand polls would double their time.
+        monkeypatch = pytest.MonkeyPatch()
+        for name in [name for name in os.environ if name.startswith("COV")]:
+            monkeypatch.delenv(name)
+        process, screen = watched(
+            commands, "demo", stdout=subprocess.PIPE, env={"TERM": "xterm-256color"}
+        )
+        monkeypatch.undo()
+        yield directory / "luxcli-demo", commands.end(process)._replace(stderr=screen)
+    finally:
+        commands.close()
+
+
+def test_the_demo_fills_its_directory_and_says_with_what(demo):
+    directory, ran = demo
+    assert ran.status == 0
+    told = dict(line.split("\t") for line in ran.stdout.partition("\n\n")[0].splitlines())
+    assert told["polls"] == "1008 in fast-forward, one every ten minutes for a week"
+    assert told["per poll"] == "1634 values"
+    for kind, rows in (("daily", 144), ("weekly", 1008)):
+        [path] = (directory / "reports" / kind).iterdir()  # an earlier one is replaced
+        assert len(path.read_text(encoding="utf-8").splitlines()) == rows + 1
+        assert re.fullmatch(rf"{rows} rows, \d+ columns: {path}", told[f"{kind} CSV"])
+    loaded = config.load(None, {}, directory, {"cache_path": "cache.sqlite3"})
+    assert sum(1 for _ in open_store(loaded).query(*EVER)) == 1008
+    assert "luxcli config init --host ADDRESS && luxcli poll-once" in ran.stdout
+    assert (directory / "notes.txt").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_the_demo_shows_its_progress_on_a_terminal(demo):
+    _, ran = demo
+    assert "polling" in ran.stderr
+    assert "100%" in ran.stderr
+
+
+def test_the_query_that_the_demo_proposes_works(demo):
+    import sqlite3
+
+    _, ran = demo
+    [words] = [shlex.split(line)[4:] for line in ran.stdout.splitlines() if "sqlite3 " in line[:30]]
+    with sqlite3.connect(words[-2]) as db:
+        rows = db.execute(words[-1]).fetchall()
+    db.close()
+    assert len(rows) == 5
+    assert all(isinstance(value, float) for _, value in rows)
+
+
+def test_a_directory_of_something_else_is_refused_and_left_alone(cli, tmp_path):
+    (tmp_path / "luxcli-demo").mkdir()
+    (tmp_path / "luxcli-demo" / "letter.txt").write_text("dear\n", encoding="utf-8")
+    ran = cli("demo")
+    assert ran.status == 2
+    assert the_line(ran).startswith("luxcli-demo: holds something else than an earlier demo")
+    assert [path.name for path in (tmp_path / "luxcli-demo").iterdir()] == ["letter.txt"]
+
+
+def test_the_data_of_a_real_heat_pump_is_not_taken_for_an_earlier_demo(cli, recorded):
+    data = recorded.parent / "data"  # cache.sqlite3, as the default cache is called
+    assert cli("rollup", "daily", "-c", recorded).status == 0
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".csv" for path in before)
+    process = cli.start("demo", "-o", data)
+    try:
+        ran = cli.end(process, within_s=1.5)
+    except subprocess.TimeoutExpired:  # it is at work, so it has made room
+        ran = Ran(0, "", "")
+    after = {path: path.read_bytes() for path in before if path.exists()}
+    assert after == before
+    assert ran.status == 2
+    the_line(ran)
+
+
+@pytest.mark.parametrize("output", ["file", "file/demo", "/proc/demo"])
+def test_a_demo_directory_that_cannot_be_made_is_one_line(output, cli, tmp_path):
+    (tmp_path / "file").write_text("mine\n", encoding="utf-8")
+    ran = cli("demo", "-o", output)
+    assert ran.status in {2, 74}
+    assert the_line(ran).startswith(f"{output}: ")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_a_demo_that_was_stopped_early_can_be_repeated(cli, tmp_path):
+    directory = tmp_path / "luxcli-demo"
+    stop_demo(cli, cli.start("demo"), directory / "cache.sqlite3.buffer.jsonl")
+    stop_demo(cli, cli.start("demo"), directory / "cache.sqlite3")
+
+
+def test_the_demo_reads_no_configuration(cli, tmp_path):
+    # Whoever follows the hint of the first demo may have written one into its directory.
+    cache = tmp_path / "luxcli-demo" / "cache.sqlite3"
+    stop_demo(cli, cli.start("demo"), cache)
+    cache.with_name("luxcli.yaml").write_text("retries: many\n", encoding="utf-8")
+    os.utime(cache, (0, 0))
+    stop_demo(cli, cli.start("demo", env={"LUXCLI_RETRIES": "many"}), cache)

@@ -1,0 +1,229 @@
+"""Locks between real processes: who waits, who is named, and what a crash leaves behind."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from luxcli import locks
+from luxcli.errors import LockHeldError, StorageError
+from tests.make import python
+
+HOLDER = """
+import sys
+from pathlib import Path
+from luxcli import locks
+with locks.hold(Path(sys.argv[1]), wait_s=float(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.readline()
+print("released", flush=True)
+"""
+
+
+class Holder:
+    """Another process that holds the lock until it is told to let go."""
+
+    def __init__(self, path: Path, wait_s: float = 0) -> None:
+        self.process = python(HOLDER, path, wait_s, stdin=-1)
+        self.pid = self.process.pid
+
+    def says(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def let_go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def holding(path: Path, wait_s: float = 0) -> Iterator[Holder]:
+    other = Holder(path, wait_s)
+    with other.process:
+        try:
+            assert other.says() == "held"
+            yield other
+        finally:
+            other.process.kill()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.lock"
+
+
+def test_a_held_lock_is_refused_at_once_without_waiting_time(path):
+    with holding(path):
+        started = time.monotonic()
+        with pytest.raises(LockHeldError), locks.hold(path, wait_s=0):
+            pytest.fail("two processes hold one lock")
+        assert time.monotonic() - started < 0.2
+
+
+def test_whoever_waits_in_vain_waits_as_long_as_told_and_learns_the_holder(path):
+    with holding(path) as other:
+        started = time.monotonic()
+        with (
+            pytest.raises(LockHeldError, match=rf"held by pid {other.pid} since \d{{4}}-") as error,
+            locks.hold(path, wait_s=0.2),
+        ):
+            pytest.fail("two processes hold one lock")
+        assert 0.2 <= time.monotonic() - started < 0.6
+    assert str(path) in str(error.value)
+    assert error.value.exit_code == 75
+
+
+def test_whoever_waits_gets_the_lock_when_it_is_let_go(path):
+    with holding(path) as other:
+        other.let_go()
+        with locks.hold(path, wait_s=5):
+            assert other.says() == "released"
+
+
+def test_a_second_process_waits_for_the_first_and_is_then_named_itself(path):
+    with locks.hold(path, wait_s=0):
+        waiting = Holder(path, 5)
+        assert locks.holder(path).startswith(f"pid {os.getpid()} since ")
+    with waiting.process:
+        assert waiting.says() == "held"
+        assert locks.holder(path).startswith(f"pid {waiting.pid} since ")
+        waiting.let_go()
+        assert waiting.says() == "released"
+
+
+def test_a_killed_holder_leaves_the_lock_free(path):
+    with holding(path) as other:
+        other.kill()
+        assert locks.holder(path) is None
+        with locks.hold(path, wait_s=0):
+            assert path.read_text().startswith(f"pid {os.getpid()} since ")
+
+
+def test_a_waiter_neither_empties_nor_replaces_the_file(path):
+    with holding(path) as other:
+        before = path.read_bytes(), path.stat().st_ino
+        with pytest.raises(LockHeldError), locks.hold(path, wait_s=0.1):
+            pass
+        assert (path.read_bytes(), path.stat().st_ino) == before
+        assert before[0].startswith(b"pid %d " % other.pid)
+
+
+def test_the_file_stays_when_the_lock_is_let_go(path):
+    with locks.hold(path, wait_s=0):
+        inode = path.stat().st_ino
+    assert path.stat().st_ino == inode
+    with locks.hold(path, wait_s=0):
+        assert path.stat().st_ino == inode
+
+
+def test_a_longer_note_of_an_earlier_holder_is_replaced_whole(path):
+    path.write_text("pid 123456789012345 since 2020-01-01T00:00:00Z and a lot more\n")
+    with locks.hold(path, wait_s=0):
+        words = path.read_text().split()
+        assert len(words) == 4
+        assert words[:3] == ["pid", str(os.getpid()), "since"]
+
+
+def test_the_note_gives_the_time_in_utc(path, monkeypatch):
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        with locks.hold(path, wait_s=0):
+            since = path.read_text().split()[-1]
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    noted = datetime.strptime(since, "%Y-%m-%dT%H:%M:%S%z")
+    assert abs(time.time() - noted.timestamp()) < 5
+
+
+def test_the_lock_is_let_go_when_the_block_fails(path):
+    with pytest.raises(ZeroDivisionError), locks.hold(path, wait_s=0):
+        raise ZeroDivisionError
+    with locks.hold(path, wait_s=0):
+        pass
+
+
+def test_a_process_excludes_itself_too(path):
+    with (
+        locks.hold(path, wait_s=0),
+        pytest.raises(LockHeldError, match=f"held by pid {os.getpid()} "),
+        locks.hold(path, wait_s=0),
+    ):
+        pytest.fail("the lock was taken twice")
+
+
+def test_a_child_process_does_not_inherit_the_lock(path):
+    with locks.hold(path, wait_s=0):
+        child = python("print('started', flush=True); input()", stdin=-1, close_fds=False)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "started\n"
+    with child:
+        with locks.hold(path, wait_s=0):
+            pass
+        child.kill()
+
+
+def test_a_free_or_missing_lock_has_no_holder_and_asking_creates_nothing(path):
+    assert locks.holder(path) is None
+    assert not path.exists()
+    with locks.hold(path, wait_s=0):
+        pass
+    assert path.read_text()
+    assert locks.holder(path) is None
+
+
+def test_a_holder_without_a_note_is_still_reported(path):
+    with holding(path):
+        os.truncate(path, 0)
+        assert locks.holder(path) == "another process"
+        with (
+            pytest.raises(LockHeldError, match="held by another process"),
+            locks.hold(path, wait_s=0),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("parent", ["missing", "file"])
+def test_a_lock_file_that_cannot_be_made_is_a_storage_error_with_its_path(tmp_path, parent):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / parent / "x.lock"
+    with pytest.raises(StorageError, match="lock file") as error, locks.hold(path, wait_s=0):
+        pass
+    assert str(path) in str(error.value)
+    assert locks.holder(path) is None
+
+
+def test_others_cannot_write_to_the_lock_file(path):
+    with locks.hold(path, wait_s=0):
+        assert path.stat().st_mode & 0o137 == 0
+
+
+def test_twenty_increments_by_four_processes_at_once_are_all_counted(path, tmp_path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    code = """
+import sys, time
+from pathlib import Path
+from luxcli import locks
+for _ in range(20):
+    with locks.hold(Path(sys.argv[1]), wait_s=9):
+        value = int(Path(sys.argv[2]).read_text())
+        time.sleep(0.0005)
+        Path(sys.argv[2]).write_text(str(value + 1))
+"""
+    processes = [python(code, path, counter) for _ in range(4)]
+    for process in processes:
+        with process:
+            assert process.wait() == 0
+    assert counter.read_text() == "80"
