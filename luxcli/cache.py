@@ -129,6 +129,8 @@ def _sound(path: Path) -> bool:
             for statements in schema.MIGRATIONS:
                 for statement in statements:
                     model.execute(statement)
+            if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                return True  # about to be made
             names = [name for (name,) in model.execute("SELECT name FROM sqlite_schema")]
             for name in names:
                 columns = [row[1] for row in model.execute(f"PRAGMA table_info({name})")]

@@ -173,12 +173,14 @@ def _decoded(register: "Register", raw: Mapping[int, str]) -> str:
     if register.kind == "time":
         return f"CASE WHEN {expression}>0 THEN {expression} END"
     if register.kind == "text":
-        # Not one char() of all ten: SQLite keeps the NULs that end and pad the text.
-        text = "''"
-        for code in [raw[index] for index in range(90, 80, -1) if index in raw]:
-            shown = f"CASE WHEN {code} BETWEEN 32 AND 126 THEN char({code}) ELSE '?' END"
-            text = f"CASE {code} WHEN 0 THEN '' ELSE ({shown})||{text} END"
-        return text
+        # Not one char() of all ten: SQLite keeps the NULs that end and pad the text. A line break
+        # stands for them here, since what cannot be printed is shown as "?".
+        text = "||".join(
+            f"CASE WHEN {code}=0 THEN char(10) WHEN {code} BETWEEN 32 AND 126 THEN char({code})"
+            " ELSE '?' END"
+            for code in [raw[index] for index in range(81, 91) if index in raw]
+        )
+        return f"substr({text},1,instr({text}||char(10),char(10))-1)"
     if register.kind == "switch":
         return f"{expression}<>0"
     if register.kind == "address":

@@ -68,12 +68,13 @@ class Ran(NamedTuple):
 class Cli:
     """Runs `luxcli` as its users do: a process of its own, in an environment of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, measured: bool = True) -> None:
         self._directory = directory
+        self._kept = ("PATH", "COV") if measured else ("PATH",)  # COV*: how coverage gets in
         self._running: list[subprocess.Popen[str]] = []
 
     def environment(self, **variables: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("COV")}
+        kept = {name: value for name, value in os.environ.items() if name.startswith(self._kept)}
         return {
             **kept,
             "HOME": str(self._directory / "home"),

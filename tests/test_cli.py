@@ -608,21 +608,17 @@ def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ran]]:
     """Run the demo once, for it polls a thousand times, where an earlier one was stopped."""
     directory = tmp_path_factory.mktemp("demo")
-    commands = Cli(directory)
+    # Measuring the coverage of a thousand polls would double their time.
+    commands = Cli(directory, measured=False)
     try:
         stop_demo(commands, commands.start("demo"), directory / "luxcli-demo" / "cache.sqlite3")
         reports = directory / "luxcli-demo" / "reports" / "daily"
         reports.mkdir(parents=True)
         (reports / "2020-01-01_daily.csv").write_text("old\n", encoding="utf-8")
         (directory / "luxcli-demo" / "notes.txt").write_text("mine\n", encoding="utf-8")
-        # Measuring the coverage of a thousand polls would double their time.
-        monkeypatch = pytest.MonkeyPatch()
-        for name in [name for name in os.environ if name.startswith("COV")]:
-            monkeypatch.delenv(name)
         process, screen = watched(
             commands, "demo", stdout=subprocess.PIPE, env={"TERM": "xterm-256color"}
         )
-        monkeypatch.undo()
         yield directory / "luxcli-demo", commands.end(process)._replace(stderr=screen)
     finally:
         commands.close()

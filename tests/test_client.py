@@ -49,15 +49,16 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 
 def read(port: int, *, host: str = HOST, **options) -> Snapshot:
-    return client.read_snapshot(host, port, **{"timeout_s": DEADLINE_S, "retries": 0, **options})
+    return client.read_snapshot(host, port, **{"timeout_s": 2, "retries": 0, **options})
 
 
 def failure(port: int, **options) -> DeviceError:
     """Return what a read raised, after checking that it took no longer than it may."""
+    options.setdefault("timeout_s", DEADLINE_S)
     began = time.monotonic()
     with pytest.raises(DeviceError) as caught:
         read(port, **options)
-    limit_s = options.get("timeout_s", DEADLINE_S) * (options.get("retries", 0) + 1)
+    limit_s = options["timeout_s"] * (options.get("retries", 0) + 1)
     assert time.monotonic() - began < limit_s + SLACK_S
     assert str(caught.value).startswith(f"{options.get('host', HOST)}:{port}: ")
     assert "\n" not in str(caught.value)
@@ -94,14 +95,14 @@ def test_every_value_is_the_one_that_was_sent(profile):
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 1209, 1390, 1460])
 def test_values_split_over_segments_are_put_together_again(size):
     with FaultyController(Fault(segment=size), profile="long") as pump:
-        snapshot = read(pump.port, timeout_s=2)
+        snapshot = read(pump.port)
     assert blocks(snapshot) == blocks(pump.snapshot)
 
 
 @pytest.mark.parametrize("size", [1209, 1390])
 def test_segments_that_come_late_are_waited_for(size):
     with FaultyController(Fault(segment=size, pause_s=0.02)) as pump:
-        assert blocks(read(pump.port, timeout_s=2)) == blocks(pump.snapshot)
+        assert blocks(read(pump.port)) == blocks(pump.snapshot)
 
 
 def test_the_time_of_a_snapshot_is_that_of_the_beginning_by_the_host_clock():
@@ -390,7 +391,7 @@ def test_the_final_failure_says_how_often_and_how_long_it_was_tried(caplog):
     with FaultyController(Fault(silent_after=10)) as pump:
         exc = failure(pump.port, retries=2, timeout_s=0.1, sleep=lambda _: None)
     assert exc.tries == pump.connections == 3
-    assert exc.took_ms >= 200
+    assert exc.took_ms >= 300
     assert re.search(r"no complete answer within 0.1 s \(3 attempts.* 0\.[3-9] s\)$", str(exc))
     assert len(caplog.records) == 2  # the last one is raised, not logged
 
@@ -398,10 +399,10 @@ def test_the_final_failure_says_how_often_and_how_long_it_was_tried(caplog):
 def test_each_attempt_has_the_whole_time_limit():
     with FaultyController(Fault(times=1, silent_after=5)) as pump:
         began = time.monotonic()
-        snapshot = read(pump.port, retries=1, sleep=lambda _: None)
+        snapshot = read(pump.port, retries=1, timeout_s=DEADLINE_S, sleep=lambda _: None)
     assert snapshot.tries == 2
     assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + SLACK_S
-    assert snapshot.took_ms < 200  # that of the exchange that gave the values
+    assert snapshot.took_ms < 1000 * DEADLINE_S  # that of the exchange that gave the values
 
 
 def test_the_waits_double_and_have_a_jitter_of_at_most_a_quarter():
