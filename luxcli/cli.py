@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import date, tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +19,10 @@ from luxcli import __version__, config, log, periods
 from luxcli.config import Config
 from luxcli.errors import FINDINGS, Interrupted, LuxcliError, UsageError
 from luxcli.periods import KINDS, Kind
+
+if TYPE_CHECKING:
+    from luxcli.demo import DemoResult
+    from luxcli.reports import RollupResult
 
 _LOGGER = logging.getLogger("luxcli.cli")
 
@@ -272,15 +276,19 @@ def _rollup(
     files: list[dict[str, object]] = []
     archives: list[str] = []
 
+    def tell(result: "RollupResult") -> None:
+        files.append(_rollup_entry(result))
+        if not as_json or result.path is None:
+            _tell_rollup(result, quiet=if_due)
+
     def write(kind: Kind) -> None:
-        if if_due:
-            results = reports.rollup_due(settings, kind, now_ms=now_ms, zone=zone)
-        else:
-            results = [reports.rollup(settings, kind, now_ms=now_ms, zone=zone, ending=ending)]
-        for result in results:
-            files.append(_rollup_entry(result))
-            if not as_json or result.path is None:
-                _tell_rollup(result, quiet=if_due)
+        when: Any = {"now_ms": now_ms, "zone": zone}
+        with _progress(kind) as show:
+            if if_due:
+                reports.rollup_due(settings, kind, **when, progress=show, done=tell)
+                return
+            result = reports.rollup(settings, kind, **when, progress=show, ending=ending)
+        tell(result)
 
     steps: list[Callable[[], None]] = [partial(write, kind) for kind in kinds]
     if "daily" in kinds:
@@ -345,7 +353,7 @@ def _date(text: str | None, option: str = "--date") -> date | None:
     raise UsageError(f"{option} {text!r} is not a date like 2026-11-24")
 
 
-def _rollup_entry(result: Any) -> dict[str, object]:
+def _rollup_entry(result: "RollupResult") -> dict[str, object]:
     return {
         "kind": result.period.kind,
         "start": periods.utc_text(result.period.start_ms),
@@ -357,7 +365,7 @@ def _rollup_entry(result: Any) -> dict[str, object]:
     }
 
 
-def _tell_rollup(result: Any, *, quiet: bool) -> None:
+def _tell_rollup(result: "RollupResult", *, quiet: bool) -> None:
     period = result.period
     span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
     if result.path is None:
@@ -394,9 +402,15 @@ def prune(
 
     settings = _start(ctx, config_path, log_level, as_json=as_json)
     zone = periods.zone(settings.timezone, os.environ)
-    result = retention.prune(
-        settings, now_ms=_now_ms(), zone=zone, dry_run=dry_run, unarchived=unarchived
-    )
+    with _progress("prune") as show:
+        result = retention.prune(
+            settings,
+            now_ms=_now_ms(),
+            zone=zone,
+            dry_run=dry_run,
+            unarchived=unarchived,
+            progress=show,
+        )
     for finding in result.findings:
         _warn(finding)
     if as_json:
@@ -653,7 +667,7 @@ def demo(
     _demo_summary(result)
 
 
-def _demo_summary(result: Any) -> None:
+def _demo_summary(result: "DemoResult") -> None:
     rows = [
         ("polls", f"{result.polls} in fast-forward, one every ten minutes for a week"),
         ("per poll", f"{result.values} values"),

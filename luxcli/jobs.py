@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luxcli import client, locks, quality
+from luxcli import client, identity, locks, quality
 from luxcli.config import Config
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError
 from luxcli.model import GROUPS, Missed, Snapshot
@@ -91,6 +91,7 @@ def poll_once(
         _record_failure(exc, store.flush)
         raise
     try:
+        identity.admit(config.cache_path, host, snapshot)
         added = store.add(snapshot.taken_ms, snapshot)
     except Interrupted as exc:
         store.hurry()

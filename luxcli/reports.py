@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, tzinfo
@@ -18,6 +18,7 @@ from luxcli.errors import (
     StorageError,
     UsageError,
 )
+from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.sensors import Register
 from luxcli.storage import RollupRecord, Store, open_store
@@ -25,6 +26,14 @@ from luxcli.storage import RollupRecord, Store, open_store
 _LOGGER = logging.getLogger("luxcli.reports")
 _ROLLUP_WAIT_S = 60.0
 _RETRY_WAIT_S = 1.0
+# An hourly run has to end before the next.
+_LIMIT_S = 600.0
+
+Progress = Callable[[int, int], object]
+
+
+def _unseen(_done: int, _total: int) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,18 @@ class RollupResult:
     last_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every step of one roll-up needs to know."""
+
+    config: Config
+    store: Store
+    now_ms: int
+    zone: tzinfo
+    sleep: Callable[[float], None]
+    progress: Progress
+
+
 def rollup(
     config: Config,
     kind: Kind,
@@ -48,8 +69,18 @@ def rollup(
     zone: tzinfo,
     ending: date | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    progress: Progress = _unseen,
 ) -> RollupResult:
     """Write the CSV of the last 24 hours or 7 days, or of the closed period that ends on a date.
+
+    Args:
+        config: Says where from, where to and what.
+        kind: daily or weekly.
+        now_ms: UTC.
+        zone: The owner's time zone.
+        ending: Local date on which the period ends at `csv_time`; None = up to now.
+        sleep: Waits before the one retry, seconds.
+        progress: Told how many milliseconds of how many of the period are written.
 
     Raises:
         UsageError: The period of `ending` is not over yet.
@@ -58,20 +89,19 @@ def rollup(
         LockHeldError: Another roll-up is at work.
         StorageError: The cache cannot be read or the file not written, twice.
     """
-    store = open_store(config)
+    run = _Run(config, open_store(config), now_ms, zone, sleep, progress)
     with _rollup_lock(config):
-        store.flush()
+        run.store.flush()
         if ending is None:
             period = periods.sliding(kind, now_ms, zone)
-            path = _sliding_path(config, store, period, zone)
-            return _write_csv(config, store, period, path, zone, sleep)
+            return _write_csv(run, period, _sliding_path(run, period))
         period = periods.ending_on(kind, ending, config.csv_time, zone)
         if period.stop_ms > now_ms:
             raise UsageError(
                 f"--date {ending}: that period ends on {periods.utc_text(period.stop_ms)},"
                 " which is in the future"
             )
-        result = _closed(config, store, period, now_ms, zone, sleep)
+        result = _closed(run, period)
         if result.path is None:
             raise NoDataError(
                 f"nothing is stored from {periods.utc_text(period.start_ms)} to"
@@ -87,27 +117,46 @@ def rollup_due(
     now_ms: int,
     zone: tzinfo,
     sleep: Callable[[float], None] = time.sleep,
+    progress: Progress = _unseen,
+    done: Callable[[RollupResult], object] = lambda _result: None,
 ) -> list[RollupResult]:
     """Write every closed period since the last one that has no CSV yet, oldest first.
 
     What `prune` would remove at once is not written. A period that fails does not keep the
-    later ones from being written; it is tried again the next time.
+    later ones from being written; it is tried again the next time. Ends after a few minutes,
+    between two files; the next run goes on.
+
+    Args:
+        config: As for `rollup`, like `kind`, `now_ms`, `zone`, `sleep` and `progress`.
+        kind: daily or weekly.
+        now_ms: UTC.
+        zone: The owner's time zone.
+        sleep: Waits before the one retry of each file, seconds.
+        progress: Told how much of the file at hand is written.
+        done: Told about each file when it is finished, also when a later one fails.
 
     Raises:
         ConfigError, LockHeldError, StorageError: As `rollup`, after all periods were tried.
     """
-    store = open_store(config)
+    run = _Run(config, open_store(config), now_ms, zone, sleep, progress)
     results: list[RollupResult] = []
     failures: list[LuxcliError] = []
+    deadline = time.monotonic() + _LIMIT_S
     with _rollup_lock(config):
-        store.flush()
-        for period in _due(config, store, kind, now_ms, zone):
+        run.store.flush()
+        for period in _due(run, kind):
+            if time.monotonic() > deadline:
+                _LOGGER.info("stopped after %.0f s; the next run writes the rest", _LIMIT_S)
+                break
             try:
-                results.append(_closed(config, store, period, now_ms, zone, sleep))
+                result = _closed(run, period)
             except DamagedError:
                 raise
             except StorageError as exc:
                 failures.append(exc)
+            else:
+                results.append(result)
+                done(result)
     if failures:
         raise StorageError("; ".join(str(failure) for failure in failures)) from failures[0]
     return results
@@ -139,21 +188,23 @@ def _closed_path(config: Config, period: Period) -> Path:
     return _directory(config, period.kind) / f"{period.label}_{period.kind}.csv"
 
 
-def _sliding_path(config: Config, store: Store, period: Period, zone: tzinfo) -> Path:
+def _sliding_path(run: _Run, period: Period) -> Path:
     """A closed period's file is the record of its day: a later look must not replace it."""
-    path = _closed_path(config, period)
-    written = {record.path for record in store.rollups(period.kind) if record.state == "written"}
+    path = _closed_path(run.config, period)
+    records = run.store.rollups(period.kind)
+    written = {record.path for record in records if record.state == "written"}
     if str(path) not in written or not path.exists():
         return path
-    clock = periods.local_time(period.stop_ms, zone)
+    clock = periods.local_time(period.stop_ms, run.zone)
     return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")
 
 
-def _due(config: Config, store: Store, kind: Kind, now_ms: int, zone: tzinfo) -> list[Period]:
-    oldest_ms, _ = store.span()
+def _due(run: _Run, kind: Kind) -> list[Period]:
+    config, now_ms = run.config, run.now_ms
+    oldest_ms, _ = run.store.span()
     if oldest_ms is None:
         return []
-    records = store.rollups(kind)
+    records = run.store.rollups(kind)
     done = {(r.start_ms, r.stop_ms) for r in records if r.state in ("written", "empty")}
     failed = {(r.start_ms, r.stop_ms) for r in records if r.state == "failed"}
     last_ms = max((stop for _, stop in done), default=oldest_ms)
@@ -161,7 +212,7 @@ def _due(config: Config, store: Store, kind: Kind, now_ms: int, zone: tzinfo) ->
     if config.csv_retention_days:
         kept_ms = now_ms - config.csv_retention_days * 86_400_000
     since_ms = max(kept_ms, min([last_ms, *(stop - 1 for _, stop in failed)]))
-    found = periods.closed(kind, since_ms, now_ms, config.csv_time, config.weekly_day, zone)
+    found = periods.closed(kind, since_ms, now_ms, config.csv_time, config.weekly_day, run.zone)
     return [
         period
         for period in found
@@ -169,42 +220,30 @@ def _due(config: Config, store: Store, kind: Kind, now_ms: int, zone: tzinfo) ->
     ]
 
 
-def _closed(
-    config: Config,
-    store: Store,
-    period: Period,
-    now_ms: int,
-    zone: tzinfo,
-    sleep: Callable[[float], None],
-) -> RollupResult:
+def _closed(run: _Run, period: Period) -> RollupResult:
     """Write one closed period and remember how that went."""
-    path = _closed_path(config, period)
+    path = _closed_path(run.config, period)
     head = (period.kind, period.start_ms, period.stop_ms)
     try:
-        result = _write_csv(config, store, period, path, zone, sleep)
+        result = _write_csv(run, period, path)
     except DamagedError:
         raise  # nothing about it can be recorded in a cache that cannot be read
     except StorageError as exc:
+        record = RollupRecord(*head, str(path), "failed", 0, run.now_ms, str(exc))
         try:
-            store.record_rollup(RollupRecord(*head, str(path), "failed", 0, now_ms, str(exc)))
+            run.store.record_rollup(record)
         except LuxcliError as second:
             _LOGGER.error("the failure could not be recorded: %s", second)
         raise
     state = "written" if result.path else "empty"
-    record = RollupRecord(*head, str(path) if result.path else None, state, result.rows, now_ms)
-    if result.path or store.span()[0] is not None:
-        store.record_rollup(record)
+    place = str(path) if result.path else None
+    if result.path or run.store.span()[0] is not None:
+        run.store.record_rollup(RollupRecord(*head, place, state, result.rows, run.now_ms))
     return result
 
 
-def _write_csv(
-    config: Config,
-    store: Store,
-    period: Period,
-    path: Path,
-    zone: tzinfo,
-    sleep: Callable[[float], None],
-) -> RollupResult:
+def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
+    config = run.config
     registers = columns(config)
     style = csvgen.Style(
         headers=config.csv_headers,
@@ -217,13 +256,14 @@ def _write_csv(
     for attempt in (1, 2):
         try:
             damaged: list[int] = []
-            chunks = store.series(keys, period.start_ms, period.stop_ms, damaged=damaged)
-            written = csvgen.write(path, registers, chunks, zone, style)
+            found = run.store.series(keys, period.start_ms, period.stop_ms, damaged=damaged)
+            chunks = _watched(found, period, run.progress)
+            written = csvgen.write(path, registers, chunks, run.zone, style)
         except StorageError as exc:
             if attempt == 2 or isinstance(exc, DamagedError):
                 raise
             _LOGGER.info("%s; trying once more", exc)
-            sleep(_RETRY_WAIT_S)
+            run.sleep(_RETRY_WAIT_S)
         else:
             break
     if damaged:
@@ -240,3 +280,9 @@ def _write_csv(
         *(written.rows, written.columns, written.size),
         *(written.first_ms, written.last_ms),
     )
+
+
+def _watched(chunks: Iterable[Chunk], period: Period, progress: Progress) -> Iterator[Chunk]:
+    for chunk in chunks:
+        yield chunk
+        progress((chunk.rows[-1][0] or 0) - period.start_ms, period.stop_ms - period.start_ms)

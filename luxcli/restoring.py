@@ -5,6 +5,7 @@ changes nothing. Small transactions: a poll never has to wait for a long one.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from luxcli.storage import Store, open_store
 
 _LOGGER = logging.getLogger("luxcli.restoring")
 _BATCH: Final = 500
+# A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
+_SALVAGE_S: Final = 2400.0
 _DONE: Final = ".salvaged"
 
 Progress = Callable[[int, int], object]
@@ -125,13 +128,13 @@ def _from_archive(store: Store, path: Path, low: int, high: int) -> Source:
 
 
 def _from_cache(store: Store, path: Path, low: int, high: int) -> Source:
-    old = Store(path)
+    old, deadline = Store(path), time.monotonic() + _SALVAGE_S
     damaged: list[int] = []
     unreadable: list[int] = []
     problems: list[str] = []
     within = (
         poll
-        for poll in _until_broken(old.salvage(damaged, unreadable), problems)
+        for poll in _until_broken(old.salvage(damaged, unreadable), problems, deadline)
         if low <= poll.taken_ms < high
     )
     missed: list[Missed] = []
@@ -142,15 +145,21 @@ def _from_cache(store: Store, path: Path, low: int, high: int) -> Source:
         store.merge_records([*old.rollups("daily"), *old.rollups("weekly")], old.archives())
     if damaged or unreadable:
         problems.append(f"{len(damaged)} polls damaged, {len(unreadable)} stretches unreadable")
-    if not path.name.endswith(_DONE):
+    if not path.name.endswith(_DONE) and time.monotonic() < deadline:
         store.mark_salvaged(path, _DONE)
     return Source(path, *counts, f"{path}: {'; '.join(problems)}" if problems else None)
 
 
-def _until_broken(polls: Iterator[Snapshot], problems: list[str]) -> Iterator[Snapshot]:
+def _until_broken(
+    polls: Iterator[Snapshot], problems: list[str], deadline: float
+) -> Iterator[Snapshot]:
     """Pass on the polls of a damaged cache until it gives no more; say why it stopped."""
     try:
-        yield from polls
+        for poll in polls:
+            yield poll
+            if time.monotonic() > deadline:
+                problems.append("not finished in time; it goes on the next time")
+                return
     except StorageError as exc:
         problems.append(str(exc))
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
@@ -33,6 +34,7 @@ def prune(
     zone: tzinfo,
     dry_run: bool = False,
     unarchived: bool = False,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> PruneResult:
     """Remove CSVs and polls that are older than the configuration keeps; check the disk.
 
@@ -49,7 +51,7 @@ def prune(
         for path in files:
             _remove(path)
     polls, cache_bytes = _prune_cache(
-        config, now_ms, zone, findings, dry_run=dry_run, unarchived=unarchived
+        config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )
     findings += _full_disks(config)
     return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings))
@@ -99,6 +101,7 @@ def _prune_cache(
     now_ms: int,
     zone: tzinfo,
     findings: list[str],
+    progress: Callable[[int, int], object],
     *,
     dry_run: bool,
     unarchived: bool,
@@ -123,7 +126,7 @@ def _prune_cache(
     if config.archive and not unarchived:
         cutoff = _archived_until(config, store, oldest_kept, zone, findings)
         polls = store.count(0, cutoff)
-    return polls, 0 if dry_run or not polls else store.remove_before(cutoff)
+    return polls, 0 if dry_run or not polls else store.remove_before(cutoff, progress)
 
 
 def _archived_until(

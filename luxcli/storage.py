@@ -12,7 +12,7 @@ nor SQLite are safe on NFS or SMB.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ _HURRY_WAIT_S = 0.3
 _BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
 _ASIDE = ".damaged-"
+_REMOVAL_S = 600.0
 # Luxtronik 2 controllers that this program can read were not there before 2010.
 _EARLIEST_MS = 1_262_304_000_000
 
@@ -298,10 +299,17 @@ class Store:
             )
             return [ts_ms for (ts_ms,) in rows]
 
-    def remove_before(self, cutoff: int) -> int:
+    def remove_before(
+        self, cutoff: int, progress: Callable[[int, int], object] = lambda _done, _total: None
+    ) -> int:
         """Remove polls, missed ticks and records older than `cutoff`; settings keep their value.
 
-        One transaction per day of data, so that no poll has to wait for a long one.
+        One transaction per day of data, so that no poll has to wait for a long one. Ends after a
+        few minutes; what is left is removed the next time.
+
+        Args:
+            cutoff: ms since the epoch.
+            progress: Told how many milliseconds of history of how many are removed.
 
         Returns:
             Bytes inside the cache file that are free for new polls because of it.
@@ -310,7 +318,9 @@ class Store:
             return 0
         free_before = self._free_bytes()
         oldest, _ = self.span()
-        while oldest is not None and oldest < cutoff:
+        first, deadline = oldest or 0, time.monotonic() + _REMOVAL_S
+        while oldest is not None and oldest < cutoff and time.monotonic() < deadline:
+            progress(oldest - first, cutoff - first)
             with self._locked(), self._transaction() as db:
                 ingest.remove_polls(db, min(cutoff, oldest + _DAY_MS))
                 oldest, _ = cache.bounds(db)

@@ -1,7 +1,7 @@
 """Collects what the sweeps measured and writes docs/reliability.md from it.
 
-    pytest -m sweep --timeout=600      runs the sweeps, each leaves its table in build/reliability
-    python -m tests.reliability        writes docs/reliability.md from those tables
+pytest -m sweep --timeout=600      runs the sweeps, each leaves its table in build/reliability
+python -m tests.reliability        writes docs/reliability.md from those tables
 """
 
 import json
@@ -16,7 +16,7 @@ INTRODUCTION = """# What luxcli was put through
 Every table here was written by a test run, on the machine it ran on; none is kept by hand.
 
 ```
-.venv/bin/pytest -m sweep --timeout=600 -o addopts=   # a few minutes; leaves its results in build/reliability
+.venv/bin/pytest -m sweep --timeout=600 -o addopts=   # minutes; results in build/reliability
 .venv/bin/python -m tests.reliability                 # writes this file from them
 ```
 

@@ -1,0 +1,79 @@
+"""One cache, one heat pump."""
+
+from dataclasses import replace
+
+import pytest
+
+from luxcli import identity
+from luxcli.errors import StorageError
+from luxcli.jobs import poll_once
+from luxcli.replay import Replay
+from luxcli.simulator import Simulator
+from luxcli.storage import Store
+from tests.scenario import configured, ms
+
+
+def pump(serial=(0, 0)):
+    snapshot = Replay().at(ms("2026-11-20T12:00") / 1000)
+    parameters = list(snapshot.parameters)
+    parameters[874:876] = serial
+    return replace(snapshot, parameters=tuple(parameters))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache.sqlite3"
+
+
+def test_the_same_heat_pump_is_let_in_again_and_again(cache):
+    for _ in range(3):
+        identity.admit(cache, "pump.local", pump((730214, 17)))
+
+
+def test_another_serial_number_is_refused_even_at_the_same_address(cache):
+    identity.admit(cache, "pump.local", pump((730214, 17)))
+    with pytest.raises(StorageError, match="another heat pump"):
+        identity.admit(cache, "pump.local", pump((730214, 18)))
+
+
+def test_the_same_serial_number_at_a_new_address_is_let_in_and_remembered(cache):
+    identity.admit(cache, "192.168.1.50", pump((730214, 17)))
+    identity.admit(cache, "192.168.1.77", pump((730214, 17)))
+    with pytest.raises(StorageError, match=r"192\.168\.1\.77"):
+        identity.admit(cache, "192.168.1.50", pump((1, 1)))
+
+
+def test_without_serial_numbers_the_address_decides(cache):
+    identity.admit(cache, "Pump-A", pump())
+    identity.admit(cache, "pump-a", pump())
+    with pytest.raises(StorageError, match="holds the polls of another heat pump"):
+        identity.admit(cache, "pump-b", pump())
+
+
+def test_a_serial_number_that_is_missing_once_is_not_forgotten(cache):
+    identity.admit(cache, "pump-a", pump((730214, 17)))
+    identity.admit(cache, "pump-a", pump())
+    with pytest.raises(StorageError):
+        identity.admit(cache, "pump-a", pump((730214, 18)))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00\xff"])
+def test_a_damaged_note_is_written_anew(cache, damage):
+    note = cache.with_name("cache.sqlite3.device.json")
+    note.write_bytes(damage)
+    identity.admit(cache, "pump-a", pump())
+    with pytest.raises(StorageError):
+        identity.admit(cache, "pump-b", pump())
+
+
+def test_the_refused_poll_of_a_second_heat_pump_leaves_the_cache_as_it_was(tmp_path):
+    with Simulator(Replay()) as simulator:
+        settings = configured(tmp_path, port=simulator.port)
+        first = poll_once(settings)
+        before = sorted((p.name, p.read_bytes()) for p in tmp_path.iterdir() if p.suffix != ".lock")
+        with pytest.raises(StorageError, match="cache_path of its own"):
+            poll_once(configured(tmp_path, port=simulator.port, host="localhost"))
+    after = sorted((p.name, p.read_bytes()) for p in tmp_path.iterdir() if p.suffix != ".lock")
+    assert after == before
+    stored = Store(settings.cache_path).query(0, 1 << 62)
+    assert [poll.taken_ms for poll in stored] == [first.snapshot.taken_ms]
