@@ -21,6 +21,8 @@ ROWS = [
     {"archiving", "jobs", "reports"},
     {"retention", "restoring"},
     {"checks", "demo"},
+    {"console"},
+    {"cli_setup"},
     {"cli"},
     {"__main__"},
 ]
@@ -29,8 +31,8 @@ ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
     "socket": {"client", "simulator"},
     "luxtronik": {"client", "sensors"},
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "cli_setup", "console"},
+    "rich": {"console"},
     "yaml": {"config"},
     "fcntl": {"locks"},
 }

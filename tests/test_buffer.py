@@ -269,13 +269,15 @@ def test_a_damaged_line_with_settings_costs_the_twenty_lines_behind_it_at_most(p
 
 @pytest.mark.parametrize("last", ["reference", "complete", "missed"])
 def test_a_line_torn_anywhere_harms_neither_those_before_nor_the_next(path, last):
-    sent, later = polls(3), small(START_MS + 99, {5: 5})
+    shape = (8, 4, 3)
+    sent = [small(START_MS + n, {1: n}, lengths=shape) for n in range(3)]
+    later = small(START_MS + 99, {5: 5}, lengths=shape)
     append(path, sent)
     ticks: tuple[Missed, ...] = ()
     if last == "reference":
-        torn = small(START_MS + 50)
+        torn = small(START_MS + 50, lengths=shape)
     elif last == "complete":
-        torn = small(START_MS + 50, parameters={1: 1})
+        torn = small(START_MS + 50, parameters={1: 1}, lengths=shape)
     before = path.stat().st_size
     if last == "missed":
         buffer.append_missed(path, MISSED)

@@ -205,7 +205,7 @@ def test_polls_in_any_order_come_back_sorted_and_as_they_were_sent(tmp_path, see
     sent = list({poll.taken_ms: poll for poll in sent}.values())
     rng.shuffle(sent)
     for poll in sent:
-        store = Store(tmp_path / "cache.sqlite3", flush_polls=rng.choice((5, 15, 1000)))
+        store = Store(tmp_path / "cache.sqlite3", flush_polls=rng.choice((8, 20, 1000)))
         store.add(poll.taken_ms, poll)
     store = Store(tmp_path / "cache.sqlite3")
     expected = sorted(sent, key=lambda poll: poll.taken_ms)

@@ -1,0 +1,221 @@
+"""What all commands share: options, output for people and for programs, failures to statuses.
+
+Results go to stdout, problems to stderr. On a terminal a person reads along; elsewhere success is
+silent, since a scheduler mails whatever is printed.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from luxcli import config, log, periods
+from luxcli.config import Config
+from luxcli.errors import LuxcliError, UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from luxcli.reports import RollupResult
+
+_LOGGER = logging.getLogger("luxcli.cli")
+_BAR_AFTER_S = 1.0
+HELP_OPTIONS: Any = {"help_option_names": ["-h", "--help"]}
+
+
+class Group(TyperGroup):
+    """Turns expected failures into one line on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command named on the command line."""
+        try:
+            return super().invoke(ctx)
+        except LuxcliError as exc:
+            _fail(ctx, exc)
+
+
+def _fail(ctx: Any, failure: LuxcliError) -> NoReturn:
+    for line in str(failure).splitlines():
+        typer.echo(f"luxcli: {line}", err=True)
+    if ctx.meta.get("luxcli.json"):
+        error = {"type": type(failure).__name__, "exit": failure.exit_code, "text": str(failure)}
+        typer.echo(json.dumps({"ok": False, "error": error}))
+    raise typer.Exit(failure.exit_code) from failure
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="LUXCLI_CONFIG",
+        help="Configuration file; by default ./luxcli.yaml, $XDG_CONFIG_HOME/luxcli/config.yaml"
+        " or /etc/luxcli/config.yaml, whichever is found first.",
+        show_default=False,
+    ),
+]
+LevelOption = Annotated[
+    str | None,
+    typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        metavar="YYYY-MM-DD",
+        help="The closed period that ends on this local date at csv_time.",
+    ),
+]
+DueOption = Annotated[
+    bool,
+    typer.Option("--if-due", help="Every closed period since the last one; for the scheduler."),
+]
+
+
+def epilog(statuses: str, example: str) -> str:
+    """Return how each help text ends."""
+    return f"\b\nExit status: {statuses}.\nExample: {example}"
+
+
+def start(
+    ctx: typer.Context, path: Path | None, level: str | None, *, as_json: bool = False
+) -> Config:
+    """Load the configuration and set up logging; every command that has a configuration begins so.
+
+    The choice of JSON is kept in the context, which the failure mapping sees as well.
+    """
+    ctx.meta["luxcli.json"] = as_json
+    chosen = level_of(level)
+    loaded = config.load(path, os.environ, Path.cwd(), {"log_level": chosen})
+    log.set_up(
+        loaded.log_level or default_level(),
+        "json" if loaded.log_format == "json" else "text",
+    )
+    return loaded
+
+
+def level_of(text: str | None) -> str | None:
+    """Return the log level that an option names; UsageError when there is no such."""
+    if text is None:
+        return None
+    from luxcli import settings
+
+    try:
+        level: str | None = settings.checked("log_level", text)
+    except ValueError as exc:
+        raise UsageError(f"--log-level: {exc}") from exc
+    return level
+
+
+def default_level() -> str:
+    """Return the log level in force when nothing is said about it."""
+    return "INFO" if sys.stderr.isatty() else "WARNING"
+
+
+def result_line(text: str) -> None:
+    """Tell a person at a terminal; under a scheduler it is for the log only."""
+    if sys.stdout.isatty():
+        typer.echo(text)
+    else:
+        _LOGGER.info("%s", text)
+
+
+def warn(text: str) -> None:
+    """Tell whoever reads stderr, a person or cron's mail, about something to act on."""
+    typer.echo(f"luxcli: {text}", err=True)
+
+
+def current_ms() -> int:
+    """Return the time in milliseconds since the epoch, UTC."""
+    return round(time.time() * 1000)
+
+
+def date_option(text: str | None, option: str = "--date") -> date | None:
+    """Return the date that an option gives; UsageError when it is none."""
+    if text is None:
+        return None
+    try:
+        # Only the one spelling: fromisoformat alone also takes 20261124 and 2026-W48-2.
+        if len(text) == 10 and text[4] == text[7] == "-" and "2000" <= text[:4] < "9999":
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise UsageError(f"{option} {text!r} is not a date like 2026-11-24")
+
+
+def rollup_entry(result: "RollupResult") -> dict[str, object]:
+    """Return what ``--json`` says about one CSV."""
+    return {
+        "kind": result.period.kind,
+        "start": periods.utc_text(result.period.start_ms),
+        "stop": periods.utc_text(result.period.stop_ms),
+        "path": str(result.path) if result.path else None,
+        "rows": result.rows,
+        "columns": result.columns,
+        "bytes": result.size,
+    }
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function ``(done, total)`` that moves a bar, once the work has taken a second.
+
+    Without a terminal it does nothing; what is quick shows no bar that would only flicker.
+    """
+    shown: list[tuple[Progress, TaskID]] = []
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if not shown:
+            if not sys.stderr.isatty() or time.monotonic() - began < _BAR_AFTER_S:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.start()
+            shown.append((bar, bar.add_task(what, total=None)))
+        bar, task = shown[0]
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        for bar, _task in shown:
+            bar.stop()
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a table for a person, tab-separated lines for anything else."""
+    if not sys.stdout.isatty():
+        for row in [head, *rows]:
+            typer.echo("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table, markup=False)
+
+
+def print_json(**fields: object) -> None:
+    """Print the one object of ``--json``."""
+    typer.echo(json.dumps(fields, ensure_ascii=False))
+
+
+def megabytes(size: int) -> str:
+    """Return a size for people."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
