@@ -147,7 +147,8 @@ def clear(path: Path, size: int) -> None:
 
 def set_aside(path: Path, lines: Sequence[bytes]) -> None:
     """Append damaged lines to the file `path` durably, for a person or `restore` to look at."""
-    _append(path, b"".join(line + b"\n" for line in lines), isolate=False)
+    data = b"".join(line + b"\n" for line in lines)
+    _append(path, data, isolate=not _tail(path).endswith(b"\n"))
 
 
 _Settings = tuple[tuple[int, ...], tuple[int, ...]]

@@ -110,7 +110,8 @@ def poll_once(
 
 
 _ROLLUP_STATUSES = (
-    "0 done; 65 nothing stored for --date; 74 storage; 75 another roll-up at work; 78 configuration"
+    "0 done; 3 done, with findings to act on; 65 nothing stored for --date; 74 storage;"
+    " 75 another roll-up at work; 78 configuration"
 )
 
 
@@ -175,10 +176,16 @@ def _rollup(
     zone = periods.zone(settings.timezone, os.environ)
     now_ms = current_ms()
     files: list[dict[str, object]] = []
+    findings: list[str] = []
     archives: list[str] = []
 
     def tell(result: "RollupResult") -> None:
         files.append(rollup_entry(result))
+        if result.damaged:
+            findings.append(
+                f"{result.period.label} {result.period.kind}: {result.damaged} polls are damaged"
+                " in the cache and were left out; 'luxcli restore' puts right what an archive holds"
+            )
         if not as_json or result.path is None:
             _tell_rollup(result, quiet=if_due)
 
@@ -206,12 +213,15 @@ def _rollup(
             failures.append(exc)
     if clean_up:
         pruned = retention.prune_csvs(settings, now_ms=now_ms, zone=zone)
-        for finding in pruned.findings:
-            warn(finding)
+        findings += pruned.findings
         result_line(f"removed {len(pruned.csv_files)} old CSV files")
+    for finding in findings:
+        warn(finding)
     _raise_first(failures)
     if as_json:
-        print_json(ok=True, files=files, archives=archives)
+        print_json(ok=not findings, files=files, archives=archives, findings=findings)
+    if findings:
+        raise typer.Exit(FINDINGS)
 
 
 def _salvage(settings: Config) -> None:

@@ -99,12 +99,19 @@ class Writer:
         return True
 
     def add_missed(self, missed: Missed) -> bool:
-        """Store one missed tick; False when it is stored already."""
-        cursor = self._db.execute(
-            "INSERT INTO missed VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
-            (missed.ts_ms, missed.reason, missed.tries, missed.took_ms, missed.detail),
-        )
-        return cursor.rowcount == 1
+        """Store one missed tick; as `add_poll` where its millisecond is taken."""
+        ts_ms = missed.ts_ms
+        content = (missed.reason, missed.tries, missed.took_ms, missed.detail)
+        while (
+            stored := self._db.execute(
+                "SELECT reason,tries,took_ms,detail FROM missed WHERE ts_ms=?", (ts_ms,)
+            ).fetchone()
+        ) is not None:
+            if stored == content:
+                return False
+            ts_ms += 1
+        self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?)", (ts_ms, *content))
+        return True
 
     def finish(self) -> None:
         """Name new registers and rebuild the views if they no longer fit."""

@@ -5,11 +5,14 @@ long. A `csv_time` that a clock change skips means the moment it would have been
 change; one that occurs twice means the first of the two.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal
+
+_LOGGER = logging.getLogger("luxcli.periods")
 
 Kind = Literal["daily", "weekly"]
 KINDS: tuple[Kind, ...] = ("daily", "weekly")
@@ -82,6 +85,7 @@ def zone(name: str | None, environ: Mapping[str, str]) -> tzinfo:
         try:
             return ZoneInfo(given)
         except (KeyError, OSError, ValueError):
+            _LOGGER.warning("TZ=%s is not a zone like Europe/Berlin: UTC; set 'timezone'", given)
             return UTC
     link = Path("/etc/localtime")
     _, found, key = str(link.resolve()).partition("/zoneinfo/")

@@ -38,7 +38,10 @@ def _unseen(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RollupResult:
-    """What became of one period: `path` is None when nothing is stored for it."""
+    """What became of one period: `path` is None when nothing is stored for it.
+
+    `damaged` polls differ from their checksum in the cache and were left out.
+    """
 
     period: Period
     path: Path | None
@@ -47,6 +50,7 @@ class RollupResult:
     size: int = 0
     first_ms: int = 0
     last_ms: int = 0
+    damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,19 +270,13 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
             run.sleep(_RETRY_WAIT_S)
         else:
             break
-    if damaged:
-        _LOGGER.error(
-            "%s: %d polls differ from their checksum and were left out; 'luxcli restore' puts"
-            " right what an archive holds",
-            *(path, len(damaged)),
-        )
     if written is None:
-        return RollupResult(period, None)
+        return RollupResult(period, None, damaged=len(damaged))
     return RollupResult(
         period,
         path,
         *(written.rows, written.columns, written.size),
-        *(written.first_ms, written.last_ms),
+        *(written.first_ms, written.last_ms, len(damaged)),
     )
 
 

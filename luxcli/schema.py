@@ -96,6 +96,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 _SLOW: Final = frozenset([*range(81, 116), *range(217, 227)])
 # SQLite takes 2000 columns at most; the largest controller known has 275 calculations.
 _FIRST_BEYOND_COLUMNS: Final = 1500
+_WIDEST: Final = 1990
 
 # SQLite takes 500 terms in a compound SELECT at most.
 _TERMS: Final = 400
@@ -119,7 +120,7 @@ def view_statements(
     raw = {r.index: _raw(r.index, columns, constants) for r in calculations}
     cells = [(r.id, _decoded(r, raw)) for r in calculations]
     head = "ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', ts_ms/1000, 'unixepoch') AS time"
-    wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells)
+    wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells[:_WIDEST])
     yield "DROP VIEW IF EXISTS reading"
     yield f"CREATE VIEW reading AS SELECT {head}, ts_ms{wide}\nFROM poll"
     yield "DROP VIEW IF EXISTS reading_long"

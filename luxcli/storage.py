@@ -142,7 +142,7 @@ class Store:
                 waiting = buffer.append_poll(self.buffer_path, poll)
             except StorageError as exc:
                 # The buffer's disk may be full while the cache still has free pages.
-                self._write_past_buffer(poll, exc)
+                self._write_past_buffer([poll], (), exc)
                 return Added(1, f"{exc}; stored in the cache directly")
             if waiting < self._flush_polls:
                 return Added(0)
@@ -159,7 +159,10 @@ class Store:
             StorageError: It could not be written.
         """
         with self._locked():
-            buffer.append_missed(self.buffer_path, missed)
+            try:
+                buffer.append_missed(self.buffer_path, missed)
+            except StorageError as exc:
+                self._write_past_buffer((), [missed], exc)
 
     def flush(self) -> Flushed:
         """Move everything from the buffer into the cache; repeating it changes nothing.
@@ -420,10 +423,12 @@ class Store:
         buffer.clear(self.buffer_path, content.size)
         return Flushed(flushed.polls, flushed.missed, len(content.rejected))
 
-    def _write_past_buffer(self, poll: Snapshot, reason: StorageError) -> None:
+    def _write_past_buffer(
+        self, polls: Sequence[Snapshot], missed: Sequence[Missed], reason: StorageError
+    ) -> None:
         try:
             with self._transaction() as db:
-                _ingest(db, [poll], ())
+                _ingest(db, polls, missed)
         except StorageError as exc:
             raise StorageError(f"{reason}; nor can the cache be written: {exc}") from exc
 

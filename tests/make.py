@@ -96,6 +96,26 @@ def python(code: str, *arguments: object, **options: Any) -> "subprocess.Popen[s
     )
 
 
+def traced(code: str, *arguments: object) -> list[str] | None:
+    """Return the writes and syncs of a Python process, a line each with the names of the files.
+
+    None where strace is missing or forbidden, as it is in many containers.
+    """
+    calls = "trace=write,pwrite64,fsync,fdatasync,ftruncate,ftruncate64"
+    try:
+        done = subprocess.run(
+            ["strace", "-y", "-e", calls, sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stderr.splitlines()
+
+
 def differing(
     found: Iterable[Snapshot], expected: Iterable[Snapshot]
 ) -> list[tuple[int, str, int, int | None, int | None]]:

@@ -14,7 +14,7 @@ import pytest
 from luxcli import buffer
 from luxcli.errors import StorageError
 from luxcli.model import Missed, Snapshot
-from tests.make import START_MS, python, real, reals, small
+from tests.make import START_MS, python, real, reals, small, traced
 
 MISSED = Missed(START_MS, "timeout", 4, 254_000, "127.0.0.1:8889: no complete answer")
 
@@ -470,6 +470,31 @@ def test_others_can_neither_read_nor_write_the_buffer(path):
     finally:
         os.umask(previous)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_line_and_new_name_are_on_the_disk_before_a_poll_is_acknowledged(path):
+    code = """
+import sys
+from pathlib import Path
+from luxcli import buffer
+from tests.make import START_MS, small
+buffer.append_poll(Path(sys.argv[1]), small(START_MS))
+print("acknowledged", flush=True)
+"""
+    calls = traced(code, path)
+    if calls is None:
+        pytest.skip("needs strace")
+    order = [
+        next(n for n, call in enumerate(calls) if call.startswith(start) and end in call)
+        for start, end in (
+            ("write(", f"<{path}>"),
+            ("fsync(", f"<{path}>) = 0"),
+            ("fsync(", f"<{path.parent}>) = 0"),
+            ("write(1<", "acknowledged"),
+        )
+    ]
+    assert order == sorted(order)
+    assert sum(f"<{path}>" in call for call in calls) == 2, "one write and one sync is all it costs"
 
 
 def test_a_line_that_the_disk_takes_only_in_part_is_taken_back(path):

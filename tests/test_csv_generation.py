@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
 from datetime import date
@@ -311,3 +312,18 @@ def test_the_memory_of_a_report_does_not_grow_with_its_length(tmp_path):
         )
         peak[kind] = int(done.stdout)
     assert peak["weekly"] < peak["daily"] + 12_000  # kB
+
+
+def test_a_poll_damaged_in_the_cache_is_left_out_and_reported_never_shown_wrong(recorded):
+    good = rows_of(daily(recorded).path)
+    with sqlite3.connect(recorded.cache_path) as db:
+        [ts_ms] = db.execute(
+            "SELECT ts_ms FROM poll ORDER BY ts_ms DESC LIMIT 1 OFFSET 9"
+        ).fetchone()
+        db.execute("UPDATE poll SET c10 = c10 + 1 WHERE ts_ms = ?", (ts_ms,))
+    db.close()
+    result = daily(recorded)
+    assert (result.damaged, result.rows) == (1, 143)
+    assert rows_of(result.path) == [
+        row for row in good if pd.Timestamp(row["timestamp_utc"]).timestamp() * 1000 != ts_ms
+    ]

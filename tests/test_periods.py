@@ -219,3 +219,8 @@ def test_periods_are_the_same_wherever_the_process_runs():
         for zone in ("Asia/Tokyo", "America/New_York", "UTC")
     }
     assert outputs == {f"{ending_on('daily', date(2026, 3, 29), SEVEN, BERLIN)}\n"}
+
+
+def test_a_zone_that_is_a_posix_rule_is_utc_with_a_warning(caplog):
+    assert periods.zone(None, {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}) is UTC
+    assert "TZ=CET-1CEST,M3.5.0,M10.5.0/3 is not a zone" in caplog.text

@@ -19,7 +19,7 @@ from luxcli import buffer
 from luxcli.errors import DamagedError, StorageError
 from luxcli.model import Missed, Snapshot
 from luxcli.storage import Added, Flushed, RollupRecord, Store
-from tests.make import START_MS, buffer_line, differing, python, real, reals, small
+from tests.make import START_MS, buffer_line, differing, python, real, reals, small, traced
 
 EVER = 1 << 60
 DAY_MS = 86_400_000
@@ -994,6 +994,30 @@ store.flush()
         assert store.path.stat().st_size > 0
 
 
+def test_the_buffer_is_emptied_only_when_the_cache_is_on_the_disk(eager):
+    add(eager, reals(1))
+    add(Store(eager.path), reals(2))
+    code = """
+import sys
+from pathlib import Path
+from luxcli.storage import Store
+Store(Path(sys.argv[1])).flush()
+"""
+    calls = traced(code, eager.path)
+    if calls is None:
+        pytest.skip("needs strace")
+    emptied = next(n for n, call in enumerate(calls) if f"{eager.buffer_path}>, 0) = 0" in call)
+    written = [
+        n
+        for n, call in enumerate(calls)
+        if call.startswith("pwrite64") and (f"<{eager.path}>" in call)
+    ]
+    synced = [n for n, call in enumerate(calls) if "sync(" in call and f"<{eager.path}>" in call]
+    assert written
+    assert max(written) < max(synced) < emptied
+    assert everything(eager) == reals(2)
+
+
 def test_polls_may_come_in_while_old_ones_are_removed(store):
     add_quickly(store, [written(START_MS - 5 * DAY_MS + n * DAY_MS // 50) for n in range(250)])
     with python(WRITER, store.path, START_MS, 1, 60, 5) as process:
@@ -1003,3 +1027,31 @@ def test_polls_may_come_in_while_old_ones_are_removed(store):
         process.communicate(timeout=9)
     assert process.returncode == 0
     assert everything(store) == [written(START_MS + n) for n in range(60)]
+
+
+def test_different_missed_ticks_of_one_millisecond_are_both_kept(store):
+    first = Missed(START_MS, "timeout", 4, 1000, "a")
+    second = Missed(START_MS, "busy", 0, 5000, "b")
+    for tick in (first, second, first):
+        store.add_missed(tick)
+    store.flush()
+    assert store.missed(0, EVER) == [first, replace(second, ts_ms=START_MS + 1)]
+
+
+def test_a_missed_tick_goes_to_the_cache_where_the_buffer_cannot_be_written(store):
+    add(store, [small(START_MS)])
+    store.flush()
+    store.buffer_path.unlink()
+    store.buffer_path.mkdir()
+    tick = Missed(START_MS + 1, "timeout", 4, 1000, "a")
+    store.add_missed(tick)
+    assert store.missed(0, EVER) == [tick]
+
+
+def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_stored(store):
+    poll = small(START_MS, lengths=(2500, 4, 3))
+    add(store, [poll])
+    assert everything(store) == [poll]
+    with opened(store.path) as db:
+        assert db.execute("SELECT count(*) FROM reading").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM reading_long").fetchone() == (2500,)
