@@ -1,5 +1,6 @@
 """The real process: exit statuses, one line per failure, JSON, silence, signals and terminals."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from typer.main import get_command
 
 import luxcli
 from luxcli import cli as command_line
-from luxcli import config
+from luxcli import config, jobs
 from luxcli.errors import LuxcliError
 from luxcli.model import GROUPS
 from luxcli.storage import open_store
@@ -52,10 +54,10 @@ LEAVES = [words for words in ALL if words not in GROUPS_OF_COMMANDS]
 
 
 @pytest.fixture
-def recorded(cli: Cli, configure: Callable[..., Path], simulator: FaultyController) -> Path:
+def recorded(configure: Callable[..., Path], simulator: FaultyController, tmp_path: Path) -> Path:
     """Return the configuration of a heat pump that has been read once, now."""
     file = configure(port=simulator.port)
-    assert cli("poll-once", "-c", file) == Ran(0, "", "")
+    jobs.poll_once(config.load(file, {}, tmp_path))
     return file
 
 
@@ -64,6 +66,54 @@ def the_line(ran: Ran) -> str:
     assert ran.stdout == ""
     assert re.fullmatch(r"luxcli: [^\n]+\n", ran.stderr), ran.stderr
     return ran.stderr.removeprefix("luxcli: ").rstrip("\n")
+
+
+# The demo polls a thousand times: it does so while the tests of other commands run.
+
+
+def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
+    """Stop a demo that has just been started when it has made the file `begun`."""
+
+    def made_ns() -> int:
+        try:
+            return begun.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    before_ns = made_ns()
+    assert eventually(
+        lambda: process.poll() is not None or made_ns() not in {0, before_ns}, within_s=4
+    )
+    process.terminate()
+    assert cli.end(process) == Ran(143, "", "")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, "Terminal"]]:
+    """Begin a demo where an earlier one was stopped."""
+    directory = tmp_path_factory.mktemp("demo")
+    # Measuring the coverage of a thousand polls would double their time.
+    commands = Cli(directory, measured=False)
+    try:
+        stop_demo(commands, commands.start("demo"), directory / "luxcli-demo" / "cache.sqlite3")
+        reports = directory / "luxcli-demo" / "reports" / "daily"
+        reports.mkdir(parents=True)
+        (reports / "2020-01-01_daily.csv").write_text("old\n", encoding="utf-8")
+        (directory / "luxcli-demo" / "notes.txt").write_text("mine\n", encoding="utf-8")
+        environ = {"TERM": "xterm-256color"}
+        yield (
+            directory / "luxcli-demo",
+            Terminal(commands, "demo", stdout=subprocess.PIPE, env=environ),
+        )
+    finally:
+        commands.close()
+
+
+@pytest.fixture(scope="module")
+def demo(running_demo: tuple[Path, "Terminal"]) -> tuple[Path, Ran, str]:
+    """Return the demo's directory, what the process left and what the screen shows."""
+    directory, terminal = running_demo
+    return directory, *terminal.end()
 
 
 # Exit statuses, each provoked for real
@@ -147,13 +197,13 @@ def test_status_69_unknown_name(cli, configure):
     assert the_line(ran).startswith("no-such-host.invalid:8889: name resolution: ")
 
 
-def test_status_74_a_cache_directory_that_cannot_be_made(cli, configure, tmp_path):
+@pytest.mark.parametrize("command", ["poll-once", "rollup daily", "prune", "config check"])
+def test_status_74_a_cache_directory_that_cannot_be_made(command, cli, configure, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     file = configure(cache_path=str(tmp_path / "file" / "cache.sqlite3"))
-    for command in (["poll-once"], ["rollup", "daily"], ["prune"], ["config", "check"]):
-        ran = cli(*command, "-c", file)
-        assert ran.status == 74
-        assert the_line(ran).startswith(f"{tmp_path}/file: cannot be created: ")
+    ran = cli(*command.split(), "-c", file)
+    assert ran.status == 74
+    assert the_line(ran).startswith(f"{tmp_path}/file: cannot be created: ")
 
 
 def test_status_74_a_csv_directory_that_cannot_be_written(cli, recorded, tmp_path):
@@ -257,8 +307,9 @@ def every(kind: type) -> Iterator[type]:
         yield from every(child)
 
 
-def test_successes_as_json_are_one_object_each(cli, recorded):
-    for command, keys in {
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    {
         "poll-once": {"taken", "taken_ms", "took_ms", "tries", "warning", *GROUPS},
         "rollup daily": {"files"},
         "rollup weekly": {"files"},
@@ -266,15 +317,16 @@ def test_successes_as_json_are_one_object_each(cli, recorded):
         "rollup daily --if-due": {"files"},
         "prune": {"csv_files", "csv_bytes", "polls", "cache_bytes", "dry_run", "findings"},
         "prune --dry-run": {"csv_files", "csv_bytes", "polls", "dry_run", "findings"},
-        "config check": {"file"},
         "config show": {"settings"},
-    }.items():
-        ran = cli(*command.split(), "--json", "-c", recorded)
-        assert (ran.status, ran.stderr) == (0, ""), command
-        assert ran.stdout.count("\n") == 1
-        told = json.loads(ran.stdout)
-        assert told["ok"] is True
-        assert keys <= set(told), command
+    }.items(),
+)
+def test_a_success_as_json_is_one_object(command, keys, cli, recorded):
+    ran = cli(*command.split(), "--json", "-c", recorded)
+    assert (ran.status, ran.stderr) == (0, "")
+    assert ran.stdout.count("\n") == 1
+    told = json.loads(ran.stdout)
+    assert told["ok"] is True
+    assert keys <= set(told)
 
 
 def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
@@ -291,11 +343,20 @@ def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
 # Silence, and what a terminal shows instead
 
 
-def test_success_is_silent_when_nobody_watches(cli, recorded):
-    for command in ("poll-once", "rollup daily", "rollup weekly", "rollup all", "prune"):
-        assert cli(*command.split(), "-c", recorded) == Ran(0, "", ""), command
-    assert cli("rollup", "daily", "--if-due", "-c", recorded) == Ran(0, "", "")
-    assert cli("prune", "--dry-run", "-c", recorded) == Ran(0, "", "")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "poll-once",
+        "rollup daily",
+        "rollup weekly",
+        "rollup all",
+        "rollup daily --if-due",
+        "prune",
+        "prune --dry-run",
+    ],
+)
+def test_success_is_silent_when_nobody_watches(command, cli, recorded):
+    assert cli(*command.split(), "-c", recorded) == Ran(0, "", "")
 
 
 def test_a_rollup_without_data_warns_and_writes_nothing(cli, configure):
@@ -331,31 +392,35 @@ def test_the_log_can_be_json(cli, configure):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
 
 
+class Terminal:
+    """A command whose streams are a terminal, but for those that `options` name."""
+
+    def __init__(self, cli: Cli, *args: object, **options: Any) -> None:
+        self._master, slave = pty.openpty()
+        streams = {"stdin": slave, "stdout": slave, "stderr": slave} | options
+        self._process = cli.start(*args, **streams)
+        os.close(slave)
+        self._shown = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # how Linux says that the other side is closed
+            while part := os.read(self._master, 4096):
+                self._shown += part
+
+    def end(self) -> tuple[Ran, str]:
+        """Wait for the command; give what it left and what the screen shows."""
+        ran = Cli.end(self._process)
+        self._reader.join(timeout=2)
+        os.close(self._master)
+        return ran, self._shown.decode().replace("\r\n", "\n")
+
+
 def on_a_terminal(cli: Cli, *args: object, **options: Any) -> tuple[int, str]:
     """Run a command at a terminal; give its status and what the screen shows."""
-    process, screen = watched(cli, *args, **options)
-    return process.wait(timeout=8), screen
-
-
-def watched(cli: Cli, *args: object, **options: Any) -> tuple[subprocess.Popen[str], str]:
-    """Run a command whose streams are a terminal, but for those that `options` name."""
-    master, slave = pty.openpty()
-    streams = {"stdin": slave, "stdout": slave, "stderr": slave} | options
-    try:
-        process = cli.start(*args, **streams)
-        os.close(slave)
-        shown = b""
-        while select.select([master], [], [], 8)[0]:
-            try:
-                part = os.read(master, 4096)
-            except OSError:  # how Linux says that the other side is closed
-                break
-            if not part:
-                break
-            shown += part
-        return process, shown.decode().replace("\r\n", "\n")
-    finally:
-        os.close(master)
+    ran, screen = Terminal(cli, *args, **options).end()
+    return ran.status, screen
 
 
 def test_a_poll_on_a_terminal_is_one_line(cli, recorded):
@@ -591,41 +656,8 @@ def test_the_simulator_takes_log_levels_as_the_other_commands_do(cli):
 # The demo
 
 
-def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
-    """Stop a demo when it has made the file or directory `begun`."""
-    since_ns = time.time_ns() - 1_000_000_000
-    assert eventually(
-        lambda: (
-            process.poll() is not None or (begun.exists() and begun.stat().st_mtime_ns >= since_ns)
-        ),
-        within_s=4,
-    )
-    process.terminate()
-    assert cli.end(process) == Ran(143, "", "")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ran]]:
-    """Run the demo once, for it polls a thousand times, where an earlier one was stopped."""
-    directory = tmp_path_factory.mktemp("demo")
-    # Measuring the coverage of a thousand polls would double their time.
-    commands = Cli(directory, measured=False)
-    try:
-        stop_demo(commands, commands.start("demo"), directory / "luxcli-demo" / "cache.sqlite3")
-        reports = directory / "luxcli-demo" / "reports" / "daily"
-        reports.mkdir(parents=True)
-        (reports / "2020-01-01_daily.csv").write_text("old\n", encoding="utf-8")
-        (directory / "luxcli-demo" / "notes.txt").write_text("mine\n", encoding="utf-8")
-        process, screen = watched(
-            commands, "demo", stdout=subprocess.PIPE, env={"TERM": "xterm-256color"}
-        )
-        yield directory / "luxcli-demo", commands.end(process)._replace(stderr=screen)
-    finally:
-        commands.close()
-
-
 def test_the_demo_fills_its_directory_and_says_with_what(demo):
-    directory, ran = demo
+    directory, ran, _ = demo
     assert ran.status == 0
     told = dict(line.split("\t") for line in ran.stdout.partition("\n\n")[0].splitlines())
     assert told["polls"] == "1008 in fast-forward, one every ten minutes for a week"
@@ -641,15 +673,15 @@ def test_the_demo_fills_its_directory_and_says_with_what(demo):
 
 
 def test_the_demo_shows_its_progress_on_a_terminal(demo):
-    _, ran = demo
-    assert "polling" in ran.stderr
-    assert "100%" in ran.stderr
+    _, _, screen = demo
+    assert "polling" in screen
+    assert "100%" in screen
 
 
 def test_the_query_that_the_demo_proposes_works(demo):
     import sqlite3
 
-    _, ran = demo
+    _, ran, _ = demo
     [words] = [shlex.split(line)[4:] for line in ran.stdout.splitlines() if "sqlite3 " in line[:30]]
     with sqlite3.connect(words[-2]) as db:
         rows = db.execute(words[-1]).fetchall()
@@ -703,5 +735,4 @@ def test_the_demo_reads_no_configuration(cli, tmp_path):
     cache = tmp_path / "luxcli-demo" / "cache.sqlite3"
     stop_demo(cli, cli.start("demo"), cache)
     cache.with_name("luxcli.yaml").write_text("retries: many\n", encoding="utf-8")
-    os.utime(cache, (0, 0))
     stop_demo(cli, cli.start("demo", env={"LUXCLI_RETRIES": "many"}), cache)
