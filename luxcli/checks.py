@@ -25,8 +25,6 @@ def check(config: Config) -> None:
     if problems:
         raise ConfigError(problems)
     store = open_store(config)
-    if config.cache_path.is_dir():
-        raise StorageError(f"{config.cache_path}: is a directory; cache_path names a file")
     _writable(config.cache_path.parent)
     store.span()
     for directory in sorted({config.daily_dir, config.weekly_dir}):

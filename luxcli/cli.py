@@ -35,6 +35,10 @@ from luxcli.periods import KINDS, Kind
 if TYPE_CHECKING:
     from luxcli.reports import RollupResult
 
+_ROLLUP_STATUSES = (
+    "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
+    " 74 storage; 75 another roll-up at work; 78 configuration"
+)
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
@@ -42,11 +46,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings=HELP_OPTIONS,
     help="Record a Luxtronik heat pump: every value, nothing lost, a CSV each morning.",
+    epilog=epilog("see the help of each command; 1 is a bug", "luxcli demo"),
 )
 rollup_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Write the daily or weekly CSV.",
+    epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all --if-due"),
 )
 app.add_typer(rollup_app, name="rollup")
 app.add_typer(cli_setup.app)
@@ -107,12 +113,6 @@ def poll_once(
         f"stored {result.values} values of {settings.host}:{settings.port},"
         f" read in {snapshot.took_ms / 1000:.2f} s"
     )
-
-
-_ROLLUP_STATUSES = (
-    "0 done; 3 done, with findings to act on; 65 nothing stored for --date; 74 storage;"
-    " 75 another roll-up at work; 78 configuration"
-)
 
 
 @rollup_app.command("daily", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup daily --if-due"))

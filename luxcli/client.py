@@ -14,16 +14,18 @@ register without an error. Its tables and conversions are used here, its transpo
 code in luxcli sends 3002, the command that writes.
 """
 
+import errno
 import logging
 import os
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
+from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.model import GROUPS, Group, Reading, Snapshot
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ MAX_LENGTH: Final = 10_000
 BUSY_WAIT_S: Final = 5.0
 _BACKOFF_S: Final = (2.0, 4.0, 8.0)
 _JITTER: Final = 1.25
+_CLAIM_RETRY_S: Final = 0.05
 
 Check = Callable[[Snapshot], Sequence[str]]
 _Table = TypeVar("_Table", "Calculations", "Parameters", "Visibilities")
@@ -109,6 +112,31 @@ def longest_s(timeout_s: float, retries: int) -> float:
     """Return the seconds after which `read_snapshot` has ended whatever the peer does."""
     waits = [max(_backoff_s(attempt) * _JITTER, BUSY_WAIT_S) for attempt in range(1, retries + 1)]
     return timeout_s * (retries + 1) + sum(waits)
+
+
+@contextmanager
+def claim(host: str, port: int, *, wait_s: float) -> Iterator[None]:
+    """Be the only luxcli on this machine that talks to a heat pump for the duration of the block.
+
+    A name in Linux's abstract socket namespace: it needs no directory that all users can write,
+    leaves no file and goes with the process. Where there is no such thing it is done without.
+
+    Raises:
+        LockHeldError: Another process kept it for `wait_s` seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as guard:
+        while True:
+            try:
+                guard.bind(f"\0luxcli {host.lower()} {port}")
+            except OSError as exc:
+                if exc.errno == errno.EADDRINUSE:
+                    if time.monotonic() >= deadline:
+                        raise LockHeldError("held by a luxcli with another cache") from exc
+                    time.sleep(_CLAIM_RETRY_S)
+                    continue
+            break
+        yield
 
 
 class Connection:
@@ -334,9 +362,9 @@ def _wait_s(failure: DeviceError, attempt: int) -> float:
 
 
 def _final(failure: DeviceError, host: str, port: int, attempts: int) -> DeviceError:
-    tried = "1 attempt" if attempts == 1 else f"{attempts} attempts, the last"
+    tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     error = type(failure)(
-        f"{host}:{port}: {failure} ({tried} in {failure.took_ms / 1000:.1f} s)",
+        f"{host}:{port}: {failure} (gave up after {tried}, {failure.took_ms / 1000:.1f} s)",
         reason=failure.reason,
     )
     error.tries, error.took_ms = failure.tries, failure.took_ms

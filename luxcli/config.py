@@ -196,7 +196,7 @@ def _from_variables(
         if name in known:
             found[known[name]] = _Given(environ[name], name, cwd)
         else:
-            problems.append(f"{name}: no such setting{_guess(name, known)}")
+            problems.append(f"{name}: no such setting{_guess_variable(name, known)}")
     return found
 
 
@@ -279,6 +279,15 @@ def _construct(loader: Any, node: Any) -> object:
     except (yaml.YAMLError, ValueError):  # such as !!python/object
         return str(node.value)
     return value
+
+
+def _guess_variable(name: str, known: Iterable[str]) -> str:
+    # Without the prefix, which makes everything look alike.
+    import difflib
+
+    bare = {other.removeprefix(PREFIX): other for other in known}
+    matches = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
+    return f" (did you mean {bare[matches[0]]}?)" if matches else ""
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,8 @@ printing, no exit statuses, no state between calls; the clock is an argument.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def device_lock(config: Config) -> Path:
     return config.cache_path.with_name(f"device-{name}-{config.port}.lock")
 
 
+@contextmanager
+def device_to_oneself(config: Config) -> Iterator[None]:
+    """Keep every other luxcli from talking to the heat pump: it serves one client at a time.
+
+    The lock beside the cache is for all who share the cache, the claim on the address for all on
+    this machine, whatever their cache.
+
+    Raises:
+        LockHeldError: Another one kept one of them for `_DEVICE_WAIT_S`.
+        StorageError: The lock cannot be opened.
+    """
+    with (
+        locks.hold(device_lock(config), wait_s=_DEVICE_WAIT_S),
+        client.claim(config.require_host(), config.port, wait_s=_DEVICE_WAIT_S),
+    ):
+        yield
+
+
 def poll_once(
     config: Config,
     *,
@@ -65,8 +84,10 @@ def poll_once(
         took_ms = round((time.monotonic() - began) * 1000)
         store.add_missed(Missed(tick_ms, reason, tries, took_ms, detail))
 
+    connected = 0
     try:
-        with locks.hold(device_lock(config), wait_s=_DEVICE_WAIT_S):
+        with device_to_oneself(config):
+            connected = 1
             snapshot = client.read_snapshot(
                 host,
                 config.port,
@@ -87,7 +108,7 @@ def poll_once(
     except Interrupted as exc:
         interruption = exc
         store.hurry()
-        _record_failure(exc, lambda: record("interrupted", 1, str(interruption)))
+        _record_failure(exc, lambda: record("interrupted", connected, str(interruption)))
         _record_failure(exc, store.flush)
         raise
     try:

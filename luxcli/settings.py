@@ -30,6 +30,8 @@ def sample(host: str | None) -> str:
     section = ""
     for setting in SETTINGS:
         head, _, name = setting.key.rpartition(".")
+        if head != section and lines[-1]:
+            lines.append("")
         if head != section and head:
             lines.append(f"# {head}:")
         section = head
@@ -107,6 +109,8 @@ def _host(value: object) -> str | None:
     if value == "":
         return None
     host = _text(value)
+    if host.count(":") == 1 and host.partition(":")[2].isdigit():
+        raise ValueError(f"{host!r}: the part behind the colon belongs into 'port'")
     if not all(c.isalnum() or c in ".-_:%[]" for c in host):
         raise ValueError(f"{host!r} is not a host name or address")
     return host.strip("[]")

@@ -103,8 +103,12 @@ class Store:
             StorageError: It cannot be created; says which directory is missing.
         """
         directory = self.path.parent
+        if self.path.is_dir():
+            raise StorageError(f"{self.path}: is a directory; cache_path names a file")
         if directory.is_dir():
             return
+        if directory.exists():
+            raise StorageError(f"{directory}: is not a directory; correct cache_path")
         if not parents and not directory.parent.is_dir():
             raise StorageError(
                 f"{directory}: neither this directory nor its parent exists;"

@@ -293,7 +293,7 @@ def test_a_cache_directory_that_cannot_be_made_fails_before_the_heat_pump_is_ask
     (tmp_path / "file").write_text("mine\n", encoding="utf-8")
     with FaultyController() as pump:
         settings = settings_for(pump.port, cache_path=str(tmp_path / "file" / "c.sqlite3"))
-        with pytest.raises(StorageError, match=f"^{tmp_path}/file: cannot be created: ") as caught:
+        with pytest.raises(StorageError, match=f"^{tmp_path}/file: is not a directory") as caught:
             poll_once(settings)
     assert caught.value.exit_code == 74
     assert pump.connections == 0
@@ -316,12 +316,15 @@ def test_a_cache_that_cannot_be_written_leaves_the_poll_in_the_buffer_with_a_war
 ):
     with FaultyController() as pump:
         settings = settings_for(pump.port, flush_polls=1)
-        settings.cache_path.mkdir(parents=True)  # a directory where the file should be
+        settings.cache_path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite needs the place of its journal; the directory there keeps it from any write.
+        journal = settings.cache_path.with_name(settings.cache_path.name + "-journal")
+        journal.mkdir()
         ran = cli("poll-once")
     assert (ran.status, ran.stdout) == (0, "")
     assert ran.stderr.count("\n") == 1
     assert ran.stderr.startswith(f"luxcli: {settings.cache_path}: cannot be opened")
-    settings.cache_path.rmdir()
+    journal.rmdir()
     assert [blocks(poll) for poll in polls(settings)] == [blocks(pump.snapshot)]
 
 
@@ -518,3 +521,20 @@ def test_a_poll_that_finds_the_heat_pump_in_use_gives_up_and_records_it(poll_bes
     [missed] = misses(settings)
     assert (missed.reason, missed.tries, missed.detail) == ("busy", 0, line)
     assert 5000 <= missed.took_ms < 6000
+
+
+def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path):
+    with FaultyController() as pump:
+        (tmp_path / "one").mkdir()
+        first = settings_for(pump.port, cache_path=str(tmp_path / "one" / "c.sqlite3"))
+        second = settings_for(pump.port, cache_path=str(tmp_path / "two" / "c.sqlite3"))
+        with (
+            jobs.device_to_oneself(first),
+            pytest.raises(LockHeldError, match="luxcli with another cache"),
+        ):
+            poll_once(second)
+        assert pump.requests == []
+        poll_once(second)
+    store = Store(second.cache_path)
+    store.flush()
+    assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["busy"]
