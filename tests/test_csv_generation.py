@@ -248,7 +248,7 @@ def test_a_write_that_fails_twice_is_an_error_and_leaves_the_existing_file(recor
     path = daily(recorded).path
     good = path.read_bytes()
     path.with_name(f".{path.name}.tmp").mkdir()
-    with pytest.raises(StorageError, match="2026-11-20_daily.csv: cannot be written"):
+    with pytest.raises(StorageError, match=r"2026-11-20_daily\.csv: cannot be written"):
         reports.rollup(
             recorded,
             "daily",

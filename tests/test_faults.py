@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -79,22 +80,26 @@ def launch(directory: Path, *args: str, within_s: float = 30) -> Run:
     """Run luxcli and measure the process itself."""
     commands = Cli(directory, measured=False)
     reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(writer), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=directory,
+        env=commands.environment(),
+        pass_fds=[writer],
+        text=True,
+        start_new_session=True,
+    )
     try:
-        process = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(writer), *args],
-            capture_output=True,
-            cwd=directory,
-            env=commands.environment(),
-            pass_fds=[writer],
-            text=True,
-            timeout=within_s,
-            check=True,
-        )
+        stdout, stderr = process.communicate(timeout=within_s)
         status, took_s, rss_kb = os.read(reader, 200).decode().split()
     finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
         os.close(reader)
         os.close(writer)
-    return Run(int(status), float(took_s), int(rss_kb), process.stdout, process.stderr)
+    return Run(int(status), float(took_s), int(rss_kb), stdout, stderr)
 
 
 def measure(profile: Profile, directory: Path) -> Measured:
@@ -183,7 +188,7 @@ def test_every_profile_has_a_name_of_its_own():
 @pytest.mark.sweep
 @pytest.mark.timeout(240)
 def test_every_fault_in_turn_and_the_table_of_what_came_of_it(tmp_path):
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         places = [tmp_path / str(number) for number in range(len(FAULTS))]
         measured = list(pool.map(measure, FAULTS, places))
     baseline_s = statistics.median(

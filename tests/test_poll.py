@@ -24,7 +24,7 @@ from luxcli.errors import (
 )
 from luxcli.jobs import poll_once
 from luxcli.model import GROUPS, Missed, Snapshot
-from luxcli.storage import open_store
+from luxcli.storage import Store, open_store
 from tests.conftest import Cli, Ran
 from tests.faulty import (
     NOW_S,

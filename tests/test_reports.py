@@ -86,7 +86,7 @@ def test_a_period_that_failed_is_tried_again_and_does_not_stop_the_later_ones(re
     blocker = recorded.daily_dir / ".2026-11-18_daily.csv.tmp"
     blocker.mkdir()
     due(recorded, "2026-11-17T07:07")
-    with pytest.raises(StorageError, match="2026-11-18_daily.csv: cannot be written"):
+    with pytest.raises(StorageError, match=r"2026-11-18_daily\.csv: cannot be written"):
         due(recorded, "2026-11-19T07:07")
     assert "2026-11-19_daily.csv" in names(recorded)
     [failed] = [r for r in Store(recorded.cache_path).rollups("daily") if r.state == "failed"]
