@@ -8,6 +8,7 @@ from luxcli import config
 from luxcli.config import Config
 from luxcli.replay import Replay
 from luxcli.storage import Store
+from tests.make import buffer_line
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000
@@ -31,10 +32,13 @@ def configured(directory: Path, **settings: object) -> Config:
 def record(
     settings: Config, start_ms: int, stop_ms: int, step_s: int = 600, profile: str = "msw6"
 ) -> list[int]:
-    """Store a poll every `step_s` in ``[start_ms, stop_ms)`` and return their times."""
-    store = Store(settings.cache_path, flush_polls=1000)
+    """Put a poll every `step_s` in ``[start_ms, stop_ms)`` into the buffer; return their times.
+
+    Written there at once: waiting for the disk after each is for the tests of the buffer.
+    """
     replay = Replay(profile)
     times = list(range(start_ms, stop_ms, step_s * 1000))
-    for ts_ms in times:
-        store.add(ts_ms, replay.at(ts_ms / 1000))
+    settings.cache_path.parent.mkdir(parents=True, exist_ok=True)
+    with Store(settings.cache_path).buffer_path.open("ab") as file:
+        file.writelines(buffer_line(replay.at(ts_ms / 1000)) for ts_ms in times)
     return times
