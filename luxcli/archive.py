@@ -58,7 +58,7 @@ def write(path: Path, day: Day) -> int:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path.parent)
         try:
             with temporary.open("wb") as raw:
                 # No name and no time inside: the same day gives the same bytes.

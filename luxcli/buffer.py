@@ -231,6 +231,9 @@ def _append(path: Path, data: bytes, *, isolate: bool) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             size = os.fstat(fd).st_size
+            if size == 0:
+                # Before the first line: whoever finds one may rely on the name being durable.
+                files.sync_directory(path.parent)
             written = os.write(fd, data)
             if written != len(data):
                 os.ftruncate(fd, size)
@@ -240,7 +243,5 @@ def _append(path: Path, data: bytes, *, isolate: bool) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-        if size == 0:
-            files.sync_directory(path.parent)
     except OSError as exc:
         raise StorageError(f"{path}: cannot append: {exc.strerror}") from exc

@@ -255,6 +255,10 @@ def _raise_first(failures: list[LuxcliError]) -> None:
 def _tell_rollup(result: "RollupResult", *, quiet: bool) -> None:
     period = result.period
     span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
+    if result.kept:
+        text = f"{result.path}: kept, for its {result.rows} rows are more than the cache has"
+        (result_line if quiet else warn)(text)
+        return
     if result.path is None:
         text = f"{period.kind}: nothing is stored from {span}; no file written"
         # A period in which the machine was off is no news every hour.

@@ -17,6 +17,8 @@ _TEXT_PARTS: Final = range(81, 91)
 # Keeps the memory of a long report bounded: counters have a new value in every row.
 _MEMO_SIZE: Final = 4096
 
+TEMPORARY: Final = ".luxcli-rollup.tmp"
+
 Key = tuple[int, int]
 
 
@@ -68,10 +70,11 @@ def write(
     Raises:
         StorageError: The file cannot be written; one that was there before is as it was.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    # One name for all: what a killed run leaves is replaced by the next, whatever it writes.
+    temporary = path.with_name(TEMPORARY)
     table = _Table(registers, zone, style)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path.parent)
         try:
             with temporary.open("wb") as file:
                 file.write(table.header())
@@ -89,6 +92,27 @@ def write(
     except OSError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
     return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)
+
+
+def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
+    """Return the number of rows of a CSV of ours if all lie in the interval; 0 otherwise."""
+    count, times = 0, []
+    try:
+        with path.open("rb") as file:
+            next(file, None)  # the header
+            for line in file:
+                if not count:
+                    times.append(line[:20])
+                last = line
+                count += 1
+        if not count or not last.endswith(b"\n"):
+            return 0
+        times.append(last[:20])
+        moments = [datetime.fromisoformat(time.decode()).timestamp() * 1000 for time in times]
+    except (OSError, ValueError):
+        return 0
+    # The column holds whole seconds, rounded down.
+    return count if start_ms - 1000 < moments[0] <= moments[1] < stop_ms else 0
 
 
 class _Table:

@@ -53,7 +53,12 @@ def _firmware(snapshot: Snapshot) -> str | None:
     if len(text) < 4:
         return "calculations 81..84 are missing"
     digits = range(ord("0"), ord("9") + 1)
-    if text[0] in (ord("V"), ord("F")) and text[1] in digits and text[2] == ord(".") and text[3] in digits:
+    if (
+        text[0] in (ord("V"), ord("F"))
+        and text[1] in digits
+        and text[2] == ord(".")
+        and text[3] in digits
+    ):
         return None
     return f"calculations 81..84 are {list(text)}, expected a text like V3.9"
 

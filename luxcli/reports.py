@@ -40,7 +40,8 @@ def _unseen(_done: int, _total: int) -> None:
 class RollupResult:
     """What became of one period: `path` is None when nothing is stored for it.
 
-    `damaged` polls differ from their checksum in the cache and were left out.
+    `damaged` polls differ from their checksum in the cache and were left out. `kept` means that
+    the file was there already and holds more of the period than the cache does.
     """
 
     period: Period
@@ -51,6 +52,7 @@ class RollupResult:
     first_ms: int = 0
     last_ms: int = 0
     damaged: int = 0
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def rollup(
                 f"--date {ending}: that period ends on {periods.utc_text(period.stop_ms)},"
                 " which is in the future"
             )
-        result = _closed(run, period)
+        result = _closed(run, period, again=True)
         if result.path is None:
             raise NoDataError(
                 f"nothing is stored from {periods.utc_text(period.start_ms)} to"
@@ -196,8 +198,9 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     """A closed period's file is the record of its day: a later look must not replace it."""
     path = _closed_path(run.config, period)
     records = run.store.rollups(period.kind)
-    written = {record.path for record in records if record.state == "written"}
-    if str(path) not in written or not path.exists():
+    # By name: the directory may have been moved since.
+    written = {Path(r.path).name for r in records if r.path and r.state == "written"}
+    if path.name not in written or not path.exists():
         return path
     clock = periods.local_time(period.stop_ms, run.zone)
     return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")
@@ -224,10 +227,21 @@ def _due(run: _Run, kind: Kind) -> list[Period]:
     ]
 
 
-def _closed(run: _Run, period: Period) -> RollupResult:
-    """Write one closed period and remember how that went."""
+def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
+    """Write one closed period and remember how that went.
+
+    A file that already holds the period is kept: the cache may have been lost since, and that file
+    may be the only copy. `again` writes it anew if the cache has as much of it.
+    """
     path = _closed_path(run.config, period)
     head = (period.kind, period.start_ms, period.stop_ms)
+    there = csvgen.rows_within(path, period.start_ms, period.stop_ms)
+    stored = run.store.count(period.start_ms, period.stop_ms)
+    if there > stored or (there == stored > 0 and not again):
+        result = RollupResult(period, path, there, size=path.stat().st_size, kept=there > stored)
+        record = RollupRecord(*head, str(path), "written", there, run.now_ms)
+        run.store.record_rollup(record)
+        return result
     try:
         result = _write_csv(run, period, path)
     except DamagedError:

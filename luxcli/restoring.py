@@ -101,6 +101,7 @@ def healed(config: Config, job: Callable[[], None]) -> None:
 def salvage_pending(config: Config) -> list[Source]:
     """Put back what caches hold that were set aside since the last time; for the hourly job."""
     store = open_store(config)
+    store.flush()  # finds out whether the cache is damaged before a report is made from it
     pending = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
     return [_from_cache(store, path, 0, 1 << 62) for path in pending]
 

@@ -115,7 +115,7 @@ class Store:
                 " create it or correct cache_path"
             )
         try:
-            directory.mkdir(parents=parents, exist_ok=True)
+            files.make_directory(directory)
         except OSError as exc:
             raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
 
@@ -245,21 +245,21 @@ class Store:
 
     def known_registers(self) -> list[Key]:
         """Return ``(kind, index)`` of every register ever stored, sorted."""
-        if not self.path.exists():
+        if not self._begun():
             return []
         with self._connected() as db:
             return reading.known_registers(db)
 
     def span(self) -> tuple[int | None, int | None]:
         """Return the times of the oldest and the newest poll in the cache, None if it is empty."""
-        if not self.path.exists():
+        if not self._begun():
             return None, None
         with self._connected() as db:
             return cache.bounds(db)
 
     def missed(self, start: int, stop: int) -> list[Missed]:
         """Return the ticks without a poll in ``start <= ts_ms < stop``."""
-        if not self.path.exists():
+        if not self._begun():
             return []
         with self._connected() as db:
             rows = db.execute(
@@ -269,7 +269,7 @@ class Store:
 
     def rollups(self, kind: str) -> list[RollupRecord]:
         """Return what is recorded about CSVs of one kind, oldest period first."""
-        if not self.path.exists():
+        if not self._begun():
             return []
         with self._connected() as db:
             rows = db.execute("SELECT * FROM rollup WHERE kind=? ORDER BY period_stop_ms", (kind,))
@@ -282,7 +282,7 @@ class Store:
 
     def archives(self) -> list[ArchiveRecord]:
         """Return what is recorded about daily archives, oldest first."""
-        if not self.path.exists():
+        if not self._begun():
             return []
         with self._connected() as db:
             return [ArchiveRecord(*row) for row in db.execute("SELECT * FROM archive")]
@@ -298,7 +298,7 @@ class Store:
 
     def times(self, start: int, stop: int) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``."""
-        if not self.path.exists():
+        if not self._begun():
             return []
         with self._connected() as db:
             rows = db.execute(
@@ -321,7 +321,7 @@ class Store:
         Returns:
             Bytes inside the cache file that are free for new polls because of it.
         """
-        if not self.path.exists():
+        if not self._begun():
             return 0
         free_before = self._free_bytes()
         oldest, _ = self.span()
@@ -344,7 +344,7 @@ class Store:
             DamagedError: SQLite finds it damaged.
             StorageError: It cannot be read.
         """
-        if self.path.exists():
+        if self._begun():
             cache.check(self.path, busy_wait_s=self._busy_wait_s)
 
     def set_aside(self) -> Path:
@@ -382,7 +382,7 @@ class Store:
         self, start: int, stop: int
     ) -> Iterator[tuple["sqlite3.Connection | None", int, int]]:
         """Open the cache and narrow the interval to what it holds; None if that is nothing."""
-        if not self.path.exists():
+        if not self._begun():
             yield None, start, stop
             return
         with self._connected() as db:
@@ -435,6 +435,13 @@ class Store:
                 _ingest(db, polls, missed)
         except StorageError as exc:
             raise StorageError(f"{reason}; nor can the cache be written: {exc}") from exc
+
+    def _begun(self) -> bool:
+        """Whether anything was ever committed; SQLite makes an empty file before that."""
+        try:
+            return self.path.stat().st_size > 0
+        except OSError:
+            return False
 
     def _set_aside(self) -> Path:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -487,9 +487,10 @@ print("acknowledged", flush=True)
     order = [
         next(n for n, call in enumerate(calls) if call.startswith(start) and end in call)
         for start, end in (
+            # The name first: the next poll sees a file that is not empty and relies on it.
+            ("fsync(", f"<{path.parent}>) = 0"),
             ("write(", f"<{path}>"),
             ("fsync(", f"<{path}>) = 0"),
-            ("fsync(", f"<{path.parent}>) = 0"),
             ("write(1<", "acknowledged"),
         )
     ]

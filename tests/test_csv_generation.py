@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from luxcli import reports, sensors
+from luxcli import csvgen, reports, sensors
 from luxcli.errors import StorageError
 from luxcli.storage import Store
 from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
@@ -228,7 +228,7 @@ def test_a_failing_write_is_tried_once_more_and_harms_no_existing_file(recorded)
     path = daily(recorded).path
     good = path.read_bytes()
     waits: list[float] = []
-    blocker = path.with_name(f".{path.name}.tmp")
+    blocker = path.with_name(csvgen.TEMPORARY)
     blocker.mkdir()  # the temporary file cannot be made while this is in the way
 
     def make_room(seconds: float) -> None:
@@ -247,7 +247,7 @@ def test_a_failing_write_is_tried_once_more_and_harms_no_existing_file(recorded)
 def test_a_write_that_fails_twice_is_an_error_and_leaves_the_existing_file(recorded):
     path = daily(recorded).path
     good = path.read_bytes()
-    path.with_name(f".{path.name}.tmp").mkdir()
+    path.with_name(csvgen.TEMPORARY).mkdir()
     with pytest.raises(StorageError, match=r"2026-11-20_daily\.csv: cannot be written"):
         reports.rollup(
             recorded,
@@ -258,9 +258,7 @@ def test_a_write_that_fails_twice_is_an_error_and_leaves_the_existing_file(recor
             sleep=lambda _s: None,
         )
     assert path.read_bytes() == good
-    assert os.listdir(path.parent) == [f".{path.name}.tmp", path.name] or set(
-        os.listdir(path.parent)
-    ) == {f".{path.name}.tmp", path.name}
+    assert set(os.listdir(path.parent)) == {csvgen.TEMPORARY, path.name}
 
 
 def test_a_roll_up_killed_while_writing_leaves_no_file_under_the_final_name(tmp_path):

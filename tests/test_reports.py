@@ -83,7 +83,7 @@ def test_what_prune_would_remove_at_once_is_not_written(tmp_path):
 
 def test_a_period_that_failed_is_tried_again_and_does_not_stop_the_later_ones(recorded):
     recorded.daily_dir.mkdir(parents=True)
-    blocker = recorded.daily_dir / ".2026-11-18_daily.csv.tmp"
+    blocker = recorded.daily_dir / "2026-11-18_daily.csv"
     blocker.mkdir()
     due(recorded, "2026-11-17T07:07")
     with pytest.raises(StorageError, match=r"2026-11-18_daily\.csv: cannot be written"):
@@ -190,3 +190,19 @@ def test_the_interval_is_half_open(tmp_path):
     record(settings, stop - HOUR_MS, stop + 1, step_s=3600)
     [result] = due(settings, "2026-11-20T08:00")
     assert (result.rows, result.first_ms) == (1, stop - HOUR_MS)
+
+
+def test_a_file_that_holds_more_than_the_cache_is_kept_whatever_is_asked(recorded):
+    due(recorded, "2026-11-18T07:07")
+    path = recorded.daily_dir / "2026-11-18_daily.csv"
+    full = path.read_bytes()
+    for old in recorded.cache_path.parent.glob("cache.sqlite3*"):
+        old.unlink()
+    record(recorded, ms("2026-11-17T20:00"), ms("2026-11-18T06:00"), step_s=3600)
+    [again] = due(recorded, "2026-11-18T08:07")
+    assert (again.kept, again.rows) == (True, 24)
+    asked = reports.rollup(
+        recorded, "daily", now_ms=ms("2026-11-18T09:00"), zone=BERLIN, ending=date(2026, 11, 18)
+    )
+    assert (asked.kept, asked.rows) == (True, 24)
+    assert path.read_bytes() == full
