@@ -7,7 +7,7 @@ committed transaction survive a power cut.
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -72,10 +72,15 @@ def transaction(path: Path, *, busy_wait_s: float) -> Iterator[sqlite3.Connectio
         db.execute("PRAGMA journal_mode=PERSIST")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA journal_size_limit=1048576")
-        db.execute("BEGIN IMMEDIATE")
-        _migrate(db)
-        yield db
-        db.execute("COMMIT")
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            _migrate(db)
+            yield db
+            db.execute("COMMIT")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+                _give_back_journal(db)
+            raise
 
 
 def bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
@@ -85,6 +90,14 @@ def bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
         "SELECT (SELECT min(ts_ms) FROM poll), (SELECT max(ts_ms) FROM poll)"
     ).fetchone()
     return oldest, newest
+
+
+def _give_back_journal(db: sqlite3.Connection) -> None:
+    """Free the space of the journal on a full disk: the buffer needs it to go on recording."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        db.execute("PRAGMA journal_mode=DELETE")
 
 
 def check(path: Path, *, busy_wait_s: float) -> None:

@@ -347,7 +347,8 @@ class _Exchange:
         except (BlockingIOError, ConnectionError):
             return
         if surplus:
-            raise ProtocolError(f"visibilities: {len(surplus)} bytes more than announced")
+            count = "1 byte" if len(surplus) == 1 else f"{len(surplus)} bytes"
+            raise ProtocolError(f"visibilities: {count} more than announced")
 
 
 def _backoff_s(attempt: int) -> float:

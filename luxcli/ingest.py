@@ -63,14 +63,14 @@ class Writer:
     def __init__(self, db: "Connection", version: str) -> None:
         self._db, self._version = db, version
         self._columns, self._constants = layout(db)
-        self._known: set[Key] = set(db.execute("SELECT kind, idx FROM register"))
+        self._known: set[Key] = set(known_registers(db))
         self._unnamed: set[Key] = set()
         self._place = _Place(0, 0, {})
         self._views_stale = False
         self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
 
-    def add_poll(self, snapshot: Snapshot) -> bool:
-        """Store one poll; False when it is stored already.
+    def add_poll(self, snapshot: Snapshot) -> tuple[int, bool]:
+        """Store one poll; return the time under which it is stored, and whether it is new.
 
         A different poll with the same millisecond (the clock had stepped back) gets the next
         free one: losing it would be worse.
@@ -85,7 +85,7 @@ class Writer:
             if stored is None:
                 break
             if stored[0] == crc:
-                return False
+                return ts_ms, False
             ts_ms += 1
         self._grow(fast)
         names = "".join(f",c{index}" for index in self._columns)
@@ -96,7 +96,7 @@ class Writer:
         )
         self._see((0, index) for index in fast)
         self._log_settings(ts_ms, snapshot)
-        return True
+        return ts_ms, True
 
     def add_missed(self, missed: Missed) -> bool:
         """Store one missed tick; as `add_poll` where its millisecond is taken."""
@@ -169,6 +169,10 @@ class Writer:
                 self._db.execute("DELETE FROM constant WHERE kind=0 AND idx=?", (index,))
 
     def _add_column(self, index: int, default: str) -> None:
+        if not self._views_stale:
+            # SQLite reads every view anew for each column that is added.
+            for view in schema.VIEWS:
+                self._db.execute(f"DROP VIEW IF EXISTS {view}")
         self._db.execute(f"ALTER TABLE poll ADD COLUMN c{index} INTEGER{default}")
         self._columns.append(index)
         self._views_stale = True
@@ -258,8 +262,28 @@ def as_of(db: "Connection", key: Key, ts_ms: int) -> int | None:
     return None if row is None else row[0]
 
 
+def known_registers(db: "Connection") -> list[Key]:
+    """Return ``(kind, index)`` of every register ever stored, sorted."""
+    return sorted(pairs_of_numbers(db, db.execute("SELECT kind, idx FROM register")))
+
+
+def pairs_of_numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Return rows whose two columns are numbers, as they must be; damage knows no rules.
+
+    Raises:
+        sqlite3.DatabaseError: One of them is something else.
+    """
+    found = []
+    for first, second in rows:
+        if not isinstance(first, int) or not isinstance(second, int):
+            raise db.DatabaseError("a number is no longer one")
+        found.append((first, second))
+    return found
+
+
 def layout(db: "Connection") -> tuple[list[int], dict[int, int]]:
     """Return the calculations that have a column in ``poll``, and the constant ones' values."""
     names = [row[1] for row in db.execute("PRAGMA table_info(poll)")]
     columns = [int(name[1:]) for name in names if name[1:].isdigit()]
-    return columns, dict(db.execute("SELECT idx, value FROM constant WHERE kind=0"))
+    rows = db.execute("SELECT idx, value FROM constant WHERE kind=0")
+    return columns, dict(pairs_of_numbers(db, rows))

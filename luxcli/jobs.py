@@ -13,7 +13,13 @@ from pathlib import Path
 
 from luxcli import client, identity, locks, quality
 from luxcli.config import Config
-from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError
+from luxcli.errors import (
+    DeviceError,
+    Interrupted,
+    LockHeldError,
+    LuxcliError,
+    StorageError,
+)
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.storage import open_store
 
@@ -113,6 +119,11 @@ def poll_once(
         raise
     try:
         identity.admit(config.cache_path, host, snapshot)
+    except StorageError as exc:
+        foreign = exc
+        _record_failure(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
+        raise
+    try:
         added = store.add(snapshot.taken_ms, snapshot)
     except Interrupted as exc:
         store.hurry()

@@ -5,7 +5,7 @@ report, and a schema that grew in between is noticed.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from luxcli import ingest
@@ -20,6 +20,9 @@ _CHUNK_ROWS: Final = 500
 _WINDOW_MS: Final = 86_400_000
 # A stretch this short that cannot be read holds one poll at most.
 _SMALLEST_MS: Final = 1000
+_NEIGHBOURS_MS: Final = 3_600_000
+# So many of them take seconds; a cache with more has nothing left that an archive would not have.
+_UNREADABLE: Final = 5000
 # What a damaged register table may have known; SQLite answers for the rest.
 _CANDIDATES: Final = (600, 2000, 1000)
 
@@ -39,7 +42,7 @@ def chunks(
     wanted = set(keys)
 
     def with_others() -> list[Key]:
-        return [*keys, *(key for key in known_registers(db) if key not in wanted)]
+        return [*keys, *(key for key in ingest.known_registers(db) if key not in wanted)]
 
     for chunk, _blocks in _verified(db, with_others, start_ms, stop_ms, damaged):
         varying = tuple(place for place in chunk.varying if place < len(keys))
@@ -48,8 +51,24 @@ def chunks(
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
     """Yield every poll of ``start_ms <= ts_ms < stop_ms`` as it was sent; else as `chunks`."""
-    found = _verified(db, lambda: known_registers(db), start_ms, stop_ms, damaged)
+    found = _verified(db, lambda: ingest.known_registers(db), start_ms, stop_ms, damaged)
     yield from _snapshots(found)
+
+
+def among(db: "Connection", times: Sequence[int]) -> dict[int, Snapshot]:
+    """Return those polls of some sorted times that are there and intact."""
+    found: dict[int, Snapshot] = {}
+    wanted = set(times)
+    first = 0
+    for place, ts_ms in enumerate(times):
+        last = place + 1 == len(times)
+        # One read for neighbours; a poll dated 1970 must not make it the whole history.
+        if last or times[place + 1] - ts_ms > _NEIGHBOURS_MS:
+            for poll in polls(db, times[first], ts_ms + 1, []):
+                if poll.taken_ms in wanted:
+                    found[poll.taken_ms] = poll
+            first = place + 1
+    return found
 
 
 def salvage(
@@ -67,21 +86,6 @@ def salvage(
     keys = [(kind, index) for kind, count in enumerate(_CANDIDATES) for index in range(count)]
     found = _verified(db, lambda: keys, start_ms, stop_ms, damaged, unreadable)
     yield from _snapshots(found)
-
-
-def known_registers(db: "Connection") -> list[Key]:
-    """Return ``(kind, index)`` of every register ever stored, sorted."""
-    return sorted(_numbers(db, db.execute("SELECT kind, idx FROM register")))
-
-
-def _numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Return rows whose first two columns are numbers, as they must be; damage knows no rules."""
-    found = []
-    for first, second, *_ in rows:
-        if not isinstance(first, int) or not isinstance(second, int):
-            raise db.DatabaseError("a number is no longer one")
-        found.append((first, second))
-    return found
 
 
 _Blocks = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]
@@ -162,9 +166,22 @@ def _windows(
                 return
             position = following
         end_ms = min(stop_ms, position + _WINDOW_MS)
+        if unreadable is not None and _is_empty(db, position, end_ms):
+            position = end_ms
+            continue
         window = _Window(db, all_keys(), position, end_ms, unreadable)
         yield window
         position = window.position
+
+
+def _is_empty(db: "Connection", start_ms: int, stop_ms: int) -> bool:
+    """Whether a stretch certainly holds no poll."""
+    bounds = (start_ms, stop_ms)
+    select = "SELECT 1 FROM poll WHERE ts_ms>=? AND ts_ms<? LIMIT 1"
+    try:
+        return db.execute(select, bounds).fetchone() is None
+    except db.DatabaseError:
+        return False
 
 
 class _Window:
@@ -243,7 +260,7 @@ class _Window:
                 "SELECT ts_ms, value FROM setting WHERE kind=? AND idx=? AND ts_ms>? AND ts_ms<?",
                 (*key, self.position, self._stop_ms),
             ).fetchall()
-            _numbers(self._db, ((ts_ms, value or 0) for ts_ms, value in later))
+            ingest.pairs_of_numbers(self._db, ((ts_ms, value or 0) for ts_ms, value in later))
         except self._db.DatabaseError:
             if self._unreadable is None:
                 raise
@@ -255,8 +272,10 @@ class _Window:
         try:
             return self._db.execute(self._select, (start_ms, stop_ms)).fetchall()
         except self._db.DatabaseError:
+            assert self._unreadable is not None
+            if len(self._unreadable) >= _UNREADABLE:
+                raise
             if stop_ms - start_ms <= _SMALLEST_MS:
-                assert self._unreadable is not None
                 self._unreadable.append(start_ms)
                 return []
         middle = (start_ms + stop_ms) // 2

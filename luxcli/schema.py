@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from luxcli.sensors import Register
 
+VIEWS: Final = ("reading", "reading_long", "setting_change", "setting_now")
+
 # "LuxC"; tells our file from any other SQLite file.
 APPLICATION_ID: Final = 0x4C757843
 
@@ -117,13 +119,14 @@ def view_statements(
         columns: Indices with a column in ``poll``.
         constants: Indices and values in ``constant``.
     """
+    for view in VIEWS:
+        yield f"DROP VIEW IF EXISTS {view}"
     raw = {r.index: _raw(r.index, columns, constants) for r in calculations}
-    cells = [(r.id, _decoded(r, raw)) for r in calculations]
+    # No controller has more, and SQLite takes 2000 columns.
+    cells = [(r.id, _decoded(r, raw)) for r in calculations[:_WIDEST]]
     head = "ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', ts_ms/1000, 'unixepoch') AS time"
-    wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells[:_WIDEST])
-    yield "DROP VIEW IF EXISTS reading"
+    wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells)
     yield f"CREATE VIEW reading AS SELECT {head}, ts_ms{wide}\nFROM poll"
-    yield "DROP VIEW IF EXISTS reading_long"
     arms = [
         f"SELECT ts_ms/1000 AS ts, '{name}' AS id, {expression} AS value, ts_ms FROM poll"
         for name, expression in cells
@@ -133,25 +136,28 @@ def view_statements(
             "SELECT * FROM (" + "\nUNION ALL ".join(arms[start : start + _TERMS]) + ")"
             for start in range(0, len(arms), _TERMS)
         ]
+        if len(calculations) > _WIDEST:
+            parts.append(
+                f"SELECT ts_ms/1000, id, {as_of(0, 'register.idx')}, ts_ms"
+                f" FROM poll, register WHERE kind=0 AND idx>={_WIDEST}"
+            )
         yield "CREATE VIEW reading_long AS " + "\nUNION ALL ".join(parts)
-    yield "DROP VIEW IF EXISTS setting_change"
     yield """CREATE VIEW setting_change AS
 SELECT s.ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', s.ts_ms/1000, 'unixepoch') AS time,
   r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value, r.unit,
   s.ts_ms
 FROM setting s JOIN register r USING (kind, idx)"""
-    yield "DROP VIEW IF EXISTS setting_now"
     yield """CREATE VIEW setting_now AS
 SELECT r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value,
   r.unit, max(s.ts_ms)/1000 AS since
 FROM register r JOIN setting s USING (kind, idx) GROUP BY r.kind, r.idx"""
 
 
-def as_of(kind: int, index: int, when: str = "poll.ts_ms") -> str:
+def as_of(kind: int, index: int | str, when: str = "poll.ts_ms") -> str:
     """Return the SQL expression for a setting's raw value at the time `when`."""
     return (
-        f"(SELECT value FROM setting WHERE kind={kind} AND idx={index} AND ts_ms<={when}"
-        " ORDER BY ts_ms DESC LIMIT 1)"
+        f"(SELECT s.value FROM setting s WHERE s.kind={kind} AND s.idx={index}"
+        f" AND s.ts_ms<={when} ORDER BY s.ts_ms DESC LIMIT 1)"
     )
 
 

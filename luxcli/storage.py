@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,7 +248,7 @@ class Store:
         if not self._begun():
             return []
         with self._connected() as db:
-            return reading.known_registers(db)
+            return ingest.known_registers(db)
 
     def span(self) -> tuple[int | None, int | None]:
         """Return the times of the oldest and the newest poll in the cache, None if it is empty."""
@@ -406,9 +406,9 @@ class Store:
         content = buffer.read(self.buffer_path)
         if not content.size:
             return Flushed(0, 0, 0)
+        self._tell_if_gone()
         try:
-            with self._transaction() as db:
-                flushed = _ingest(db, content.polls, content.missed)
+            flushed = self._ingest_checked(content)
         except DamagedError as exc:
             aside = self._set_aside()
             _LOGGER.error(
@@ -416,8 +416,7 @@ class Store:
                 " put back what can be read",
                 *(exc, aside.name),
             )
-            with self._transaction() as db:
-                flushed = _ingest(db, content.polls, content.missed)
+            flushed = self._ingest_checked(content)
         if content.rejected:
             buffer.set_aside(self.rejected_path, content.rejected)
             _LOGGER.error(
@@ -426,6 +425,27 @@ class Store:
             )
         buffer.clear(self.buffer_path, content.size)
         return Flushed(flushed.polls, flushed.missed, len(content.rejected))
+
+    def _ingest_checked(self, content: buffer.Content) -> Flushed:
+        """Store what the buffer holds and read it back, before the buffer forgets it."""
+        with self._transaction() as db:
+            stored: dict[int, Snapshot] = {}
+            flushed = _ingest(db, content.polls, content.missed, stored)
+        with self._connected() as db:
+            found = reading.among(db, sorted(stored))
+            if found != stored:
+                raise DamagedError(f"{self.path}: does not read back as it was written")
+        return flushed
+
+    def _tell_if_gone(self) -> None:
+        """Say so when the cache is empty or gone: its journal, which stays, shows there was one."""
+        journal = self.path.with_name(self.path.name + "-journal")
+        if journal.is_file() and not self._begun():
+            _LOGGER.error(
+                "%s: gone or empty though there was one; begun anew; 'luxcli restore' puts back"
+                " what archives hold",
+                self.path,
+            )
 
     def _write_past_buffer(
         self, polls: Sequence[Snapshot], missed: Sequence[Missed], reason: StorageError
@@ -474,10 +494,19 @@ def open_store(config: Config) -> Store:
 
 
 def _ingest(
-    db: "sqlite3.Connection", polls: Sequence[Snapshot], missed: Sequence[Missed]
+    db: "sqlite3.Connection",
+    polls: Sequence[Snapshot],
+    missed: Sequence[Missed],
+    stored: dict[int, Snapshot] | None = None,
 ) -> Flushed:
+    """Put everything into the tables; `stored` takes the polls by the time they are stored at."""
     writer = ingest.Writer(db, __version__)
-    new_polls = sum([writer.add_poll(poll) for poll in polls])
+    new_polls = 0
+    for poll in polls:
+        ts_ms, new = writer.add_poll(poll)
+        new_polls += new
+        if stored is not None:
+            stored[ts_ms] = replace(poll, taken_ms=ts_ms)
     new_missed = sum([writer.add_missed(tick) for tick in missed])
     writer.finish()
     return Flushed(new_polls, new_missed, 0)

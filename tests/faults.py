@@ -216,7 +216,7 @@ def _connecting() -> Iterator[Profile]:
         controller=RefusesTheSecond,
         statuses=(69,),
         reason="network",
-        says="parameters: ",
+        says="reset by peer",
     )
 
 
@@ -259,14 +259,14 @@ def _ending() -> Iterator[Profile]:
                 row=f"falls silent within the {group}",
                 controller=_pump(Fault(silent_after=place)),
                 **{**_SILENT, "says": f"{group}: no complete answer within 1 s"},
-                quick=quick and offset != 414,
+                quick=offset == 2010,
             )
 
 
 # Arrives in pieces
 
 SEGMENTS = (1, 2, 3, 4, 5, 7, *range(9, 1461, 13), 1459, 1460)
-_QUICK_SEGMENTS = {7, 1209, 1460}
+_QUICK_SEGMENTS = {7, 1209}
 
 
 def _in_pieces() -> Iterator[Profile]:
@@ -279,6 +279,7 @@ def _in_pieces() -> Iterator[Profile]:
     yield Profile(
         name="falls to a byte every 0.4 s within the visibilities",
         controller=lambda: _Slowing(PARAMETERS + CALCULATIONS + 20),
+        quick=False,
         **_SILENT,
     )
     for size in sorted({*SEGMENTS, *_QUICK_SEGMENTS} - {1}):
@@ -316,7 +317,7 @@ def _words() -> Iterator[Profile]:
                 row=f"wrong echo for the {group}",
                 controller=_pump(Fault(echo={command: echo})),
                 says=f"{group}: asked with {command}, answered with {echo}",
-                quick=echo == 0,
+                quick=(group, echo) == ("calculations", 0),
                 **_WRONG,
             )
         for length in (0, -1, SMALLEST, 10_001, LARGEST):
@@ -330,7 +331,7 @@ def _words() -> Iterator[Profile]:
                     row=f"length 0, negative or huge of the {group}, {what} follows",
                     controller=_pump(fault),
                     says=f"{group}: impossible length {length}",
-                    quick=length == LARGEST,
+                    quick=(group, length) == ("parameters", LARGEST) and what == "data",
                     **_WRONG,
                 )
         count = len(replay().at(NOW_S).block(group))
@@ -358,13 +359,14 @@ def _words() -> Iterator[Profile]:
                 row=f"surplus bytes after the {group}",
                 controller=_pump(Fault(surplus={command: bytes(surplus)})),
                 says="more than announced" if command == LAST_BLOCK else "answered with",
-                quick=surplus == 4,
+                quick=surplus == 4 and group == "parameters",
                 **_WRONG,
             )
         yield Profile(
             name=f"64 MB too many after the {group}",
             controller=_pump(Fault(surplus={command: bytes(64 << 20)})),
             says="more than announced" if command == LAST_BLOCK else "answered with",
+            quick=command == LAST_BLOCK,
             **_WRONG,
         )
 
@@ -394,7 +396,10 @@ def _garbage() -> Iterator[Profile]:
             name=name, controller=_pump(Fault(garbage=text)), says="answered with", **_WRONG
         )
     yield Profile(
-        name="three bytes and no more", controller=_pump(Fault(garbage=b"\0\0\x0b")), **_SILENT
+        name="three bytes and no more",
+        controller=_pump(Fault(garbage=b"\0\0\x0b")),
+        quick=False,
+        **_SILENT,
     )
     for group in ("parameters", "calculations"):
         yield Profile(
@@ -527,11 +532,20 @@ def _content() -> Iterator[Profile]:
     yield Profile(name="one value per table", controller=_telling(_sized(1, 1, 1)), **_REJECTED)
     yield Profile(name="longer tables", controller=lambda: Pump(profile="long"), **both)
     yield Profile(
-        name="longer tables than any known", controller=_telling(_sized(1500, 400, 600)), **both
+        name="longer tables than any known, all new values changing",
+        controller=_telling(_sized(1300, 290, 420)),
+        **both,
     )
     yield Profile(
-        name="10000 values per table, all the new ones changing",
-        controller=_telling(_sized(10_000, 10_000, 10_000)),
+        name="tables twice as long as any known, all new values changing",
+        controller=_telling(_sized(2400, 550, 800)),
+        statuses=(0, 0, 0),
+        quick=False,
+    )
+    yield Profile(
+        name="10000 values per table, the most that is taken",
+        controller=_telling(lambda _, snapshot: _sized(10_000, 10_000, 10_000)(0, snapshot)),
+        quick=False,
         **both,
     )
     yield Profile(

@@ -66,14 +66,12 @@ def test_a_damaged_note_is_written_anew(cache, damage):
         identity.admit(cache, "pump-b", pump())
 
 
-def test_the_refused_poll_of_a_second_heat_pump_leaves_the_cache_as_it_was(tmp_path):
+def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_path):
     with Simulator(Replay()) as simulator:
         settings = configured(tmp_path, port=simulator.port)
         first = poll_once(settings)
-        before = sorted((p.name, p.read_bytes()) for p in tmp_path.iterdir() if p.suffix != ".lock")
         with pytest.raises(StorageError, match="cache_path of its own"):
             poll_once(configured(tmp_path, port=simulator.port, host="localhost"))
-    after = sorted((p.name, p.read_bytes()) for p in tmp_path.iterdir() if p.suffix != ".lock")
-    assert after == before
-    stored = Store(settings.cache_path).query(0, 1 << 62)
-    assert [poll.taken_ms for poll in stored] == [first.snapshot.taken_ms]
+    store = Store(settings.cache_path)
+    assert [poll.taken_ms for poll in store.query(0, 1 << 62)] == [first.snapshot.taken_ms]
+    assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["foreign"]
