@@ -20,7 +20,7 @@ LABEL org.opencontainers.image.title="luxcli" \
 COPY --from=build /opt/luxcli /opt/luxcli
 ENV PATH=/opt/luxcli/bin:$PATH \
     HOME=/data \
-    LUXCLI_CACHE_PATH=/data/cache.sqlite3 \
+    CACHE_PATH=/data/cache.sqlite3 \
     PYTHONDONTWRITEBYTECODE=1
 RUN mkdir /data && chown 1000:1000 /data
 USER 1000:1000

@@ -34,14 +34,9 @@ class Archived:
     size: int
 
 
-def directory(config: Config) -> Path:
-    """Return where the archives of this cache are."""
-    return config.cache_path.parent / "archive"
-
-
 def path_of(config: Config, day: date) -> Path:
     """Return the archive of one local day."""
-    return directory(config) / f"{day}.luxlog.gz"
+    return Store(config.cache_path).archive_directory / f"{day}.luxlog.gz"
 
 
 def bounds(day: date, zone: tzinfo) -> tuple[int, int]:

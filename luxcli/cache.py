@@ -14,7 +14,8 @@ from typing import Final
 from luxcli import schema
 from luxcli.errors import DamagedError, StorageError
 
-# Conditions of the moment or of the file system; whatever else SQLite reports means damage.
+# Conditions of the moment or of the file system. Of what else SQLite reports, _DAMAGE is what it
+# says; the rest is a bug, unless the file turns out not to be sound.
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "locked by another program for too long",
     sqlite3.SQLITE_LOCKED: "locked",

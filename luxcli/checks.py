@@ -1,41 +1,42 @@
 """What ``config check`` looks at beyond the single values: do they work on this machine?"""
 
-import os
+import tempfile
 from pathlib import Path
 
-from luxcli import reports
 from luxcli.config import Config
-from luxcli.errors import ConfigError, StorageError
+from luxcli.errors import StorageError
 from luxcli.storage import open_store
 
 
+def is_set(host: str | None) -> None:
+    """Raise ValueError when no heat pump is named."""
+    if host is None:
+        raise ValueError("missing; set it here or as LUXCLI_HOST")
+
+
 def check(config: Config) -> None:
-    """Raise what is wrong with a configuration whose values are each valid.
+    """Look whether everything that will be written can be.
 
     Raises:
-        ConfigError: The heat pump is not named, or a CSV column does not exist; all at once.
-        StorageError: A directory or the cache cannot be used.
+        StorageError: Something cannot; all such directories at once.
     """
-    problems: list[str] = []
-    for test in (config.require_host, lambda: reports.columns(config)):
-        try:
-            test()
-        except ConfigError as exc:
-            problems += exc.problems
-    if problems:
-        raise ConfigError(problems)
     store = open_store(config)
-    _writable(config.cache_path.parent)
+    failures = [_unwritable(config.cache_path.parent)]
+    failures += map(_unwritable, sorted({config.daily_dir, config.weekly_dir}))
+    found = [failure for failure in failures if failure]
+    if found:
+        raise StorageError("\n".join(found))
     store.span()
-    for directory in sorted({config.daily_dir, config.weekly_dir}):
-        nearest = directory
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
-        _writable(nearest, wanted=directory)
 
 
-def _writable(directory: Path, wanted: Path | None = None) -> None:
-    if not directory.is_dir():
-        raise StorageError(f"{wanted or directory}: {directory} is not a directory")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise StorageError(f"{wanted or directory}: {directory} cannot be written by this user")
+def _unwritable(directory: Path) -> str | None:
+    """Return why nothing can be written to a directory that is there or will be made."""
+    nearest = directory
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    try:
+        # Asked by doing it: permissions alone say nothing about read-only file systems or /proc.
+        with tempfile.TemporaryFile(dir=nearest):
+            return None
+    except OSError as exc:
+        return f"{directory}: nothing can be written to {nearest}: {exc.strerror}"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from luxcli.console import (
     progress,
     result_line,
     rollup_entry,
+    say,
     start,
     warn,
 )
@@ -60,7 +62,7 @@ app.add_typer(cli_setup.app)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"luxcli {__version__}")
+        say(f"luxcli {__version__}")
         raise typer.Exit
 
 
@@ -212,7 +214,8 @@ def _rollup(
             # The weekly report is wanted even if the daily one could not be written.
             failures.append(exc)
     if clean_up:
-        pruned = retention.prune_csvs(settings, now_ms=now_ms, zone=zone)
+        made = {Path(str(entry["path"])) for entry in files if entry["path"]}
+        pruned = retention.prune_csvs(settings, now_ms=now_ms, zone=zone, keep=made)
         findings += pruned.findings
         result_line(f"removed {len(pruned.csv_files)} old CSV files")
     for finding in findings:
@@ -315,7 +318,7 @@ def prune(
             findings=list(result.findings),
         )
     else:
-        result_line(
+        (say if dry_run else result_line)(
             f"{'would remove' if dry_run else 'removed'} {len(result.csv_files)} CSV files"
             f" ({megabytes(result.csv_bytes)}) and {result.polls} polls"
             + ("" if dry_run else f" ({megabytes(result.cache_bytes)} in the cache free again)")
@@ -372,6 +375,6 @@ def restore(
         ]
         print_json(ok=not problems, polls=polls, missed=missed, sources=entries)
     else:
-        typer.echo(f"{polls} polls and {missed} missed ticks put back from {len(sources)} files")
+        say(f"{polls} polls and {missed} missed ticks put back from {len(sources)} files")
     if problems:
         raise typer.Exit(FINDINGS)

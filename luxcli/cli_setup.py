@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from luxcli.console import (
     print_json,
     progress,
     rollup_entry,
+    say,
     start,
     table,
 )
@@ -58,7 +60,7 @@ def config_init(
     except ValueError as exc:
         raise UsageError(f"--host: {exc}") from exc
     config.write_sample(path, settings.sample(host))
-    typer.echo(
+    say(
         f"{path}: written; set 'host' in it, then run 'luxcli config check'"
         if not host
         else f"{path}: written; 'luxcli poll-once' reads {host}"
@@ -76,14 +78,15 @@ def config_check(
     as_json: JsonOption = False,
 ) -> None:
     """Report every problem of the configuration at once."""
-    from luxcli import checks
+    from luxcli import checks, sensors
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    further = {"csv.sensors": sensors.select, "host": checks.is_set}
+    settings = start(ctx, config_path, log_level, as_json=as_json, further=further)
     checks.check(settings)
     if as_json:
         print_json(ok=True, file=str(settings.file) if settings.file else None)
     else:
-        typer.echo(f"{settings.file or 'environment'}: no problems; heat pump {settings.host}")
+        say(f"{settings.file or 'environment'}: no problems; heat pump {settings.host}")
 
 
 @config_app.command(
@@ -175,7 +178,7 @@ def simulate(
         port=port,
         clock=lambda: began + (time.time() - began) * speed,
     ) as simulator:
-        typer.echo(
+        say(
             f"simulating a heat pump on {host}:{simulator.port}; Ctrl-C stops."
             f" Try: LUXCLI_HOST={host} LUXCLI_PORT={simulator.port} luxcli poll-once"
         )
@@ -235,8 +238,9 @@ def _demo_summary(result: "DemoResult") -> None:
         ("cache", f"{megabytes(result.cache_bytes)}: {result.cache}"),
     ]
     table(("", "luxcli demo"), rows)
-    typer.echo(
-        "\nYour own heat pump: luxcli config init --host ADDRESS && luxcli poll-once"
+    luxcli = sys.argv[0] if os.sep in sys.argv[0] and "__main__" not in sys.argv[0] else "luxcli"
+    say(
+        f"\nYour own heat pump: {luxcli} config init --host ADDRESS && {luxcli} poll-once"
         f'\nLook at the data:   sqlite3 {result.cache} "select time, ID_WEB_Temperatur_TVL'
         ' from reading limit 5"'
     )

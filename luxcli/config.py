@@ -5,10 +5,12 @@ such as ``HOST`` (for ``docker run --env-file``), default.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from luxcli.errors import ConfigError, StorageError, UsageError
@@ -92,11 +94,13 @@ def load(
     options: Mapping[str, object] | None = None,
     *,
     search: bool = True,
+    further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
 ) -> Config:
     """Read and check the whole configuration.
 
     Args:
         path: YAML file; None looks in the usual places, where it may be missing.
+        further: More checks by key, called with the value; their ValueErrors are problems, too.
         search: False does without a file unless `path` names one.
         environ: Usually ``os.environ``.
         cwd: What relative paths in variables and options are relative to; those in the file are
@@ -117,17 +121,21 @@ def load(
         if value is not None:
             given[key] = _Given(value, "--" + key.replace("_", "-").replace(".", "-"), cwd)
 
+    misread = bool(problems)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         chosen = given.get(setting.key, _Given(setting.default, _DEFAULT, cwd))
         try:
             values[setting.key] = setting.read(chosen.value)
+            # What is missing may be what was misspelt: that is reported already.
+            if setting.key in further and (setting.key in given or not misread):
+                further[setting.key](values[setting.key])
         except ValueError as exc:
-            problems.append(f"{chosen.origin}: {setting.key}: {exc}")
-    if not problems:
-        _check_together(values, given, problems)
+            where = (file or "configuration") if chosen.origin == _DEFAULT else chosen.origin
+            problems.append(f"{where}: {setting.key}: {exc}")
+    _check_together(values, given, problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(sorted(problems, key=_place))
     origins = {s.key: given[s.key].origin if s.key in given else _DEFAULT for s in SETTINGS}
     paths = _paths(values, given, environ)
     flat = {s.key.replace(".", "_"): values[s.key] for s in SETTINGS if s.key not in PATHS}
@@ -281,6 +289,12 @@ def _construct(loader: Any, node: Any) -> object:
     return value
 
 
+def _place(problem: str) -> tuple[str, int]:
+    """Sort by file, then by line, then as it was found."""
+    found = re.match(r"(.*?):(\d+): ", problem)
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
 def _guess_variable(name: str, known: Iterable[str]) -> str:
     # Without the prefix, which makes everything look alike.
     import difflib
@@ -309,7 +323,7 @@ def _expanded(given: dict[str, _Given]) -> dict[str, _Given]:
 def _check_together(
     values: Mapping[str, Any], given: Mapping[str, _Given], problems: list[str]
 ) -> None:
-    if values["csv.decimal"] == values["csv.delimiter"]:
+    if "csv.decimal" in values and values["csv.decimal"] == values.get("csv.delimiter"):
         item = given.get("csv.decimal") or given["csv.delimiter"]
         problems.append(
             f"{item.origin}: csv.decimal and csv.delimiter are both {values['csv.decimal']!r};"

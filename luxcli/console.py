@@ -9,10 +9,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -20,7 +21,7 @@ from typer.core import TyperGroup
 
 from luxcli import config, log, periods
 from luxcli.config import Config
-from luxcli.errors import LuxcliError, UsageError
+from luxcli.errors import LuxcliError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -48,7 +49,7 @@ def _fail(ctx: Any, failure: LuxcliError) -> NoReturn:
         typer.echo(f"luxcli: {line}", err=True)
     if ctx.meta.get("luxcli.json"):
         error = {"type": type(failure).__name__, "exit": failure.exit_code, "text": str(failure)}
-        typer.echo(json.dumps({"ok": False, "error": error}))
+        say(json.dumps({"ok": False, "error": error}))
     raise typer.Exit(failure.exit_code) from failure
 
 
@@ -88,15 +89,21 @@ def epilog(statuses: str, example: str) -> str:
 
 
 def start(
-    ctx: typer.Context, path: Path | None, level: str | None, *, as_json: bool = False
+    ctx: typer.Context,
+    path: Path | None,
+    level: str | None,
+    *,
+    as_json: bool = False,
+    further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
 ) -> Config:
     """Load the configuration and set up logging; every command that has a configuration begins so.
 
-    The choice of JSON is kept in the context, which the failure mapping sees as well.
+    `further` is for `config.load`. The choice of JSON is kept in the context, which the failure
+    mapping sees as well.
     """
     ctx.meta["luxcli.json"] = as_json
     chosen = level_of(level)
-    loaded = config.load(path, os.environ, Path.cwd(), {"log_level": chosen})
+    loaded = config.load(path, os.environ, Path.cwd(), {"log_level": chosen}, further=further)
     log.set_up(
         loaded.log_level or default_level(),
         "json" if loaded.log_format == "json" else "text",
@@ -122,10 +129,28 @@ def default_level() -> str:
     return "INFO" if sys.stderr.isatty() else "WARNING"
 
 
+def say(text: str) -> None:
+    """Print a result.
+
+    Raises:
+        StorageError: It cannot be written, such as to a file on a full disk.
+    """
+    try:
+        typer.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever read along has seen enough, as with 'head'
+    except OSError as exc:
+        # The interpreter flushes once more when it ends; let that go nowhere.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(f"the output cannot be written: {exc.strerror}") from exc
+
+
 def result_line(text: str) -> None:
     """Tell a person at a terminal; under a scheduler it is for the log only."""
     if sys.stdout.isatty():
-        typer.echo(text)
+        say(text)
     else:
         _LOGGER.info("%s", text)
 
@@ -199,7 +224,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print a table for a person, tab-separated lines for anything else."""
     if not sys.stdout.isatty():
         for row in [head, *rows]:
-            typer.echo("\t".join(row))
+            say("\t".join(row))
         return
     from rich import box
     from rich.console import Console
@@ -213,7 +238,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 
 def print_json(**fields: object) -> None:
     """Print the one object of ``--json``."""
-    typer.echo(json.dumps(fields, ensure_ascii=False))
+    say(json.dumps(fields, ensure_ascii=False))
 
 
 def megabytes(size: int) -> str:

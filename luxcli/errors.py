@@ -19,7 +19,6 @@ a script must treat an unknown one as failure.
 from collections.abc import Sequence
 from typing import ClassVar
 
-OK = 0
 FINDINGS = 3
 
 

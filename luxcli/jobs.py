@@ -71,7 +71,9 @@ def poll_once(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> PollResult:
-    """Read the heat pump once and keep the snapshot; ends within `poll_limit_s`.
+    """Read the heat pump once and keep the snapshot.
+
+    Ends within `client.longest_s` and the waits for its locks.
 
     Whatever prevents it is recorded as the reason of a missed tick before it is raised.
 
@@ -131,11 +133,6 @@ def poll_once(
         _record_failure(exc, lambda: store.add(snapshot.taken_ms, snapshot))
         raise
     return PollResult(snapshot, added.warning)
-
-
-def poll_limit_s(config: Config) -> float:
-    """Return the seconds after which `poll_once` has given up on the heat pump."""
-    return _DEVICE_WAIT_S + client.longest_s(config.timeout_sec, config.retries)
 
 
 def _record_failure(failure: BaseException, record: Callable[[], object]) -> None:

@@ -16,6 +16,9 @@ CONTRADICTIONS: Final = 2
 # Heat quantities stand in both blocks, in 0.1 and in 0.01 kWh; they are copied one after the other.
 _HEAT_TOLERANCE: Final = 10
 
+# Model, bivalence level, operating mode, number of errors, display lines 1 and 2.
+_HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
+
 _Test = Callable[[Snapshot], str | None]
 
 
@@ -36,16 +39,15 @@ def rejection(snapshot: Snapshot) -> list[str]:
     return [f"{issue.rule}: {issue.message}" for issue in issues]
 
 
-def _within(index: int, low: int, high: int) -> _Test:
-    def test(snapshot: Snapshot) -> str | None:
+def _codes(snapshot: Snapshot) -> str | None:
+    """Look at all enumerations together: new firmware may add codes to several of them at once."""
+    for index, highest in _HIGHEST_CODE.items():
         if index >= len(snapshot.calculations):
             return f"calculation {index} is missing"
         raw = snapshot.calculations[index]
-        if low <= raw <= high:
-            return None
-        return f"calculation {index} is {raw}, expected {low}..{high}"
-
-    return test
+        if not 0 <= raw <= highest:
+            return f"calculation {index} is {raw}, expected 0..{highest}"
+    return None
 
 
 def _firmware(snapshot: Snapshot) -> str | None:
@@ -109,13 +111,8 @@ def _switch_offs(snapshot: Snapshot) -> str | None:
 
 def _rules() -> Iterator[tuple[str, _Test]]:
     yield "firmware-text", _firmware
-    yield "model-code", _within(78, 0, 88)
-    yield "bivalence-level", _within(79, 0, 3)
-    yield "operating-mode", _within(80, 0, 7)
-    yield "status-line-1", _within(117, 0, 7)
-    yield "status-line-2", _within(118, 0, 2)
+    yield "codes", _codes
     yield "switches", _switches
-    yield "error-count", _within(105, 0, 5)
     yield "visibility-flags", _flags
     yield "heat-quantities", _heat
     yield "switch-off-log", _switch_offs

@@ -207,23 +207,31 @@ def _sliding_path(run: _Run, period: Period) -> Path:
 
 
 def _due(run: _Run, kind: Kind) -> list[Period]:
+    """Return the closed periods that still need a file, oldest first.
+
+    A file that was written once is not made again, wherever the owner has put it; by its name, so
+    that another `csv_time` does not rewrite the past. A period without polls is looked at again:
+    they may have come back.
+    """
     config, now_ms = run.config, run.now_ms
     oldest_ms, _ = run.store.span()
     if oldest_ms is None:
         return []
-    records = run.store.rollups(kind)
-    done = {(r.start_ms, r.stop_ms) for r in records if r.state in ("written", "empty")}
-    failed = {(r.start_ms, r.stop_ms) for r in records if r.state == "failed"}
-    last_ms = max((stop for _, stop in done), default=oldest_ms)
-    kept_ms = 0
+    since_ms = oldest_ms
     if config.csv_retention_days:
-        kept_ms = now_ms - config.csv_retention_days * 86_400_000
-    since_ms = max(kept_ms, min([last_ms, *(stop - 1 for _, stop in failed)]))
+        since_ms = max(since_ms, now_ms - config.csv_retention_days * 86_400_000)
+    records = run.store.rollups(kind)
+    written = {Path(r.path).name for r in records if r.path and r.state == "written"}
+    empty = {(r.start_ms, r.stop_ms) for r in records if r.state == "empty"}
     found = periods.closed(kind, since_ms, now_ms, config.csv_time, config.weekly_day, run.zone)
     return [
         period
         for period in found
-        if period.stop_ms > last_ms or (period.start_ms, period.stop_ms) in failed
+        if _closed_path(config, period).name not in written
+        and (
+            (period.start_ms, period.stop_ms) not in empty
+            or run.store.count(period.start_ms, period.stop_ms)
+        )
     ]
 
 

@@ -66,7 +66,7 @@ def restore(
     _heal(store)
     low = archiving.bounds(since, zone)[0] if since else 0
     high = archiving.bounds(until, zone)[1] if until else 1 << 62
-    archives = sorted(archiving.directory(config).glob("*.luxlog.gz"))
+    archives = sorted(store.archive_directory.glob("*.luxlog.gz"))
     aside = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
     done_before = [path for path in store.set_aside_paths() if path.name.endswith(_DONE)]
     total = len(archives) + len(aside) + len(done_before) + 1

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
@@ -57,10 +57,13 @@ def prune(
     return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings))
 
 
-def prune_csvs(config: Config, *, now_ms: int, zone: tzinfo) -> PruneResult:
-    """Remove only CSVs that are older than the configuration keeps."""
+def prune_csvs(
+    config: Config, *, now_ms: int, zone: tzinfo, keep: Collection[Path] = ()
+) -> PruneResult:
+    """Remove only CSVs that are older than the configuration keeps, but none of `keep`."""
     findings: list[str] = []
     files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
+    files = [path for path in files if path not in keep]
     for path in files:
         _remove(path)
     return PruneResult(tuple(files), csv_bytes, 0, 0, tuple(findings))

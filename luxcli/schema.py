@@ -146,11 +146,13 @@ def view_statements(
 SELECT s.ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', s.ts_ms/1000, 'unixepoch') AS time,
   r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value, r.unit,
   s.ts_ms
-FROM setting s JOIN register r USING (kind, idx)"""
+FROM setting s JOIN register r USING (kind, idx)
+WHERE NOT (kind=0 AND idx BETWEEN 81 AND 90)  -- characters of the firmware text"""
     yield """CREATE VIEW setting_now AS
 SELECT r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value,
   r.unit, max(s.ts_ms)/1000 AS since
-FROM register r JOIN setting s USING (kind, idx) GROUP BY r.kind, r.idx"""
+FROM register r JOIN setting s USING (kind, idx)
+WHERE NOT (kind=0 AND idx BETWEEN 81 AND 90) GROUP BY r.kind, r.idx"""
 
 
 def as_of(kind: int, index: int | str, when: str = "poll.ts_ms") -> str:

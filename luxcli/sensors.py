@@ -147,12 +147,15 @@ def select(patterns: Sequence[str]) -> tuple[Register, ...]:
         ValueError: A pattern matches nothing; the message names it and the closest id.
     """
     found: dict[tuple[int, int], Register] = {}
+    unknown = []
     for pattern in patterns:
         matches = _matches(pattern)
         if not matches:
-            raise ValueError(f"{pattern!r} matches no sensor{_suggestion(pattern)}")
+            unknown.append(f"{pattern!r} matches no sensor{_suggestion(pattern)}")
         for entry in matches:
             found[GROUPS.index(entry.group), entry.index] = entry
+    if unknown:
+        raise ValueError("; ".join(unknown))
     return tuple(found[key] for key in sorted(found))
 
 

@@ -29,7 +29,7 @@ _BLOCKS: Final = (_PARAMETERS, _CALCULATIONS, _VISIBILITIES)
 _REQUEST: Final = struct.Struct(">ii")
 _STOP_CHECK_S: Final = 0.1  # how often a waiting server looks whether it shall stop
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger("luxcli.simulator")
 
 
 class Simulator:
@@ -137,11 +137,11 @@ class Simulator:
             return
         except OSError as exc:
             # Stopped; or the client is gone again; or there are too many open files.
-            _log.debug("cannot accept a client: %s", exc)
+            _LOGGER.debug("cannot accept a client: %s", exc)
             self._stopped.wait(_STOP_CHECK_S)
             return
         self.connections += 1
-        _log.debug("client %s:%d", *peer[:2])
+        _LOGGER.debug("client %s:%d", *peer[:2])
         with self._stoppable(connection), contextlib.suppress(OSError):  # clients may vanish
             self._serve(connection)
 
@@ -165,7 +165,7 @@ class Simulator:
             self.requests.append(command)
             if command == _WRITE:
                 self.write_attempts += 1
-                _log.warning("refused to write parameter %d", argument)
+                _LOGGER.warning("refused to write parameter %d", argument)
             if command not in _BLOCKS:
                 return
             self._send(connection, self._reply(command, snapshot))

@@ -89,6 +89,7 @@ class Store:
         self.buffer_path = path.with_name(path.name + ".buffer.jsonl")
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
+        self.archive_directory = path.parent / "archive"
         self._flush_polls = flush_polls
         self._lock_wait_s, self._busy_wait_s = _LOCK_WAIT_S, _BUSY_WAIT_S
 
@@ -438,9 +439,8 @@ class Store:
         return flushed
 
     def _tell_if_gone(self) -> None:
-        """Say so when the cache is empty or gone: its journal, which stays, shows there was one."""
-        journal = self.path.with_name(self.path.name + "-journal")
-        if journal.is_file() and not self._begun():
+        """Say so when the cache is empty or gone though archives show that there was one."""
+        if not self._begun() and any(self.archive_directory.glob("*.luxlog.gz")):
             _LOGGER.error(
                 "%s: gone or empty though there was one; begun anew; 'luxcli restore' puts back"
                 " what archives hold",

@@ -603,8 +603,8 @@ def _content() -> Iterator[Profile]:
     }.items():
         yield Profile(name=name, controller=_telling(_changed(change)))  # type: ignore[arg-type]
     yield Profile(
-        name="an unknown model and an unknown operating mode",
-        controller=_telling(_changed({"calculations": {78: 500, 80: 99}})),
+        name="an unknown model and a switch that is neither on nor off",
+        controller=_telling(_changed({"calculations": {78: 500, 40: 99}})),
         **_REJECTED,
     )
 

@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[Fault | None, str | None]] = {
     "resets": (Fault(reset_after=2010), "network"),
     "wrong echo": (Fault(echo={3004: 3003}), "protocol"),
     "garbage": (Fault(garbage=b"HTTP/1.1 400 Bad Request\r\n\r\n"), "protocol"),
-    "shifted": (Fault(change=with_calculations({78: 500, 80: 99})), "rejected"),
+    "shifted": (Fault(change=with_calculations({78: 500, 40: 99})), "rejected"),
     "busy": (Fault(status=1), "busy"),
     "fails once": (Fault(times=0, close_after=100), None),  # `times` is set for each tick
     "off": (None, "refused"),

@@ -353,7 +353,6 @@ def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
         "rollup all",
         "rollup daily --if-due",
         "prune",
-        "prune --dry-run",
     ],
 )
 def test_success_is_silent_when_nobody_watches(command, cli, recorded):
@@ -647,7 +646,7 @@ def test_the_simulator_takes_log_levels_as_the_other_commands_do(cli):
     process = cli.start("simulate", "--port", 0, "--log-level", "debug")
     [port] = re.findall(r"on 127\.0\.0\.1:(\d+);", read_line(process))
     with socket.create_connection(("127.0.0.1", int(port))):
-        pass
+        time.sleep(0.3)  # the simulator has seen it by then
     process.terminate()
     ran = cli.end(process)
     assert ran.status == 143
@@ -737,3 +736,11 @@ def test_the_demo_reads_no_configuration(cli, tmp_path):
     stop_demo(cli, cli.start("demo"), cache)
     cache.with_name("luxcli.yaml").write_text("retries: many\n", encoding="utf-8")
     stop_demo(cli, cli.start("demo", env={"LUXCLI_RETRIES": "many"}), cache)
+
+
+def test_output_that_cannot_be_written_is_one_line(cli, configure):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        process = cli.start("sensors", stdout=full)
+        _, stderr = process.communicate(timeout=8)
+    assert process.returncode == 74
+    assert stderr == "luxcli: the output cannot be written: No space left on device\n"

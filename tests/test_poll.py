@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from luxcli import config, jobs
+from luxcli import config, jobs, quality
 from luxcli.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -24,6 +25,7 @@ from luxcli.errors import (
 )
 from luxcli.jobs import poll_once
 from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.replay import Replay
 from luxcli.storage import Store, open_store
 from tests.conftest import Cli, Ran
 from tests.faulty import (
@@ -174,7 +176,7 @@ def test_one_odd_value_does_not_keep_a_poll_from_being_stored(values, settings_f
     assert blocks(stored) == blocks(change(pump.snapshot))
 
 
-@pytest.mark.parametrize("values", [{78: 500, 80: 99}, {81: 0, 105: 17}, {40: 2, 118: -1}])
+@pytest.mark.parametrize("values", [{78: 500, 40: 99}, {81: 0, 105: 17}, {40: 2, 118: -1}])
 def test_two_contradictions_are_too_many(values, settings_for):
     with FaultyController(Fault(change=with_calculations(values))) as pump:
         settings = settings_for(pump.port)
@@ -538,3 +540,10 @@ def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path)
     store = Store(second.cache_path)
     store.flush()
     assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["busy"]
+
+
+def test_new_firmware_with_new_codes_in_several_enumerations_is_stored(settings_for):
+    snapshot = Replay().at(1_795_000_000)
+    codes = list(snapshot.calculations)
+    codes[78], codes[80], codes[117], codes[118] = 95, 9, 12, 4
+    assert quality.rejection(replace(snapshot, calculations=tuple(codes))) == []

@@ -60,7 +60,8 @@ def test_weekly_files_are_due_on_the_configured_weekday(recorded):
         recorded.cache_path.parent, weekly_day="thursday", output_dirs=str(recorded.daily_dir / "w")
     )
     assert [r.path.name for r in due(settings, "2026-11-20T12:00", "weekly")] == [
-        "2026-11-19_weekly.csv"
+        "2026-11-12_weekly.csv",
+        "2026-11-19_weekly.csv",
     ]
 
 
@@ -206,3 +207,29 @@ def test_a_file_that_holds_more_than_the_cache_is_kept_whatever_is_asked(recorde
     )
     assert (asked.kept, asked.rows) == (True, 24)
     assert path.read_bytes() == full
+
+
+def test_a_clock_that_was_far_ahead_once_stops_no_later_report(recorded):
+    due(recorded, "2027-12-01T08:00")
+    assert [r.path.name for r in due(recorded, "2026-11-20T08:00")] == [
+        f"2026-11-{day}_daily.csv" for day in range(11, 21)
+    ]
+
+
+def test_a_report_asked_for_by_date_does_not_hide_the_earlier_ones(recorded):
+    reports.rollup(
+        recorded, "daily", now_ms=ms("2026-11-20T08:00"), zone=BERLIN, ending=date(2026, 11, 18)
+    )
+    assert [r.path.name for r in due(recorded, "2026-11-20T08:00")] == [
+        f"2026-11-{day}_daily.csv" for day in (11, 12, 13, 14, 15, 16, 17, 19, 20)
+    ]
+
+
+def test_a_period_whose_polls_come_back_later_gets_its_file(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-10T07:00"), ms("2026-11-11T07:00"), step_s=3600)
+    record(settings, ms("2026-11-14T07:00"), ms("2026-11-15T07:00"), step_s=3600)
+    due(settings, "2026-11-15T08:00")
+    record(settings, ms("2026-11-12T10:00"), ms("2026-11-12T15:00"), step_s=3600)
+    [late] = due(settings, "2026-11-15T09:00")
+    assert (late.path.name, late.rows) == ("2026-11-13_daily.csv", 5)

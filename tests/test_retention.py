@@ -124,3 +124,10 @@ def test_only_the_csvs_are_cleaned_up_after_an_on_demand_report(tmp_path):
     result = retention.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN)
     assert [path.name for path in result.csv_files] == ["2026-01-01_daily.csv"]
     assert len(list(Store(settings.cache_path).query(0, ms(NOW)))) == len(times)
+
+
+def test_a_file_that_was_just_asked_for_is_not_cleaned_up(settings):
+    make_csvs(settings, "2026-01-01_daily.csv", "2026-01-02_daily.csv", "2026-11-20_daily.csv")
+    asked = settings.daily_dir / "2026-01-02_daily.csv"
+    retention.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN, keep={asked})
+    assert left(settings) == ["2026-01-02_daily.csv", "2026-11-20_daily.csv"]
