@@ -22,13 +22,12 @@ finds runs of zeros: about 16 bytes a poll.
 
 import gzip
 import json
-import os
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from luxcli import files
 from luxcli.errors import StorageError
@@ -57,25 +56,19 @@ def write(path: Path, day: Day) -> int:
             before is as it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+
+    def fill(raw: BinaryIO) -> None:
+        # No name and no time inside: the same day gives the same bytes.
+        with gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
+            for line in _lines(day):
+                file.write(line.encode() + b"\n")
+
     try:
-        files.make_directory(path.parent)
-        try:
-            with temporary.open("wb") as raw:
-                # No name and no time inside: the same day gives the same bytes.
-                with gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
-                    for line in _lines(day):
-                        file.write(line.encode() + b"\n")
-                raw.flush()
-                os.fsync(raw.fileno())
-                size = raw.tell()
-            if read(temporary) != day:
-                raise StorageError(f"{path}: does not read back as it was written; not kept")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        files.sync_directory(path.parent)
+        size = files.replace_durably(path, temporary, fill, lambda: read(temporary) == day)
     except OSError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+    if size is None:
+        raise StorageError(f"{path}: does not read back as it was written; not kept")
     return size
 
 

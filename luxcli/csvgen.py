@@ -1,11 +1,10 @@
 """Readings to CSV: RFC 4180, complete or not there at all, the same bytes for the same input."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from luxcli import files, sensors
 from luxcli.errors import StorageError
@@ -73,24 +72,17 @@ def write(
     # One name for all: what a killed run leaves is replaced by the next, whatever it writes.
     temporary = path.with_name(TEMPORARY)
     table = _Table(registers, zone, style)
+
+    def fill(file: BinaryIO) -> None:
+        file.write(table.header())
+        file.writelines(table.lines(chunk) for chunk in chunks)
+
     try:
-        files.make_directory(path.parent)
-        try:
-            with temporary.open("wb") as file:
-                file.write(table.header())
-                for chunk in chunks:
-                    file.write(table.lines(chunk))
-                size = file.tell()
-                file.flush()
-                os.fsync(file.fileno())
-            if not table.rows:
-                return None
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        files.sync_directory(path.parent)
+        size = files.replace_durably(path, temporary, fill, lambda: table.rows > 0)
     except OSError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+    if size is None:
+        return None
     return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)
 
 

@@ -1,7 +1,9 @@
 """Small durable file operations that several modules share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def sync_directory(path: Path) -> None:
@@ -22,3 +24,36 @@ def make_directory(path: Path) -> None:
     for directory in reversed(missing):
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
+
+
+def replace_durably(
+    path: Path,
+    temporary: Path,
+    write: Callable[[BinaryIO], object],
+    accept: Callable[[], bool] = lambda: True,
+) -> int | None:
+    """Write a file beside `path`, and put it there in one step when it is complete and synced.
+
+    Args:
+        path: The final name; what is there stays as it is until then. Its directory is made.
+        temporary: Where to write, in the same directory; gone afterwards in any case.
+        write: Writes the content.
+        accept: Asked when all is on the disk; False leaves `path` alone.
+
+    Returns:
+        The size in bytes, None when it was not accepted.
+    """
+    make_directory(path.parent)
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        if not accept():
+            return None
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return size

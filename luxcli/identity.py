@@ -6,7 +6,6 @@ a poll that goes to the buffer does not open SQLite.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
@@ -63,12 +62,8 @@ def _read(path: Path) -> dict[str, str] | None:
 
 def _write(path: Path, note: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(note).encode()
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(note, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        files.sync_directory(path.parent)
+        files.replace_durably(path, temporary, lambda file: file.write(text))
     except OSError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc

@@ -21,7 +21,7 @@ from luxcli.errors import (
     StorageError,
 )
 from luxcli.model import GROUPS, Missed, Snapshot
-from luxcli.storage import open_store
+from luxcli.storage import Store, open_store
 
 _LOGGER = logging.getLogger("luxcli.jobs")
 # A poll that finds the heat pump in use waits this long: a healthy exchange takes 0.1 s.
@@ -92,12 +92,38 @@ def poll_once(
         took_ms = round((time.monotonic() - began) * 1000)
         store.add_missed(Missed(tick_ms, reason, tries, took_ms, detail))
 
+    snapshot = _read(config, store, record, clock, sleep)
+    try:
+        identity.admit(config.cache_path, host, snapshot)
+    except StorageError as exc:
+        foreign = exc
+        _keep(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
+        raise
+    try:
+        added = store.add(snapshot.taken_ms, snapshot)
+    except Interrupted as exc:
+        store.hurry()
+        # Nobody knows how far it came; adding the same poll again is harmless.
+        _keep(exc, lambda: store.add(snapshot.taken_ms, snapshot))
+        raise
+    return PollResult(snapshot, added.warning)
+
+
+def _read(
+    config: Config,
+    store: Store,
+    record: Callable[[str, int, str], None],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> Snapshot:
+    """Read the heat pump; what prevents it is given to `record` before it is raised."""
+    address = f"{config.host}:{config.port}"
     connected = 0
     try:
         with device_to_oneself(config):
             connected = 1
-            snapshot = client.read_snapshot(
-                host,
+            return client.read_snapshot(
+                config.require_host(),
                 config.port,
                 timeout_s=config.timeout_sec,
                 retries=config.retries,
@@ -106,36 +132,22 @@ def poll_once(
                 sleep=sleep,
             )
     except LockHeldError as exc:
-        busy = LockHeldError(f"{host}:{config.port}: in use by another luxcli: {exc}")
-        _record_failure(busy, lambda: record("busy", 0, str(busy)))
+        busy = LockHeldError(f"{address}: in use by another luxcli: {exc}")
+        _keep(busy, lambda: record("busy", 0, str(busy)))
         raise busy from exc
     except DeviceError as exc:
         failure = exc
-        _record_failure(exc, lambda: record(failure.reason, failure.tries, str(failure)))
+        _keep(exc, lambda: record(failure.reason, failure.tries, str(failure)))
         raise
     except Interrupted as exc:
         interruption = exc
         store.hurry()
-        _record_failure(exc, lambda: record("interrupted", connected, str(interruption)))
-        _record_failure(exc, store.flush)
+        _keep(exc, lambda: record("interrupted", connected, str(interruption)))
+        _keep(exc, store.flush)
         raise
-    try:
-        identity.admit(config.cache_path, host, snapshot)
-    except StorageError as exc:
-        foreign = exc
-        _record_failure(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
-        raise
-    try:
-        added = store.add(snapshot.taken_ms, snapshot)
-    except Interrupted as exc:
-        store.hurry()
-        # Nobody knows how far it came; adding the same poll again is harmless.
-        _record_failure(exc, lambda: store.add(snapshot.taken_ms, snapshot))
-        raise
-    return PollResult(snapshot, added.warning)
 
 
-def _record_failure(failure: BaseException, record: Callable[[], object]) -> None:
+def _keep(failure: BaseException, record: Callable[[], object]) -> None:
     """Keep what is known; if even that fails, the poll's own failure must not be hidden by it."""
     try:
         record()
