@@ -108,6 +108,11 @@ def local_time(ts_ms: int, zone: tzinfo) -> datetime:
     return datetime.fromtimestamp(ts_ms / 1000, zone)
 
 
+def stamp_ms(stamp: str) -> int:
+    """Return the UTC milliseconds of a stamp like 20261124T070000Z, as file names have it."""
+    return int(datetime.strptime(stamp, "%Y%m%dT%H%M%S%z").timestamp()) * 1000
+
+
 def utc_text(ts_ms: int) -> str:
     """Return a UTC time in milliseconds as ISO 8601 text with Z and whole seconds."""
     return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

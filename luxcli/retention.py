@@ -13,12 +13,16 @@ from luxcli.errors import StorageError
 from luxcli.storage import Store, open_store
 
 # Also matches the name of a sliding report made beside a closed period's.
+_SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
 _CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
 
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What `prune` removed, or would remove; `findings` are for the user to act on."""
+    """What `prune` removed, or would remove; `findings` are for the user to act on.
+
+    `csv_files` also names damaged caches that were salvaged long ago; `csv_bytes` is of CSVs only.
+    """
 
     csv_files: tuple[Path, ...]
     csv_bytes: int
@@ -47,6 +51,7 @@ def prune(
     """
     findings: list[str] = []
     files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
+    files += _old_salvaged(config, now_ms)
     if not dry_run:
         for path in files:
             _remove(path)
@@ -97,6 +102,20 @@ def _old_csvs(
         )
         return [], 0
     return old, sum(path.stat().st_size for path in old)
+
+
+def _old_salvaged(config: Config, now_ms: int) -> list[Path]:
+    """Return damaged caches whose contents were put back long ago, with their journals."""
+    if not config.csv_retention_days:
+        return []
+    oldest_kept = now_ms - config.csv_retention_days * 86_400_000
+    found = []
+    for path in open_store(config).set_aside_paths():
+        stamp = _SALVAGED_NAME.fullmatch(path.name)
+        if stamp and periods.stamp_ms(stamp[1]) < oldest_kept:
+            journal = path.with_name(path.name + "-journal")
+            found += [path, *([journal] if journal.exists() else [])]
+    return found
 
 
 def _prune_cache(

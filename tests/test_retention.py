@@ -131,3 +131,16 @@ def test_a_file_that_was_just_asked_for_is_not_cleaned_up(settings):
     asked = settings.daily_dir / "2026-01-02_daily.csv"
     retention.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN, keep={asked})
     assert left(settings) == ["2026-01-02_daily.csv", "2026-11-20_daily.csv"]
+
+
+def test_a_damaged_cache_is_removed_only_when_it_is_salvaged_and_old(settings):
+    settings.cache_path.parent.mkdir(exist_ok=True)
+    old = "cache.sqlite3.damaged-20260901T000000Z"
+    for name in (
+        *(f"{old}.salvaged", f"{old}.salvaged-journal", f"{old}-2.salvaged"),
+        *(old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"),
+    ):
+        (settings.cache_path.parent / name).write_bytes(b"x")
+    prune(settings)
+    names = {path.name for path in settings.cache_path.parent.iterdir() if "damaged" in path.name}
+    assert names == {old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"}
