@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from luxcli import files
-from luxcli.errors import StorageError
+from luxcli.errors import DamagedError, StorageError
 from luxcli.model import GROUPS, Missed, Snapshot
 
 _LETTERS: Final = "cps"  # of the groups, in the order of GROUPS
@@ -76,14 +76,17 @@ def read(path: Path) -> Day:
     """Read an archive whole and check it.
 
     Raises:
-        StorageError: It cannot be read, is cut short or damaged.
+        DamagedError: It is cut short or damaged.
+        StorageError: It cannot be read.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return _parsed(line.rstrip("\n") for line in file)
-    except (OSError, EOFError, zlib.error, ValueError, LookupError) as exc:
-        # gzip's BadGzipFile is an OSError; ValueError and LookupError come from odd lines.
-        raise StorageError(f"{path}: not a readable archive: {exc}") from exc
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, LookupError) as exc:
+        # ValueError and LookupError come from odd lines.
+        raise DamagedError(f"{path}: not a readable archive: {exc}") from exc
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
 
 
 def _lines(day: Day) -> Iterator[str]:

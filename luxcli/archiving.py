@@ -15,9 +15,9 @@ from typing import Final
 from luxcli import archive, periods
 from luxcli.archive import Day
 from luxcli.config import Config
-from luxcli.errors import StorageError
+from luxcli.errors import DamagedError, StorageError
 from luxcli.model import Missed, Snapshot
-from luxcli.storage import ArchiveRecord, Store, open_store
+from luxcli.storage import ArchiveRecord, Store, open_store, report_lock
 
 _LOGGER = logging.getLogger("luxcli.archiving")
 # An hourly run has to end before the next; what is left over is done then.
@@ -59,40 +59,56 @@ def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
     store.flush()
     done: list[Archived] = []
     deadline = time.monotonic() + _LIMIT_S
-    for day in _due(store, now_ms, zone):
-        if time.monotonic() > deadline:
-            _LOGGER.info("stopped after %.0f s; the next run archives the rest", _LIMIT_S)
-            break
-        done.append(_archive(config, store, day, now_ms, zone))
+    with report_lock(config):
+        records = {(record.start_ms, record.stop_ms): record for record in store.archives()}
+        for day in days(store, now_ms, zone):
+            if time.monotonic() > deadline:
+                _LOGGER.info("stopped after %.0f s; the next run archives the rest", _LIMIT_S)
+                break
+            span = bounds(day, zone)
+            record = records.get(span)
+            if span[1] <= now_ms and not _is_there(path_of(config, day), store, span, record):
+                done.append(_archive(config, store, day, now_ms, zone))
     return done
 
 
+def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
+    """Yield the local days before `until_ms` of which there is a poll or a missed tick."""
+    entry_ms = store.next_entry(0)
+    while entry_ms is not None and entry_ms < until_ms:
+        day = periods.local_date(entry_ms, zone)
+        yield day
+        entry_ms = store.next_entry(bounds(day, zone)[1])
+
+
 def covers(config: Config, store: Store, day: date, zone: tzinfo) -> bool:
-    """Whether the day's archive can be read and holds every poll that the cache has of it."""
-    times = store.times(*bounds(day, zone))
+    """Whether the day's archive can be read and holds everything that the cache has of it."""
+    span = bounds(day, zone)
+    times, ticks = store.times(*span), {tick.ts_ms for tick in store.missed(*span)}
     path = path_of(config, day)
-    if not times or not path.exists():
-        return not times
+    if not (times or ticks):
+        return True
+    if not path.exists():
+        return False
     try:
-        kept = {poll.taken_ms for poll in archive.read(path).polls}
+        kept = archive.read(path)
     except StorageError as exc:
         _LOGGER.error("%s", exc)
         return False
-    return kept.issuperset(times)
+    polls = {poll.taken_ms for poll in kept.polls}
+    return polls.issuperset(times) and ticks <= {tick.ts_ms for tick in kept.missed}
 
 
-def _due(store: Store, now_ms: int, zone: tzinfo) -> Iterator[date]:
-    oldest_ms, newest_ms = store.span()
-    if oldest_ms is None or newest_ms is None:
-        return
-    records = {(record.start_ms, record.stop_ms): record for record in store.archives()}
-    day = periods.local_date(oldest_ms, zone)
-    while (span := bounds(day, zone))[1] <= now_ms and span[0] <= newest_ms:
-        record = records.get(span)
-        count = store.count(*span)
-        if count and (record is None or record.polls != count):
-            yield day
-        day += timedelta(days=1)
+def _is_there(
+    path: Path, store: Store, span: tuple[int, int], record: ArchiveRecord | None
+) -> bool:
+    """Whether the archive is as it was written, and the cache has got nothing new since."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    entries = store.count(*span) + len(store.missed(*span))
+    return record is not None and (record.entries, record.size) == (entries, size)
 
 
 def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
@@ -104,6 +120,7 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
         _LOGGER.error("%d polls of %s are damaged in the cache", len(damaged), day)
     polls = {poll.taken_ms: poll for poll in fresh}
     missed = {tick.ts_ms: tick for tick in store.missed(start_ms, stop_ms)}
+    entries = len(fresh) + len(damaged) + len(missed)
     if path.exists():
         _keep_earlier(path, polls, missed)
     content = Day(
@@ -111,9 +128,7 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
         tuple(missed[ts_ms] for ts_ms in sorted(missed)),
     )
     size = archive.write(path, content)
-    store.record_archive(
-        ArchiveRecord(start_ms, stop_ms, str(path), len(fresh) + len(damaged), now_ms)
-    )
+    store.record_archive(ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms))
     return Archived(path, len(content.polls), size)
 
 
@@ -121,8 +136,11 @@ def _keep_earlier(path: Path, polls: dict[int, Snapshot], missed: dict[int, Miss
     """Add what the day's earlier archive has; set it aside when it cannot be read."""
     try:
         earlier = archive.read(path)
-    except StorageError as exc:
-        aside = path.with_name(path.name + ".damaged")
+    except DamagedError as exc:
+        aside, count = path.with_name(path.name + ".damaged"), 1
+        while aside.exists():
+            count += 1
+            aside = path.with_name(f"{path.name}.damaged-{count}")
         _LOGGER.error("%s; set aside as %s", exc, aside.name)
         try:
             path.replace(aside)

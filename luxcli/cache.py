@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from luxcli import schema
-from luxcli.errors import DamagedError, StorageError
+from luxcli.errors import DamagedError, StorageError, UnavailableError
 
 # Conditions of the moment or of the file system. Of what else SQLite reports, _DAMAGE is what it
 # says; the rest is a bug, unless the file turns out not to be sound.
@@ -60,7 +60,9 @@ def connect(
             raise StorageError(
                 f"{path}: not a SQLite file; nothing was changed: correct cache_path"
             ) from exc
-        raise StorageError(f"{path}: {_ADVICE.get(code, 'SQLite failed')} ({exc})") from exc
+        if code in _ADVICE:
+            raise UnavailableError(f"{path}: {_ADVICE[code]} ({exc})") from exc
+        raise StorageError(f"{path}: SQLite failed ({exc})") from exc
 
 
 @contextmanager

@@ -7,7 +7,8 @@
     │   ├── DeviceBusyError 75   it answers, but stays busy
     │   └── ProtocolError   76   it answered, but not correctly
     ├── StorageError        74   a file of ours cannot be read or written
-    │   └── DamagedError    74   it is damaged
+    │   ├── DamagedError    74   it is damaged
+    │   └── UnavailableError 74  it may be well, but cannot be used at the moment
     ├── LockHeldError       75   another luxcli is at work; nothing was done
     └── ConfigError         78   a setting is wrong; holds every problem found
 
@@ -81,6 +82,10 @@ class StorageError(LuxcliError):
 
 class DamagedError(StorageError):
     """A file of ours is there but no longer what was written."""
+
+
+class UnavailableError(StorageError):
+    """A file of ours cannot be used at the moment: locked, disk full or failing."""
 
 
 class LockHeldError(LuxcliError):

@@ -3,12 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
 
-from luxcli import csvgen, locks, periods, sensors
+from luxcli import csvgen, periods, sensors
 from luxcli.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -21,10 +20,9 @@ from luxcli.errors import (
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.sensors import Register
-from luxcli.storage import RollupRecord, Store, open_store
+from luxcli.storage import RollupRecord, Store, open_store, report_lock
 
 _LOGGER = logging.getLogger("luxcli.reports")
-_ROLLUP_WAIT_S = 60.0
 _RETRY_WAIT_S = 1.0
 # An hourly run has to end before the next.
 _LIMIT_S = 600.0
@@ -96,7 +94,7 @@ def rollup(
         StorageError: The cache cannot be read or the file not written, twice.
     """
     run = _Run(config, open_store(config), now_ms, zone, sleep, progress)
-    with _rollup_lock(config):
+    with report_lock(config):
         run.store.flush()
         if ending is None:
             period = periods.sliding(kind, now_ms, zone)
@@ -148,7 +146,7 @@ def rollup_due(
     results: list[RollupResult] = []
     failures: list[LuxcliError] = []
     deadline = time.monotonic() + _LIMIT_S
-    with _rollup_lock(config):
+    with report_lock(config):
         run.store.flush()
         for period in _due(run, kind):
             if time.monotonic() > deadline:
@@ -179,11 +177,6 @@ def columns(config: Config) -> tuple[Register, ...]:
     except ValueError as exc:
         origin = config.origins["csv.sensors"]
         raise ConfigError([f"{origin}: csv.sensors: {exc}"]) from exc
-
-
-def _rollup_lock(config: Config) -> AbstractContextManager[None]:
-    path = config.cache_path.with_name(config.cache_path.name + ".rollup.lock")
-    return locks.hold(path, wait_s=_ROLLUP_WAIT_S)
 
 
 def _directory(config: Config, kind: Kind) -> Path:

@@ -16,14 +16,15 @@ from typing import Final
 
 from luxcli import archive, archiving, buffer
 from luxcli.config import Config
-from luxcli.errors import DamagedError, StorageError, UsageError
+from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.model import Missed, Snapshot
-from luxcli.storage import Store, open_store
+from luxcli.storage import Store, open_store, report_lock
 
 _LOGGER = logging.getLogger("luxcli.restoring")
 _BATCH: Final = 500
 # A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
 _SALVAGE_S: Final = 2400.0
+_EVER: Final = 1 << 62
 _DONE: Final = ".salvaged"
 
 Progress = Callable[[int, int], object]
@@ -65,7 +66,7 @@ def restore(
     store = open_store(config)
     _heal(store)
     low = archiving.bounds(since, zone)[0] if since else 0
-    high = archiving.bounds(until, zone)[1] if until else 1 << 62
+    high = archiving.bounds(until, zone)[1] if until else _EVER
     archives = sorted(store.archive_directory.glob("*.luxlog.gz"))
     aside = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
     done_before = [path for path in store.set_aside_paths() if path.name.endswith(_DONE)]
@@ -102,8 +103,9 @@ def salvage_pending(config: Config) -> list[Source]:
     """Put back what caches hold that were set aside since the last time; for the hourly job."""
     store = open_store(config)
     store.flush()  # finds out whether the cache is damaged before a report is made from it
-    pending = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
-    return [_from_cache(store, path, 0, 1 << 62) for path in pending]
+    with report_lock(config):
+        pending = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
+        return [_from_cache(store, path, 0, _EVER) for path in pending]
 
 
 def _heal(store: Store) -> None:
@@ -111,7 +113,7 @@ def _heal(store: Store) -> None:
     try:
         store.flush()
         store.check()
-        for _poll in store.query(0, 1 << 62):
+        for _poll in store.query(0, _EVER):
             pass
     except DamagedError as exc:
         _LOGGER.error("%s; set aside as %s and built anew", exc, store.set_aside().name)
@@ -140,13 +142,14 @@ def _from_cache(store: Store, path: Path, low: int, high: int) -> Source:
     )
     missed: list[Missed] = []
     with suppress(StorageError):
-        missed = [tick for tick in old.missed(0, 1 << 62) if low <= tick.ts_ms < high]
+        missed = [tick for tick in old.missed(0, _EVER) if low <= tick.ts_ms < high]
     counts = _merge(store, within, missed)
     with suppress(StorageError):  # else those files are written once more
         store.merge_records([*old.rollups("daily"), *old.rollups("weekly")], old.archives())
     if damaged or unreadable:
         problems.append(f"{len(damaged)} polls damaged, {len(unreadable)} stretches unreadable")
-    if not path.name.endswith(_DONE) and time.monotonic() < deadline:
+    whole = low == 0 and high == _EVER and time.monotonic() < deadline
+    if whole and not path.name.endswith(_DONE):
         store.mark_salvaged(path, _DONE)
     return Source(path, *counts, f"{path}: {'; '.join(problems)}" if problems else None)
 
@@ -161,6 +164,8 @@ def _until_broken(
             if time.monotonic() > deadline:
                 problems.append("not finished in time; it goes on the next time")
                 return
+    except UnavailableError:
+        raise  # it may be read the next time
     except StorageError as exc:
         problems.append(str(exc))
 

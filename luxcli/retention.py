@@ -146,26 +146,33 @@ def _prune_cache(
         )
         return 0, 0
     if config.archive and not unarchived:
-        cutoff = _archived_until(config, store, oldest_kept, zone, findings)
+        cutoff = _archived_until(config, store, oldest_kept, zone, findings, dry_run=dry_run)
         polls = store.count(0, cutoff)
     return polls, 0 if dry_run or not polls else store.remove_before(cutoff, progress)
 
 
 def _archived_until(
-    config: Config, store: Store, oldest_kept: date, zone: tzinfo, findings: list[str]
+    config: Config,
+    store: Store,
+    oldest_kept: date,
+    zone: tzinfo,
+    findings: list[str],
+    *,
+    dry_run: bool,
 ) -> int:
     """Return the beginning of the first day that is not safely archived, at most `oldest_kept`."""
-    oldest_ms, _ = store.span()
-    day = oldest_kept if oldest_ms is None else periods.local_date(oldest_ms, zone)
-    while day < oldest_kept:
+    kept_from, _ = archiving.bounds(oldest_kept, zone)
+    for day in archiving.days(store, kept_from, zone):
         if not archiving.covers(config, store, day, zone):
             findings.append(
-                f"{day}: no archive that can be read and holds all its polls: kept, with all"
+                f"{day}: no archive that can be read and holds everything of it: kept, with all"
                 " later days; 'luxcli rollup daily' archives, 'prune --unarchived' removes anyway"
             )
-            break
-        day += timedelta(days=1)
-    return archiving.bounds(day, zone)[0]
+            start_ms, _ = archiving.bounds(day, zone)
+            if not dry_run:
+                store.forget_archive(start_ms)
+            return start_ms
+    return kept_from
 
 
 def _full_disks(config: Config) -> list[str]:

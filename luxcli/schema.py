@@ -71,7 +71,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             start_ms   INTEGER PRIMARY KEY,    -- local day
             stop_ms    INTEGER NOT NULL,       -- excluded
             path       TEXT NOT NULL,
-            polls      INTEGER NOT NULL,       -- how many of this cache it has
+            entries    INTEGER NOT NULL,       -- polls and missed ticks of this cache in it
+            size       INTEGER NOT NULL,       -- bytes
             written_ms INTEGER NOT NULL
         ) STRICT""",
         """CREATE TABLE register (

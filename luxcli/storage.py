@@ -35,6 +35,7 @@ _BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
 _ASIDE = ".damaged-"
 _REMOVAL_S = 600.0
+_REPORT_WAIT_S = 60.0
 # Luxtronik 2 controllers that this program can read were not there before 2010.
 _EARLIEST_MS = 1_262_304_000_000
 
@@ -72,12 +73,17 @@ class RollupRecord:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRecord:
-    """One line of the ``archive`` table: how many of the cache's polls a day's archive has."""
+    """One line of the ``archive`` table.
+
+    `entries` is how many of the cache's polls and missed ticks the day's archive has, `size` its
+    length in bytes.
+    """
 
     start_ms: int
     stop_ms: int
     path: str
-    polls: int
+    entries: int
+    size: int
     written_ms: int
 
 
@@ -291,7 +297,23 @@ class Store:
     def record_archive(self, record: ArchiveRecord) -> None:
         """Remember which polls are in an archive; replaces an earlier record of the day."""
         with self._locked(), self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?)", astuple(record))
+            db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", astuple(record))
+
+    def forget_archive(self, start_ms: int) -> None:
+        """Let the archive of the day that begins at `start_ms` be written anew."""
+        with self._locked(), self._transaction() as db:
+            db.execute("DELETE FROM archive WHERE start_ms=?", (start_ms,))
+
+    def next_entry(self, ts_ms: int) -> int | None:
+        """Return the time of the first poll or missed tick at or after `ts_ms`."""
+        if not self._begun():
+            return None
+        with self._connected() as db:
+            found = [
+                db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
+                for table in ("poll", "missed")
+            ]
+        return min((time for time in found if time is not None), default=None)
 
     def count(self, start: int, stop: int) -> int:
         """Return how many polls the cache holds in ``start <= ts_ms < stop``."""
@@ -375,7 +397,7 @@ class Store:
                 "INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", map(astuple, rollups)
             )
             db.executemany(
-                "INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?)", map(astuple, archives)
+                "INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?)", map(astuple, archives)
             )
 
     @contextmanager
@@ -484,6 +506,12 @@ class Store:
 
     def _connected(self) -> AbstractContextManager["sqlite3.Connection"]:
         return cache.connect(self.path, busy_wait_s=self._busy_wait_s)
+
+
+def report_lock(config: Config) -> AbstractContextManager[None]:
+    """Hold what keeps two roll-ups, with their archives and salvage, from running at once."""
+    path = config.cache_path.with_name(config.cache_path.name + ".rollup.lock")
+    return locks.hold(path, wait_s=_REPORT_WAIT_S)
 
 
 def open_store(config: Config) -> Store:

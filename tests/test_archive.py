@@ -3,6 +3,8 @@
 import gzip
 import random
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -233,3 +235,60 @@ def test_prune_removes_unarchived_days_when_told_to(old):
     assert result.polls == 6 * 24
     assert result.findings == ()
     assert Store(old.cache_path).span()[0] == ms("2026-11-17T00:00")
+
+
+def test_an_archive_that_is_lost_or_cut_short_is_written_again(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-17T00:00"), ms("2026-11-20T00:00"), step_s=3600)
+    first, second, third = [entry.path for entry in archived(settings)]
+    good = [path.read_bytes() for path in (first, second, third)]
+    first.unlink()
+    second.write_bytes(good[1][:100])
+    third.write_bytes(b"")
+    archived(settings)
+    assert [path.read_bytes() for path in (first, second, third)] == good
+
+
+def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old):
+    archived(old)
+    path = archiving.path_of(old, date(2026, 11, 14))
+    good = path.read_bytes()
+    middle = len(good) // 2
+    path.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    assert "2026-11-14: no archive" in prune(old).findings[0]
+    archived(old)
+    assert path.read_bytes() == good
+    assert prune(old).findings == ()
+
+
+def test_a_day_of_nothing_but_missed_ticks_is_archived_as_well(tmp_path):
+    settings = configured(tmp_path, cache_retention_days=1, disk_usage_limit_percent=100)
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
+    record(settings, ms("2026-11-20T10:00"), ms("2026-11-20T11:00"))
+    tick = Missed(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
+    store = Store(settings.cache_path)
+    store.add_missed(tick)
+    assert "2026-11-17: no archive" in prune(settings).findings[0]
+    assert store.missed(0, ms("2026-11-20T12:00")) == [tick]
+    [entry, _] = archived(settings)
+    assert archive.read(entry.path).missed == (tick,)
+    assert prune(settings).findings == ()
+
+
+def test_one_poll_of_1970_does_not_make_a_run_walk_through_the_years(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("1970-01-02T10:00"), ms("1970-01-02T11:00"))
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
+    began = time.monotonic()
+    assert [entry.path.name[:10] for entry in archived(settings)] == ["1970-01-02", "2026-11-18"]
+    assert time.monotonic() - began < 3
+
+
+def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-10T00:00"), ms("2026-11-20T00:00"), step_s=3600)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(archived, settings) for _ in range(2)]
+        written = sorted(len(run.result()) for run in both)
+    assert written == [0, 10]
+    assert len([archive.read(path) for path in (tmp_path / "archive").iterdir()]) == 10

@@ -1,12 +1,14 @@
 """A destroyed or damaged cache: nothing wrong, nothing twice, only what no copy has is missing."""
 
 import random
+import sqlite3
+from contextlib import closing
 from datetime import date
 
 import pytest
 
 from luxcli import archiving, restoring
-from luxcli.errors import UsageError
+from luxcli.errors import UnavailableError, UsageError
 from luxcli.storage import Store
 from tests.scenario import BERLIN, configured, ms, record
 
@@ -138,4 +140,31 @@ def test_days_pruned_and_restored_in_any_order_read_as_they_were(recorded):
         for poll in everything(recorded):
             assert poll in polls
     restore(recorded)
+    assert everything(recorded) == polls
+
+
+def set_aside(settings):
+    store = Store(settings.cache_path)
+    store.flush()
+    return store.set_aside()
+
+
+def test_restoring_a_period_leaves_the_rest_of_a_set_aside_cache_for_later(recorded):
+    polls = expected(recorded)
+    for path in (recorded.cache_path.parent / "archive").iterdir():
+        path.unlink()
+    set_aside(recorded)
+    restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
+    restoring.salvage_pending(recorded)
+    assert everything(recorded) == polls
+
+
+def test_a_set_aside_cache_that_is_locked_for_a_moment_stays_pending(recorded):
+    polls = expected(recorded)
+    aside = set_aside(recorded)
+    with closing(sqlite3.connect(aside, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UnavailableError):
+            restoring.salvage_pending(recorded)
+    restoring.salvage_pending(recorded)
     assert everything(recorded) == polls
