@@ -42,7 +42,7 @@ def settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> int:
     return zlib.crc32(_packed(visibilities), zlib.crc32(_packed(parameters)))
 
 
-def poll_crc(head: Sequence[int], calculations: Sequence[int], settings: int) -> int:
+def poll_crc(head: Sequence[int | None], calculations: Sequence[int], settings: int) -> int:
     """Return the checksum of a poll: SQLite has none, and a card may return other bits.
 
     Args:
@@ -53,7 +53,7 @@ def poll_crc(head: Sequence[int], calculations: Sequence[int], settings: int) ->
     return zlib.crc32(_packed(calculations), zlib.crc32(_packed(head), settings))
 
 
-def _packed(block: Sequence[int]) -> bytes:
+def _packed(block: Sequence[int | None]) -> bytes:
     return struct.pack(f">{len(block)}q", *block)
 
 

@@ -144,7 +144,7 @@ def _block(cells: Sequence[int | None], places: Sequence[int]) -> tuple[int, ...
 
 def _fits(row: Sequence[int | None], block: Sequence[int], settings: int) -> bool:
     try:
-        return ingest.poll_crc(row[:3], block, settings) == row[3]  # type: ignore[arg-type]
+        return ingest.poll_crc(row[:3], block, settings) == row[3]
     except struct.error:  # damage can also turn a number into something else
         return False
 
