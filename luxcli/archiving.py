@@ -12,12 +12,13 @@ from datetime import time as clock_time
 from pathlib import Path
 from typing import Final
 
-from luxcli import archive, periods
+from luxcli import archive, ledger, periods
 from luxcli.archive import Day
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError
+from luxcli.ledger import ArchiveRecord
 from luxcli.model import Missed, Snapshot
-from luxcli.storage import ArchiveRecord, Store, open_store, report_lock
+from luxcli.storage import Store, open_store, report_lock
 
 _LOGGER = logging.getLogger("luxcli.archiving")
 # An hourly run has to end before the next; what is left over is done then.
@@ -60,7 +61,7 @@ def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
     done: list[Archived] = []
     deadline = time.monotonic() + _LIMIT_S
     with report_lock(config):
-        records = {(record.start_ms, record.stop_ms): record for record in store.archives()}
+        records = {(record.start_ms, record.stop_ms): record for record in ledger.archives(store)}
         for day in days(store, now_ms, zone):
             if time.monotonic() > deadline:
                 _LOGGER.info("stopped after %.0f s; the next run archives the rest", _LIMIT_S)
@@ -128,7 +129,7 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
         tuple(missed[ts_ms] for ts_ms in sorted(missed)),
     )
     size = archive.write(path, content)
-    store.record_archive(ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms))
+    ledger.record_archive(store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms))
     return Archived(path, len(content.polls), size)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
 
-from luxcli import csvgen, periods, sensors
+from luxcli import csvgen, ledger, periods, sensors
 from luxcli.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -17,10 +17,11 @@ from luxcli.errors import (
     StorageError,
     UsageError,
 )
+from luxcli.ledger import RollupRecord
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.sensors import Register
-from luxcli.storage import RollupRecord, Store, open_store, report_lock
+from luxcli.storage import Store, open_store, report_lock
 
 _LOGGER = logging.getLogger("luxcli.reports")
 _RETRY_WAIT_S = 1.0
@@ -190,7 +191,7 @@ def _closed_path(config: Config, period: Period) -> Path:
 def _sliding_path(run: _Run, period: Period) -> Path:
     """A closed period's file is the record of its day: a later look must not replace it."""
     path = _closed_path(run.config, period)
-    records = run.store.rollups(period.kind)
+    records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
     written = {Path(r.path).name for r in records if r.path and r.state == "written"}
     if path.name not in written or not path.exists():
@@ -213,7 +214,7 @@ def _due(run: _Run, kind: Kind) -> list[Period]:
     since_ms = oldest_ms
     if config.csv_retention_days:
         since_ms = max(since_ms, now_ms - config.csv_retention_days * 86_400_000)
-    records = run.store.rollups(kind)
+    records = ledger.rollups(run.store, kind)
     written = {Path(r.path).name for r in records if r.path and r.state == "written"}
     empty = {(r.start_ms, r.stop_ms) for r in records if r.state == "empty"}
     found = periods.closed(kind, since_ms, now_ms, config.csv_time, config.weekly_day, run.zone)
@@ -241,7 +242,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     if there > stored or (there == stored > 0 and not again):
         result = RollupResult(period, path, there, size=path.stat().st_size, kept=there > stored)
         record = RollupRecord(*head, str(path), "written", there, run.now_ms)
-        run.store.record_rollup(record)
+        ledger.record_rollup(run.store, record)
         return result
     try:
         result = _write_csv(run, period, path)
@@ -250,14 +251,14 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     except StorageError as exc:
         record = RollupRecord(*head, str(path), "failed", 0, run.now_ms, str(exc))
         try:
-            run.store.record_rollup(record)
+            ledger.record_rollup(run.store, record)
         except LuxcliError as second:
             _LOGGER.error("the failure could not be recorded: %s", second)
         raise
     state = "written" if result.path else "empty"
     place = str(path) if result.path else None
     if result.path or run.store.span()[0] is not None:
-        run.store.record_rollup(RollupRecord(*head, place, state, result.rows, run.now_ms))
+        ledger.record_rollup(run.store, RollupRecord(*head, place, state, result.rows, run.now_ms))
     return result
 
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from luxcli import archive, archiving, buffer
+from luxcli import archive, archiving, buffer, ledger
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.model import Missed, Snapshot
@@ -145,7 +145,8 @@ def _from_cache(store: Store, path: Path, low: int, high: int) -> Source:
         missed = [tick for tick in old.missed(0, _EVER) if low <= tick.ts_ms < high]
     counts = _merge(store, within, missed)
     with suppress(StorageError):  # else those files are written once more
-        store.merge_records([*old.rollups("daily"), *old.rollups("weekly")], old.archives())
+        csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
+        ledger.merge(store, csvs, ledger.archives(old))
     if damaged or unreadable:
         problems.append(f"{len(damaged)} polls damaged, {len(unreadable)} stretches unreadable")
     whole = low == 0 and high == _EVER and time.monotonic() < deadline

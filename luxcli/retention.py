@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 
-from luxcli import archiving, periods
+from luxcli import archiving, ledger, periods
 from luxcli.config import Config
 from luxcli.errors import StorageError
 from luxcli.storage import Store, open_store
@@ -170,7 +170,7 @@ def _archived_until(
             )
             start_ms, _ = archiving.bounds(day, zone)
             if not dry_run:
-                store.forget_archive(start_ms)
+                ledger.forget_archive(store, start_ms)
             return start_ms
     return kept_from
 

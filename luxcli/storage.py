@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,36 +55,6 @@ class Flushed:
     polls: int
     missed: int
     rejected: int
-
-
-@dataclass(frozen=True, slots=True)
-class RollupRecord:
-    """One line of the ``rollup`` table; `state` is written, empty or failed."""
-
-    kind: str
-    start_ms: int
-    stop_ms: int
-    path: str | None
-    state: str
-    rows: int
-    written_ms: int
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveRecord:
-    """One line of the ``archive`` table.
-
-    `entries` is how many of the cache's polls and missed ticks the day's archive has, `size` its
-    length in bytes.
-    """
-
-    start_ms: int
-    stop_ms: int
-    path: str
-    entries: int
-    size: int
-    written_ms: int
 
 
 class Store:
@@ -193,7 +163,7 @@ class Store:
         Raises:
             LockHeldError, StorageError: As `flush`.
         """
-        with self._locked(), self._transaction() as db:
+        with self.writing() as db:
             return _ingest(db, polls, missed)
 
     def query(
@@ -274,36 +244,6 @@ class Store:
             )
             return [Missed(*row) for row in rows]
 
-    def rollups(self, kind: str) -> list[RollupRecord]:
-        """Return what is recorded about CSVs of one kind, oldest period first."""
-        if not self._begun():
-            return []
-        with self._connected() as db:
-            rows = db.execute("SELECT * FROM rollup WHERE kind=? ORDER BY period_stop_ms", (kind,))
-            return [RollupRecord(*row) for row in rows]
-
-    def record_rollup(self, record: RollupRecord) -> None:
-        """Remember which file exists for which period; replaces an earlier record of it."""
-        with self._locked(), self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)", astuple(record))
-
-    def archives(self) -> list[ArchiveRecord]:
-        """Return what is recorded about daily archives, oldest first."""
-        if not self._begun():
-            return []
-        with self._connected() as db:
-            return [ArchiveRecord(*row) for row in db.execute("SELECT * FROM archive")]
-
-    def record_archive(self, record: ArchiveRecord) -> None:
-        """Remember which polls are in an archive; replaces an earlier record of the day."""
-        with self._locked(), self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", astuple(record))
-
-    def forget_archive(self, start_ms: int) -> None:
-        """Let the archive of the day that begins at `start_ms` be written anew."""
-        with self._locked(), self._transaction() as db:
-            db.execute("DELETE FROM archive WHERE start_ms=?", (start_ms,))
-
     def next_entry(self, ts_ms: int) -> int | None:
         """Return the time of the first poll or missed tick at or after `ts_ms`."""
         if not self._begun():
@@ -351,10 +291,10 @@ class Store:
         first, deadline = oldest or 0, time.monotonic() + _REMOVAL_S
         while oldest is not None and oldest < cutoff and time.monotonic() < deadline:
             progress(oldest - first, cutoff - first)
-            with self._locked(), self._transaction() as db:
+            with self.writing() as db:
                 ingest.remove_polls(db, min(cutoff, oldest + _DAY_MS))
                 oldest, _ = cache.bounds(db)
-        with self._locked(), self._transaction() as db:
+        with self.writing() as db:
             db.execute("DELETE FROM missed WHERE ts_ms<?", (cutoff,))
             db.execute("DELETE FROM rollup WHERE period_stop_ms<?", (cutoff,))
             db.execute("DELETE FROM archive WHERE stop_ms<?", (cutoff,))
@@ -388,17 +328,20 @@ class Store:
         """Rename a set-aside cache whose contents are in this one now."""
         _rename(path, path.with_name(path.name + suffix))
 
-    def merge_records(
-        self, rollups: Sequence[RollupRecord], archives: Sequence[ArchiveRecord]
-    ) -> None:
-        """Take over what another cache remembers of CSVs and archives, where this one does not."""
+    @contextmanager
+    def reading(self) -> Iterator["sqlite3.Connection | None"]:
+        """Open the cache to read; None if nothing was ever committed."""
+        if not self._begun():
+            yield None
+            return
+        with self._connected() as db:
+            yield db
+
+    @contextmanager
+    def writing(self) -> Iterator["sqlite3.Connection"]:
+        """Open the cache for one transaction, under the storage lock."""
         with self._locked(), self._transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", map(astuple, rollups)
-            )
-            db.executemany(
-                "INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?)", map(astuple, archives)
-            )
+            yield db
 
     @contextmanager
     def _stretch(

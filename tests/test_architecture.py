@@ -18,6 +18,7 @@ ROWS = [
     {"ingest", "archive"},
     {"cache", "reading"},
     {"storage"},
+    {"ledger"},
     {"archiving", "jobs", "reports"},
     {"retention", "restoring"},
     {"checks", "demo"},

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from luxcli import reports
+from luxcli import ledger, reports
 from luxcli.errors import ConfigError, NoDataError, StorageError, UsageError
 from luxcli.storage import Store
 from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
@@ -90,7 +90,9 @@ def test_a_period_that_failed_is_tried_again_and_does_not_stop_the_later_ones(re
     with pytest.raises(StorageError, match=r"2026-11-18_daily\.csv: cannot be written"):
         due(recorded, "2026-11-19T07:07")
     assert "2026-11-19_daily.csv" in names(recorded)
-    [failed] = [r for r in Store(recorded.cache_path).rollups("daily") if r.state == "failed"]
+    [failed] = [
+        r for r in ledger.rollups(Store(recorded.cache_path), "daily") if r.state == "failed"
+    ]
     assert failed.error is not None
     blocker.rmdir()
     assert [r.path.name for r in due(recorded, "2026-11-19T08:07")] == ["2026-11-18_daily.csv"]

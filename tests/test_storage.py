@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from luxcli import buffer
+from luxcli import buffer, ledger
 from luxcli.errors import DamagedError, StorageError
+from luxcli.ledger import RollupRecord
 from luxcli.model import Missed, Snapshot
-from luxcli.storage import Added, Flushed, RollupRecord, Store
+from luxcli.storage import Added, Flushed, Store
 from tests.make import START_MS, buffer_line, differing, python, real, reals, small, traced
 
 EVER = 1 << 60
@@ -110,7 +111,7 @@ def test_an_empty_store_answers_everything_and_makes_no_cache(store):
     assert store.span() == (None, None)
     assert store.known_registers() == []
     assert store.missed(0, EVER) == []
-    assert store.rollups("daily") == []
+    assert ledger.rollups(store, "daily") == []
     assert store.count(-EVER, EVER) == 0
     assert store.remove_before(EVER) == 0
     assert not store.path.exists()
@@ -449,12 +450,12 @@ def test_roll_up_records_come_back_by_kind_in_order_and_are_replaced(store):
     second = RollupRecord("daily", DAY_MS, 2 * DAY_MS, "/x/2.csv", "written", 2880, 6)
     week = RollupRecord("weekly", 0, 7 * DAY_MS, None, "empty", 0, 7)
     for record in (second, week, first):
-        store.record_rollup(record)
-    assert store.rollups("daily") == [first, second]
-    assert store.rollups("weekly") == [week]
+        ledger.record_rollup(store, record)
+    assert ledger.rollups(store, "daily") == [first, second]
+    assert ledger.rollups(store, "weekly") == [week]
     repaired = replace(first, path="/x/1.csv", state="written", rows=9, error=None)
-    store.record_rollup(repaired)
-    assert store.rollups("daily") == [repaired, second]
+    ledger.record_rollup(store, repaired)
+    assert ledger.rollups(store, "daily") == [repaired, second]
 
 
 # Removal
@@ -468,7 +469,7 @@ def test_removal_takes_what_is_older_and_leaves_the_rest_exactly(store):
     store.flush()
     cutoff = sent[23].taken_ms
     for stop in (cutoff - 1, cutoff):
-        store.record_rollup(RollupRecord("daily", 0, stop, None, "empty", 0, 1))
+        ledger.record_rollup(store, RollupRecord("daily", 0, stop, None, "empty", 0, 1))
     assert store.count(-EVER, cutoff) == 23
     store.remove_before(cutoff)
     assert everything(store) == sent[23:]
@@ -477,7 +478,7 @@ def test_removal_takes_what_is_older_and_leaves_the_rest_exactly(store):
     assert [tick.ts_ms for tick in store.missed(0, EVER)] == [
         poll.taken_ms + 1 for poll in sent[::3] if poll.taken_ms + 1 >= cutoff
     ]
-    assert [record.stop_ms for record in store.rollups("daily")] == [cutoff]
+    assert [record.stop_ms for record in ledger.rollups(store, "daily")] == [cutoff]
 
 
 def test_removal_keeps_one_value_of_each_setting_and_no_more(store):
@@ -737,7 +738,7 @@ def test_a_newer_cache_is_refused_and_left_untouched(eager):
         eager.flush,
         lambda: everything(eager),
         lambda: eager.remove_before(EVER),
-        lambda: eager.record_rollup(RollupRecord("daily", 0, 1, None, "empty", 0, 1)),
+        lambda: ledger.record_rollup(eager, RollupRecord("daily", 0, 1, None, "empty", 0, 1)),
     ):
         with pytest.raises(StorageError, match="newer luxcli"):
             call()

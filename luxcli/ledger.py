@@ -1,0 +1,111 @@
+"""What the cache remembers of files made from it: CSVs (``rollup``) and archives (``archive``).
+
+So that generation survives a crash and catches up, and a file is not made twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from luxcli.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RollupRecord:
+    """One line of the ``rollup`` table; `state` is written, empty or failed."""
+
+    kind: str
+    start_ms: int
+    stop_ms: int
+    path: str | None
+    state: str
+    rows: int
+    written_ms: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRecord:
+    """One line of the ``archive`` table.
+
+    `entries` is how many of the cache's polls and missed ticks the day's archive has, `size` its
+    length in bytes.
+    """
+
+    start_ms: int
+    stop_ms: int
+    path: str
+    entries: int
+    size: int
+    written_ms: int
+
+
+def rollups(store: Store, kind: str) -> list[RollupRecord]:
+    """Return what is recorded about CSVs of one kind, oldest period first.
+
+    Raises:
+        StorageError: The cache cannot be read.
+    """
+    with store.reading() as db:
+        if db is None:
+            return []
+        rows = db.execute("SELECT * FROM rollup WHERE kind=? ORDER BY period_stop_ms", (kind,))
+        return [RollupRecord(*row) for row in rows]
+
+
+def record_rollup(store: Store, record: RollupRecord) -> None:
+    """Remember which file exists for which period; replaces an earlier record of it.
+
+    Raises:
+        LockHeldError, StorageError: The cache cannot be written.
+    """
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)", astuple(record))
+
+
+def archives(store: Store) -> list[ArchiveRecord]:
+    """Return what is recorded about daily archives, oldest first.
+
+    Raises:
+        StorageError: The cache cannot be read.
+    """
+    with store.reading() as db:
+        if db is None:
+            return []
+        return [ArchiveRecord(*row) for row in db.execute("SELECT * FROM archive")]
+
+
+def record_archive(store: Store, record: ArchiveRecord) -> None:
+    """Remember which polls are in an archive; replaces an earlier record of the day.
+
+    Raises:
+        LockHeldError, StorageError: The cache cannot be written.
+    """
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", astuple(record))
+
+
+def forget_archive(store: Store, start_ms: int) -> None:
+    """Let the archive of the day that begins at `start_ms` be written anew.
+
+    Raises:
+        LockHeldError, StorageError: The cache cannot be written.
+    """
+    with store.writing() as db:
+        db.execute("DELETE FROM archive WHERE start_ms=?", (start_ms,))
+
+
+def merge(
+    store: Store, rollup_records: Sequence[RollupRecord], archive_records: Sequence[ArchiveRecord]
+) -> None:
+    """Take over what another cache remembers, where this one does not.
+
+    Raises:
+        LockHeldError, StorageError: The cache cannot be written.
+    """
+    with store.writing() as db:
+        db.executemany(
+            "INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", map(astuple, rollup_records)
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?)", map(astuple, archive_records)
+        )
