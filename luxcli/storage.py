@@ -157,6 +157,14 @@ class Store:
         with self._locked():
             return self._flush()
 
+    def waiting(self) -> buffer.Content:
+        """Return what waits in the buffer; without the lock, so its last line may still be missing.
+
+        Raises:
+            StorageError: The buffer cannot be read.
+        """
+        return buffer.read(self.buffer_path)
+
     def merge(self, polls: Sequence[Snapshot], missed: Sequence[Missed]) -> Flushed:
         """Put polls from elsewhere into the cache in one transaction; those it has do not count.
 

@@ -18,7 +18,7 @@ ROWS = [
     {"ingest", "archive"},
     {"cache", "reading"},
     {"storage"},
-    {"ledger"},
+    {"ledger", "recording"},
     {"archiving", "jobs", "reports"},
     {"retention", "restoring"},
     {"checks", "demo"},

@@ -1,0 +1,201 @@
+"""Is it still recording? Polls against the schedule, gaps and their recorded reasons.
+
+Reads only: neither flushes nor locks, so that a health check every minute wears no SD card out and
+never keeps a poll waiting. What waits in the buffer counts as well.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from luxcli.model import Missed
+from luxcli.storage import Store
+
+_DAY_MS: Final = 86_400_000
+# What is said about gaps is for people; an outage of months is one gap anyway.
+_GAPS_KEPT: Final = 20
+# A poll this much sooner than the schedule is an additional one, made by hand.
+_EXTRA: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time without polls.
+
+    Attributes:
+        start_ms: The poll before it, or where the interval that was looked at begins.
+        stop_ms: The poll after it, or where that interval ends.
+        ticks: How many polls the schedule would have made.
+        reasons: Recorded reasons and how many ticks each explains; the rest has none: no run was
+            started, or it was killed.
+    """
+
+    start_ms: int
+    stop_ms: int
+    ticks: int
+    reasons: Mapping[str, int]
+
+    @property
+    def unexplained(self) -> int:
+        """Ticks of which nothing is recorded."""
+        return max(0, self.ticks - sum(self.reasons.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Polls of an interval against the schedule.
+
+    Attributes:
+        start_ms: Beginning, included; the first entry ever where recording began later.
+        stop_ms: End, excluded.
+        polls: How many are stored.
+        expected: How many the schedule makes in that time.
+        missing: How many of these are not there.
+        reasons: Recorded reasons of missing ticks.
+        unexplained: Missing ticks of which nothing is recorded.
+        gap_count: How many gaps there are.
+        gaps: The longest of them, in time order.
+        usual_s: Most frequent distance of two polls in seconds, None when there are fewer than two.
+        last_ms: The newest poll, None when there is none in the interval.
+    """
+
+    start_ms: int
+    stop_ms: int
+    polls: int
+    expected: int
+    missing: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    unexplained: int = 0
+    gap_count: int = 0
+    gaps: tuple[Gap, ...] = ()
+    usual_s: int | None = None
+    last_ms: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Which part of the expected polls is there, 0 to 1; 1 when none was expected."""
+        return 1 - self.missing / self.expected if self.expected else 1.0
+
+    @property
+    def longest_gap(self) -> Gap | None:
+        """The gap with the most missing ticks."""
+        return max(self.gaps, key=lambda gap: gap.ticks, default=None)
+
+
+def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Coverage:
+    """Compare what is stored in ``[start_ms, stop_ms)`` with a poll every `interval_s` seconds.
+
+    Raises:
+        StorageError: The cache or the buffer cannot be read.
+    """
+    waiting = store.waiting()
+    entries = [poll.taken_ms for poll in waiting.polls] + [tick.ts_ms for tick in waiting.missed]
+    stored = store.next_entry(0)
+    first = min([*entries, *([] if stored is None else [stored])], default=stop_ms)
+    begin_ms = max(start_ms, first)
+    if begin_ms >= stop_ms:
+        return Coverage(start_ms, stop_ms, 0, 0, 0)
+    times = _merged(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
+    missed = {tick.ts_ms: tick for tick in store.missed(begin_ms, stop_ms)}
+    missed |= {tick.ts_ms: tick for tick in waiting.missed if begin_ms <= tick.ts_ms < stop_ms}
+    walk = _Walk([missed[ts_ms] for ts_ms in sorted(missed)], begin_ms, interval_s * 1000)
+    for ts_ms in times:
+        walk.poll(ts_ms)
+    return walk.end(stop_ms)
+
+
+def newest(store: Store) -> int | None:
+    """Return the time of the newest poll, None when there is none.
+
+    Raises:
+        StorageError: The cache or the buffer cannot be read.
+    """
+    times = [poll.taken_ms for poll in store.waiting().polls]
+    times += [ms for ms in store.span() if ms is not None]
+    return max(times, default=None)
+
+
+def _merged(store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int) -> Iterator[int]:
+    """Yield the times of all polls in order, each once; a day at a time, so memory is bounded."""
+    among = sorted({ms for ms in waiting if start_ms <= ms < stop_ms})
+    stored = chain.from_iterable(
+        store.times(day, min(day + _DAY_MS, stop_ms)) for day in range(start_ms, stop_ms, _DAY_MS)
+    )
+    last = None
+    for ts_ms in heapq.merge(stored, among):
+        if ts_ms != last:
+            yield ts_ms
+        last = ts_ms
+
+
+class _Walk:
+    """Goes along the polls in time order and keeps account of what is missing between them."""
+
+    def __init__(self, missed: Sequence[Missed], start_ms: int, interval_ms: int) -> None:
+        self._missed, self._position = missed, 0
+        self._start_ms, self._interval_ms = start_ms, interval_ms
+        self._polls = self._expected = self._missing = self._unexplained = self._gap_count = 0
+        self._reasons: Counter[str] = Counter()
+        self._longest: list[tuple[int, int, Gap]] = []
+        self._distances: Counter[int] = Counter()
+        self._on_time: int | None = None  # the last poll that the schedule made
+        self._newest: int | None = None
+
+    def poll(self, ts_ms: int) -> None:
+        self._polls += 1
+        self._newest = ts_ms
+        if self._on_time is None:
+            # The first poll may come up to an interval after the beginning.
+            self._gap(self._start_ms, ts_ms, (ts_ms - self._start_ms) // self._interval_ms)
+        elif ts_ms - self._on_time < self._interval_ms * _EXTRA:
+            return
+        else:
+            distance = ts_ms - self._on_time
+            self._gap(self._on_time, ts_ms, round(distance / self._interval_ms) - 1)
+            self._distances[round(distance / 1000)] += 1
+        self._on_time = ts_ms
+        self._expected += 1
+
+    def end(self, stop_ms: int) -> Coverage:
+        since = self._start_ms if self._on_time is None else self._on_time
+        # What is due at `stop_ms` itself is not late yet.
+        self._gap(since, stop_ms, (stop_ms - since - 1) // self._interval_ms)
+        kept = sorted((gap for _, _, gap in self._longest), key=lambda gap: gap.start_ms)
+        usual = self._distances.most_common(1)
+        return Coverage(
+            self._start_ms,
+            stop_ms,
+            polls=self._polls,
+            expected=self._expected + self._missing,
+            missing=self._missing,
+            reasons=dict(self._reasons),
+            unexplained=self._unexplained,
+            gap_count=self._gap_count,
+            gaps=tuple(kept),
+            usual_s=usual[0][0] if usual else None,
+            last_ms=self._newest,
+        )
+
+    def _gap(self, start_ms: int, stop_ms: int, ticks: int) -> None:
+        inside: Counter[str] = Counter()
+        while self._position < len(self._missed):
+            tick = self._missed[self._position]
+            if tick.ts_ms >= stop_ms:
+                break
+            inside[tick.reason] += 1
+            self._position += 1
+        if ticks <= 0:
+            return  # a poll that failed beside one that did not has cost nothing
+        gap = Gap(start_ms, stop_ms, ticks, dict(inside))
+        self._missing += ticks
+        self._unexplained += gap.unexplained
+        self._gap_count += 1
+        self._reasons.update(inside)
+        entry = (ticks, -self._gap_count, gap)
+        if len(self._longest) < _GAPS_KEPT:
+            heapq.heappush(self._longest, entry)
+        else:
+            heapq.heappushpop(self._longest, entry)

@@ -1,0 +1,152 @@
+"""Polls against the schedule: what is there, what is missing, and why."""
+
+import pytest
+
+from luxcli import recording
+from luxcli.config import Config
+from luxcli.model import Missed
+from luxcli.storage import Store
+from tests.make import small
+from tests.scenario import HOUR_MS, configured
+
+START_MS = 1_800_000_000_000
+TICK_MS = 30_000
+
+
+@pytest.fixture
+def store(tmp_path):
+    settings: Config = configured(tmp_path)
+    return Store(settings.cache_path)
+
+
+def put(store, *ticks, offset_ms=400):
+    """Store a poll at each tick, a little late, as a scheduler starts it."""
+    polls = [small(START_MS + tick * TICK_MS + offset_ms) for tick in ticks]
+    store.merge(polls, ())
+
+
+def miss(store, tick, reason):
+    store.merge((), [Missed(START_MS + tick * TICK_MS + 300, reason, 1, 60_000, f"{reason}!")])
+
+
+def hour(store):
+    return recording.coverage(store, START_MS, START_MS + HOUR_MS, 30)
+
+
+def test_an_unbroken_hour_is_complete(store):
+    put(store, *range(120))
+    found = hour(store)
+    assert (found.polls, found.expected, found.missing, found.share) == (120, 120, 0, 1.0)
+    assert (found.gaps, found.usual_s, found.longest_gap) == ((), 30, None)
+    assert found.last_ms == START_MS + 119 * TICK_MS + 400
+
+
+def test_nothing_stored_is_nothing_expected(store):
+    found = hour(store)
+    assert (found.polls, found.expected, found.share, found.last_ms) == (0, 0, 1.0, None)
+    assert recording.newest(store) is None
+
+
+def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
+    put(store, *range(10), *range(15, 120))
+    for tick in (10, 11, 12):
+        miss(store, tick, "timeout")
+    miss(store, 13, "busy")
+    found = hour(store)
+    assert (found.polls, found.expected, found.missing) == (115, 120, 5)
+    assert found.reasons == {"timeout": 3, "busy": 1}
+    assert found.unexplained == 1
+    [gap] = found.gaps
+    assert (gap.ticks, gap.reasons, gap.unexplained) == (5, {"timeout": 3, "busy": 1}, 1)
+    assert gap.start_ms == START_MS + 9 * TICK_MS + 400
+    assert gap.stop_ms == START_MS + 15 * TICK_MS + 400
+
+
+def test_a_silence_that_lasts_counts_up_to_now(store):
+    put(store, *range(60))
+    found = hour(store)
+    assert (found.expected, found.missing, found.unexplained) == (120, 60, 60)
+    assert found.longest_gap.stop_ms == START_MS + HOUR_MS
+
+
+def test_only_failures_since_the_beginning_are_missing_polls(store):
+    for tick in range(120):
+        miss(store, tick, "refused")
+    found = hour(store)
+    assert (found.polls, found.last_ms) == (0, None)
+    assert found.missing == found.expected == 119  # the last tick may still succeed
+    assert found.share == 0
+    assert found.unexplained == 0
+
+
+def test_recording_that_began_within_the_interval_owes_nothing_before(store):
+    put(store, *range(60, 120))
+    found = hour(store)
+    assert (found.polls, found.expected, found.missing) == (60, 60, 0)
+
+
+def test_recording_that_began_earlier_owes_the_beginning(store):
+    put(store, -5, *range(60, 120))
+    found = hour(store)
+    assert (found.polls, found.expected, found.missing) == (60, 120, 60)
+    assert found.gaps[0].start_ms == START_MS
+
+
+def test_polls_by_hand_neither_fill_gaps_nor_are_expected(store):
+    put(store, *range(50), *range(60, 120))
+    put(store, *range(50), offset_ms=9000)
+    found = hour(store)
+    assert (found.polls, found.expected, found.missing) == (160, 120, 10)
+    assert found.usual_s == 30
+
+
+def test_the_newest_poll_may_be_one_by_hand(store):
+    put(store, 0, 1)
+    put(store, 1, offset_ms=9000)
+    assert hour(store).last_ms == recording.newest(store) == START_MS + TICK_MS + 9000
+
+
+def test_a_scheduler_of_another_interval_is_seen(store):
+    put(store, *range(0, 120, 2))
+    found = hour(store)
+    assert (found.usual_s, found.missing, found.share) == (60, 60, 0.5)
+
+
+def test_late_polls_of_retries_are_not_gaps(store):
+    for tick in range(120):
+        put(store, tick, offset_ms=400 if tick % 7 else 12_000)
+    assert hour(store).missing == 0
+
+
+def test_what_waits_in_the_buffer_counts_and_stays_there(store):
+    put(store, *range(10))
+    store.prepare()
+    for tick in range(10, 15):
+        store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
+    store.add_missed(Missed(START_MS + 15 * TICK_MS, "timeout", 4, 1, "no answer"))
+    store.add(START_MS + 16 * TICK_MS, small(START_MS + 16 * TICK_MS))
+    before = store.buffer_path.read_bytes()
+    found = recording.coverage(store, START_MS, START_MS + 17 * TICK_MS, 30)
+    assert (found.polls, found.missing, found.reasons) == (16, 1, {"timeout": 1})
+    assert recording.newest(store) == START_MS + 16 * TICK_MS
+    assert store.buffer_path.read_bytes() == before
+
+
+def test_a_poll_in_buffer_and_cache_counts_once(store):
+    """A crash between the commit and the clearing of the buffer leaves both."""
+    store.prepare()
+    for tick in range(5):
+        store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
+    kept = store.buffer_path.read_bytes()
+    store.flush()
+    store.buffer_path.write_bytes(kept)
+    assert recording.coverage(store, START_MS, START_MS + 5 * TICK_MS, 30).polls == 5
+
+
+def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
+    ticks = [tick for tick in range(0, 4000) if tick % 100 >= tick // 100]
+    put(store, *ticks)
+    found = recording.coverage(store, START_MS, START_MS + 4000 * TICK_MS, 30)
+    assert found.gap_count == 39
+    assert [gap.ticks for gap in found.gaps] == list(range(20, 40))
+    assert found.missing == sum(range(40))
