@@ -12,7 +12,7 @@ PACKAGE = Path(luxcli.__file__).parent
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
     {"errors", "model", "files"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers"},
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"},
     {"settings", "sensors", "simulator", "quality"},
     {"config", "client", "csvgen", "schema"},
     {"ingest", "archive"},

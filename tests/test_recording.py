@@ -144,7 +144,7 @@ def test_a_poll_in_buffer_and_cache_counts_once(store):
 
 
 def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
-    ticks = [tick for tick in range(0, 4000) if tick % 100 >= tick // 100]
+    ticks = [tick for tick in range(4000) if tick % 100 >= tick // 100]
     put(store, *ticks)
     found = recording.coverage(store, START_MS, START_MS + 4000 * TICK_MS, 30)
     assert found.gap_count == 39
