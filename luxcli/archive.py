@@ -22,6 +22,7 @@ finds runs of zeros: about 16 bytes a poll.
 
 import gzip
 import json
+import re
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ from luxcli.model import GROUPS, Missed, Snapshot
 
 _LETTERS: Final = "cps"  # of the groups, in the order of GROUPS
 _ABSENT: Final = "-"
+_NEWER: Final = re.compile(r"luxlog ([2-9]|[1-9][0-9]{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,13 @@ def read(path: Path) -> Day:
 
     Raises:
         DamagedError: It is cut short or damaged.
-        StorageError: It cannot be read.
+        StorageError: It cannot be read, or a newer luxcli wrote it.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return _parsed(line.rstrip("\n") for line in file)
+    except StorageError as exc:
+        raise StorageError(f"{path}: {exc}") from exc
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, LookupError) as exc:
         # ValueError and LookupError come from odd lines.
         raise DamagedError(f"{path}: not a readable archive: {exc}") from exc
@@ -158,7 +162,10 @@ def _values(words: Sequence[str], count: int) -> Sequence[int | None]:
 
 def _parsed(lines: Iterable[str]) -> Day:
     source = iter(lines)
-    if next(source, "") != "luxlog 1":
+    first = next(source, "")
+    if _NEWER.fullmatch(first):
+        raise StorageError(f"written by a newer luxcli ({first}, this one knows 1): upgrade luxcli")
+    if first != "luxlog 1":
         raise ValueError("its first line is not 'luxlog 1'")
     head, _, number = next(source, "").partition(" ")
     if head != "polls":

@@ -15,7 +15,7 @@ from typing import Final
 from luxcli import archive, ledger, periods
 from luxcli.archive import Day
 from luxcli.config import Config
-from luxcli.errors import DamagedError, StorageError
+from luxcli.errors import DamagedError, StorageError, combined
 from luxcli.ledger import ArchiveRecord
 from luxcli.model import Missed, Snapshot
 from luxcli.storage import Store, open_store, report_lock
@@ -49,16 +49,19 @@ def bounds(day: date, zone: tzinfo) -> tuple[int, int]:
 def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
     """Write the archive of every closed local day whose polls are not all in one yet.
 
-    Stops after a few minutes; the next run goes on.
+    A day that fails does not keep the later ones from being written. Stops after a few minutes;
+    the next run goes on.
 
     Raises:
-        LockHeldError, StorageError: The cache cannot be read or an archive not be written.
+        LockHeldError, StorageError: The cache cannot be read or an archive not be written, after
+            all days were tried.
     """
     if not config.archive:
         return []
     store = open_store(config)
     store.flush()
     done: list[Archived] = []
+    failures: list[StorageError] = []
     deadline = time.monotonic() + _LIMIT_S
     with report_lock(config):
         records = {(record.start_ms, record.stop_ms): record for record in ledger.archives(store)}
@@ -68,8 +71,16 @@ def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
                 break
             span = bounds(day, zone)
             record = records.get(span)
-            if span[1] <= now_ms and not _is_there(path_of(config, day), store, span, record):
+            if span[1] > now_ms or _is_there(path_of(config, day), store, span, record):
+                continue
+            try:
                 done.append(_archive(config, store, day, now_ms, zone))
+            except DamagedError:
+                raise
+            except StorageError as exc:
+                failures.append(exc)
+    if failures:
+        raise combined(failures) from failures[0]
     return done
 
 

@@ -88,6 +88,13 @@ class UnavailableError(StorageError):
     """A file of ours cannot be used at the moment: locked, disk full or failing."""
 
 
+def combined(failures: Sequence[StorageError]) -> StorageError:
+    """Return one failure for several of a kind: on a full disk each file fails alike."""
+    more = len(failures) - 1
+    files = "file" if more == 1 else "files"
+    return StorageError(f"{failures[0]}" + (f" (and {more} more {files})" if more else ""))
+
+
 class LockHeldError(LuxcliError):
     """Another process holds the lock; the scheduler simply tries again."""
 

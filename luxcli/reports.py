@@ -16,6 +16,7 @@ from luxcli.errors import (
     NoDataError,
     StorageError,
     UsageError,
+    combined,
 )
 from luxcli.ledger import RollupRecord
 from luxcli.model import Chunk
@@ -27,6 +28,8 @@ _LOGGER = logging.getLogger("luxcli.reports")
 _RETRY_WAIT_S = 1.0
 # An hourly run has to end before the next.
 _LIMIT_S = 600.0
+# Holds the end of the last period of either kind, clock change or not.
+_WEEK_AND_DAY_MS = 8 * 86_400_000
 
 Progress = Callable[[int, int], object]
 
@@ -163,7 +166,7 @@ def rollup_due(
                 results.append(result)
                 done(result)
     if failures:
-        raise StorageError("; ".join(str(failure) for failure in failures)) from failures[0]
+        raise combined(failures) from failures[0]
     return results
 
 
@@ -200,33 +203,37 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")
 
 
-def _due(run: _Run, kind: Kind) -> list[Period]:
-    """Return the closed periods that still need a file, oldest first.
+def _due(run: _Run, kind: Kind) -> Iterator[Period]:
+    """Yield the closed periods that still need a file, oldest first.
 
     A file that was written once is not made again, wherever the owner has put it; by its name, so
-    that another `csv_time` does not rewrite the past. A period without polls is looked at again:
-    they may have come back.
+    that another `csv_time` does not rewrite the past. Periods without polls are passed over, but
+    for the last one, once: that nothing was recorded is news then.
     """
     config, now_ms = run.config, run.now_ms
-    oldest_ms, _ = run.store.span()
-    if oldest_ms is None:
-        return []
-    since_ms = oldest_ms
-    if config.csv_retention_days:
-        since_ms = max(since_ms, now_ms - config.csv_retention_days * 86_400_000)
     records = ledger.rollups(run.store, kind)
     written = {Path(r.path).name for r in records if r.path and r.state == "written"}
     empty = {(r.start_ms, r.stop_ms) for r in records if r.state == "empty"}
-    found = periods.closed(kind, since_ms, now_ms, config.csv_time, config.weekly_day, run.zone)
-    return [
-        period
-        for period in found
-        if _closed_path(config, period).name not in written
-        and (
-            (period.start_ms, period.stop_ms) not in empty
-            or run.store.count(period.start_ms, period.stop_ms)
-        )
-    ]
+
+    def closed(since_ms: int) -> Iterator[Period]:
+        at, weekday = config.csv_time, config.weekly_day
+        return periods.closed(kind, since_ms, now_ms, at, weekday, run.zone)
+
+    since_ms = 0
+    if config.csv_retention_days:
+        since_ms = now_ms - config.csv_retention_days * 86_400_000
+    if run.store.span()[0] is None:
+        return
+    while (poll_ms := run.store.next_poll(since_ms)) is not None:
+        period = next(closed(poll_ms), None)
+        if period is None:
+            return
+        since_ms = period.stop_ms
+        if _closed_path(config, period).name not in written:
+            yield period
+    for period in [*closed(max(since_ms, now_ms - _WEEK_AND_DAY_MS))][-1:]:
+        if (period.start_ms, period.stop_ms) not in empty:
+            yield period
 
 
 def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:

@@ -177,9 +177,11 @@ def _archived_until(
 
 def _full_disks(config: Config) -> list[str]:
     findings = []
-    for directory in sorted({config.cache_path.parent, config.daily_dir, config.weekly_dir}):
-        if not directory.is_dir():
+    disks: set[int] = set()
+    for directory in (config.cache_path.parent, config.daily_dir, config.weekly_dir):
+        if not directory.is_dir() or directory.stat().st_dev in disks:
             continue
+        disks.add(directory.stat().st_dev)
         usage = shutil.disk_usage(directory)
         # As df does: what only root may use counts as neither used nor free.
         percent = 100 * usage.used / (usage.used + usage.free or 1)

@@ -252,14 +252,21 @@ class Store:
             )
             return [Missed(*row) for row in rows]
 
+    def next_poll(self, ts_ms: int) -> int | None:
+        """Return the time of the first poll in the cache at or after `ts_ms`."""
+        return self._next(ts_ms, "poll")
+
     def next_entry(self, ts_ms: int) -> int | None:
-        """Return the time of the first poll or missed tick at or after `ts_ms`."""
-        if not self._begun():
-            return None
-        with self._connected() as db:
+        """Return the time of the first poll or missed tick in the cache at or after `ts_ms`."""
+        return self._next(ts_ms, "poll", "missed")
+
+    def _next(self, ts_ms: int, *tables: str) -> int | None:
+        with self.reading() as db:
+            if db is None:
+                return None
             found = [
                 db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
-                for table in ("poll", "missed")
+                for table in tables
             ]
         return min((time for time in found if time is not None), default=None)
 

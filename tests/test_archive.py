@@ -178,6 +178,42 @@ def test_an_archive_that_cannot_be_read_is_set_aside_and_written_anew(tmp_path):
     assert entry.path.with_name(entry.path.name + ".damaged").read_bytes() == b"rubbish"
 
 
+def test_an_archive_that_the_disk_does_not_give_is_not_taken_for_a_damaged_one(tmp_path):
+    """Linux gives EIO, as a failing card does, to whoever reads address 0 of a process."""
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    [entry] = archived(settings)
+    good = entry.path.read_bytes()
+    entry.path.unlink()
+    entry.path.symlink_to("/proc/self/mem")
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
+    record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
+    with pytest.raises(StorageError, match=r"2026-11-19\.luxlog\.gz: cannot be read: Input/output"):
+        archived(settings)
+    assert sorted(path.name for path in entry.path.parent.iterdir()) == [
+        "2026-11-18.luxlog.gz",
+        "2026-11-19.luxlog.gz",
+    ]
+    entry.path.unlink()
+    entry.path.write_bytes(good)
+    assert [again.polls for again in archived(settings)] == [18]
+
+
+def test_an_archive_of_a_newer_luxcli_is_left_as_it_is_and_stops_no_other_day(tmp_path):
+    settings = configured(tmp_path)
+    path = archiving.path_of(settings, date(2026, 11, 18))
+    path.parent.mkdir(parents=True)
+    newer = gzip.compress(b"luxlog 2\nwhatever it may hold\n")
+    path.write_bytes(newer)
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T12:00"))
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    with pytest.raises(StorageError, match=r"2026-11-18.*newer luxcli \(luxlog 2.*upgrade"):
+        archived(settings)
+    assert path.read_bytes() == newer
+    assert archiving.path_of(settings, date(2026, 11, 19)).exists()
+    assert [other.name for other in path.parent.iterdir() if "damaged" in other.name] == []
+
+
 def test_no_archive_is_written_when_none_is_wanted(tmp_path):
     settings = configured(tmp_path, archive=False)
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T12:00"))

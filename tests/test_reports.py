@@ -1,5 +1,6 @@
 """Which periods are due, what a sliding report may overwrite, and what is remembered."""
 
+import time
 from datetime import date
 
 import pytest
@@ -71,8 +72,45 @@ def test_days_on_which_the_machine_was_off_get_no_file_and_are_not_tried_again(t
     record(settings, ms("2026-11-14T07:00"), ms("2026-11-15T07:00"), step_s=3600)
     results = due(settings, "2026-11-15T08:00")
     assert names(settings) == ["2026-11-11_daily.csv", "2026-11-15_daily.csv"]
-    assert [result.path is None for result in results] == [False, True, True, True, False]
+    assert [result.path is None for result in results] == [False, False]
     assert due(settings, "2026-11-15T09:00") == []
+
+
+def test_that_the_last_period_holds_nothing_is_said_once(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-10T07:00"), ms("2026-11-11T07:00"), step_s=3600)
+    [written, empty] = due(settings, "2026-11-15T08:00")
+    assert (written.path is None, empty.path is None) == (False, True)
+    assert empty.period.label == date(2026, 11, 15)
+    assert due(settings, "2026-11-15T09:00") == []
+    [record_] = [
+        r for r in ledger.rollups(Store(settings.cache_path), "daily") if r.state == "empty"
+    ]
+    assert record_.stop_ms == ms("2026-11-15T07:00")
+    # ... and once more on each day on which it still is so, however long that lasts.
+    assert [r.path for r in due(settings, "2027-03-01T08:00")] == [None]
+    assert due(settings, "2027-03-01T09:00") == []
+
+
+def test_one_poll_of_1970_does_not_make_a_run_walk_through_the_years(tmp_path):
+    settings = configured(tmp_path, csv_retention_days=0)
+    record(settings, ms("1970-01-02T10:00"), ms("1970-01-02T11:00"))
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
+    began = time.monotonic()
+    assert [r.path.name for r in due(settings, "2026-11-19T08:00")] == [
+        "1970-01-03_daily.csv",
+        "2026-11-19_daily.csv",
+    ]
+    assert time.monotonic() - began < 3
+
+
+def test_many_files_that_fail_alike_are_one_line(recorded):
+    recorded.daily_dir.parent.mkdir(parents=True)
+    recorded.daily_dir.write_text("not a directory")
+    with pytest.raises(StorageError) as failure:
+        due(recorded, "2026-11-20T08:00")
+    assert "2026-11-11_daily.csv: cannot be written" in str(failure.value)
+    assert str(failure.value).endswith("(and 9 more files)")
 
 
 def test_what_prune_would_remove_at_once_is_not_written(tmp_path):
