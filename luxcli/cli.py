@@ -1,21 +1,14 @@
 """The scheduled commands and their kin: options in, one job, a line out."""
 
 import os
-from collections.abc import Callable, Sequence
-from datetime import tzinfo
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from luxcli import __version__, cli_setup, periods
-from luxcli.config import Config
+from luxcli import __version__, cli_rollup, cli_setup, periods
 from luxcli.console import (
     HELP_OPTIONS,
     ConfigOption,
-    DateOption,
-    DueOption,
     Group,
     JsonOption,
     LevelOption,
@@ -26,21 +19,12 @@ from luxcli.console import (
     print_json,
     progress,
     result_line,
-    rollup_entry,
     say,
     start,
     warn,
 )
-from luxcli.errors import FINDINGS, LuxcliError, UsageError
-from luxcli.periods import KINDS, Kind
+from luxcli.errors import FINDINGS
 
-if TYPE_CHECKING:
-    from luxcli.reports import RollupResult
-
-_ROLLUP_STATUSES = (
-    "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
-    " 74 storage; 75 another roll-up at work; 78 configuration"
-)
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
@@ -50,13 +34,7 @@ app = typer.Typer(
     help="Record a Luxtronik heat pump: every value, nothing lost, a CSV each morning.",
     epilog=epilog("see the help of each command; 1 is a bug", "luxcli demo"),
 )
-rollup_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Write the daily or weekly CSV.",
-    epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all --if-due"),
-)
-app.add_typer(rollup_app, name="rollup")
+app.add_typer(cli_rollup.app, name="rollup")
 app.add_typer(cli_setup.app)
 
 
@@ -117,162 +95,6 @@ def poll_once(
     )
 
 
-@rollup_app.command("daily", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup daily --if-due"))
-def rollup_daily(
-    ctx: typer.Context,
-    ending: DateOption = None,
-    if_due: DueOption = False,
-    config_path: ConfigOption = None,
-    log_level: LevelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
-    _rollup(settings, ("daily",), ending, if_due=if_due, as_json=as_json)
-
-
-@rollup_app.command(
-    "weekly", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup weekly --date 2026-11-23")
-)
-def rollup_weekly(
-    ctx: typer.Context,
-    ending: DateOption = None,
-    if_due: DueOption = False,
-    config_path: ConfigOption = None,
-    log_level: LevelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
-    _rollup(settings, ("weekly",), ending, if_due=if_due, as_json=as_json)
-
-
-@rollup_app.command("all", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all"))
-def rollup_all(
-    ctx: typer.Context,
-    ending: DateOption = None,
-    if_due: DueOption = False,
-    config_path: ConfigOption = None,
-    log_level: LevelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the daily and the weekly CSV, then remove CSVs that are too old."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
-    _rollup(settings, KINDS, ending, if_due=if_due, as_json=as_json, clean_up=True)
-
-
-def _rollup(
-    settings: Config,
-    kinds: Sequence[Kind],
-    ending_text: str | None,
-    *,
-    if_due: bool,
-    as_json: bool,
-    clean_up: bool = False,
-) -> None:
-    from luxcli import reports, restoring, retention
-
-    ending = date_option(ending_text)
-    if ending and if_due:
-        raise UsageError("--date and --if-due: use one of them")
-    zone = periods.zone(settings.timezone, os.environ)
-    now_ms = current_ms()
-    files: list[dict[str, object]] = []
-    findings: list[str] = []
-    archives: list[str] = []
-
-    def tell(result: "RollupResult") -> None:
-        files.append(rollup_entry(result))
-        if result.damaged:
-            findings.append(
-                f"{result.period.label} {result.period.kind}: {result.damaged} polls are damaged"
-                " in the cache and were left out; 'luxcli restore' puts right what an archive holds"
-            )
-        if not as_json or result.path is None:
-            _tell_rollup(result, quiet=if_due)
-
-    def write(kind: Kind) -> None:
-        when: Any = {"now_ms": now_ms, "zone": zone}
-        with progress(kind) as show:
-            if if_due:
-                reports.rollup_due(settings, kind, **when, progress=show, done=tell)
-                return
-            result = reports.rollup(settings, kind, **when, progress=show, ending=ending)
-        tell(result)
-
-    steps: list[Callable[[], None]] = [partial(write, kind) for kind in kinds]
-    if "daily" in kinds:
-        steps.insert(0, lambda: _salvage(settings))
-        steps.append(lambda: archives.extend(_archive(settings, now_ms, zone, as_json=as_json)))
-    failures: list[LuxcliError] = []
-    for step in steps:
-        try:
-            restoring.healed(settings, step)
-        except UsageError:
-            raise
-        except LuxcliError as exc:
-            # The weekly report is wanted even if the daily one could not be written.
-            failures.append(exc)
-    if clean_up:
-        made = {Path(str(entry["path"])) for entry in files if entry["path"]}
-        pruned = retention.prune_csvs(settings, now_ms=now_ms, zone=zone, keep=made)
-        findings += pruned.findings
-        result_line(f"removed {len(pruned.csv_files)} old CSV files")
-    for finding in findings:
-        warn(finding)
-    _raise_first(failures)
-    if as_json:
-        print_json(ok=not findings, files=files, archives=archives, findings=findings)
-    if findings:
-        raise typer.Exit(FINDINGS)
-
-
-def _salvage(settings: Config) -> None:
-    from luxcli import restoring
-
-    for source in restoring.salvage_pending(settings):
-        problem = f"; {source.problem}" if source.problem else ""
-        warn(f"{source.path}: {source.polls} polls put back into the cache{problem}")
-
-
-def _archive(settings: Config, now_ms: int, zone: tzinfo, *, as_json: bool) -> list[str]:
-    from luxcli import archiving
-
-    written = archiving.archive_due(settings, now_ms=now_ms, zone=zone)
-    for entry in written:
-        if not as_json:
-            result_line(f"archive: {entry.polls} polls, {megabytes(entry.size)}: {entry.path}")
-    return [str(entry.path) for entry in written]
-
-
-def _raise_first(failures: list[LuxcliError]) -> None:
-    """Raise the first failure after a line about each other one; several steps may fail alike."""
-    if not failures:
-        return
-    for text in dict.fromkeys(str(failure) for failure in failures[1:]):
-        if text != str(failures[0]):
-            warn(text)
-    raise failures[0]
-
-
-def _tell_rollup(result: "RollupResult", *, quiet: bool) -> None:
-    period = result.period
-    span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
-    if result.kept:
-        text = f"{result.path}: kept, for its {result.rows} rows are more than the cache has"
-        (result_line if quiet else warn)(text)
-        return
-    if result.path is None:
-        text = f"{period.kind}: nothing is stored from {span}; no file written"
-        # A period in which the machine was off is no news every hour.
-        (result_line if quiet else warn)(text)
-        return
-    result_line(
-        f"{period.kind}: {result.rows} rows, {result.columns} columns,"
-        f" {megabytes(result.size)}, {span}: {result.path}"
-    )
-
-
 @app.command(
     epilog=epilog(
         "0 done; 3 done, with findings to act on; 74 storage; 75 storage locked; 78 configuration",
@@ -313,14 +135,16 @@ def prune(
             dry_run=dry_run,
             csv_files=[str(path) for path in result.csv_files],
             csv_bytes=result.csv_bytes,
+            old_caches=[str(path) for path in result.old_caches],
             polls=result.polls,
             cache_bytes=result.cache_bytes,
             findings=list(result.findings),
         )
     else:
+        old = f", {len(result.old_caches)} salvaged caches" if result.old_caches else ""
         (say if dry_run else result_line)(
             f"{'would remove' if dry_run else 'removed'} {len(result.csv_files)} CSV files"
-            f" ({megabytes(result.csv_bytes)}) and {result.polls} polls"
+            f" ({megabytes(result.csv_bytes)}){old} and {result.polls} polls"
             + ("" if dry_run else f" ({megabytes(result.cache_bytes)} in the cache free again)")
         )
     if result.findings:

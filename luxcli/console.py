@@ -26,6 +26,7 @@ from luxcli.errors import LuxcliError, StorageError, UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from luxcli.recording import Coverage
     from luxcli.reports import RollupResult
 
 _LOGGER = logging.getLogger("luxcli.cli")
@@ -45,11 +46,9 @@ class Group(TyperGroup):
 
 
 def _fail(ctx: Any, failure: LuxcliError) -> NoReturn:
-    for line in str(failure).splitlines():
-        typer.echo(f"luxcli: {line}", err=True)
+    warn(str(failure))
     if ctx.meta.get("luxcli.json"):
-        error = {"type": type(failure).__name__, "exit": failure.exit_code, "text": str(failure)}
-        say(json.dumps({"ok": False, "error": error}))
+        print_json(ok=False, error=failure_entry(failure))
     raise typer.Exit(failure.exit_code) from failure
 
 
@@ -69,18 +68,11 @@ LevelOption = Annotated[
     typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-DateOption = Annotated[
-    str | None,
-    typer.Option(
-        "--date",
-        metavar="YYYY-MM-DD",
-        help="The closed period that ends on this local date at csv_time.",
-    ),
-]
-DueOption = Annotated[
-    bool,
-    typer.Option("--if-due", help="Every closed period since the last one; for the scheduler."),
-]
+
+
+def failure_entry(failure: LuxcliError) -> dict[str, object]:
+    """Return what ``--json`` says about a failure."""
+    return {"type": type(failure).__name__, "exit": failure.exit_code, "text": str(failure)}
 
 
 def epilog(statuses: str, example: str) -> str:
@@ -157,7 +149,8 @@ def result_line(text: str) -> None:
 
 def warn(text: str) -> None:
     """Tell whoever reads stderr, a person or cron's mail, about something to act on."""
-    typer.echo(f"luxcli: {text}", err=True)
+    for line in text.splitlines():
+        typer.echo(f"luxcli: {line}", err=True)
 
 
 def current_ms() -> int:
@@ -188,6 +181,31 @@ def rollup_entry(result: "RollupResult") -> dict[str, object]:
         "rows": result.rows,
         "columns": result.columns,
         "bytes": result.size,
+        "coverage": coverage_entry(result.coverage),
+    }
+
+
+def coverage_entry(coverage: "Coverage") -> dict[str, object]:
+    """Return what ``--json`` says about polls and the schedule."""
+    return {
+        "start": periods.utc_text(coverage.start_ms),
+        "stop": periods.utc_text(coverage.stop_ms),
+        "polls": coverage.polls,
+        "expected": coverage.expected,
+        "missing": coverage.missing,
+        "share": coverage.share,
+        "reasons": dict(coverage.reasons),
+        "unexplained": coverage.unexplained,
+        "gaps": coverage.gap_count,
+        "longest_gaps": [
+            {
+                "start": periods.utc_text(gap.start_ms),
+                "stop": periods.utc_text(gap.stop_ms),
+                "missing": gap.ticks,
+                "reasons": dict(gap.reasons),
+            }
+            for gap in coverage.gaps
+        ],
     }
 
 

@@ -8,9 +8,11 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from itertools import chain
 from typing import Final
 
+from luxcli import periods
 from luxcli.model import Missed
 from luxcli.storage import Store
 
@@ -19,6 +21,8 @@ _DAY_MS: Final = 86_400_000
 _GAPS_KEPT: Final = 20
 # A poll this much sooner than the schedule is an additional one, made by hand.
 _EXTRA: Final = 0.5
+# Below this share of the schedule a period is poor: a day of an hour's outage is still good.
+POOR: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ class Coverage:
         return 1 - self.missing / self.expected if self.expected else 1.0
 
     @property
+    def poor(self) -> bool:
+        """Whether so much is missing that somebody should look at it."""
+        return self.share < POOR
+
+    @property
     def longest_gap(self) -> Gap | None:
         """The gap with the most missing ticks."""
         return max(self.gaps, key=lambda gap: gap.ticks, default=None)
@@ -105,6 +114,36 @@ def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Cove
     for ts_ms in times:
         walk.poll(ts_ms)
     return walk.end(stop_ms)
+
+
+def in_words(coverage: Coverage, zone: tzinfo) -> str:
+    """Return what is to be said about the polls of an interval, with local times."""
+    if not coverage.expected:
+        return "no polls"
+    if not coverage.missing:
+        return f"complete, {coverage.polls} {'poll' if coverage.polls == 1 else 'polls'}"
+    causes = [f"{reason} {count}" for reason, count in sorted(coverage.reasons.items())]
+    if coverage.unexplained:
+        causes.append(f"not run {coverage.unexplained}")
+    text = (
+        f"{percent(coverage)} of {coverage.expected} polls, {coverage.missing} missing:"
+        f" {', '.join(causes)}"
+    )
+    gap = coverage.longest_gap
+    if gap is None or (coverage.gap_count < 2 and gap.ticks < 2):
+        return text
+    first, last = (periods.local_time(ms, zone) for ms in (gap.start_ms, gap.stop_ms))
+    until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
+    which = f"longest of {coverage.gap_count} gaps" if coverage.gap_count > 1 else "gap"
+    return f"{text}; {which} {first:%Y-%m-%d %H:%M} to {until}"
+
+
+def percent(coverage: Coverage) -> str:
+    """Return the share of the polls for people, rounded down: 100 % only when none is missing."""
+    if not coverage.expected:
+        return "100 %"
+    present = coverage.expected - coverage.missing
+    return f"{present * 1000 // coverage.expected / 10:g} %"
 
 
 def newest(store: Store) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
 
-from luxcli import csvgen, ledger, periods, sensors
+from luxcli import csvgen, ledger, periods, recording, sensors
 from luxcli.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -21,6 +21,7 @@ from luxcli.errors import (
 from luxcli.ledger import RollupRecord
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
+from luxcli.recording import Coverage
 from luxcli.sensors import Register
 from luxcli.storage import Store, open_store, report_lock
 
@@ -42,12 +43,14 @@ def _unseen(_done: int, _total: int) -> None:
 class RollupResult:
     """What became of one period: `path` is None when nothing is stored for it.
 
-    `damaged` polls differ from their checksum in the cache and were left out. `kept` means that
-    the file was there already and holds more of the period than the cache does.
+    `coverage` compares what is stored with the schedule. `damaged` polls differ from their checksum
+    in the cache and were left out. `kept` means that the file was there already and holds more of
+    the period than the cache does.
     """
 
     period: Period
     path: Path | None
+    coverage: Coverage
     rows: int = 0
     columns: int = 0
     size: int = 0
@@ -148,7 +151,7 @@ def rollup_due(
     """
     run = _Run(config, open_store(config), now_ms, zone, sleep, progress)
     results: list[RollupResult] = []
-    failures: list[LuxcliError] = []
+    failures: list[StorageError] = []
     deadline = time.monotonic() + _LIMIT_S
     with report_lock(config):
         run.store.flush()
@@ -247,7 +250,11 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     there = csvgen.rows_within(path, period.start_ms, period.stop_ms)
     stored = run.store.count(period.start_ms, period.stop_ms)
     if there > stored or (there == stored > 0 and not again):
-        result = RollupResult(period, path, there, size=path.stat().st_size, kept=there > stored)
+        result = RollupResult(
+            *(period, path, _coverage(run, period), there),
+            size=path.stat().st_size,
+            kept=there > stored,
+        )
         record = RollupRecord(*head, str(path), "written", there, run.now_ms)
         ledger.record_rollup(run.store, record)
         return result
@@ -260,7 +267,8 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
         try:
             ledger.record_rollup(run.store, record)
         except LuxcliError as second:
-            _LOGGER.error("the failure could not be recorded: %s", second)
+            # The failure itself is told; on a full disk this one is of the same cause.
+            _LOGGER.info("the failure could not be recorded: %s", second)
         raise
     state = "written" if result.path else "empty"
     place = str(path) if result.path else None
@@ -271,6 +279,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
 
 def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
     config = run.config
+    coverage = _coverage(run, period)
     registers = columns(config)
     style = csvgen.Style(
         headers=config.csv_headers,
@@ -294,13 +303,17 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
         else:
             break
     if written is None:
-        return RollupResult(period, None, damaged=len(damaged))
+        return RollupResult(period, None, coverage, damaged=len(damaged))
     return RollupResult(
-        period,
-        path,
+        *(period, path, coverage),
         *(written.rows, written.columns, written.size),
         *(written.first_ms, written.last_ms, len(damaged)),
     )
+
+
+def _coverage(run: _Run, period: Period) -> Coverage:
+    start_ms, stop_ms = period.start_ms, period.stop_ms
+    return recording.coverage(run.store, start_ms, stop_ms, run.config.interval_sec)
 
 
 def _watched(chunks: Iterable[Chunk], period: Period, progress: Progress) -> Iterator[Chunk]:

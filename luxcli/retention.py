@@ -21,7 +21,7 @@ _CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
 class PruneResult:
     """What `prune` removed, or would remove; `findings` are for the user to act on.
 
-    `csv_files` also names damaged caches that were salvaged long ago; `csv_bytes` is of CSVs only.
+    `old_caches` are damaged ones that were salvaged long ago.
     """
 
     csv_files: tuple[Path, ...]
@@ -29,6 +29,7 @@ class PruneResult:
     polls: int
     cache_bytes: int
     findings: tuple[str, ...]
+    old_caches: tuple[Path, ...] = ()
 
 
 def prune(
@@ -51,15 +52,15 @@ def prune(
     """
     findings: list[str] = []
     files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
-    files += _old_salvaged(config, now_ms)
+    caches = _old_salvaged(config, now_ms)
     if not dry_run:
-        for path in files:
+        for path in [*files, *caches]:
             _remove(path)
     polls, cache_bytes = _prune_cache(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )
     findings += _full_disks(config)
-    return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings))
+    return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches))
 
 
 def prune_csvs(

@@ -23,7 +23,7 @@ ROWS = [
     {"retention", "restoring"},
     {"checks", "demo"},
     {"console"},
-    {"cli_setup"},
+    {"cli_setup", "cli_rollup"},
     {"cli"},
     {"__main__"},
 ]
@@ -32,7 +32,7 @@ ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
     "socket": {"client", "simulator"},
     "luxtronik": {"client", "sensors"},
-    "typer": {"cli", "cli_setup", "console"},
+    "typer": {"cli", "cli_rollup", "cli_setup", "console"},
     "rich": {"console"},
     "yaml": {"config"},
     "fcntl": {"locks"},

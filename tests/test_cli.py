@@ -26,10 +26,11 @@ import luxcli
 from luxcli import cli as command_line
 from luxcli import config, jobs
 from luxcli.errors import LuxcliError
-from luxcli.model import GROUPS
-from luxcli.storage import open_store
+from luxcli.model import GROUPS, Missed
+from luxcli.storage import Store, open_store
 from tests.conftest import Cli, Ran
 from tests.faulty import Fault, FaultyController, eventually
+from tests.make import small
 
 ROOT = Path(luxcli.__file__).parent.parent
 EVER = (0, 2**62)
@@ -295,7 +296,7 @@ def test_a_failure_as_json_is_one_object_with_type_status_and_text(command, envi
     told = json.loads(ran.stdout)
     assert ran.stdout.count("\n") == 1
     assert told["ok"] is False
-    assert set(told) == {"ok", "error"}
+    assert set(told) >= {"ok", "error"}
     assert told["error"]["exit"] == ran.status
     assert told["error"]["type"] in {kind.__name__ for kind in every(LuxcliError)}
     lines = told["error"]["text"].splitlines()
@@ -339,6 +340,61 @@ def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
         assert (entry["rows"], len(text.splitlines())) == (1, 2)
         assert entry["columns"] == len(text.splitlines()[0].split(","))
         assert entry["start"] < entry["stop"]
+
+
+def test_a_failing_rollup_still_tells_as_json_what_it_wrote(cli, recorded):
+    weekly = recorded.parent / "data" / "reports" / "weekly"
+    weekly.parent.mkdir(parents=True)
+    weekly.write_text("in the way")
+    ran = cli("rollup", "all", "--json", "-c", recorded)
+    told = json.loads(ran.stdout)
+    assert (ran.status, told["ok"], told["error"]["exit"]) == (74, False, 74)
+    assert [entry["kind"] for entry in told["files"]] == ["daily"]
+    assert told["error"]["text"].startswith(str(weekly))
+    assert ran.stderr == f"luxcli: {told['error']['text']}\n"
+
+
+@pytest.fixture
+def with_a_gap(configure):
+    """Polls every 30 s up to now, but for forty minutes in which the heat pump was away."""
+    file = configure()
+    now_ms = int(time.time()) * 1000
+    store = Store(file.parent / "data" / "cache.sqlite3")
+    store.path.parent.mkdir()
+    ticks = [now_ms - number * 30_000 for number in reversed(range(240))]
+    away = ticks[100:180]
+    store.merge([small(ts_ms) for ts_ms in ticks if ts_ms not in away], ())
+    store.merge((), [Missed(ts_ms, "timeout", 4, 1000, "no answer") for ts_ms in away[:75]])
+    return file
+
+
+def test_a_poor_period_is_told_in_one_line_with_the_reasons(cli, with_a_gap):
+    ran = cli("rollup", "daily", "-c", with_a_gap)
+    assert ran.status == 0
+    text = the_line(ran)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d daily: 66\.6 % of 240 polls, 80 missing: timeout 75, not run 5;"
+        r" gap \d{4}-\d\d-\d\d \d\d:\d\d to (\d{4}-\d\d-\d\d )?\d\d:\d\d",
+        text,
+    )
+
+
+def test_strict_makes_a_poor_period_a_finding(cli, with_a_gap):
+    ran = cli("rollup", "daily", "--strict", "--json", "-c", with_a_gap)
+    told = json.loads(ran.stdout)
+    assert (ran.status, told["ok"]) == (3, False)
+    assert "66.6 % of 240 polls" in told["findings"][0]
+    [entry] = told["files"]
+    assert entry["rows"] == 160
+    coverage = entry["coverage"]
+    assert (coverage["polls"], coverage["expected"], coverage["missing"]) == (160, 240, 80)
+    assert (coverage["reasons"], coverage["unexplained"]) == ({"timeout": 75}, 5)
+    [gap] = coverage["longest_gaps"]
+    assert (gap["missing"], gap["reasons"]) == (80, {"timeout": 75})
+
+
+def test_strict_is_content_with_a_good_period(cli, recorded):
+    assert cli("rollup", "all", "--strict", "-c", recorded).status == 0
 
 
 # Silence, and what a terminal shows instead
@@ -439,8 +495,12 @@ def test_json_on_a_terminal_is_one_object(cli, recorded):
 def test_other_results_are_told_on_a_terminal(cli, recorded):
     status, screen = on_a_terminal(cli, "rollup", "all", "-c", recorded)
     assert status == 0
-    assert re.search(r"^daily: 1 rows, \d+ columns, .*_daily.csv$", screen, re.MULTILINE)
-    assert re.search(r"^weekly: 1 rows, \d+ columns, .*_weekly.csv$", screen, re.MULTILINE)
+    assert re.search(
+        r"^daily: 1 rows, \d+ columns, .*_daily.csv \(complete, 1 poll\)$", screen, re.MULTILINE
+    )
+    assert re.search(
+        r"^weekly: 1 rows, \d+ columns, .*_weekly.csv \(complete, 1 poll\)$", screen, re.MULTILINE
+    )
     status, screen = on_a_terminal(cli, "prune", "--dry-run", "-c", recorded)
     assert (status, screen) == (0, "would remove 0 CSV files (0.0 kB) and 0 polls\n")
 

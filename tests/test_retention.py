@@ -141,6 +141,7 @@ def test_a_damaged_cache_is_removed_only_when_it_is_salvaged_and_old(settings):
         *(old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"),
     ):
         (settings.cache_path.parent / name).write_bytes(b"x")
-    prune(settings)
+    result = prune(settings)
+    assert (result.csv_files, len(result.old_caches)) == ((), 3)
     names = {path.name for path in settings.cache_path.parent.iterdir() if "damaged" in path.name}
     assert names == {old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"}

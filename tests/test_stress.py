@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luxcli import archiving, config, restoring
+from luxcli import archive, archiving, config, periods, restoring
 from luxcli.config import Config
 from luxcli.errors import StorageError
 from luxcli.jobs import poll_once
@@ -394,6 +394,29 @@ def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left
         assert {content(poll) for poll in everything(settings.cache_path)} == {
             content(pump.snapshot)
         }
+
+
+def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_is_some(tmp_path):
+    with small_disk(tmp_path / "disk", 16_384) as disk:
+        settings, times = past(disk, 3, 1800, interval_sec=1800)
+        filler = fill(disk, 2)
+        ran = launch(disk, "rollup", "all", "--if-due", "--json")
+        assert ran.status == 74
+        assert 1 <= ran.stderr.count("\n") <= 3  # a line each for days, weeks and archives
+        assert "No space left on device" in ran.stderr
+        told = json.loads(ran.stdout)
+        assert (told["ok"], told["files"], told["error"]["exit"]) == (False, [], 74)
+        assert not list(disk.rglob("*.csv"))
+        assert not list(disk.rglob("*.tmp"))
+        filler.unlink()
+        ran = launch(disk, "rollup", "all", "--if-due")
+        assert (ran.status, ran.stderr) == (0, "")
+        rows = [len(path.read_text().splitlines()) - 1 for path in settings.daily_dir.iterdir()]
+        assert sorted(rows)[-2:] == [48, 48]
+        archived = [archive.read(path) for path in disk.glob("archive/*.gz")]
+        kept = {poll.taken_ms for day in archived for poll in day.polls}
+        midnight = archiving.bounds(periods.local_date(times[-1], BERLIN), BERLIN)[0]
+        assert kept == {ts_ms for ts_ms in times if ts_ms < midnight}
 
 
 def test_a_read_only_disk_ends_the_process_with_74_until_it_can_be_written_again(tmp_path):

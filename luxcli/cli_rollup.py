@@ -1,0 +1,244 @@
+"""The roll-up commands: daily, weekly or both, with archives, salvage and what is to be said."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from luxcli import periods
+from luxcli.config import Config
+from luxcli.console import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    current_ms,
+    date_option,
+    epilog,
+    failure_entry,
+    megabytes,
+    print_json,
+    progress,
+    result_line,
+    rollup_entry,
+    start,
+    warn,
+)
+from luxcli.errors import FINDINGS, LuxcliError, UsageError
+from luxcli.periods import KINDS, Kind
+
+if TYPE_CHECKING:
+    from luxcli.reports import RollupResult
+
+_ROLLUP_STATUSES = (
+    "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
+    " 74 storage; 75 another roll-up at work; 78 configuration"
+)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write the daily or weekly CSV.",
+    epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all --if-due"),
+)
+DateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        metavar="YYYY-MM-DD",
+        help="The closed period that ends on this local date at csv_time.",
+    ),
+]
+DueOption = Annotated[
+    bool,
+    typer.Option("--if-due", help="Every closed period since the last one; for the scheduler."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="End with 3 if more than 5 % of the polls are missing.")
+]
+
+
+class _Options(NamedTuple):
+    """What can be said to any of the roll-ups."""
+
+    date: str | None
+    if_due: bool
+    strict: bool
+    as_json: bool
+
+
+@app.command("daily", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup daily --if-due"))
+def rollup_daily(
+    ctx: typer.Context,
+    ending: DateOption = None,
+    if_due: DueOption = False,
+    strict: StrictOption = False,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
+    settings = start(ctx, config_path, log_level, as_json=as_json)
+    _rollup(settings, ("daily",), _Options(ending, if_due, strict, as_json))
+
+
+@app.command("weekly", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup weekly --date 2026-11-23"))
+def rollup_weekly(
+    ctx: typer.Context,
+    ending: DateOption = None,
+    if_due: DueOption = False,
+    strict: StrictOption = False,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
+    settings = start(ctx, config_path, log_level, as_json=as_json)
+    _rollup(settings, ("weekly",), _Options(ending, if_due, strict, as_json))
+
+
+@app.command("all", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all"))
+def rollup_all(
+    ctx: typer.Context,
+    ending: DateOption = None,
+    if_due: DueOption = False,
+    strict: StrictOption = False,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the daily and the weekly CSV, then remove CSVs that are too old."""
+    settings = start(ctx, config_path, log_level, as_json=as_json)
+    _rollup(settings, KINDS, _Options(ending, if_due, strict, as_json), clean_up=True)
+
+
+@dataclass
+class _Roll:
+    """What the steps of one roll-up made and found, for the lines and the object at the end."""
+
+    settings: Config
+    zone: tzinfo
+    now_ms: int
+    if_due: bool
+    as_json: bool
+    strict: bool
+    files: list[dict[str, object]] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    def write(self, kind: Kind, ending: date | None) -> None:
+        from luxcli import reports
+
+        when: Any = {"now_ms": self.now_ms, "zone": self.zone}
+        with progress(kind) as show:
+            if self.if_due:
+                reports.rollup_due(self.settings, kind, **when, progress=show, done=self.tell)
+                return
+            result = reports.rollup(self.settings, kind, **when, progress=show, ending=ending)
+        self.tell(result)
+
+    def tell(self, result: "RollupResult") -> None:
+        from luxcli import recording
+
+        self.files.append(rollup_entry(result))
+        period = f"{result.period.label} {result.period.kind}"
+        if result.damaged:
+            self.findings.append(
+                f"{period}: {result.damaged} polls are damaged in the cache and were left out;"
+                " 'luxcli restore' puts right what an archive holds"
+            )
+        if result.path and result.coverage.poor:
+            text = f"{period}: {recording.in_words(result.coverage, self.zone)}"
+            # Known at the time of each poll; a reason to fail only for those who ask for it.
+            (self.findings.append if self.strict else warn)(text)
+        if not self.as_json or result.path is None:
+            _tell_rollup(result, self.zone, quiet=self.if_due)
+
+    def salvage(self) -> None:
+        from luxcli import restoring
+
+        for source in restoring.salvage_pending(self.settings):
+            problem = f"; {source.problem}" if source.problem else ""
+            warn(f"{source.path}: {source.polls} polls put back into the cache{problem}")
+
+    def archive(self) -> None:
+        from luxcli import archiving
+
+        for entry in archiving.archive_due(self.settings, now_ms=self.now_ms, zone=self.zone):
+            self.archives.append(str(entry.path))
+            if not self.as_json:
+                result_line(f"archive: {entry.polls} polls, {megabytes(entry.size)}: {entry.path}")
+
+    def clean_up(self) -> None:
+        from luxcli import retention
+
+        made = {Path(str(entry["path"])) for entry in self.files if entry["path"]}
+        pruned = retention.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
+        self.findings += pruned.findings
+        result_line(f"removed {len(pruned.csv_files)} old CSV files")
+
+    def end(self, failures: Sequence[LuxcliError]) -> None:
+        """Say what was found, and fail as the first failure does."""
+        for finding in self.findings:
+            warn(finding)
+        made = {"files": self.files, "archives": self.archives, "findings": self.findings}
+        for text in dict.fromkeys(str(failure) for failure in failures):
+            warn(text)
+        if self.as_json:
+            error = {"error": failure_entry(failures[0])} if failures else {}
+            print_json(ok=not (failures or self.findings), **made, **error)
+        if failures:
+            raise typer.Exit(failures[0].exit_code)
+        if self.findings:
+            raise typer.Exit(FINDINGS)
+
+
+def _rollup(
+    settings: Config, kinds: Sequence[Kind], options: "_Options", *, clean_up: bool = False
+) -> None:
+    from luxcli import restoring
+
+    ending = date_option(options.date)
+    if ending and options.if_due:
+        raise UsageError("--date and --if-due: use one of them")
+    zone = periods.zone(settings.timezone, os.environ)
+    roll = _Roll(settings, zone, current_ms(), options.if_due, options.as_json, options.strict)
+    steps: list[Callable[[], None]] = [partial(roll.write, kind, ending) for kind in kinds]
+    if "daily" in kinds:
+        steps = [roll.salvage, *steps, roll.archive]
+    if clean_up:
+        steps.append(roll.clean_up)
+    failures: list[LuxcliError] = []
+    for step in steps:
+        try:
+            restoring.healed(settings, step)
+        except UsageError:
+            raise
+        except LuxcliError as exc:
+            # The weekly report is wanted even if the daily one could not be written.
+            failures.append(exc)
+    roll.end(failures)
+
+
+def _tell_rollup(result: "RollupResult", zone: tzinfo, *, quiet: bool) -> None:
+    from luxcli import recording
+
+    period = result.period
+    span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
+    if result.kept:
+        text = f"{result.path}: kept, for its {result.rows} rows are more than the cache has"
+        (result_line if quiet else warn)(text)
+        return
+    if result.path is None:
+        text = f"{period.kind}: nothing is stored from {span}; no file written"
+        # A period in which the machine was off is no news every hour.
+        (result_line if quiet else warn)(text)
+        return
+    result_line(
+        f"{period.kind}: {result.rows} rows, {result.columns} columns,"
+        f" {megabytes(result.size)}, {span}: {result.path}"
+        f" ({recording.in_words(result.coverage, zone)})"
+    )
