@@ -1,7 +1,9 @@
 """The scheduled commands and their kin: options in, one job, a line out."""
 
 import os
-from typing import Annotated
+from datetime import tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +14,10 @@ from luxcli.console import (
     Group,
     JsonOption,
     LevelOption,
+    coverage_entry,
     current_ms,
     date_option,
+    duration_option,
     epilog,
     megabytes,
     print_json,
@@ -24,6 +28,9 @@ from luxcli.console import (
     warn,
 )
 from luxcli.errors import FINDINGS
+
+if TYPE_CHECKING:
+    from luxcli.recording import State
 
 app = typer.Typer(
     cls=Group,
@@ -93,6 +100,79 @@ def poll_once(
         f"stored {result.values} values of {settings.host}:{settings.port},"
         f" read in {snapshot.took_ms / 1000:.2f} s"
     )
+
+
+@app.command(
+    epilog=epilog(
+        "0 recording; 2 wrong usage; 3 the last poll is too old; 74 storage; 78 configuration",
+        "luxcli status --max-age 10m",
+    ),
+)
+def status(
+    ctx: typer.Context,
+    max_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How old the last poll may be: 90, 90s, 5m, 2h or 1d; by default 5m, or three"
+            " times interval_sec.",
+            show_default=False,
+        ),
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say in one line whether it is still recording; for health checks."""
+    from luxcli import recording
+    from luxcli.storage import Store
+
+    settings = start(ctx, config_path, log_level, as_json=as_json)
+    limit_s = duration_option(max_age, "--max-age")
+    if limit_s is None:
+        limit_s = recording.default_max_age_s(settings.interval_sec)
+    found = recording.state(Store(settings.cache_path), current_ms(), settings.interval_sec)
+    stale = found.stale(limit_s)
+    if as_json:
+        print_json(
+            ok=not stale,
+            last=None if found.last_ms is None else periods.utc_text(found.last_ms),
+            age_s=found.age_s,
+            max_age_s=limit_s,
+            ahead=None if found.ahead_ms is None else periods.utc_text(found.ahead_ms),
+            failure=found.failure
+            and {
+                "time": periods.utc_text(found.failure.ts_ms),
+                "reason": found.failure.reason,
+                "detail": found.failure.detail,
+            },
+            day=coverage_entry(found.day),
+        )
+    else:
+        zone = periods.zone(settings.timezone, os.environ)
+        say(_status_line(found, settings.cache_path, limit_s, zone))
+    if stale:
+        raise typer.Exit(FINDINGS)
+
+
+def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> str:
+    from luxcli import recording
+
+    if found.age_s is None:
+        text = f"nothing recorded in {cache}"
+    else:
+        text = f"last poll {recording.age(found.age_s)} ago"
+        if found.stale(limit_s):
+            text += f", more than {recording.age(limit_s)}"
+    verdict = "not recording" if found.stale(limit_s) else "recording"
+    if found.failure:
+        text += f"; {found.failure.reason}: {found.failure.detail}"
+    if found.ahead_ms:
+        ahead = periods.local_time(found.ahead_ms, zone)
+        text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
+    if found.day.expected:
+        text += f"; 24 h: {recording.in_words(found.day, zone)}"
+    return f"{verdict}: {text}"
 
 
 @app.command(

@@ -7,6 +7,7 @@ silent, since a scheduler mails whatever is printed.
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -169,6 +170,24 @@ def date_option(text: str | None, option: str = "--date") -> date | None:
     except ValueError:
         pass
     raise UsageError(f"{option} {text!r} is not a date like 2026-11-24")
+
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration_option(text: str | None, option: str) -> int | None:
+    """Return the seconds that an option such as 90, 90s, 5m, 36h or 7d gives.
+
+    Raises:
+        UsageError: It gives none.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text.strip().lower(), re.ASCII)
+    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
+    if not seconds:
+        raise UsageError(f"{option} {text!r} is not a time like 90s, 5m, 36h or 7d")
+    return seconds
 
 
 def rollup_entry(result: "RollupResult") -> dict[str, object]:

@@ -17,6 +17,8 @@ from luxcli.model import Missed
 from luxcli.storage import Store
 
 _DAY_MS: Final = 86_400_000
+# A poll is dated by the clock of the process that made it; two looks at one clock may differ.
+_CLOCK_SLACK_MS: Final = 2000
 # What is said about gaps is for people; an outage of months is one gap anyway.
 _GAPS_KEPT: Final = 20
 # A poll this much sooner than the schedule is an additional one, made by hand.
@@ -146,15 +148,72 @@ def percent(coverage: Coverage) -> str:
     return f"{present * 1000 // coverage.expected / 10:g} %"
 
 
-def newest(store: Store) -> int | None:
-    """Return the time of the newest poll, None when there is none.
+@dataclass(frozen=True, slots=True)
+class State:
+    """Whether polls keep coming.
+
+    Attributes:
+        now_ms: When this was looked at.
+        last_ms: The newest poll that is not in the future, None when there is none.
+        ahead_ms: The newest poll where that is in the future: the host's clock was or is wrong.
+        failure: The newest missed tick if it came after `last_ms`.
+        day: The last 24 hours.
+    """
+
+    now_ms: int
+    last_ms: int | None
+    ahead_ms: int | None
+    failure: Missed | None
+    day: Coverage
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last poll."""
+        return None if self.last_ms is None else max(0, self.now_ms - self.last_ms) / 1000
+
+    def stale(self, max_age_s: float) -> bool:
+        """Whether the last poll is older than `max_age_s` seconds, or there is none."""
+        return self.age_s is None or self.age_s > max_age_s
+
+
+def default_max_age_s(interval_s: int) -> int:
+    """Return the age in seconds from which the last poll is too old, if nobody says otherwise.
+
+    One poll that goes through all its retries takes minutes and is no reason for an alarm.
+    """
+    return max(300, 3 * interval_s)
+
+
+def state(store: Store, now_ms: int, interval_s: int) -> State:
+    """Look whether polls keep coming.
 
     Raises:
         StorageError: The cache or the buffer cannot be read.
     """
-    times = [poll.taken_ms for poll in store.waiting().polls]
-    times += [ms for ms in store.span() if ms is not None]
-    return max(times, default=None)
+    waiting = store.waiting()
+    limit_ms = now_ms + _CLOCK_SLACK_MS
+    times = [poll.taken_ms for poll in waiting.polls]
+    times += [ms for ms in (store.last_poll(limit_ms), store.span()[1]) if ms is not None]
+    last_ms = max((ms for ms in times if ms <= limit_ms), default=None)
+    ahead_ms = max((ms for ms in times if ms > limit_ms), default=None)
+    since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
+    missed = [*store.missed(since, limit_ms), *waiting.missed]
+    later = [tick for tick in missed if since <= tick.ts_ms <= limit_ms]
+    failure = max(later, key=lambda tick: tick.ts_ms, default=None)
+    day = coverage(store, now_ms - _DAY_MS, now_ms, interval_s)
+    return State(now_ms, last_ms, ahead_ms, failure, day)
+
+
+def age(seconds: float) -> str:
+    """Return a span of time for people: 12 s, 5 min, 3 h 20 min, 4 days."""
+    minutes = round(seconds) // 60
+    if minutes < 2:
+        return f"{round(seconds)} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 2880:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days"
 
 
 def _merged(store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int) -> Iterator[int]:

@@ -252,6 +252,16 @@ class Store:
             )
             return [Missed(*row) for row in rows]
 
+    def last_poll(self, ts_ms: int) -> int | None:
+        """Return the time of the last poll in the cache at or before `ts_ms`."""
+        with self.reading() as db:
+            if db is None:
+                return None
+            found: int | None = db.execute(
+                "SELECT max(ts_ms) FROM poll WHERE ts_ms<=?", (ts_ms,)
+            ).fetchone()[0]
+            return found
+
     def next_poll(self, ts_ms: int) -> int | None:
         """Return the time of the first poll in the cache at or after `ts_ms`."""
         return self._next(ts_ms, "poll")

@@ -44,7 +44,7 @@ def test_an_unbroken_hour_is_complete(store):
 def test_nothing_stored_is_nothing_expected(store):
     found = hour(store)
     assert (found.polls, found.expected, found.share, found.last_ms) == (0, 0, 1.0, None)
-    assert recording.newest(store) is None
+    assert recording.state(store, START_MS + HOUR_MS, 30).last_ms is None
 
 
 def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
@@ -103,7 +103,11 @@ def test_polls_by_hand_neither_fill_gaps_nor_are_expected(store):
 def test_the_newest_poll_may_be_one_by_hand(store):
     put(store, 0, 1)
     put(store, 1, offset_ms=9000)
-    assert hour(store).last_ms == recording.newest(store) == START_MS + TICK_MS + 9000
+    assert (
+        hour(store).last_ms
+        == recording.state(store, START_MS + HOUR_MS, 30).last_ms
+        == START_MS + TICK_MS + 9000
+    )
 
 
 def test_a_scheduler_of_another_interval_is_seen(store):
@@ -128,7 +132,7 @@ def test_what_waits_in_the_buffer_counts_and_stays_there(store):
     before = store.buffer_path.read_bytes()
     found = recording.coverage(store, START_MS, START_MS + 17 * TICK_MS, 30)
     assert (found.polls, found.missing, found.reasons) == (16, 1, {"timeout": 1})
-    assert recording.newest(store) == START_MS + 16 * TICK_MS
+    assert recording.state(store, START_MS + HOUR_MS, 30).last_ms == START_MS + 16 * TICK_MS
     assert store.buffer_path.read_bytes() == before
 
 
