@@ -36,6 +36,8 @@ from luxcli.model import GROUPS, Missed, Snapshot
 
 _LETTERS: Final = "cps"  # of the groups, in the order of GROUPS
 _ABSENT: Final = "-"
+# Of a day of 25 hours, a hundred a second: more is damage, and would ask for all the memory.
+_MOST_POLLS: Final = 9_000_000
 _NEWER: Final = re.compile(r"luxlog ([2-9]|[1-9][0-9]{1,3})", re.ASCII)
 
 
@@ -86,8 +88,15 @@ def read(path: Path) -> Day:
             return _parsed(line.rstrip("\n") for line in file)
     except StorageError as exc:
         raise StorageError(f"{path}: {exc}") from exc
-    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, LookupError) as exc:
-        # ValueError and LookupError come from odd lines.
+    except (
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        ArithmeticError,
+        ValueError,
+        LookupError,
+    ) as exc:
+        # The last three come from odd lines.
         raise DamagedError(f"{path}: not a readable archive: {exc}") from exc
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
@@ -171,6 +180,8 @@ def _parsed(lines: Iterable[str]) -> Day:
     if head != "polls":
         raise ValueError("its second line does not tell the number of polls")
     count = int(number)
+    if not 0 <= count <= _MOST_POLLS:
+        raise ValueError(f"{count} polls are no day")
     columns: dict[str, list[Sequence[int | None]]] = {key: [] for key in ("t", "d", "n", *_LETTERS)}
     missed: list[Missed] = []
     checksum = -1

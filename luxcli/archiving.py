@@ -5,14 +5,14 @@ An archive only ever gains polls: what it holds and the cache no longer does sta
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from datetime import time as clock_time
 from pathlib import Path
 from typing import Final
 
-from luxcli import archive, ledger, periods
+from luxcli import archive, identity, ledger, periods
 from luxcli.archive import Day
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError, combined
@@ -28,11 +28,12 @@ _MIDNIGHT: Final = clock_time(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """One archive that was written."""
+    """One archive that was written; `findings` are for the user to act on."""
 
     path: Path
     polls: int
     size: int
+    findings: tuple[str, ...] = ()
 
 
 def path_of(config: Config, day: date) -> Path:
@@ -46,11 +47,17 @@ def bounds(day: date, zone: tzinfo) -> tuple[int, int]:
     return period.start_ms, period.stop_ms
 
 
-def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
+def archive_due(
+    config: Config,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> list[Archived]:
     """Write the archive of every closed local day whose polls are not all in one yet.
 
     A day that fails does not keep the later ones from being written. Stops after a few minutes;
-    the next run goes on.
+    the next run goes on. `progress` is told how many milliseconds of history of how many are done.
 
     Raises:
         LockHeldError, StorageError: The cache cannot be read or an archive not be written, after
@@ -64,6 +71,7 @@ def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
     failures: list[StorageError] = []
     deadline = time.monotonic() + _LIMIT_S
     with report_lock(config):
+        first_ms = store.next_entry(0) or now_ms
         records = {(record.start_ms, record.stop_ms): record for record in ledger.archives(store)}
         for day in days(store, now_ms, zone):
             if time.monotonic() > deadline:
@@ -71,6 +79,7 @@ def archive_due(config: Config, *, now_ms: int, zone: tzinfo) -> list[Archived]:
                 break
             span = bounds(day, zone)
             record = records.get(span)
+            progress(span[0] - first_ms, now_ms - first_ms)
             if span[1] > now_ms or _is_there(path_of(config, day), store, span, record):
                 continue
             try:
@@ -93,22 +102,29 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
         entry_ms = store.next_entry(bounds(day, zone)[1])
 
 
-def covers(config: Config, store: Store, day: date, zone: tzinfo) -> bool:
-    """Whether the day's archive can be read and holds everything that the cache has of it."""
+def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
+    """Return why the cache's entries of a day are not safe in its archive; None when they are."""
     span = bounds(day, zone)
-    times, ticks = store.times(*span), {tick.ts_ms for tick in store.missed(*span)}
+    times, ticks = set(store.times(*span)), {tick.ts_ms for tick in store.missed(*span)}
     path = path_of(config, day)
     if not (times or ticks):
-        return True
+        return None
+    advice = "'luxcli rollup daily' archives"
     if not path.exists():
-        return False
+        return f"no archive; {advice}"
     try:
         kept = archive.read(path)
     except StorageError as exc:
-        _LOGGER.error("%s", exc)
-        return False
-    polls = {poll.taken_ms for poll in kept.polls}
-    return polls.issuperset(times) and ticks <= {tick.ts_ms for tick in kept.missed}
+        return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
+    missing = times - {poll.taken_ms for poll in kept.polls}
+    if not missing and ticks <= {tick.ts_ms for tick in kept.missed}:
+        return None
+    damaged: list[int] = []
+    for _poll in store.query(*span, damaged=damaged):
+        pass
+    if missing and missing <= set(damaged):
+        advice = f"{len(missing)} polls are damaged in the cache; 'luxcli restore' puts that right"
+    return f"the archive lacks some of it; {advice}"
 
 
 def _is_there(
@@ -125,27 +141,31 @@ def _is_there(
 
 def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
     path = path_of(config, day)
+    identity.own(path.parent, config.cache_path)
     start_ms, stop_ms = bounds(day, zone)
     damaged: list[int] = []
+    findings: list[str] = []
     fresh = list(store.query(start_ms, stop_ms, damaged=damaged))
     if damaged:
-        _LOGGER.error("%d polls of %s are damaged in the cache", len(damaged), day)
+        findings.append(f"{day}: {len(damaged)} polls are damaged in the cache and not archived")
     polls = {poll.taken_ms: poll for poll in fresh}
     missed = {tick.ts_ms: tick for tick in store.missed(start_ms, stop_ms)}
     entries = len(fresh) + len(damaged) + len(missed)
     if path.exists():
-        _keep_earlier(path, polls, missed)
+        findings += _keep_earlier(path, polls, missed)
     content = Day(
         tuple(polls[ts_ms] for ts_ms in sorted(polls)),
         tuple(missed[ts_ms] for ts_ms in sorted(missed)),
     )
     size = archive.write(path, content)
     ledger.record_archive(store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms))
-    return Archived(path, len(content.polls), size)
+    return Archived(path, len(content.polls), size, tuple(findings))
 
 
-def _keep_earlier(path: Path, polls: dict[int, Snapshot], missed: dict[int, Missed]) -> None:
-    """Add what the day's earlier archive has; set it aside when it cannot be read."""
+def _keep_earlier(
+    path: Path, polls: dict[int, Snapshot], missed: dict[int, Missed]
+) -> Iterator[str]:
+    """Add what the day's earlier archive has; set it aside, and say so, when it is damaged."""
     try:
         earlier = archive.read(path)
     except DamagedError as exc:
@@ -153,11 +173,11 @@ def _keep_earlier(path: Path, polls: dict[int, Snapshot], missed: dict[int, Miss
         while aside.exists():
             count += 1
             aside = path.with_name(f"{path.name}.damaged-{count}")
-        _LOGGER.error("%s; set aside as %s", exc, aside.name)
         try:
             path.replace(aside)
         except OSError as failure:
             raise StorageError(f"{path}: cannot be set aside: {failure.strerror}") from failure
+        yield f"{exc}; set aside as {aside.name} and written anew from the cache"
         return
     for poll in earlier.polls:
         polls.setdefault(poll.taken_ms, poll)

@@ -160,15 +160,21 @@ class _Roll:
     def salvage(self) -> None:
         from luxcli import restoring
 
-        for source in restoring.salvage_pending(self.settings):
-            problem = f"; {source.problem}" if source.problem else ""
-            warn(f"{source.path}: {source.polls} polls put back into the cache{problem}")
+        with progress("salvage") as show:
+            sources = restoring.salvage_pending(self.settings, show)
+        for source in sources:
+            (self.findings.append if source.problem else warn)(str(source))
 
     def archive(self) -> None:
         from luxcli import archiving
 
-        for entry in archiving.archive_due(self.settings, now_ms=self.now_ms, zone=self.zone):
+        with progress("archive") as show:
+            written = archiving.archive_due(
+                self.settings, now_ms=self.now_ms, zone=self.zone, progress=show
+            )
+        for entry in written:
             self.archives.append(str(entry.path))
+            self.findings += entry.findings
             if not self.as_json:
                 result_line(f"archive: {entry.polls} polls, {megabytes(entry.size)}: {entry.path}")
 
@@ -177,7 +183,7 @@ class _Roll:
 
         made = {Path(str(entry["path"])) for entry in self.files if entry["path"]}
         pruned = retention.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
-        self.findings += pruned.findings
+        # What it refuses to remove is for `prune` to say, once a day.
         result_line(f"removed {len(pruned.csv_files)} old CSV files")
 
     def end(self, failures: Sequence[LuxcliError]) -> None:
@@ -214,7 +220,8 @@ def _rollup(
     failures: list[LuxcliError] = []
     for step in steps:
         try:
-            restoring.healed(settings, step)
+            with progress("salvage") as show:
+                roll.findings += restoring.healed(settings, step, show)
         except UsageError:
             raise
         except LuxcliError as exc:

@@ -24,25 +24,68 @@ def admit(cache_path: Path, host: str, snapshot: Snapshot) -> None:
     Raises:
         StorageError: It comes from another heat pump, or the note cannot be read or written.
     """
-    path = cache_path.with_name(cache_path.name + ".device.json")
-    serial = "-".join(map(str, snapshot.parameters[_SERIAL]))
-    here = {"host": host.lower(), "serial": serial if any(snapshot.parameters[_SERIAL]) else ""}
+    path = _beside(cache_path)
+    here = {"host": host.lower(), "serial": serial(snapshot)}
     known = _read(path)
     if known == here:
         return
     if known:
-        both = known["serial"] and here["serial"]
-        same = known["serial"] == here["serial"] if both else known["host"] == here["host"]
-        if not same:
+        if not _same(known, here):
             raise StorageError(
                 f"{cache_path}: holds the polls of another heat pump ({known['host']}); give"
-                f" {host} a cache_path of its own, or if it is the same one under a new address"
-                f" remove {path.name}"
+                f" {host} a cache_path of its own, in another directory, or if it is the same one"
+                f" under a new address remove {path.name}"
             )
         here["serial"] = here["serial"] or known["serial"]
         if known == here:
             return
     _write(path, here)
+
+
+def own(directory: Path, cache_path: Path) -> None:
+    """Let a directory of files made from a cache be for the cache's heat pump alone.
+
+    Two heat pumps in one would take each other's reports and archives for their own.
+
+    Raises:
+        StorageError: It is for another one, or the note in it cannot be read or written.
+    """
+    here, path = _read(_beside(cache_path)), directory / ".device.json"
+    if here is None or (directory.exists() and not directory.is_dir()):
+        return  # whoever writes into it will say so
+    known = _read(path)
+    if known == here:
+        return
+    if known and not _same(known, here):
+        raise StorageError(
+            f"{directory}: holds files of another heat pump ({known['host']}); give {here['host']}"
+            " a directory of its own: output_dirs for CSVs; archives lie beside the cache_path"
+        )
+    _write(path, here)
+
+
+def serial(snapshot: Snapshot) -> str:
+    """Return the serial number that a poll holds, empty if there is none."""
+    numbers = snapshot.parameters[_SERIAL]
+    return "-".join(map(str, numbers)) if any(numbers) else ""
+
+
+def known_serial(cache_path: Path) -> str:
+    """Return the serial number of a cache's heat pump, empty if it is not known.
+
+    Raises:
+        StorageError: The note cannot be read.
+    """
+    return (_read(_beside(cache_path)) or {"serial": ""})["serial"]
+
+
+def _beside(cache_path: Path) -> Path:
+    return cache_path.with_name(cache_path.name + ".device.json")
+
+
+def _same(one: dict[str, str], other: dict[str, str]) -> bool:
+    key = "serial" if one["serial"] and other["serial"] else "host"
+    return one[key] == other[key]
 
 
 def _read(path: Path) -> dict[str, str] | None:

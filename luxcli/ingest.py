@@ -67,6 +67,7 @@ class Writer:
         self._unnamed: set[Key] = set()
         self._place = _Place(0, 0, {})
         self._views_stale = False
+        self._new: tuple[int, int] | None = None  # the first and the last poll that was new
         self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
 
     def add_poll(self, snapshot: Snapshot) -> tuple[int, bool]:
@@ -96,6 +97,8 @@ class Writer:
         )
         self._see((0, index) for index in fast)
         self._log_settings(ts_ms, snapshot)
+        first, last = self._new or (ts_ms, ts_ms)
+        self._new = (min(first, ts_ms), max(last, ts_ms))
         return ts_ms, True
 
     def add_missed(self, missed: Missed) -> bool:
@@ -114,7 +117,14 @@ class Writer:
         return True
 
     def finish(self) -> None:
-        """Name new registers and rebuild the views if they no longer fit."""
+        """Name new registers, rebuild the views if they no longer fit, call late CSVs stale."""
+        if self._new:
+            # Polls that come after their period was written: a clock was set, days were restored.
+            self._db.execute(
+                "UPDATE rollup SET state='stale'"
+                " WHERE period_start_ms<=? AND period_stop_ms>? AND state='written'",
+                (self._new[1], self._new[0]),
+            )
         outdated = self._db.execute("SELECT value FROM meta WHERE key='luxcli'").fetchone() != (
             self._version,
         )

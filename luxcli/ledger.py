@@ -4,14 +4,18 @@ So that generation survives a crash and catches up, and a file is not made twice
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 
 from luxcli.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
 class RollupRecord:
-    """One line of the ``rollup`` table; `state` is written, empty or failed."""
+    """One line of the ``rollup`` table; `state` is written, stale, empty or failed.
+
+    Stale means that polls have been stored for the period since the file was written.
+    """
 
     kind: str
     start_ms: int
@@ -99,9 +103,17 @@ def merge(
 ) -> None:
     """Take over what another cache remembers, where this one does not.
 
+    Files that are there are called stale: this cache may hold polls that the other one had lost.
+
     Raises:
         LockHeldError, StorageError: The cache cannot be written.
     """
+    rollup_records = [
+        replace(record, state="stale")
+        if record.state == "written" and record.path and Path(record.path).exists()
+        else record
+        for record in rollup_records
+    ]
     with store.writing() as db:
         db.executemany(
             "INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", map(astuple, rollup_records)

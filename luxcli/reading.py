@@ -20,9 +20,12 @@ _CHUNK_ROWS: Final = 500
 _WINDOW_MS: Final = 86_400_000
 # A stretch this short that cannot be read holds one poll at most.
 _SMALLEST_MS: Final = 1000
+# If both ends of such a stretch cannot be read, nothing between them can: a page of the file holds
+# the polls of several minutes.
+_WITHIN_PAGE_MS: Final = 60_000
 _NEIGHBOURS_MS: Final = 3_600_000
-# So many of them take seconds; a cache with more has nothing left that an archive would not have.
-_UNREADABLE: Final = 5000
+# So many stretches take a minute; from then on a day with damage is not looked at any closer.
+_UNREADABLE: Final = 100_000
 # What a damaged register table may have known; SQLite answers for the rest.
 _CANDIDATES: Final = (600, 2000, 1000)
 
@@ -213,7 +216,7 @@ class _Window:
                 first, later = self._history((kind, index))
                 self._fixed[place] = first
                 changes += [(ts_ms, place, value) for ts_ms, value in later]
-        db.execute("COMMIT")
+        self._finish()
         self._changes = sorted(changes, key=lambda change: change[:2], reverse=True)
         names = "".join(f",c{keys[place][1]}" for place in self._varying)
         self._select = (
@@ -239,7 +242,7 @@ class _Window:
         else:
             rows, complete = self._salvaged(self.position, end_ms), True
         unchanged = self._data_version() == self._version
-        self._db.execute("COMMIT")
+        self._finish()
         if not unchanged:
             return None
         chunk = Chunk(tuple(self._varying), dict(self._fixed), rows)
@@ -269,17 +272,41 @@ class _Window:
 
     def _salvaged(self, start_ms: int, stop_ms: int) -> list[tuple[int, ...]]:
         """Read what can be read, by halves where something cannot."""
+        assert self._unreadable is not None
+        rows = self._stretch(start_ms, stop_ms)
+        if rows is not None:
+            return rows
+        length_ms = stop_ms - start_ms
+        if (
+            length_ms <= _SMALLEST_MS
+            or len(self._unreadable) >= _UNREADABLE
+            or (
+                length_ms <= _WITHIN_PAGE_MS
+                and self._stretch(start_ms, start_ms + _SMALLEST_MS) is None
+                and self._stretch(stop_ms - _SMALLEST_MS, stop_ms) is None
+            )
+        ):
+            self._unreadable.append(start_ms)
+            return []
+        middle = (start_ms + stop_ms) // 2
+        return self._salvaged(start_ms, middle) + self._salvaged(middle, stop_ms)
+
+    def _stretch(self, start_ms: int, stop_ms: int) -> list[tuple[int, ...]] | None:
+        """Return the rows of a stretch, None if SQLite cannot read them all."""
         try:
             return self._db.execute(self._select, (start_ms, stop_ms)).fetchall()
         except self._db.DatabaseError:
-            assert self._unreadable is not None
-            if len(self._unreadable) >= _UNREADABLE:
+            return None
+
+    def _finish(self) -> None:
+        """End the read transaction; damage that SQLite met in it makes that fail as well."""
+        try:
+            self._db.execute("COMMIT")
+        except self._db.DatabaseError:
+            if self._unreadable is None:
                 raise
-            if stop_ms - start_ms <= _SMALLEST_MS:
-                self._unreadable.append(start_ms)
-                return []
-        middle = (start_ms + stop_ms) // 2
-        return self._salvaged(start_ms, middle) + self._salvaged(middle, stop_ms)
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]

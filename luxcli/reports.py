@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
 
-from luxcli import csvgen, ledger, periods, recording, sensors
+from luxcli import csvgen, identity, ledger, periods, recording, sensors
 from luxcli.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -199,7 +199,7 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     path = _closed_path(run.config, period)
     records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
-    written = {Path(r.path).name for r in records if r.path and r.state == "written"}
+    written = {Path(r.path).name for r in records if r.path and r.state in ("written", "stale")}
     if path.name not in written or not path.exists():
         return path
     clock = periods.local_time(period.stop_ms, run.zone)
@@ -209,13 +209,15 @@ def _sliding_path(run: _Run, period: Period) -> Path:
 def _due(run: _Run, kind: Kind) -> Iterator[Period]:
     """Yield the closed periods that still need a file, oldest first.
 
-    A file that was written once is not made again, wherever the owner has put it; by its name, so
-    that another `csv_time` does not rewrite the past. Periods without polls are passed over, but
+    A file that was written once is not made again, wherever the owner has put it, unless polls have
+    come for its period since; by its name, so that another `csv_time` does not rewrite the past.
+    Periods without polls are passed over, but
     for the last one, once: that nothing was recorded is news then.
     """
     config, now_ms = run.config, run.now_ms
     records = ledger.rollups(run.store, kind)
     written = {Path(r.path).name for r in records if r.path and r.state == "written"}
+    written -= {Path(r.path).name for r in records if r.path and r.state == "stale"}
     empty = {(r.start_ms, r.stop_ms) for r in records if r.state == "empty"}
 
     def closed(since_ms: int) -> Iterator[Period]:
@@ -246,6 +248,8 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     may be the only copy. `again` writes it anew if the cache has as much of it.
     """
     path = _closed_path(run.config, period)
+    if path.exists():
+        identity.own(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)
     there = csvgen.rows_within(path, period.start_ms, period.stop_ms)
     stored = run.store.count(period.start_ms, period.stop_ms)
@@ -289,6 +293,8 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
         enums=config.csv_enums,
     )
     keys = csvgen.keys_for(registers)
+    if coverage.polls:
+        identity.own(path.parent, config.cache_path)
     for attempt in (1, 2):
         try:
             damaged: list[int] = []

@@ -8,13 +8,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from luxcli import archive, archiving, buffer, ledger
+from luxcli import archive, archiving, buffer, identity, ledger
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.model import Missed, Snapshot
@@ -25,7 +25,10 @@ _BATCH: Final = 500
 # A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
 _SALVAGE_S: Final = 2400.0
 _EVER: Final = 1 << 62
-_DONE: Final = ".salvaged"
+# What a set-aside cache is called when its contents are in the present one; the second, when parts
+# of it could not be read, so that `prune` leaves it to people.
+_WHOLE: Final = ".salvaged"
+_PARTLY: Final = ".salvaged-partly"
 
 Progress = Callable[[int, int], object]
 
@@ -38,6 +41,10 @@ class Source:
     polls: int
     missed: int
     problem: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.polls} polls put back into the cache"
+        return f"{text}; {self.problem}" if self.problem else text
 
 
 def restore(
@@ -59,32 +66,41 @@ def restore(
 
     Raises:
         UsageError: `until` is before `since`.
-        LockHeldError, StorageError: The cache cannot be written.
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The cache cannot be written, or the archives not be listed.
     """
     if since and until and until < since:
         raise UsageError(f"--until {until} is before --since {since}")
     store = open_store(config)
-    _heal(store)
     low = archiving.bounds(since, zone)[0] if since else 0
     high = archiving.bounds(until, zone)[1] if until else _EVER
-    archives = sorted(store.archive_directory.glob("*.luxlog.gz"))
-    aside = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
-    done_before = [path for path in store.set_aside_paths() if path.name.endswith(_DONE)]
-    total = len(archives) + len(aside) + len(done_before) + 1
-    sources: list[Source] = []
-    for path in archives:
-        sources.append(_from_archive(store, path, low, high))
-        progress(len(sources), total)
-    for path in [*aside, *done_before]:
-        sources.append(_from_cache(store, path, low, high))
-        progress(len(sources), total)
-    sources.append(_from_rejected(store, low, high))
-    progress(total, total)
+    with report_lock(config):
+        _heal(store)
+        archives = store.archive_paths()
+        if archives:
+            identity.own(store.archive_directory, config.cache_path)
+        aside = store.set_aside_paths()
+        aside.sort(key=_is_done)  # those still to be marked first
+        total = len(archives) + len(aside) + 1
+        sources: list[Source] = []
+        for path in archives:
+            sources.append(_from_archive(store, path, low, high))
+            progress(len(sources), total)
+        for path in aside:
+            sources.append(_from_cache(store, path, low, high))
+            progress(len(sources), total)
+        sources.append(_from_rejected(store, low, high))
+        progress(total, total)
     return sources
 
 
-def healed(config: Config, job: Callable[[], None]) -> None:
+def healed(
+    config: Config, job: Callable[[], None], progress: Progress = lambda _done, _total: None
+) -> list[str]:
     """Run a job; if it finds the cache damaged, begin a new one with what can be read, and again.
+
+    Returns:
+        What the user is to know about that; nothing when all is well.
 
     Raises:
         LuxcliError: Whatever the job raises.
@@ -93,19 +109,30 @@ def healed(config: Config, job: Callable[[], None]) -> None:
         job()
     except DamagedError as exc:
         aside = open_store(config).set_aside()
-        _LOGGER.error("%s; set aside as %s and begun anew with what can be read", exc, aside.name)
-        for source in salvage_pending(config):
-            _LOGGER.error("%d polls put back; %s", source.polls, source.problem or "all of them")
+        name = aside.name if aside else "another file by another process"
+        said = [f"{exc}; set aside as {name} and begun anew with what can be read"]
+        said += map(str, salvage_pending(config, progress))
         job()
+        return said
+    return []
 
 
-def salvage_pending(config: Config) -> list[Source]:
-    """Put back what caches hold that were set aside since the last time; for the hourly job."""
+def salvage_pending(
+    config: Config, progress: Progress = lambda _done, _total: None
+) -> list[Source]:
+    """Put back what caches hold that were set aside since the last time; for the hourly job.
+
+    `progress` is told how many milliseconds of history of how many are done.
+    """
     store = open_store(config)
     store.flush()  # finds out whether the cache is damaged before a report is made from it
     with report_lock(config):
-        pending = [path for path in store.set_aside_paths() if not path.name.endswith(_DONE)]
-        return [_from_cache(store, path, 0, _EVER) for path in pending]
+        pending = [path for path in store.set_aside_paths() if not _is_done(path)]
+        return [_from_cache(store, path, 0, _EVER, progress) for path in pending]
+
+
+def _is_done(path: Path) -> bool:
+    return path.name.endswith((_WHOLE, _PARTLY))
 
 
 def _heal(store: Store) -> None:
@@ -116,7 +143,8 @@ def _heal(store: Store) -> None:
         for _poll in store.query(0, _EVER):
             pass
     except DamagedError as exc:
-        _LOGGER.error("%s; set aside as %s and built anew", exc, store.set_aside().name)
+        aside = store.set_aside()
+        _LOGGER.error("%s; set aside as %s and built anew", exc, aside.name if aside else "-")
         store.flush()
 
 
@@ -125,71 +153,119 @@ def _from_archive(store: Store, path: Path, low: int, high: int) -> Source:
         day = archive.read(path)
     except StorageError as exc:
         return Source(path, 0, 0, str(exc))
-    polls = [poll for poll in day.polls if low <= poll.taken_ms < high]
-    missed = [tick for tick in day.missed if low <= tick.ts_ms < high]
-    return Source(path, *_merge(store, polls, missed))
+    return _merged(store, path, day.polls, day.missed, low, high)
 
 
-def _from_cache(store: Store, path: Path, low: int, high: int) -> Source:
-    old, deadline = Store(path), time.monotonic() + _SALVAGE_S
-    damaged: list[int] = []
-    unreadable: list[int] = []
-    problems: list[str] = []
-    within = (
-        poll
-        for poll in _until_broken(old.salvage(damaged, unreadable), problems, deadline)
-        if low <= poll.taken_ms < high
-    )
+def _from_cache(
+    store: Store,
+    path: Path,
+    low: int,
+    high: int,
+    progress: Progress = lambda _done, _total: None,
+) -> Source:
+    old, source = Store(path), _Salvage(time.monotonic() + _SALVAGE_S, progress)
     missed: list[Missed] = []
     with suppress(StorageError):
-        missed = [tick for tick in old.missed(0, _EVER) if low <= tick.ts_ms < high]
-    counts = _merge(store, within, missed)
+        missed = old.missed(0, _EVER)
+    result = _merged(store, path, source.polls(old), missed, low, high)
     with suppress(StorageError):  # else those files are written once more
         csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
         ledger.merge(store, csvs, ledger.archives(old))
-    if damaged or unreadable:
-        problems.append(f"{len(damaged)} polls damaged, {len(unreadable)} stretches unreadable")
-    whole = low == 0 and high == _EVER and time.monotonic() < deadline
-    if whole and not path.name.endswith(_DONE):
-        store.mark_salvaged(path, _DONE)
-    return Source(path, *counts, f"{path}: {'; '.join(problems)}" if problems else None)
+    if source.problem:
+        both = "; ".join(filter(None, (result.problem, f"{path}: {source.problem}")))
+        result = replace(result, problem=both)
+    if low == 0 and high == _EVER and source.ended and not _is_done(path):
+        store.mark_salvaged(path, _PARTLY if source.unreadable else _WHOLE)
+    return result
 
 
-def _until_broken(
-    polls: Iterator[Snapshot], problems: list[str], deadline: float
-) -> Iterator[Snapshot]:
-    """Pass on the polls of a damaged cache until it gives no more; say why it stopped."""
-    try:
-        for poll in polls:
-            yield poll
-            if time.monotonic() > deadline:
-                problems.append("not finished in time; it goes on the next time")
-                return
-    except UnavailableError:
-        raise  # it may be read the next time
-    except StorageError as exc:
-        problems.append(str(exc))
+class _Salvage:
+    """Reads a damaged cache for as long as it gives something, and remembers how that went.
+
+    Attributes:
+        ended: Nothing more will ever be read from it.
+        unreadable: So many stretches of it cannot be read.
+    """
+
+    def __init__(self, deadline: float, progress: Progress) -> None:
+        self._deadline, self._progress = deadline, progress
+        self._damaged: list[int] = []
+        self._unreadable: list[int] = []
+        self._stopped = ""
+        self.ended = False
+
+    @property
+    def unreadable(self) -> int:
+        return len(self._unreadable) + bool(self._stopped)
+
+    @property
+    def problem(self) -> str | None:
+        if not (self._damaged or self._unreadable or self._stopped):
+            return None
+        damage = f"{len(self._damaged)} polls damaged, {len(self._unreadable)} stretches unreadable"
+        return "; ".join(filter(None, (self._stopped, damage)))
+
+    def polls(self, old: Store) -> Iterator[Snapshot]:
+        """Yield what can be read."""
+        first: int | None = None
+        try:
+            for poll in old.salvage(self._damaged, self._unreadable):
+                first = first or poll.taken_ms
+                self._progress(poll.taken_ms - first, round(time.time() * 1000) - first)
+                yield poll
+                if time.monotonic() > self._deadline:
+                    self._stopped = "not finished in time; the next run reads it once more"
+                    return
+            self.ended = True
+        except UnavailableError:
+            raise  # it may be read the next time
+        except DamagedError as exc:
+            self._stopped, self.ended = str(exc), True
+        except StorageError as exc:
+            # Such as a newer schema: a newer luxcli reads it.
+            self._stopped = str(exc)
 
 
 def _from_rejected(store: Store, low: int, high: int) -> Source:
     """Rejected lines may be whole after all: written by a newer luxcli, or refer to settings."""
-    content = buffer.read(store.rejected_path)
-    polls = [poll for poll in content.polls if low <= poll.taken_ms < high]
-    missed = [tick for tick in content.missed if low <= tick.ts_ms < high]
-    problem = None
+    path = store.rejected_path
+    content = buffer.read(path)
+    result = _merged(store, path, content.polls, content.missed, low, high)
     if content.rejected:
-        problem = f"{store.rejected_path}: {len(content.rejected)} lines cannot be read"
-    return Source(store.rejected_path, *_merge(store, polls, missed), problem)
+        result = replace(result, problem=f"{path}: {len(content.rejected)} lines cannot be read")
+    return result
 
 
-def _merge(store: Store, polls: Iterable[Snapshot], missed: Sequence[Missed]) -> tuple[int, int]:
-    """Add in batches; return how many polls and missed ticks were new."""
+def _merged(
+    store: Store,
+    path: Path,
+    polls: Iterable[Snapshot],
+    missed: Sequence[Missed],
+    low: int,
+    high: int,
+) -> Source:
+    """Add what lies in the interval and is of this heat pump, in batches; count what was new."""
+    ours, foreign = identity.known_serial(store.path), 0
     new_polls = new_missed = 0
-    for batch in _batches(polls):
+
+    def own() -> Iterator[Snapshot]:
+        nonlocal foreign
+        for poll in polls:
+            if not low <= poll.taken_ms < high:
+                continue
+            theirs = identity.serial(poll)
+            if ours and theirs and theirs != ours:
+                foreign += 1
+            else:
+                yield poll
+
+    for batch in _batches(own()):
         new_polls += store.merge(batch, ()).polls
-    for start in range(0, len(missed), _BATCH):
-        new_missed += store.merge((), missed[start : start + _BATCH]).missed
-    return new_polls, new_missed
+    within = [tick for tick in missed if low <= tick.ts_ms < high] if not foreign else []
+    for start in range(0, len(within), _BATCH):
+        new_missed += store.merge((), within[start : start + _BATCH]).missed
+    problem = f"{path}: {foreign} polls of another heat pump left out" if foreign else None
+    return Source(path, new_polls, new_missed, problem)
 
 
 def _batches(polls: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
@@ -12,6 +13,9 @@ from luxcli.config import Config
 from luxcli.errors import StorageError
 from luxcli.storage import Store, open_store
 
+_DAY_MS = 86_400_000
+_LONG_PAUSE_DAYS = 30
+_ARCHIVES_S = 300.0
 # Also matches the name of a sliding report made beside a closed period's.
 _SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
 _CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
@@ -102,6 +106,18 @@ def _old_csvs(
             " none removed; is the clock right, are roll-ups still written?"
         )
         return [], 0
+    if old:
+        last = max(day for day, path in ours if day < oldest_kept)
+        first_kept = min(day for day, path in ours if day >= oldest_kept)
+        # There may be weekly ones only.
+        longest_ms = max(_longest_gap_ms(config.csv_retention_days), 8 * _DAY_MS)
+        if (first_kept - last).days * _DAY_MS > longest_ms:
+            findings.append(
+                f"there is no CSV between {last} and {first_kept}, and the limit of"
+                f" {config.csv_retention_days} days falls into that time: none removed; is the"
+                " clock right? It goes on by itself when the limit has passed"
+            )
+            return [], 0
     return old, sum(path.stat().st_size for path in old)
 
 
@@ -132,24 +148,41 @@ def _prune_cache(
     if not config.cache_retention_days:
         return 0, 0
     store = open_store(config)
-    if not dry_run:
-        store.flush()
+    store.flush()  # also in a dry run: it is to count what would be there
     oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archiving.bounds(oldest_kept, zone)
     polls = store.count(0, cutoff)
     if not polls:
         return 0, 0
-    newest = store.span()[1]
-    if newest is None or newest < cutoff:
+    last = store.last_poll(cutoff - 1)
+    first_kept = store.next_poll(cutoff)
+    if first_kept is None or last is None:
         findings.append(
             f"all {polls} polls are older than {config.cache_retention_days} days: none removed;"
             " is the clock right, is it still recording?"
         )
         return 0, 0
+    if first_kept - last > _longest_gap_ms(config.cache_retention_days):
+        findings.append(
+            f"nothing is stored from {periods.utc_text(last)} to {periods.utc_text(first_kept)},"
+            f" and the limit of {config.cache_retention_days} days falls into that time: no polls"
+            " removed; is the clock right? It goes on by itself when the limit has passed"
+        )
+        return 0, 0
     if config.archive and not unarchived:
-        cutoff = _archived_until(config, store, oldest_kept, zone, findings, dry_run=dry_run)
+        cutoff = _archived_until(
+            config, store, oldest_kept, zone, findings, progress, dry_run=dry_run
+        )
         polls = store.count(0, cutoff)
     return polls, 0 if dry_run or not polls else store.remove_before(cutoff, progress)
+
+
+def _longest_gap_ms(retention_days: int) -> int:
+    """Return the length of a pause from which it looks as if the clock were wrong.
+
+    Whoever was away for longer has the polls from before the pause that much longer, once.
+    """
+    return min(_LONG_PAUSE_DAYS * _DAY_MS, retention_days * _DAY_MS // 2)
 
 
 def _archived_until(
@@ -158,18 +191,25 @@ def _archived_until(
     oldest_kept: date,
     zone: tzinfo,
     findings: list[str],
+    progress: Callable[[int, int], object],
     *,
     dry_run: bool,
 ) -> int:
-    """Return the beginning of the first day that is not safely archived, at most `oldest_kept`."""
+    """Return the beginning of the first day that is not safely archived, at most `oldest_kept`.
+
+    Reading archives takes time, too: what is not done in a few minutes the next run does.
+    """
     kept_from, _ = archiving.bounds(oldest_kept, zone)
+    first, deadline = store.next_entry(0) or kept_from, time.monotonic() + _ARCHIVES_S
     for day in archiving.days(store, kept_from, zone):
-        if not archiving.covers(config, store, day, zone):
+        start_ms, _ = archiving.bounds(day, zone)
+        progress(start_ms - first, kept_from - first)
+        if time.monotonic() > deadline:
+            return start_ms
+        if problem := archiving.lacking(config, store, day, zone):
             findings.append(
-                f"{day}: no archive that can be read and holds everything of it: kept, with all"
-                " later days; 'luxcli rollup daily' archives, 'prune --unarchived' removes anyway"
+                f"{day}: {problem}; kept, with all later days; 'prune --unarchived' removes anyway"
             )
-            start_ms, _ = archiving.bounds(day, zone)
             if not dry_run:
                 ledger.forget_archive(store, start_ms)
             return start_ms

@@ -9,7 +9,8 @@ Texts only; `storage` runs them. The tables:
 * ``setting``: change log of parameters, visibilities and slow calculations: the value from
   ``ts_ms`` on until the next row; NULL when the controller stopped sending the register.
 * ``missed``: ticks without a poll, and why.
-* ``rollup``: which CSV was written for which period; ``archive``: the same for archives.
+* ``rollup``: which CSV was written for which period, stale where polls have come for it since;
+  ``archive``: the same for archives.
 * ``register``: the registers seen so far, by ``kind`` 0 calculations, 1 parameters,
   2 visibilities, with name, unit and scale (value = raw / scale).
 * ``label``: the texts of enumerations.
@@ -61,7 +62,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             period_start_ms INTEGER NOT NULL,
             period_stop_ms  INTEGER NOT NULL,  -- excluded
             path            TEXT,
-            state           TEXT NOT NULL,     -- written, empty, failed
+            state           TEXT NOT NULL,     -- written, stale, empty, failed
             rows            INTEGER NOT NULL,
             written_ms      INTEGER NOT NULL,
             error           TEXT,

@@ -335,19 +335,35 @@ class Store:
         if self._begun():
             cache.check(self.path, busy_wait_s=self._busy_wait_s)
 
-    def set_aside(self) -> Path:
+    def set_aside(self) -> Path | None:
         """Rename the damaged cache, so that the next write begins a new one; return its new name.
+
+        None if it is gone: another process found the damage at the same time.
 
         Raises:
             LockHeldError, StorageError: It cannot be renamed.
         """
         with self._locked():
-            return self._set_aside()
+            return self._set_aside() if self.path.exists() else None
 
     def set_aside_paths(self) -> list[Path]:
-        """Return the caches that were set aside, oldest first."""
-        found = self.path.parent.glob(self.path.name + _ASIDE + "*")
-        return sorted(path for path in found if not path.name.endswith("-journal"))
+        """Return the caches that were set aside, oldest first.
+
+        Raises:
+            StorageError: The directory cannot be read.
+        """
+        start = self.path.name + _ASIDE
+        found = [path for path in _listed(self.path.parent) if path.name.startswith(start)]
+        return [path for path in found if not path.name.endswith("-journal")]
+
+    def archive_paths(self) -> list[Path]:
+        """Return the daily archives, oldest first.
+
+        Raises:
+            StorageError: Their directory is there but cannot be read.
+        """
+        found = _listed(self.archive_directory)
+        return [path for path in found if path.name.endswith(".luxlog.gz")]
 
     def mark_salvaged(self, path: Path, suffix: str) -> None:
         """Rename a set-aside cache whose contents are in this one now."""
@@ -430,7 +446,7 @@ class Store:
 
     def _tell_if_gone(self) -> None:
         """Say so when the cache is empty or gone though archives show that there was one."""
-        if not self._begun() and any(self.archive_directory.glob("*.luxlog.gz")):
+        if not self._begun() and self.archive_paths():
             _LOGGER.error(
                 "%s: gone or empty though there was one; begun anew; 'luxcli restore' puts back"
                 " what archives hold",
@@ -506,6 +522,20 @@ def _ingest(
     new_missed = sum([writer.add_missed(tick) for tick in missed])
     writer.finish()
     return Flushed(new_polls, new_missed, 0)
+
+
+def _listed(directory: Path) -> list[Path]:
+    """Return what is in a directory, sorted; nothing when it does not exist."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError as exc:
+        if not directory.is_symlink():
+            return []
+        raise StorageError(
+            f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
+        ) from exc
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
 
 
 def _rename(old: Path, new: Path) -> None:

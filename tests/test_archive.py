@@ -254,7 +254,7 @@ def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old
     archiving.path_of(old, date(2026, 11, 14)).write_bytes(b"rubbish")
     result = prune(old)
     assert result.polls == 3 * 24
-    assert "2026-11-14: no archive" in result.findings[0]
+    assert re.search("2026-11-14: .*not a readable archive: .*'luxcli rollup", result.findings[0])
     assert Store(old.cache_path).span()[0] == ms("2026-11-14T00:00")
 
 
@@ -263,7 +263,7 @@ def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
     record(old, ms("2026-11-12T00:30"), ms("2026-11-12T00:31"))
     result = prune(old)
     assert result.polls == 24
-    assert "2026-11-12: no archive" in result.findings[0]
+    assert "2026-11-12: the archive lacks some of it; 'luxcli rollup" in result.findings[0]
 
 
 def test_prune_removes_unarchived_days_when_told_to(old):
@@ -291,7 +291,7 @@ def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old)
     good = path.read_bytes()
     middle = len(good) // 2
     path.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
-    assert "2026-11-14: no archive" in prune(old).findings[0]
+    assert "2026-11-14.luxlog.gz: not a readable archive" in prune(old).findings[0]
     archived(old)
     assert path.read_bytes() == good
     assert prune(old).findings == ()
@@ -299,14 +299,13 @@ def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old)
 
 def test_a_day_of_nothing_but_missed_ticks_is_archived_as_well(tmp_path):
     settings = configured(tmp_path, cache_retention_days=1, disk_usage_limit_percent=100)
-    record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
-    record(settings, ms("2026-11-20T10:00"), ms("2026-11-20T11:00"))
+    record(settings, ms("2026-11-18T10:00"), ms("2026-11-20T11:00"), step_s=3600)
     tick = Missed(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
     store = Store(settings.cache_path)
     store.add_missed(tick)
     assert "2026-11-17: no archive" in prune(settings).findings[0]
     assert store.missed(0, ms("2026-11-20T12:00")) == [tick]
-    [entry, _] = archived(settings)
+    [entry, *_] = archived(settings)
     assert archive.read(entry.path).missed == (tick,)
     assert prune(settings).findings == ()
 

@@ -49,9 +49,9 @@ def test_files_that_luxcli_did_not_write_are_never_touched(settings):
         "x2020-01-01_daily.csv",
         "2020-02-31_daily.csv",
     ]
-    make_csvs(settings, "2020-01-01_daily.csv", "2026-11-20_daily.csv", *strangers)
+    make_csvs(settings, "2026-10-19_daily.csv", "2026-10-21_daily.csv", *strangers)
     prune(settings)
-    assert left(settings) == sorted(["2026-11-20_daily.csv", *strangers])
+    assert left(settings) == sorted(["2026-10-21_daily.csv", *strangers])
 
 
 def test_removing_every_csv_is_refused(settings):
@@ -65,7 +65,7 @@ def test_a_dry_run_removes_nothing_and_reports_the_same(tmp_path):
     settings = configured(
         tmp_path, cache_retention_days=5, archive=False, disk_usage_limit_percent=100
     )
-    make_csvs(settings, "2026-01-01_daily.csv", "2026-11-20_daily.csv")
+    make_csvs(settings, "2026-10-12_daily.csv", "2026-10-26_weekly.csv")
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=3600)
     Store(settings.cache_path).flush()
     before = settings.cache_path.read_bytes()
@@ -119,18 +119,57 @@ def test_a_disk_over_the_limit_is_reported_with_what_is_free(tmp_path):
 
 def test_only_the_csvs_are_cleaned_up_after_an_on_demand_report(tmp_path):
     settings = configured(tmp_path, cache_retention_days=1)
-    make_csvs(settings, "2026-01-01_daily.csv", "2026-11-20_daily.csv")
+    make_csvs(settings, "2026-10-12_daily.csv", "2026-10-26_weekly.csv")
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
     result = retention.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN)
-    assert [path.name for path in result.csv_files] == ["2026-01-01_daily.csv"]
+    assert [path.name for path in result.csv_files] == ["2026-10-12_daily.csv"]
     assert len(list(Store(settings.cache_path).query(0, ms(NOW)))) == len(times)
 
 
 def test_a_file_that_was_just_asked_for_is_not_cleaned_up(settings):
-    make_csvs(settings, "2026-01-01_daily.csv", "2026-01-02_daily.csv", "2026-11-20_daily.csv")
-    asked = settings.daily_dir / "2026-01-02_daily.csv"
+    make_csvs(settings, "2026-10-12_daily.csv", "2026-10-13_daily.csv", "2026-10-26_daily.csv")
+    asked = settings.daily_dir / "2026-10-13_daily.csv"
     retention.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN, keep={asked})
-    assert left(settings) == ["2026-01-02_daily.csv", "2026-11-20_daily.csv"]
+    assert left(settings) == ["2026-10-13_daily.csv", "2026-10-26_daily.csv"]
+
+
+def test_a_clock_that_runs_ahead_removes_neither_csvs_nor_polls(tmp_path):
+    """One poll and one CSV of 2028 are enough to make everything else look old."""
+    settings = configured(tmp_path, disk_usage_limit_percent=100, archive=False)
+    times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
+    times += record(settings, ms("2028-11-20T11:00"), ms("2028-11-20T11:01"))
+    make_csvs(settings, "2026-11-19_daily.csv", "2026-11-20_daily.csv", "2028-11-20_daily.csv")
+    result = prune(settings, "2028-11-20T12:00")
+    assert [(len(result.csv_files), result.polls)] == [(0, 0)]
+    csvs, polls = result.findings
+    assert csvs.startswith("there is no CSV between 2026-11-20 and 2028-11-20, and the limit of 30")
+    assert polls.startswith("nothing is stored from 2026-11-20T05:00:00Z to 2028-11-20T10:00:00Z")
+    assert "is the clock right?" in csvs
+    assert "is the clock right?" in polls
+    assert len(left(settings)) == 3
+    assert [p.taken_ms for p in Store(settings.cache_path).query(0, 1 << 62)] == times
+
+
+def test_a_pause_of_weeks_only_postpones_the_clean_up(tmp_path):
+    settings = configured(tmp_path, cache_retention_days=60, archive=False)
+    record(settings, ms("2026-05-01T00:00"), ms("2026-06-01T00:00"), step_s=6 * 3600)
+    record(settings, ms("2026-08-01T00:00"), ms("2026-10-15T00:00"), step_s=6 * 3600)
+    assert prune(settings, "2026-09-15T12:00").polls == 0
+    assert prune(settings, "2026-10-02T12:00").polls > 100
+    assert Store(settings.cache_path).span()[0] == ms("2026-08-03T00:00")
+
+
+def test_weekly_files_alone_are_no_pause(tmp_path):
+    settings = configured(tmp_path, csv_retention_days=7, disk_usage_limit_percent=100)
+    make_csvs(settings, *(f"2026-11-{day:02}_weekly.csv" for day in (2, 9, 16)))
+    assert len(prune(settings).csv_files) == 2
+
+
+def test_a_dry_run_counts_what_waits_in_the_buffer(tmp_path):
+    settings = configured(tmp_path, cache_retention_days=3, archive=False)
+    record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
+    assert not settings.cache_path.exists()
+    assert prune(settings, dry_run=True).polls == prune(settings).polls > 20
 
 
 def test_a_damaged_cache_is_removed_only_when_it_is_salvaged_and_old(settings):
