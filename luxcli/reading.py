@@ -6,6 +6,7 @@ report, and a schema that grew in between is noticed.
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from luxcli import ingest
@@ -21,9 +22,16 @@ _WINDOW_MS: Final = 86_400_000
 # A stretch this short that cannot be read holds one poll at most.
 _SMALLEST_MS: Final = 1000
 # If both ends of such a stretch cannot be read, nothing between them can: a page of the file holds
-# the polls of several minutes.
+# the polls of several minutes. Where nothing could be read for long, a stretch may be as long as
+# this part of that time: with the root of the table a whole day is gone, and nothing to look for.
 _WITHIN_PAGE_MS: Final = 60_000
+_WITHIN_DAMAGE: Final = 8
 _NEIGHBOURS_MS: Final = 3_600_000
+# A day is looked for in so many places; in fewer after so many days of which nothing is left: when
+# the root of the table is damaged, even the times of the first and the last poll are unknown.
+_PROBES: Final = 96
+_FEW_PROBES: Final = 8
+_LOST_DAYS: Final = 8
 # So many stretches take a minute; from then on a day with damage is not looked at any closer.
 _UNREADABLE: Final = 100_000
 # What a damaged register table may have known; SQLite answers for the rest.
@@ -160,6 +168,7 @@ def _windows(
     unreadable: list[int] | None,
 ) -> Iterator["_Window"]:
     position = start_ms
+    lost_days = 0
     while position < stop_ms:
         if unreadable is None:
             # Years without polls are passed over, not walked through.
@@ -169,9 +178,15 @@ def _windows(
                 return
             position = following
         end_ms = min(stop_ms, position + _WINDOW_MS)
-        if unreadable is not None and _is_empty(db, position, end_ms):
-            position = end_ms
-            continue
+        if unreadable is not None:
+            if _is_empty(db, position, end_ms):
+                position = end_ms
+                continue
+            if _is_lost(db, position, end_ms, _PROBES if lost_days < _LOST_DAYS else _FEW_PROBES):
+                unreadable.append(position)
+                position, lost_days = end_ms, lost_days + 1
+                continue
+            lost_days = 0
         window = _Window(db, all_keys(), position, end_ms, unreadable)
         yield window
         position = window.position
@@ -185,6 +200,16 @@ def _is_empty(db: "Connection", start_ms: int, stop_ms: int) -> bool:
         return db.execute(select, bounds).fetchone() is None
     except db.DatabaseError:
         return False
+
+
+def _is_lost(db: "Connection", start_ms: int, stop_ms: int, probes: int) -> bool:
+    """Whether nothing of a stretch can be read, wherever it is tried."""
+    for probe in range(probes):
+        ts_ms = start_ms + (stop_ms - start_ms) * probe // probes
+        with suppress(db.DatabaseError):
+            db.execute("SELECT 1 FROM poll WHERE ts_ms>=? LIMIT 1", (ts_ms,)).fetchone()
+            return False
+    return True
 
 
 class _Window:
@@ -202,6 +227,7 @@ class _Window:
         self.position = start_ms
         self._fixed: dict[int, int | None] = {}
         self._varying: list[int] = []
+        self._bad_since: int | None = None  # from where on nothing could be salvaged so far
         changes: list[tuple[int, int, int | None]] = []
         db.execute("BEGIN")
         columns, constants = ingest.layout(db)
@@ -275,13 +301,17 @@ class _Window:
         assert self._unreadable is not None
         rows = self._stretch(start_ms, stop_ms)
         if rows is not None:
+            self._bad_since = None
             return rows
+        if self._bad_since is None:
+            self._bad_since = start_ms
         length_ms = stop_ms - start_ms
+        within_ms = max(_WITHIN_PAGE_MS, (start_ms - self._bad_since) // _WITHIN_DAMAGE)
         if (
             length_ms <= _SMALLEST_MS
             or len(self._unreadable) >= _UNREADABLE
             or (
-                length_ms <= _WITHIN_PAGE_MS
+                length_ms <= within_ms
                 and self._stretch(start_ms, start_ms + _SMALLEST_MS) is None
                 and self._stretch(stop_ms - _SMALLEST_MS, stop_ms) is None
             )

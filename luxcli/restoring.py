@@ -44,7 +44,7 @@ class Source:
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.polls} polls put back into the cache"
-        return f"{text}; {self.problem}" if self.problem else text
+        return f"{text}; {self.problem.removeprefix(f'{self.path}: ')}" if self.problem else text
 
 
 def restore(
@@ -172,7 +172,8 @@ def _from_cache(
         csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
         ledger.merge(store, csvs, ledger.archives(old))
     if source.problem:
-        both = "; ".join(filter(None, (result.problem, f"{path}: {source.problem}")))
+        said = source.problem.removeprefix(f"{path}: ")
+        both = "; ".join(filter(None, (result.problem, f"{path}: {said}")))
         result = replace(result, problem=both)
     if low == 0 and high == _EVER and source.ended and not _is_done(path):
         store.mark_salvaged(path, _PARTLY if source.unreadable else _WHOLE)
@@ -202,7 +203,9 @@ class _Salvage:
     def problem(self) -> str | None:
         if not (self._damaged or self._unreadable or self._stopped):
             return None
-        damage = f"{len(self._damaged)} polls damaged, {len(self._unreadable)} stretches unreadable"
+        damage = ""
+        if self._damaged or self._unreadable:
+            damage = f"{len(self._damaged)} polls damaged, {len(self._unreadable)} parts unreadable"
         return "; ".join(filter(None, (self._stopped, damage)))
 
     def polls(self, old: Store) -> Iterator[Snapshot]:

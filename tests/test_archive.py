@@ -3,16 +3,18 @@
 import gzip
 import random
 import re
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from luxcli import archive, archiving, retention
+from luxcli import archive, archiving, restoring, retention
 from luxcli.archive import Day
-from luxcli.errors import StorageError
+from luxcli.errors import DamagedError, StorageError
 from luxcli.model import Missed, Snapshot
 from luxcli.replay import Replay
 from luxcli.storage import Store
@@ -327,3 +329,59 @@ def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
         written = sorted(len(run.result()) for run in both)
     assert written == [0, 10]
     assert len([archive.read(path) for path in (tmp_path / "archive").iterdir()]) == 10
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "luxlog 1\npolls 1\nt 99999999999999999999 1\n",
+        "luxlog 1\npolls 1\nt 99999999999999999999\nd 1\nn 1\ncrc 0\nend\n",
+        "luxlog 1\npolls 99999999999\nt 1\nd 1\nn 1\ncrc 0\nend\n",
+        "luxlog 1\npolls -1\ncrc 0\nend\n",
+        "luxlog 1\npolls 1\nc0 1\nq0 1\nend\n",
+    ],
+)
+def test_numbers_that_cannot_be_are_damage(lines, tmp_path):
+    path = tmp_path / "2026-11-19.luxlog.gz"
+    path.write_bytes(gzip.compress(lines.encode()))
+    with pytest.raises(DamagedError, match="not a readable archive"):
+        archive.read(path)
+
+
+def test_damaged_polls_that_hold_prune_up_are_named_with_what_helps(old):
+    archived(old)
+    with closing(sqlite3.connect(old.cache_path)) as db, db:
+        db.execute("UPDATE poll SET crc=crc+1 WHERE ts_ms=?", (ms("2026-11-12T05:00"),))
+    archiving.path_of(old, date(2026, 11, 12)).unlink()
+    [entry] = archived(old)
+    assert entry.findings == ("2026-11-12: 1 polls are damaged in the cache and not archived",)
+    [finding] = prune(old).findings
+    assert "1 polls are damaged in the cache; 'luxcli restore' puts that right" in finding
+    restoring.restore(old, zone=BERLIN)
+    assert prune(old).findings == ()
+
+
+def test_a_damaged_archive_is_a_finding(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    [entry] = archived(settings)
+    entry.path.write_bytes(b"rubbish")
+    [again] = archived(settings)
+    [finding] = again.findings
+    assert "not a readable archive" in finding
+    assert "set aside as 2026-11-19.luxlog.gz.damaged" in finding
+
+
+def test_archiving_tells_how_far_it_is(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-16T00:00"), ms("2026-11-20T00:00"), step_s=3600)
+    told = []
+    archiving.archive_due(
+        settings,
+        now_ms=ms("2026-11-20T12:00"),
+        zone=BERLIN,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert len(told) == 4
+    assert told == sorted(told)
+    assert all(0 <= done < total for done, total in told)

@@ -723,7 +723,7 @@ def test_the_demo_fills_its_directory_and_says_with_what(demo):
     assert told["polls"] == "1008 in fast-forward, one every ten minutes for a week"
     assert told["per poll"] == "1634 values"
     for kind, rows in (("daily", 144), ("weekly", 1008)):
-        [path] = (directory / "reports" / kind).iterdir()  # an earlier one is replaced
+        [path] = (directory / "reports" / kind).glob("*.csv")  # an earlier one is replaced
         assert len(path.read_text(encoding="utf-8").splitlines()) == rows + 1
         assert re.fullmatch(rf"{rows} rows, \d+ columns: {path}", told[f"{kind} CSV"])
     loaded = config.load(None, {}, directory, {"cache_path": "cache.sqlite3"})

@@ -1,13 +1,16 @@
 """Which periods are due, what a sliding report may overwrite, and what is remembered."""
 
+import sqlite3
 import time
+from contextlib import closing
 from datetime import date
 
 import pytest
 
-from luxcli import ledger, reports
+from luxcli import archiving, identity, ledger, reports, restoring
 from luxcli.errors import ConfigError, NoDataError, StorageError, UsageError
 from luxcli.storage import Store
+from tests.make import real
 from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
 
 
@@ -273,3 +276,59 @@ def test_a_period_whose_polls_come_back_later_gets_its_file(tmp_path):
     record(settings, ms("2026-11-12T10:00"), ms("2026-11-12T15:00"), step_s=3600)
     [late] = due(settings, "2026-11-15T09:00")
     assert (late.path.name, late.rows) == ("2026-11-13_daily.csv", 5)
+
+
+def test_polls_that_come_after_the_file_was_written_get_into_it(tmp_path):
+    """The clock was an hour ahead when the day was closed too early."""
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-20T07:00"), ms("2026-11-21T06:00"), step_s=3600)
+    [early] = due(settings, "2026-11-21T07:05")
+    record(settings, ms("2026-11-21T06:00"), ms("2026-11-21T08:00"), step_s=3600)
+    [whole] = due(settings, "2026-11-21T08:05")
+    assert (early.rows, whole.rows, whole.path) == (23, 24, early.path)
+    assert due(settings, "2026-11-21T09:05") == []
+
+
+def test_a_restored_day_gets_a_whole_file_and_the_others_stay_as_they_are(recorded):
+    days = {f"2026-11-{day}" for day in range(11, 21)}
+    archiving.archive_due(recorded, now_ms=ms("2026-11-20T12:00"), zone=BERLIN)
+    store = Store(recorded.cache_path)
+    with closing(sqlite3.connect(store.path)) as db, db:
+        span = (ms("2026-11-15T08:00"), ms("2026-11-15T20:00"))
+        db.execute("UPDATE poll SET crc=crc+1 WHERE ts_ms>=? AND ts_ms<?", span)
+    due(recorded, "2026-11-20T08:00")
+    before = {path.name[:10]: path.stat().st_mtime_ns for path in recorded.daily_dir.iterdir()}
+    assert before.keys() == days
+    restoring.restore(recorded, zone=BERLIN)
+    [whole] = due(recorded, "2026-11-20T09:00")
+    assert (whole.path.name, whole.rows) == ("2026-11-16_daily.csv", 24)
+    after = {path.name[:10]: path.stat().st_mtime_ns for path in recorded.daily_dir.iterdir()}
+    assert {day for day in days if before[day] != after[day]} == {"2026-11-16"}
+
+
+def test_a_file_that_was_moved_away_comes_once_more_when_polls_have_come_back(recorded):
+    due(recorded, "2026-11-20T08:00")
+    (recorded.daily_dir / "2026-11-15_daily.csv").unlink()
+    record(recorded, ms("2026-11-14T12:10"), ms("2026-11-14T12:40"))
+    assert [r.rows for r in due(recorded, "2026-11-20T09:00")] == [27]
+
+
+def test_two_heat_pumps_do_not_share_a_directory_of_reports_or_archives(tmp_path):
+    poll = real(ms("2026-11-19T10:00"))
+    one, two = (configured(tmp_path, cache_path=str(tmp_path / f"{name}.sqlite3")) for name in "ab")
+    for settings, host in ((one, "pump-a"), (two, "pump-b")):
+        identity.admit(settings.cache_path, host, poll)
+        record(settings, ms("2026-11-19T08:00"), ms("2026-11-19T10:00"), step_s=600)
+    now = {"now_ms": ms("2026-11-20T08:00"), "zone": BERLIN}
+    assert len(due(one, "2026-11-20T08:00")) == 1
+    assert len(archiving.archive_due(one, **now)) == 1
+    with pytest.raises(StorageError, match=r"daily: holds files of another heat pump \(pump-a\)"):
+        due(two, "2026-11-20T08:00")
+    with pytest.raises(
+        StorageError, match=r"archive: holds files .* \(pump-a\); give pump-b a dir"
+    ):
+        archiving.archive_due(two, **now)
+    with pytest.raises(StorageError, match=r"archive: holds files of another heat pump"):
+        restoring.restore(two, zone=BERLIN)
+    assert len(list(Store(two.cache_path).query(0, 1 << 62))) == 12
+    assert due(one, "2026-11-20T09:00") == []

@@ -2,14 +2,18 @@
 
 import random
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
-from luxcli import archiving, restoring
-from luxcli.errors import UnavailableError, UsageError
+from luxcli import archive, archiving, identity, reports, restoring, retention
+from luxcli.errors import StorageError, UnavailableError, UsageError
 from luxcli.storage import Store
+from tests.make import real
 from tests.scenario import BERLIN, configured, ms, record
 
 
@@ -168,3 +172,128 @@ def test_a_set_aside_cache_that_is_locked_for_a_moment_stays_pending(recorded):
             restoring.salvage_pending(recorded)
     restoring.salvage_pending(recorded)
     assert everything(recorded) == polls
+
+
+def zero_page(path, page, count=1):
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(bytes(4096 * count))
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
+    """The newest polls are in no archive yet and stand at the end of the table."""
+    settings = configured(tmp_path)
+    times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T16:00"), step_s=30)
+    store = Store(settings.cache_path)
+    store.flush()
+    pages = store.path.stat().st_size // 4096
+    zero_page(store.path, pages // 2, count)
+    aside = store.set_aside()
+    [source] = restoring.salvage_pending(settings)
+    back = [poll.taken_ms for poll in everything(settings)]
+    assert source.polls == len(back) >= len(times) - 45 * count
+    assert back[-1] == times[-1]
+    assert back[0] == times[0]
+    assert "parts unreadable" in source.problem
+    assert [path.name for path in store.set_aside_paths()] == [f"{aside.name}.salvaged-partly"]
+
+
+def test_a_cache_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-16T00:00"), ms("2026-11-19T12:00"), step_s=1200)
+    store = Store(settings.cache_path)
+    store.flush()
+    with closing(sqlite3.connect(store.path)) as db:
+        [root] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='poll'").fetchone()
+    zero_page(store.path, root - 1)
+    store.set_aside()
+    began = time.monotonic()
+    [source] = restoring.salvage_pending(settings)
+    assert time.monotonic() - began < 5
+    assert (source.polls, "unreadable" in source.problem) == (0, True)
+    assert restoring.salvage_pending(settings) == []
+
+
+def test_a_set_aside_cache_of_a_newer_luxcli_stays_pending_for_it(recorded):
+    aside = set_aside(recorded)
+    with closing(sqlite3.connect(aside)) as db:
+        db.execute("PRAGMA user_version=99")
+    [source] = restoring.salvage_pending(recorded)
+    assert "written by a newer luxcli" in source.problem
+    assert aside.exists()
+    [again] = restoring.salvage_pending(recorded)
+    assert again.problem == source.problem
+
+
+def test_only_what_was_read_whole_is_ever_pruned(recorded):
+    store = Store(recorded.cache_path)
+    whole = "cache.sqlite3.damaged-20260101T000000Z.salvaged"
+    for name in (whole, f"{whole}-partly", "cache.sqlite3.damaged-20260102T000000Z"):
+        store.path.with_name(name).write_bytes(b"x")
+    result = retention.prune(recorded, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
+    assert [path.name for path in result.old_caches] == [whole]
+    assert len(store.set_aside_paths()) == 2
+
+
+def test_a_cache_with_characters_of_patterns_in_its_name_is_salvaged_like_any(tmp_path):
+    settings = configured(tmp_path / "[a]", cache_path=str(tmp_path / "[a]" / "cache[1]*.sqlite3"))
+    times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T04:00"))
+    store = Store(settings.cache_path)
+    store.flush()
+    store.set_aside()
+    [source] = restoring.salvage_pending(settings)
+    assert source.polls == len(times)
+
+
+def test_archives_that_cannot_be_seen_are_not_taken_for_none(recorded):
+    archives = recorded.cache_path.parent / "archive"
+    archives.rename(archives.with_name("elsewhere"))
+    archives.symlink_to(archives.with_name("unmounted"))
+    with pytest.raises(StorageError, match=r"archive: leads to .*unmounted.*is it mounted\?"):
+        restore(recorded)
+    archives.unlink()
+    archives.write_text("")
+    with pytest.raises(StorageError, match=r"archive: cannot be read: Not a directory"):
+        restore(recorded)
+
+
+def with_serial(poll, number):
+    parameters = list(poll.parameters)
+    parameters[874:876] = (730214, number)
+    return replace(poll, parameters=tuple(parameters))
+
+
+def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
+    settings = configured(tmp_path)
+    store = Store(settings.cache_path)
+    store.prepare()
+    ours = with_serial(real(ms("2026-11-19T00:00")), 1)
+    identity.admit(store.path, "pump", ours)
+    store.add(ours.taken_ms, ours)
+    foreign = [with_serial(real(ms("2026-11-18T00:00") + n), 2) for n in range(3)]
+    path = archiving.path_of(settings, date(2026, 11, 18))
+    archive.write(path, archive.Day(tuple(foreign), ()))
+    sources = restore(settings)
+    assert [source.problem for source in sources if source.problem] == [
+        f"{path}: 3 polls of another heat pump left out"
+    ]
+    assert everything(settings) == [ours]
+
+
+def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
+    polls = expected(recorded)
+    zero_page(recorded.cache_path, recorded.cache_path.stat().st_size // 8192)
+    due = {"now_ms": ms("2026-11-19T12:00"), "zone": BERLIN}
+
+    def report():
+        restoring.healed(recorded, lambda: reports.rollup_due(recorded, "daily", **due))
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(job) for job in (lambda: restore(recorded), report) * 2]
+        for job in jobs:
+            job.result()
+    back = {poll.taken_ms for poll in everything(recorded)}
+    lost = {poll.taken_ms for poll in polls} - back
+    assert len(lost) < 45
+    assert all(ts_ms >= ms("2026-11-19T00:00") for ts_ms in lost)
