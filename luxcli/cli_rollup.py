@@ -236,8 +236,10 @@ def _tell_rollup(result: "RollupResult", zone: tzinfo, *, quiet: bool) -> None:
     period = result.period
     span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
     if result.kept:
-        text = f"{result.path}: kept, for its {result.rows} rows are more than the cache has"
-        (result_line if quiet else warn)(text)
+        more = result.rows > result.coverage.polls
+        amount = "more than" if more else "all that"
+        text = f"{result.path}: kept, for its {result.rows} rows are {amount} the cache has"
+        (warn if more and not quiet else result_line)(text)
         return
     if result.path is None:
         text = f"{period.kind}: nothing is stored from {span}; no file written"

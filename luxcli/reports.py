@@ -257,7 +257,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
         result = RollupResult(
             *(period, path, _coverage(run, period), there),
             size=path.stat().st_size,
-            kept=there > stored,
+            kept=True,
         )
         record = RollupRecord(*head, str(path), "written", there, run.now_ms)
         ledger.record_rollup(run.store, record)

@@ -300,8 +300,9 @@ def test_a_restored_day_gets_a_whole_file_and_the_others_stay_as_they_are(record
     before = {path.name[:10]: path.stat().st_mtime_ns for path in recorded.daily_dir.iterdir()}
     assert before.keys() == days
     restoring.restore(recorded, zone=BERLIN)
-    [whole] = due(recorded, "2026-11-20T09:00")
+    [whole] = [r for r in due(recorded, "2026-11-20T09:00") if not r.kept]
     assert (whole.path.name, whole.rows) == ("2026-11-16_daily.csv", 24)
+    assert due(recorded, "2026-11-20T10:00") == []
     after = {path.name[:10]: path.stat().st_mtime_ns for path in recorded.daily_dir.iterdir()}
     assert {day for day in days if before[day] != after[day]} == {"2026-11-16"}
 
