@@ -1,6 +1,8 @@
 """The watch command: what is the heat pump doing now?"""
 
+import errno
 import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -74,14 +76,14 @@ def watch(
             f"--every {every}: the heat pump is polled no faster than every"
             f" {settings.interval_sec} s, the setting interval_sec"
         )
-    page = _Page(settings, periods.zone(settings.timezone, os.environ))
+    page = Page(settings, periods.zone(settings.timezone, os.environ))
     on_terminal = sys.stdout.isatty() and not as_json
     if on_terminal:
         with live(page.sheet):
             last = watching.follow(settings, page.turn, every_s=every_s, count=count)
     else:
         tell = _tell_json if as_json else page.tell
-        last = watching.follow(settings, tell, every_s=every_s, count=count)
+        last = watching.follow(settings, tell, every_s=every_s, count=count, sleep=_nap)
     if last.failures:
         if last.failure and not last.polls:
             if as_json:  # said already, in the object of the poll
@@ -90,7 +92,15 @@ def watch(
         raise typer.Exit(FINDINGS)
 
 
-class _Page:
+def _nap(seconds: float) -> None:
+    """Sleep, but no longer than somebody reads along: 'head' has soon seen enough."""
+    waiting = select.poll()
+    waiting.register(sys.stdout, 0)  # being closed on the other side is told unasked
+    if waiting.poll(seconds * 1000):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+class Page:
     """Words for a view: a sheet for the terminal, lines for anything else."""
 
     def __init__(self, settings: Config, zone: tzinfo) -> None:
