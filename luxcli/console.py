@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("luxcli.cli")
 _BAR_AFTER_S = 1.0
 _REFRESH_PER_S = 2
-_COLUMN_WIDTH = 37
-_CHANGE_WIDTH = 8
+_COLUMN_WIDTH = 36
+_CHANGE_WIDTH = 7
 HELP_OPTIONS: Any = {"help_option_names": ["-h", "--help"]}
 
 

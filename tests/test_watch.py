@@ -141,7 +141,7 @@ def test_everything_fits_80_by_24(tmp_path, profile):
     for rows in sheet.columns:
         for name, value, change in rows:
             assert len(name) + len(value) <= 27, (name, value)
-            assert len(change) <= 8, (name, change)
+            assert len(change) <= 7, (name, change)
     narrow = page(views, tmp_path).sheet(60, 50)
     assert len(narrow.columns) == 1
 
