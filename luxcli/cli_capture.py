@@ -4,7 +4,7 @@ import os
 import signal
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -31,7 +31,7 @@ from luxcli.console import (
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
 
 if TYPE_CHECKING:
-    from luxcli.capturing import Capture, Progress, Recording
+    from luxcli.capturing import Capture, Progress, Recording, Verdict
     from luxcli.model import Snapshot
 
 app = typer.Typer(rich_markup_mode=None)
@@ -70,25 +70,17 @@ def capture(
     """Try it with your heat pump: poll for some minutes, write CSVs, say whether all is well."""
     from luxcli import capturing
 
-    settings = start(
-        *(ctx, config_path, log_level),
-        as_json=as_json,
-        options={"host": host, "port": port},
-    )
+    address = {"host": host, "port": port}
+    settings = start(ctx, config_path, log_level, as_json=as_json, options=address)
     if settings.host is None:
         where = f"{settings.file}: " if settings.file else ""
         raise ConfigError([f"{where}host: missing; say --host ADDRESS"])
-    duration_s = duration_option(duration, "--duration") or 0
-    if duration_s > capturing.LONGEST_S:
-        raise UsageError(f"--duration {duration}: is more than a day; that is what cron is for")
-    interval_s = _interval(interval, settings)
+    duration_s, interval_s = _duration(duration), _interval(interval, settings)
     own = capturing.prepare(settings, output, interval_s)
     with progress("polling") as show:
+        report = _reporter(show, duration_s)
         recording = capturing.record(
-            *(own, settings),
-            duration_s=duration_s,
-            interval_s=interval_s,
-            progress=_reporter(show, duration_s),
+            own, settings, duration_s=duration_s, interval_s=interval_s, progress=report
         )
     if recording.interrupted:
         # The next signal ends it at once: what follows takes seconds only, but who knows.
@@ -106,6 +98,16 @@ def capture(
         raise Interrupted(recording.interrupted)
     if recording.missed or result.findings:
         raise typer.Exit(FINDINGS)
+
+
+def _duration(text: str) -> int:
+    """Return the seconds that the trial lasts."""
+    from luxcli import capturing
+
+    seconds = duration_option(text, "--duration") or 0
+    if seconds > capturing.LONGEST_S:
+        raise UsageError(f"--duration {text}: is more than a day; that is what cron is for")
+    return seconds
 
 
 def _interval(text: str | None, settings: Config) -> int:
@@ -155,11 +157,11 @@ def _brief(poll: "Snapshot | None", failure: LuxcliError | None) -> str | None:
     return " ".join([*numbers, f"compr. {compressor}"])
 
 
-def _nothing_recorded(recording: "Recording") -> None:
+def _nothing_recorded(recording: "Recording") -> NoReturn:
     """Fail as the last poll did; there is nothing to make a CSV of."""
     if recording.failure is None:
         raise Interrupted(recording.interrupted or signal.SIGINT)
-    attempts = sum(recording.missed.values())
+    attempts = recording.missed.total()
     if attempts > 1:
         warn(f"none of {attempts} polls succeeded; nothing was kept")
     if recording.interrupted:
@@ -171,7 +173,7 @@ def _nothing_recorded(recording: "Recording") -> None:
 def _capture_json(recording: "Recording", result: "Capture") -> None:
     print_json(
         ok=not (recording.missed or result.findings or recording.interrupted),
-        verdict=result.verdict,
+        verdict=_verdict(recording, result),
         polls=recording.polls,
         missed=dict(recording.missed),
         interrupted=recording.interrupted is not None,
@@ -248,13 +250,16 @@ def _sample(result: "Capture", polls: int, zone: tzinfo) -> None:
     table(("time", *(item.label for item in items)), rows)
 
 
+def _verdict(recording: "Recording", result: "Capture") -> "Verdict":
+    return "warnings" if result.verdict == "good" and recording.missed else result.verdict
+
+
 def _verdict_line(recording: "Recording", result: "Capture") -> str:
+    verdict, missed = _verdict(recording, result), recording.missed.total()
     stopped = "ended early; " if recording.interrupted else ""
     if result.findings:
-        return f"{result.verdict}: {stopped}see the findings above"
-    if recording.missed:
-        share = (
-            f"{sum(recording.missed.values())} of {sum(recording.missed.values(), recording.polls)}"
-        )
-        return f"warnings: {stopped}it works, but {share} polls are missing"
-    return f"good: {stopped}it works with this heat pump"
+        return f"{verdict}: {stopped}see the findings above"
+    if missed:
+        share = f"{missed} of {missed + recording.polls}"
+        return f"{verdict}: {stopped}it works, but {share} polls are missing"
+    return f"{verdict}: {stopped}it works with this heat pump"

@@ -70,6 +70,7 @@ def watch(
     from luxcli import watching
 
     settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings.require_host()
     every_s = duration_option(every, "--every") or settings.interval_sec
     if every_s < settings.interval_sec:
         raise UsageError(
@@ -77,8 +78,7 @@ def watch(
             f" {settings.interval_sec} s, the setting interval_sec"
         )
     page = Page(settings, periods.zone(settings.timezone, os.environ))
-    on_terminal = sys.stdout.isatty() and not as_json
-    if on_terminal:
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json:
         with live(page.sheet):
             last = watching.follow(settings, page.turn, every_s=every_s, count=count)
     else:

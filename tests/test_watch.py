@@ -27,7 +27,7 @@ from tests.faulty import (
 )
 from tests.make import small
 from tests.scenario import BERLIN, configured
-from tests.terminal import Terminal
+from tests.terminal import Terminal, on_a_terminal
 
 SCREEN_LEFT = b"\x1b[?1049l"  # xterm: back to the screen that was there before
 # From here on the compressor of the simulated heat pump runs for a while.
@@ -160,6 +160,20 @@ def test_a_terminal_shows_a_live_table_and_gets_back_what_it_showed(cli, simulat
     assert terminal.shown.endswith(SCREEN_LEFT)
     assert terminal.shown.rfind(CURSOR_SHOWN) > terminal.shown.rfind(b"\x1b[?25l")
     assert b"Traceback" not in terminal.shown
+
+
+def test_a_terminal_that_can_only_print_gets_lines(cli, simulator, configure):
+    file = configure(port=simulator.port)
+    environ = {"TERM": "dumb"}
+    status, screen = on_a_terminal(cli, "watch", "-c", file, "--count", "1", env=environ)
+    assert (status, "\x1b" in screen) == (0, False)
+    assert "\nflow\t" in screen
+
+
+def test_without_a_heat_pump_it_says_where_to_set_one(cli):
+    ran = cli("watch")
+    assert (ran.status, ran.stdout) == (78, "")
+    assert ran.stderr.startswith("luxcli: host: missing;")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
