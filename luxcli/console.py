@@ -10,12 +10,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, Protocol
 
 import typer
 from typer.core import TyperGroup
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("luxcli.cli")
 _BAR_AFTER_S = 1.0
+_REFRESH_PER_S = 2
+_COLUMN_WIDTH = 36
+_CHANGE_WIDTH = 7
 HELP_OPTIONS: Any = {"help_option_names": ["-h", "--help"]}
 
 
@@ -87,16 +90,18 @@ def start(
     level: str | None,
     *,
     as_json: bool = False,
+    options: Mapping[str, object] = MappingProxyType({}),
     further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
 ) -> Config:
     """Load the configuration and set up logging; every command that has a configuration begins so.
 
-    `further` is for `config.load`. The choice of JSON is kept in the context, which the failure
-    mapping sees as well.
+    `options` and `further` are for `config.load`. The choice of JSON is kept in the context, which
+    the failure mapping sees as well.
     """
     ctx.meta["luxcli.json"] = as_json
     chosen = level_of(level)
-    loaded = config.load(path, os.environ, Path.cwd(), {"log_level": chosen}, further=further)
+    given = {"log_level": chosen, **options}
+    loaded = config.load(path, os.environ, Path.cwd(), given, further=further)
     log.set_up(
         loaded.log_level or default_level(),
         "json" if loaded.log_format == "json" else "text",
@@ -228,27 +233,41 @@ def coverage_entry(coverage: "Coverage") -> dict[str, object]:
     }
 
 
+class Show(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: float, total: float, text: str | None = None) -> None:
+        """Show how much of how much is done."""
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Show]:
     """Give a function ``(done, total)`` that moves a bar, once the work has taken a second.
 
-    Without a terminal it does nothing; what is quick shows no bar that would only flicker.
+    Its third argument replaces what stands before the bar. Without a terminal it does nothing; what
+    is quick shows no bar that would only flicker.
     """
     shown: list[tuple[Progress, TaskID]] = []
     began = time.monotonic()
 
-    def show(done: int, total: int) -> None:
+    def show(done: float, total: float, text: str | None = None) -> None:
         if not shown:
             if not sys.stderr.isatty() or time.monotonic() - began < _BAR_AFTER_S:
                 return
             from rich.console import Console
-            from rich.progress import Progress
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            bar = Progress(console=Console(stderr=True), transient=True)
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=None),  # what the text leaves
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeRemainingColumn(),
+            )
+            bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
             bar.start()
             shown.append((bar, bar.add_task(what, total=None)))
         bar, task = shown[0]
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, description=text or what)
 
     try:
         yield show
@@ -271,6 +290,65 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table, markup=False)
+
+
+class Sheet(NamedTuple):
+    """What `live` shows: lines, then columns of ``(name, value, change)`` side by side, then lines.
+
+    The style of a line is one of rich, such as "bold" or "red"; empty for none.
+    """
+
+    head: Sequence[tuple[str, str]]
+    columns: Sequence[Sequence[tuple[str, str, str]]]
+    foot: Sequence[tuple[str, str]]
+
+
+@contextmanager
+def live(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
+    """Fill the terminal with a sheet, twice a second anew, and restore it at the end.
+
+    Args:
+        compose: Called with columns and lines of the terminal; must not wait.
+    """
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+
+    def line(text: str, style: str = "") -> Text:
+        return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+    def paint() -> Group:
+        sheet = compose(console.width, console.height)
+        side_by_side = Table.grid(expand=True, padding=(0, 2, 0, 0), pad_edge=False)
+        for _ in sheet.columns[1:]:
+            side_by_side.add_column(width=_COLUMN_WIDTH)
+        side_by_side.add_column(ratio=1)
+        blocks = []
+        for rows in sheet.columns:
+            block = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+            block.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+            block.add_column(justify="right", no_wrap=True)
+            if any(row[1] for row in rows):
+                block.add_column(width=_CHANGE_WIDTH)
+            for name, value, change in rows:
+                cells = (line(name), line(value, "bold"), line(change, "cyan"))
+                block.add_row(*cells[: len(block.columns)])
+            blocks.append(block)
+        side_by_side.add_row(*blocks)
+        head, foot = ([line(*entry) for entry in entries] for entries in (sheet.head, sheet.foot))
+        return Group(*head, side_by_side, *foot)
+
+    with Live(
+        console=console,
+        screen=True,
+        get_renderable=paint,
+        refresh_per_second=_REFRESH_PER_S,
+        vertical_overflow="crop",
+    ):
+        yield
 
 
 def print_json(**fields: object) -> None:

@@ -5,9 +5,10 @@ printing, no exit statuses, no state between calls; the clock is an argument.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +53,16 @@ def device_to_oneself(config: Config) -> Iterator[None]:
     """Keep every other luxcli from talking to the heat pump: it serves one client at a time.
 
     The lock beside the cache is for all who share the cache, the claim on the address for all on
-    this machine, whatever their cache.
+    this machine, whatever their cache. Where there is no directory for a cache yet, nobody shares
+    it.
 
     Raises:
         LockHeldError: Another one kept one of them for `_DEVICE_WAIT_S`.
         StorageError: The lock cannot be opened.
     """
+    shared = os.access(config.cache_path.parent, os.F_OK)
     with (
-        locks.hold(device_lock(config), wait_s=_DEVICE_WAIT_S),
+        locks.hold(device_lock(config), wait_s=_DEVICE_WAIT_S) if shared else nullcontext(),
         client.claim(config.require_host(), config.port, wait_s=_DEVICE_WAIT_S),
     ):
         yield
@@ -68,6 +71,7 @@ def device_to_oneself(config: Config) -> Iterator[None]:
 def poll_once(
     config: Config,
     *,
+    guard: Config | None = None,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> PollResult:
@@ -76,6 +80,12 @@ def poll_once(
     Ends within `client.longest_s` and the waits for its locks.
 
     Whatever prevents it is recorded as the reason of a missed tick before it is raised.
+
+    Args:
+        config: Says where from, where to and how.
+        guard: Whose lock on the heat pump to hold, if the cache of `config` is not the usual one.
+        clock: Gives the time stamp, seconds since the epoch.
+        sleep: Waits between attempts, seconds.
 
     Raises:
         ConfigError: No heat pump is configured.
@@ -92,7 +102,7 @@ def poll_once(
         took_ms = round((time.monotonic() - began) * 1000)
         store.add_missed(Missed(tick_ms, reason, tries, took_ms, detail))
 
-    snapshot = _read(config, store, record, clock, sleep)
+    snapshot = _read(config, guard or config, store, record, clock, sleep)
     try:
         identity.admit(config.cache_path, host, snapshot)
     except StorageError as exc:
@@ -111,6 +121,7 @@ def poll_once(
 
 def _read(
     config: Config,
+    guard: Config,
     store: Store,
     record: Callable[[str, int, str], None],
     clock: Callable[[], float],
@@ -120,7 +131,7 @@ def _read(
     address = f"{config.host}:{config.port}"
     connected = 0
     try:
-        with device_to_oneself(config):
+        with device_to_oneself(guard):
             connected = 1
             return client.read_snapshot(
                 config.require_host(),

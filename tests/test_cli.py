@@ -1,9 +1,7 @@
 """The real process: exit statuses, one line per failure, JSON, silence, signals and terminals."""
 
-import contextlib
 import json
 import os
-import pty
 import re
 import select
 import shlex
@@ -12,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -31,6 +28,7 @@ from luxcli.storage import Store, open_store
 from tests.conftest import Cli, Ran
 from tests.faulty import Fault, FaultyController, eventually
 from tests.make import small
+from tests.terminal import Terminal, on_a_terminal
 
 ROOT = Path(luxcli.__file__).parent.parent
 EVER = (0, 2**62)
@@ -90,7 +88,7 @@ def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, "Terminal"]]:
+def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Terminal]]:
     """Begin a demo where an earlier one was stopped."""
     directory = tmp_path_factory.mktemp("demo")
     # Measuring the coverage of a thousand polls would double their time.
@@ -111,7 +109,7 @@ def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
 
 
 @pytest.fixture(scope="module")
-def demo(running_demo: tuple[Path, "Terminal"]) -> tuple[Path, Ran, str]:
+def demo(running_demo: tuple[Path, Terminal]) -> tuple[Path, Ran, str]:
     """Return the demo's directory, what the process left and what the screen shows."""
     directory, terminal = running_demo
     return directory, *terminal.end()
@@ -446,37 +444,6 @@ def test_the_log_can_be_json(cli, configure):
     assert entry["level"] == "info"
     assert f"127.0.0.1:{pump.port}: attempt 1 of 2 failed" in entry["msg"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
-
-
-class Terminal:
-    """A command whose streams are a terminal, but for those that `options` name."""
-
-    def __init__(self, cli: Cli, *args: object, **options: Any) -> None:
-        self._master, slave = pty.openpty()
-        streams = {"stdin": slave, "stdout": slave, "stderr": slave} | options
-        self._process = cli.start(*args, **streams)
-        os.close(slave)
-        self._shown = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # how Linux says that the other side is closed
-            while part := os.read(self._master, 4096):
-                self._shown += part
-
-    def end(self) -> tuple[Ran, str]:
-        """Wait for the command; give what it left and what the screen shows."""
-        ran = Cli.end(self._process)
-        self._reader.join(timeout=2)
-        os.close(self._master)
-        return ran, self._shown.decode().replace("\r\n", "\n")
-
-
-def on_a_terminal(cli: Cli, *args: object, **options: Any) -> tuple[int, str]:
-    """Run a command at a terminal; give its status and what the screen shows."""
-    ran, screen = Terminal(cli, *args, **options).end()
-    return ran.status, screen
 
 
 def test_a_poll_on_a_terminal_is_one_line(cli, recorded):

@@ -1,0 +1,284 @@
+"""Does it work with this heat pump? Polls it for a while into a store of its own, makes the CSVs.
+
+Everything is what the scheduled jobs run, with two differences: a failed attempt is not repeated,
+for the next tick is the next attempt; and the cache is in the directory of the capture. `record`
+polls, `conclude` writes and judges; an interrupted capture still concludes.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Final, Literal
+
+from luxcli import csvgen, files, jobs, limits, quality, reports, sensors
+from luxcli.config import Config
+from luxcli.errors import (
+    DeviceError,
+    Interrupted,
+    LockHeldError,
+    LuxcliError,
+    StorageError,
+    UsageError,
+)
+from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.periods import KINDS
+from luxcli.reports import RollupResult
+from luxcli.storage import Store, open_store
+
+# The CSV of a capture holds its last 24 hours; longer is what the scheduled poll is for.
+LONGEST_S: Final = 86_400
+# Ticks that are over before the poll of an earlier one.
+OVERRUN: Final = "overrun"
+_LOOK_S: Final = 1.0  # how often somebody is told while it waits
+_SAMPLE: Final = 3  # polls from each end
+
+Verdict = Literal["good", "warnings", "problems"]
+Progress = Callable[[float, Snapshot | None, LuxcliError | None], object]
+
+
+@dataclass(slots=True)
+class Recording:
+    """What the polls of a capture came to.
+
+    Attributes:
+        polls: How many are stored.
+        missed: Ticks without a poll by reason.
+        last: The last poll.
+        failure: Why the last poll that failed did so.
+        warning: Why polls wait in the buffer longer than usual.
+        interrupted: The signal that ended it early.
+    """
+
+    polls: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+    last: Snapshot | None = None
+    failure: LuxcliError | None = None
+    warning: str | None = None
+    interrupted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is not as expected: which rule, how bad, where, and how often."""
+
+    rule: str
+    severity: Literal["problem", "warning"]
+    sensor: str | None
+    expected: str
+    found: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a capture recorded and made of it.
+
+    Attributes:
+        values: Registers per poll.
+        sample: The first and the last polls.
+        rollups: The CSVs.
+        findings: What speaks against them, problems first.
+        cache: The database, which `luxcli` can go on with.
+    """
+
+    values: int
+    sample: tuple[Snapshot, ...]
+    rollups: tuple[RollupResult, ...]
+    findings: tuple[Finding, ...]
+    cache: Path
+
+    @property
+    def verdict(self) -> Verdict:
+        """The one word for all findings."""
+        severities = {finding.severity for finding in self.findings}
+        return "problems" if "problem" in severities else "warnings" if severities else "good"
+
+
+def prepare(config: Config, directory: Path, interval_s: float) -> Config:
+    """Make the directory of a capture and return the configuration for it.
+
+    Raises:
+        UsageError: It is not empty; nothing in it is touched.
+        StorageError: It cannot be made or written.
+    """
+    directory = directory.absolute()
+    try:
+        files.make_directory(directory)
+        if any(directory.iterdir()):
+            raise UsageError(f"{directory}: is not empty; name a new directory with --output")
+        # Better now than after two minutes of polling.
+        cache = directory / "cache.sqlite3"
+        Store(cache).lock_path.touch()
+    except FileExistsError:
+        raise UsageError(f"{directory}: is not a directory; name another --output") from None
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be written: {exc.strerror}") from exc
+    return replace(
+        config,
+        cache_path=cache,
+        daily_dir=directory,
+        weekly_dir=directory,
+        interval_sec=max(1, round(interval_s)),
+        retries=0,
+    )
+
+
+def record(
+    config: Config,
+    shared: Config,
+    *,
+    duration_s: float,
+    interval_s: float,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    progress: Progress = lambda _elapsed_s, _poll, _failure: None,
+) -> Recording:
+    """Poll every `interval_s` seconds for `duration_s` seconds; a signal ends it early.
+
+    The first poll is made at once, the last before the time is over. Ends within `duration_s` and
+    the limit of one poll.
+
+    Args:
+        config: From `prepare`.
+        shared: The owner's own configuration: its lock keeps the scheduled polls away.
+        duration_s: Seconds.
+        interval_s: Seconds from the beginning of a poll to that of the next.
+        clock: Gives the time stamps, seconds since the epoch.
+        sleep: Waits, seconds.
+        progress: Told about once a second: seconds since the beginning, last poll, and the failure
+            of the attempt after it.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+        StorageError: A poll cannot be kept.
+    """
+    result, began, ticks = Recording(), time.monotonic(), math.ceil(duration_s / interval_s)
+    failure: LuxcliError | None = None
+    store, tick = open_store(config), 0
+    try:
+        while tick < ticks:
+            for due in _waits(began + tick * interval_s):
+                progress(time.monotonic() - began, result.last, failure)
+                sleep(due)
+            failure = _poll(config, shared, result, clock)
+            following = max(tick + 1, math.ceil((time.monotonic() - began) / interval_s))
+            for late in range(tick + 1, min(following, ticks)):
+                result.missed[OVERRUN] += 1
+                ago_s = time.monotonic() - began - late * interval_s
+                ts_ms = round((clock() - ago_s) * 1000)
+                store.add_missed(Missed(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
+            tick = following
+        progress(duration_s, result.last, failure)
+    except Interrupted as exc:
+        result.interrupted = exc.signum
+    return result
+
+
+def conclude(config: Config, recording: Recording, *, now_ms: int, zone: tzinfo) -> Capture:
+    """Write both CSVs of a capture and judge it.
+
+    Args:
+        config: From `prepare`.
+        recording: From `record`, with a poll at least.
+        now_ms: After the last poll, UTC.
+        zone: The owner's time zone.
+
+    Raises:
+        ConfigError: ``csv.sensors`` names what does not exist.
+        StorageError: The store cannot be read or a CSV not written.
+    """
+    assert recording.last is not None
+    store = open_store(config)
+    rollups = tuple(reports.rollup(config, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
+    start_ms = min(entry.period.start_ms for entry in rollups)
+    times = store.times(start_ms, now_ms)
+    ends = {*times[:_SAMPLE], *times[-_SAMPLE:]}
+    sample = tuple(poll for ts_ms in sorted(ends) for poll in store.query(ts_ms, ts_ms + 1))
+    values = sum(len(recording.last.block(group)) for group in GROUPS)
+    findings = tuple(_judge(store, rollups, recording.polls, start_ms, now_ms))
+    return Capture(values, sample, rollups, findings, config.cache_path)
+
+
+def discard(config: Config) -> None:
+    """Remove what a capture without a single poll has left, so that it can be repeated."""
+    directory = config.cache_path.parent
+    for pattern in (config.cache_path.name + "*", "device-*.lock"):
+        for path in directory.glob(pattern):
+            with suppress(OSError):
+                path.unlink()
+    with suppress(OSError):  # somebody has put something there
+        directory.rmdir()
+
+
+def _waits(until: float) -> Iterator[float]:
+    """Yield how long to sleep next, until that moment of the monotonic clock has come."""
+    while (left := until - time.monotonic()) > 0:
+        yield min(_LOOK_S, left)
+
+
+def _poll(
+    config: Config, shared: Config, result: Recording, clock: Callable[[], float]
+) -> LuxcliError | None:
+    """Make one poll and count it; return why it failed."""
+    try:
+        poll = jobs.poll_once(config, guard=shared, clock=clock)
+    except (LockHeldError, DeviceError) as exc:
+        result.missed["busy" if isinstance(exc, LockHeldError) else exc.reason] += 1
+        result.failure = exc
+        return exc
+    result.polls += 1
+    result.last, result.warning = poll.snapshot, poll.warning
+    return None
+
+
+def _judge(
+    store: Store, rollups: tuple[RollupResult, ...], polls: int, start_ms: int, stop_ms: int
+) -> Iterator[Finding]:
+    """Yield what speaks against the CSVs and the polls behind them, problems first."""
+    for entry in rollups:
+        written = entry.path and csvgen.rows_within(
+            entry.path, entry.period.start_ms, entry.period.stop_ms
+        )
+        if written != polls:
+            yield Finding(
+                "csv-rows", "problem", None, f"{polls} rows", f"{written} in {entry.path}", 1
+            )
+    found: dict[tuple[str, str | None], tuple[str, str]] = {}
+    count: Counter[tuple[str, str | None]] = Counter()
+    damaged: list[int] = []
+    for poll in store.query(start_ms, stop_ms, damaged=damaged):
+        for rule, sensor, expected, what in _odd(poll):
+            found[rule, sensor] = (expected, what)
+            count[rule, sensor] += 1
+    if damaged:
+        yield Finding("checksum", "problem", None, "as stored", "damaged", len(damaged))
+    for key, (expected, what) in found.items():
+        yield Finding(key[0], "problem", key[1], expected, what, count[key])
+
+
+def _odd(poll: Snapshot) -> Iterator[tuple[str, str | None, str, str]]:
+    """Yield rule, sensor, what is expected and what is found, of one poll."""
+    for issue in quality.structural(poll):
+        yield issue.rule, None, "as on every known controller", issue.message
+    block = poll.calculations
+    for index in limits.CRITICAL:
+        register = sensors.register("calculations", index)
+        if index >= len(block):
+            yield "critical", register.id, "a value", "none"
+            continue
+        value, known = sensors.numeric(register, block[index]), limits.RANGES.get(index)
+        # The hot water sensor may be missing, where there is no hot water.
+        if known and value is not None and not limits.is_not_fitted(index, block[index]):
+            low, high = known.reject
+            if not low <= value <= high:
+                yield "range", register.id, f"{low:g} to {high:g} {register.unit}", f"{value:g}"
+
+
+def missed_in_words(missed: Mapping[str, int]) -> str:
+    """Return reasons and how often, such as ``timeout 2, overrun 1``."""
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(missed.items()))
