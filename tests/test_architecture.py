@@ -13,9 +13,9 @@ PACKAGE = Path(luxcli.__file__).parent
 ROWS = [
     {"errors", "model", "files"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"},
-    {"settings", "sensors", "simulator", "quality"},
+    {"settings", "sensors", "simulator", "quality", "exchange"},
     {"config", "client", "csvgen", "schema"},
-    {"ingest", "archive"},
+    {"ingest", "archive", "probing"},
     {"cache", "reading"},
     {"storage"},
     {"ledger", "recording"},
@@ -30,7 +30,7 @@ ROWS = [
 # Outside libraries and system modules that belong to one job.
 ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
-    "socket": {"client", "simulator"},
+    "socket": {"client", "exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
     "typer": {"cli", "cli_rollup", "cli_setup", "console"},
     "rich": {"console"},
