@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import __version__, cli_rollup, cli_setup, periods
+from luxcli import __version__, cli_diagnose, cli_rollup, cli_setup, periods
 from luxcli.console import (
     HELP_OPTIONS,
     ConfigOption,
@@ -42,6 +42,7 @@ app = typer.Typer(
     epilog=epilog("see the help of each command; 1 is a bug", "luxcli demo"),
 )
 app.add_typer(cli_rollup.app, name="rollup")
+app.add_typer(cli_diagnose.app)
 app.add_typer(cli_setup.app)
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(luxcli.__file__).parent
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
     {"errors", "model", "files"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"},
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"},
     {"settings", "sensors", "simulator", "quality", "exchange"},
     {"config", "client", "csvgen", "schema"},
     {"ingest", "archive", "probing"},
@@ -22,8 +22,12 @@ ROWS = [
     {"archiving", "jobs", "reports"},
     {"retention", "restoring"},
     {"checks", "demo"},
+    {"crosschecks", "storage_health", "recording_health", "environment"},
+    {"device_health"},
+    {"diagnosis"},
+    {"bundle"},
     {"console"},
-    {"cli_setup", "cli_rollup"},
+    {"cli_diagnose", "cli_rollup", "cli_setup"},
     {"cli"},
     {"__main__"},
 ]
@@ -32,7 +36,7 @@ ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
     "socket": {"client", "exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
-    "typer": {"cli", "cli_rollup", "cli_setup", "console"},
+    "typer": {"cli", "cli_diagnose", "cli_rollup", "cli_setup", "console"},
     "rich": {"console"},
     "yaml": {"config"},
     "fcntl": {"locks"},
