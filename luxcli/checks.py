@@ -21,15 +21,15 @@ def check(config: Config) -> None:
         StorageError: Something cannot; all such directories at once.
     """
     store = open_store(config)
-    failures = [_unwritable(config.cache_path.parent)]
-    failures += map(_unwritable, sorted({config.daily_dir, config.weekly_dir}))
+    failures = [unwritable(config.cache_path.parent)]
+    failures += map(unwritable, sorted({config.daily_dir, config.weekly_dir}))
     found = [failure for failure in failures if failure]
     if found:
         raise StorageError("\n".join(found))
     store.span()
 
 
-def _unwritable(directory: Path) -> str | None:
+def unwritable(directory: Path) -> str | None:
     """Return why nothing can be written to a directory that is there or will be made."""
     nearest = directory
     while not nearest.exists() and nearest != nearest.parent:

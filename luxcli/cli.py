@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import __version__, cli_capture, cli_rollup, cli_setup, cli_watch, periods
+from luxcli import (
+    __version__,
+    cli_capture,
+    cli_diagnose,
+    cli_rollup,
+    cli_setup,
+    cli_watch,
+    periods,
+)
 from luxcli.console import (
     HELP_OPTIONS,
     ConfigOption,
@@ -42,6 +50,7 @@ app = typer.Typer(
     epilog=epilog("see the help of each command; 1 is a bug", "luxcli demo"),
 )
 app.add_typer(cli_rollup.app, name="rollup")
+app.add_typer(cli_diagnose.app)
 app.add_typer(cli_setup.app)
 app.add_typer(cli_capture.app)
 app.add_typer(cli_watch.app)

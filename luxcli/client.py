@@ -1,31 +1,20 @@
-"""Reads the three blocks of a Luxtronik controller: complete, or not at all, and in bounded time.
+"""Polls a Luxtronik controller in bounded time, and shows what it read as python-luxtronik does.
 
-Wire format, all integers big endian and signed (source: python-luxtronik 0.3.14,
-``__init__.py``)::
-
-    request  int32 command, int32 0          3003 parameters, 3004 calculations, 3005 visibilities
-    answer   int32 command, [int32 status], int32 n, n items
-             status only for 3004, above 0 while the controller is busy (source:
-             chkrause/luxtronik2); items are int32, for 3005 int8
-
-python-luxtronik 0.3.14 has no time limit, takes whatever one ``recv`` gives for an integer and
-checks neither echo nor length, so it can hang for ever or shift every value onto the next
-register without an error. Its tables and conversions are used here, its transport is not. No
-code in luxcli sends 3002, the command that writes.
+One attempt is an `exchange`; here are the further attempts, the claim that keeps two luxcli from
+talking to one heat pump, and the connection that users of the library know.
 """
 
 import errno
 import logging
 import os
 import socket
-import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
+from luxcli.exchange import Exchange
 from luxcli.model import GROUPS, Group, Reading, Snapshot
 
 if TYPE_CHECKING:
@@ -35,13 +24,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("luxcli.client")
 
-_COMMANDS: Final[dict[Group, int]] = {
-    "parameters": 3003,
-    "calculations": 3004,
-    "visibilities": 3005,
-}
-# The longest block known has 1200 items (parameters of V3.92.3).
-MAX_LENGTH: Final = 10_000
 # What other clients wait while the controller reports that it is busy (chkrause/luxtronik2).
 BUSY_WAIT_S: Final = 5.0
 _BACKOFF_S: Final = (2.0, 4.0, 8.0)
@@ -88,7 +70,7 @@ def read_snapshot(
     for attempt in range(1, attempts + 1):
         began = time.monotonic()
         try:
-            snapshot = _attempt(host, port, timeout_s, clock, attempt)
+            snapshot = Exchange(host, port, timeout_s).read(clock=clock, tries=attempt)
             if check is not None and (reasons := check(snapshot)):
                 raise ProtocolError("answer rejected: " + "; ".join(reasons), reason="rejected")
         except DeviceError as exc:
@@ -221,134 +203,6 @@ def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
     setattr(table, attribute, copy.deepcopy(getattr(type(table), attribute)))
     table.parse(list(block))
     return table
-
-
-def _attempt(
-    host: str, port: int, timeout_s: float, clock: Callable[[], float], tries: int
-) -> Snapshot:
-    began = time.monotonic()
-    exchange = _Exchange(host, port, began + timeout_s)
-    taken_ms = round(clock() * 1000)
-    try:
-        blocks = exchange.run()
-    except TimeoutError as exc:
-        raise DeviceError(
-            f"{exchange.phase}: no complete answer within {timeout_s:g} s", reason="timeout"
-        ) from exc
-    except ConnectionRefusedError as exc:
-        raise DeviceError(f"{exchange.phase}: connection refused", reason="refused") from exc
-    except OSError as exc:
-        raise DeviceError(f"{exchange.phase}: {exc.strerror or exc}") from exc
-    took_ms = round((time.monotonic() - began) * 1000)
-    return Snapshot(taken_ms, took_ms, tries, **blocks)
-
-
-class _Exchange:
-    """One connection from name resolution to close; `phase` says how far it came."""
-
-    def __init__(self, host: str, port: int, deadline: float) -> None:
-        self.phase = "name resolution"
-        self._host, self._port, self._deadline = host, port, deadline
-
-    def run(self) -> dict[Group, tuple[int, ...]]:
-        addresses = self._resolve()
-        self.phase = "connect"
-        with self._connect(addresses) as sock:
-            blocks: dict[Group, tuple[int, ...]] = {}
-            for group in _COMMANDS:
-                self.phase = group
-                blocks[group] = self._block(sock, group)
-            self._expect_silence(sock)
-        return blocks
-
-    def _remaining_s(self) -> float:
-        remaining_s = self._deadline - time.monotonic()
-        if remaining_s <= 0:
-            raise TimeoutError
-        return remaining_s
-
-    def _resolve(self) -> list[tuple[int, tuple[object, ...]]]:
-        # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
-        found: list[list[tuple[int, tuple[object, ...]]] | OSError] = []
-
-        def look_up() -> None:
-            try:
-                infos = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                found.append([(info[0], info[4]) for info in infos])
-            except OSError as exc:
-                found.append(exc)
-            except UnicodeError:
-                found.append(OSError(f"{self._host!r} is not a host name"))
-
-        thread = threading.Thread(target=look_up, daemon=True)
-        thread.start()
-        thread.join(self._remaining_s())
-        if not found:
-            raise TimeoutError
-        if isinstance(found[0], OSError):
-            raise found[0]
-        return found[0]
-
-    def _connect(self, addresses: list[tuple[int, tuple[object, ...]]]) -> socket.socket:
-        failure: OSError = OSError("no address")
-        for family, address in addresses:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.settimeout(self._remaining_s())
-                sock.connect(address)
-            except OSError as exc:
-                sock.close()
-                failure = exc
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise failure
-
-    def _block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:
-        command = _COMMANDS[group]
-        sock.settimeout(self._remaining_s())
-        sock.sendall(struct.pack(">ii", command, 0))
-        (echo,) = struct.unpack(">i", self._exactly(sock, 4))
-        if echo != command:
-            raise ProtocolError(f"{group}: asked with {command}, answered with {echo}")
-        if group == "calculations":
-            (status,) = struct.unpack(">i", self._exactly(sock, 4))
-            if status > 0:
-                raise DeviceBusyError(
-                    f"{group}: controller is busy (status {status})", reason="busy"
-                )
-        (length,) = struct.unpack(">i", self._exactly(sock, 4))
-        if not 1 <= length <= MAX_LENGTH:
-            raise ProtocolError(f"{group}: impossible length {length}")
-        code = "b" if group == "visibilities" else "i"
-        layout = struct.Struct(f">{length}{code}")
-        return layout.unpack(self._exactly(sock, layout.size))
-
-    def _exactly(self, sock: socket.socket, size: int) -> bytes:
-        """Return `size` bytes; one byte lost would shift every later value."""
-        received = bytearray(size)
-        view = memoryview(received)
-        done = 0
-        while done < size:
-            sock.settimeout(self._remaining_s())
-            count = sock.recv_into(view[done:])
-            if not count:
-                raise ProtocolError(f"{self.phase}: connection closed after {done} of {size} bytes")
-            done += count
-        return bytes(received)
-
-    @staticmethod
-    def _expect_silence(sock: socket.socket) -> None:
-        sock.setblocking(False)
-        try:
-            surplus = sock.recv(4096)
-        except (BlockingIOError, ConnectionError):
-            return
-        if surplus:
-            count = "1 byte" if len(surplus) == 1 else f"{len(surplus)} bytes"
-            raise ProtocolError(f"visibilities: {count} more than announced")
 
 
 def _backoff_s(attempt: int) -> float:

@@ -211,26 +211,9 @@ def rollup_entry(result: "RollupResult") -> dict[str, object]:
 
 def coverage_entry(coverage: "Coverage") -> dict[str, object]:
     """Return what ``--json`` says about polls and the schedule."""
-    return {
-        "start": periods.utc_text(coverage.start_ms),
-        "stop": periods.utc_text(coverage.stop_ms),
-        "polls": coverage.polls,
-        "expected": coverage.expected,
-        "missing": coverage.missing,
-        "share": coverage.share,
-        "reasons": dict(coverage.reasons),
-        "unexplained": coverage.unexplained,
-        "gaps": coverage.gap_count,
-        "longest_gaps": [
-            {
-                "start": periods.utc_text(gap.start_ms),
-                "stop": periods.utc_text(gap.stop_ms),
-                "missing": gap.ticks,
-                "reasons": dict(gap.reasons),
-            }
-            for gap in coverage.gaps
-        ],
-    }
+    from luxcli import recording
+
+    return recording.as_json(coverage)
 
 
 class Show(Protocol):
@@ -280,13 +263,15 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print a table for a person, tab-separated lines for anything else."""
     if not sys.stdout.isatty():
         for row in [head, *rows]:
-            say("\t".join(row))
+            say(_printable("\t".join(row)))
         return
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    # Folded, not cut: what is cut off is what tells long ids and paths apart.
+    columns = [Column(title, overflow="fold") for title in head]
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table, markup=False)
@@ -349,6 +334,72 @@ def live(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
         vertical_overflow="crop",
     ):
         yield
+
+
+# Level of a finding -> sign, sign without Unicode, word, colour.
+_SIGNS: Mapping[str, tuple[str, str, str, str]] = {
+    "ok": ("✓", "ok", "", "green"),
+    "warning": ("!", "!", "warning: ", "yellow"),
+    "problem": ("✗", "X", "problem: ", "red"),
+    "info": ("·", "-", "", "dim"),
+    "failed": ("✗", "X", "", "red"),
+    "unknown": ("?", "?", "", "dim"),
+}
+
+
+def heading(text: str) -> None:
+    """Print the title of a section."""
+    say("")
+    if not sys.stdout.isatty():
+        say(_printable(f"{text}:"))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console().print(Text(text, style="bold"))
+
+
+def finding(level: str, text: str, advice: str | None = None) -> None:
+    """Print one finding with its sign: ok, warning, problem, info, failed or unknown."""
+    sign, plain_sign, word, colour = _SIGNS[level]
+    sign = sign if _is_unicode() else plain_sign
+    if not sys.stdout.isatty():
+        say(_printable(f"  {sign:<2} {word}{text}"))
+        if advice:
+            say(_printable(f"     -> {advice}"))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(Text(f"  {sign}", style=colour), Text(_printable(word + text)))
+    if advice:
+        arrow = "→" if _is_unicode() else "->"
+        grid.add_row("", Text(_printable(f"{arrow} {advice}"), style="bold"))
+    Console(highlight=False).print(grid)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something goes on; give a function that says what it is now."""
+    if not sys.stderr.isatty():
+        yield lambda _what: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda now: status.update(f"{what}: {now}")
+
+
+def _is_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _printable(text: str) -> str:
+    """Return the text with '?' for what stdout's encoding does not have."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def print_json(**fields: object) -> None:

@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TextIO
 
 LOGGER = logging.getLogger("luxcli")
@@ -29,6 +31,36 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+
+@contextmanager
+def recorded() -> Iterator[list[str]]:
+    """Give a list that takes every line down to DEBUG; what goes to stderr stays as it was."""
+    lines: list[str] = []
+    handler = _Collector(lines)
+    handler.setFormatter(_TextFormatter())
+    before = LOGGER.level
+    others = [(other, other.level) for other in LOGGER.handlers]
+    for other, level in others:
+        other.setLevel(max(level, before))
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(before)
+        for other, level in others:
+            other.setLevel(level)
+
+
+class _Collector(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
 
 
 def set_up(level: str, style: Format, stream: TextIO | None = None) -> None:

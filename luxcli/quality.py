@@ -119,3 +119,5 @@ def _rules() -> Iterator[tuple[str, _Test]]:
 
 
 _STRUCTURAL: Final = tuple(_rules())
+# Ids of all structural rules.
+RULES: Final = tuple(rule for rule, _ in _STRUCTURAL)

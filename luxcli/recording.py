@@ -140,6 +140,30 @@ def in_words(coverage: Coverage, zone: tzinfo) -> str:
     return f"{text}; {which} {first:%Y-%m-%d %H:%M} to {until}"
 
 
+def as_json(coverage: Coverage) -> dict[str, object]:
+    """Return what ``--json`` says about polls and the schedule."""
+    return {
+        "start": periods.utc_text(coverage.start_ms),
+        "stop": periods.utc_text(coverage.stop_ms),
+        "polls": coverage.polls,
+        "expected": coverage.expected,
+        "missing": coverage.missing,
+        "share": coverage.share,
+        "reasons": dict(coverage.reasons),
+        "unexplained": coverage.unexplained,
+        "gaps": coverage.gap_count,
+        "longest_gaps": [
+            {
+                "start": periods.utc_text(gap.start_ms),
+                "stop": periods.utc_text(gap.stop_ms),
+                "missing": gap.ticks,
+                "reasons": dict(gap.reasons),
+            }
+            for gap in coverage.gaps
+        ],
+    }
+
+
 def percent(coverage: Coverage) -> str:
     """Return the share of the polls for people, rounded down: 100 % only when none is missing."""
     if not coverage.expected:

@@ -80,7 +80,7 @@ def restore(
         if archives:
             identity.own(store.archive_directory, config.cache_path)
         aside = store.set_aside_paths()
-        aside.sort(key=_is_done)  # those still to be marked first
+        aside.sort(key=is_salvaged)  # those still to be marked first
         total = len(archives) + len(aside) + 1
         sources: list[Source] = []
         for path in archives:
@@ -127,11 +127,12 @@ def salvage_pending(
     store = open_store(config)
     store.flush()  # finds out whether the cache is damaged before a report is made from it
     with report_lock(config):
-        pending = [path for path in store.set_aside_paths() if not _is_done(path)]
+        pending = [path for path in store.set_aside_paths() if not is_salvaged(path)]
         return [_from_cache(store, path, 0, _EVER, progress) for path in pending]
 
 
-def _is_done(path: Path) -> bool:
+def is_salvaged(path: Path) -> bool:
+    """Whether what can be read of a set-aside cache has been put back, by its name."""
     return path.name.endswith((_WHOLE, _PARTLY))
 
 
@@ -175,7 +176,7 @@ def _from_cache(
         said = source.problem.removeprefix(f"{path}: ")
         both = "; ".join(filter(None, (result.problem, f"{path}: {said}")))
         result = replace(result, problem=both)
-    if low == 0 and high == _EVER and source.ended and not _is_done(path):
+    if low == 0 and high == _EVER and source.ended and not is_salvaged(path):
         store.mark_salvaged(path, _PARTLY if source.unreadable else _WHOLE)
     return result
 

@@ -36,6 +36,22 @@ class PruneResult:
     old_caches: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """How full the disk is that holds `directory`; `free` in bytes."""
+
+    directory: Path
+    percent: float
+    free: int
+
+    def text(self, limit_percent: int) -> str:
+        """Return this for people."""
+        return (
+            f"{self.directory}: the disk is {self.percent:.0f} % full"
+            f" (limit {limit_percent} %, {self.free / 1e6:.0f} MB free)"
+        )
+
+
 def prune(
     config: Config,
     *,
@@ -79,13 +95,12 @@ def prune_csvs(
     return PruneResult(tuple(files), csv_bytes, 0, 0, tuple(findings))
 
 
-def _old_csvs(
-    config: Config, now_ms: int, zone: tzinfo, findings: list[str]
-) -> tuple[list[Path], int]:
-    """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
-    if not config.csv_retention_days:
-        return [], 0
-    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
+def csvs(config: Config) -> list[tuple[date, Path]]:
+    """Return the CSVs that are there, with the local dates in their names.
+
+    Raises:
+        StorageError: A directory cannot be read.
+    """
     ours: list[tuple[date, Path]] = []
     for directory in sorted({config.daily_dir, config.weekly_dir}):
         try:
@@ -99,6 +114,17 @@ def _old_csvs(
                     ours.append((date.fromisoformat(match[1]), path))
                 except ValueError:  # such as 2026-02-31: not one of ours
                     continue
+    return ours
+
+
+def _old_csvs(
+    config: Config, now_ms: int, zone: tzinfo, findings: list[str]
+) -> tuple[list[Path], int]:
+    """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
+    if not config.csv_retention_days:
+        return [], 0
+    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
+    ours = csvs(config)
     old = [path for day, path in ours if day < oldest_kept]
     if old and len(old) == len(ours):
         findings.append(
@@ -216,22 +242,24 @@ def _archived_until(
     return kept_from
 
 
-def _full_disks(config: Config) -> list[str]:
-    findings = []
-    disks: set[int] = set()
+def disks(config: Config) -> list[Disk]:
+    """Return each file system that is written to, once; directories that are missing have none."""
+    found = []
+    seen: set[int] = set()
     for directory in (config.cache_path.parent, config.daily_dir, config.weekly_dir):
-        if not directory.is_dir() or directory.stat().st_dev in disks:
+        if not directory.is_dir() or directory.stat().st_dev in seen:
             continue
-        disks.add(directory.stat().st_dev)
+        seen.add(directory.stat().st_dev)
         usage = shutil.disk_usage(directory)
         # As df does: what only root may use counts as neither used nor free.
         percent = 100 * usage.used / (usage.used + usage.free or 1)
-        if percent > config.disk_usage_limit_percent:
-            findings.append(
-                f"{directory}: the disk is {percent:.0f} % full"
-                f" (limit {config.disk_usage_limit_percent} %, {usage.free / 1e6:.0f} MB free)"
-            )
-    return findings
+        found.append(Disk(directory, percent, usage.free))
+    return found
+
+
+def _full_disks(config: Config) -> list[str]:
+    limit = config.disk_usage_limit_percent
+    return [disk.text(limit) for disk in disks(config) if disk.percent > limit]
 
 
 def _remove(path: Path) -> None:

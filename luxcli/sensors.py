@@ -35,7 +35,9 @@ __all__ = [
     "catalogue",
     "decode",
     "firmware",
+    "length",
     "numeric",
+    "reading",
     "readings",
     "register",
     "select",
@@ -69,6 +71,11 @@ class Register:
     scale: int
     kind: Kind
     labels: Mapping[int, str] = field(hash=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody has found out what it means."""
+        return not self.name.startswith("Unknown ")
 
 
 _WORDS: Final[dict[Group, str]] = {
@@ -212,11 +219,25 @@ def firmware(calculations: Sequence[int]) -> str:
 
 def readings(snapshot: Snapshot, group: Group) -> Iterator[Reading]:
     """Yield every register of one block in index order, also those beyond the catalogue."""
+    for index in range(len(snapshot.block(group))):
+        found = reading(snapshot, group, index)
+        assert found is not None
+        yield found
+
+
+def reading(snapshot: Snapshot, group: Group, index: int) -> Reading | None:
+    """Return one decoded register, None when the controller does not send it."""
     block = snapshot.block(group)
-    for index, raw in enumerate(block):
-        entry = register(group, index)
-        value = firmware(block) if entry.kind == "text" else decode(entry, raw)
-        yield Reading(group, index, entry.id, value, entry.unit, raw)
+    if index >= len(block):
+        return None
+    entry, raw = register(group, index), block[index]
+    value = firmware(block) if entry.kind == "text" else decode(entry, raw)
+    return Reading(group, index, entry.id, value, entry.unit, raw)
+
+
+def length(group: Group) -> int:
+    """Return how many registers of that group the catalogue has."""
+    return len(_table(group))
 
 
 def _text(codes: Sequence[int]) -> str:

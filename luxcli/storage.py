@@ -79,6 +79,17 @@ class Store:
         Raises:
             StorageError: It cannot be created; says which directory is missing.
         """
+        self.check_place(parents=parents)
+        directory = self.path.parent
+        if directory.is_dir():
+            return
+        try:
+            files.make_directory(directory)
+        except OSError as exc:
+            raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
+
+    def check_place(self, *, parents: bool = False) -> None:
+        """Raise the StorageError of `prepare` where it would create nothing."""
         directory = self.path.parent
         if self.path.is_dir():
             raise StorageError(f"{self.path}: is a directory; cache_path names a file")
@@ -91,10 +102,6 @@ class Store:
                 f"{directory}: neither this directory nor its parent exists;"
                 " create it or correct cache_path"
             )
-        try:
-            files.make_directory(directory)
-        except OSError as exc:
-            raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
 
     def hurry(self) -> None:
         """Wait for locks no longer than a process may that was told to end."""
@@ -494,15 +501,24 @@ class Store:
 
 def report_lock(config: Config) -> AbstractContextManager[None]:
     """Hold what keeps two roll-ups, with their archives and salvage, from running at once."""
-    path = config.cache_path.with_name(config.cache_path.name + ".rollup.lock")
-    return locks.hold(path, wait_s=_REPORT_WAIT_S)
+    return locks.hold(rollup_lock_path(config), wait_s=_REPORT_WAIT_S)
+
+
+def rollup_lock_path(config: Config) -> Path:
+    """Return the file of `report_lock`."""
+    return config.cache_path.with_name(config.cache_path.name + ".rollup.lock")
 
 
 def open_store(config: Config) -> Store:
     """Return the store of the configured cache, its directory created where that is safe."""
     store = Store(config.cache_path, flush_polls=config.flush_polls)
-    store.prepare(parents=config.origins.get("cache_path") == "default")
+    store.prepare(parents=is_place_ours(config))
     return store
+
+
+def is_place_ours(config: Config) -> bool:
+    """Whether directories above the cache may be made: only those of the default path."""
+    return config.origins.get("cache_path") == "default"
 
 
 def _ingest(

@@ -12,27 +12,34 @@ PACKAGE = Path(luxcli.__file__).parent
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
     {"errors", "model", "files"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"},
-    {"settings", "sensors", "simulator", "quality"},
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"},
+    {"settings", "sensors", "simulator", "quality", "exchange"},
     {"config", "client", "csvgen", "schema", "keyvalues"},
-    {"ingest", "archive"},
+    {"ingest", "archive", "probing"},
     {"cache", "reading"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports"},
     {"retention", "restoring"},
     {"checks", "demo", "capturing", "watching"},
+    {"crosschecks", "storage_health", "recording_health", "environment"},
+    {"device_health"},
+    {"diagnosis"},
+    {"bundle"},
     {"console"},
-    {"cli_setup", "cli_rollup", "cli_capture", "cli_watch"},
+    {"cli_setup", "cli_rollup", "cli_capture", "cli_diagnose", "cli_watch"},
     {"cli"},
     {"__main__"},
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
-    "socket": {"client", "simulator"},
+    "socket": {"client", "exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
-    "typer": {"cli", "cli_capture", "cli_rollup", "cli_setup", "cli_watch", "console"},
+    "typer": {
+        *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_watch"),
+        "console",
+    },
     "rich": {"console"},
     "yaml": {"config"},
     "fcntl": {"locks"},

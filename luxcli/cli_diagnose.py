@@ -1,0 +1,135 @@
+"""The command ``diagnose``: what the health check found, for people, programs and bug reports."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luxcli import console, log, periods
+from luxcli.config import Config
+from luxcli.console import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    current_ms,
+    default_level,
+    epilog,
+    level_of,
+    print_json,
+    say,
+    start,
+    table,
+)
+from luxcli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from luxcli.diagnosis import Diagnosis
+
+app = typer.Typer(rich_markup_mode=None)
+_VERDICTS = {0: "all is well", 3: "it works, with warnings"}
+
+
+@app.command(
+    epilog=epilog(
+        "0 all is well; 3 warnings; of several problems the first of: 78 configuration,"
+        " 74 storage, 76 bad answer, 69 unreachable, 75 controller busy, 65 data or recording;"
+        " 2 the bundle's file exists",
+        "luxcli diagnose --bundle report.zip",
+    ),
+)
+def diagnose(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave the heat pump alone.")] = False,
+    bundle_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE.zip",
+            help="Also write a report for a public issue, without addresses and serial number.",
+        ),
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at everything: is it recording, is the data good, and if not, why? Stores nothing.
+
+    With --log-level DEBUG it lists every register.
+    """
+    from luxcli import bundle, diagnosis
+
+    if bundle_path:
+        bundle.check_free(bundle_path)
+    settings, failure = _loaded(ctx, config_path, log_level, as_json=as_json)
+    level = level_of(log_level) or (settings.log_level if settings else None)
+    with log.recorded() as lines:
+        found = _looked(settings, failure, offline=offline)
+    thorough = level == "DEBUG"
+    if as_json:
+        print_json(**diagnosis.as_json(found, thorough=thorough))
+    else:
+        _show(found, thorough=thorough)
+    if bundle_path:
+        size = bundle.write(bundle_path, found, settings, lines, os.environ)
+        if not as_json:
+            written = f"{bundle_path}: written, {console.megabytes(size)}"
+            say(f"{written}; look into it before you share it")
+    if found.status:
+        raise typer.Exit(found.status)
+
+
+def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bool) -> "Diagnosis":
+    from luxcli import diagnosis
+
+    zone = periods.zone(settings.timezone if settings else None, os.environ)
+    now_ms = current_ms()
+    if settings is None:
+        assert failure is not None
+        return diagnosis.without_configuration(
+            failure, now_ms=now_ms, zone=zone, environ=os.environ
+        )
+    with console.waiting("looking at") as begin:
+        return diagnosis.diagnose(
+            settings,
+            now_ms=now_ms,
+            zone=zone,
+            environ=os.environ,
+            offline=offline,
+            begin=begin,
+        )
+
+
+def _loaded(
+    ctx: typer.Context, path: Path | None, level: str | None, *, as_json: bool
+) -> tuple[Config | None, ConfigError | None]:
+    """Return the configuration, or what is wrong with it: even then there is something to say."""
+    try:
+        return start(ctx, path, level, as_json=as_json), None
+    except ConfigError as exc:
+        log.set_up(level_of(level) or default_level(), "text")
+        return None, exc
+
+
+def _show(found: "Diagnosis", *, thorough: bool) -> None:
+    from luxcli import diagnosis
+
+    for section in found.sections:
+        console.heading(section.name)
+        for line in section.lines:
+            console.finding(line.level, line.text, line.advice)
+        for content in section.tables:
+            table(content.head, content.rows)
+    if thorough and found.snapshot:
+        console.heading("every register")
+        head = ("group", "index", "id", "name", "raw", "value", "unit")
+        rows = (tuple(map(str, entry.values())) for entry in diagnosis.registers(found.snapshot))
+        table(head, rows)
+    if found.checklist:
+        console.heading("production checklist")
+    for item in found.checklist:
+        level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
+        console.finding(level, f"{item.text} ({item.found})")
+    say("")
+    verdict = _VERDICTS.get(found.status, "there are problems, see above")
+    say(f"{verdict} (exit status {found.status})")
