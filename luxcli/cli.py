@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import __version__, cli_rollup, cli_setup, periods
+from luxcli import __version__, cli_rollup, cli_setup, cli_validate, periods
 from luxcli.console import (
     HELP_OPTIONS,
     ConfigOption,
@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_rollup.app, name="rollup")
 app.add_typer(cli_setup.app)
+app.add_typer(cli_validate.app)
 
 
 def _version(wanted: bool) -> None:
