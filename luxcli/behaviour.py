@@ -13,7 +13,8 @@ _DEFROST_VALVE, _HEATING_PUMP = 37, 39
 # DHW, heating, source-side and further circulation pumps, pool: whatever may move heating water.
 _PUMPS: Final = (38, 39, 46, 47, 51, 53)
 _COMPRESSORS: Final = ((44, 56), (45, 58))  # output and run time
-_MODE, _COOLING, _DEFROST = 80, 7, 4
+_MODE: Final = 80
+_REVERSED: Final = (4, 7)  # defrost, cooling
 _HIGH_PRESSURE, _LOW_PRESSURE = 180, 181
 _FLOW_RATE, _HEAT_TOTAL, _HEAT_OUTPUT, _POWER = 155, 154, 257, 268
 _FINE_HEAT_TOTAL: Final = 852
@@ -136,38 +137,38 @@ class Behaviour:
             )
         supply, back = block[_FLOW], block[_RETURN]
         if supply is not None and back is not None:
-            heating = running and block[_MODE] not in (_COOLING, _DEFROST)
-            cold = heating and not block[_DEFROST_VALVE] and supply <= back
+            heating = running and block[_MODE] not in _REVERSED and not block[_DEFROST_VALVE]
             fine = poll.parameters[_FINE_HEAT_TOTAL]
             self._long(
                 "compressor-without-heat",
                 poll,
-                cold,
+                heating and supply <= back,
                 lambda: f"flow {supply / 10} °C, return {back / 10} °C, heat counter still",
                 value=fine or block[_HEAT_TOTAL],
             )
 
     def _refrigerant(self, poll: Poll, running: bool) -> None:
         block = poll.calculations
+        # In cooling and defrost the circuit runs the other way round.
+        forward = running and block[_MODE] not in _REVERSED and not block[_DEFROST_VALVE]
         high, low = block[_HIGH_PRESSURE], block[_LOW_PRESSURE]
         if high and low:
             self._long(
                 "pressure-order",
                 poll,
-                running and high < low - _PRESSURE_SLACK,
+                forward and high < low - _PRESSURE_SLACK,
                 lambda: f"high {high / 100} bar, low {low / 100} bar",
                 index=_HIGH_PRESSURE,
             )
         heat, power = block[_HEAT_OUTPUT], block[_POWER]
         if heat is not None:
-            steady = running and block[_MODE] in (0, 1) and not block[_DEFROST_VALVE]
             odd = not 0 <= heat <= _HIGHEST_OUTPUT_W
             if power is not None and power >= 10:
                 odd = odd or heat > _HIGHEST_COP * power
             self._long(
                 "heat-output",
                 poll,
-                steady and odd,
+                forward and odd,
                 lambda: f"{heat} W of heat, {power} W of power",
                 index=_HEAT_OUTPUT,
             )

@@ -38,37 +38,37 @@ class Clocks:
         self._still_ms = 0
         self._still_polls = 0
 
-    def see(self, poll: Poll) -> None:
-        """Look at one poll."""
+    def see(self, poll: Poll) -> bool:
+        """Look at one poll; return whether this computer's clock has stepped."""
         clock = poll.calculations[_CLOCK]
         if clock is None:
-            return
+            return False
         offset_s = clock - poll.ts_ms / 1000
-        if self._last is not None:
-            self._compare(poll, clock, *self._last)
+        stepped = self._last is not None and self._compare(poll, clock, *self._last)
         if self._stretch is None:
             self._stretch = (poll.ts_ms, offset_s)
         self._offset_s = offset_s
         self._last = (poll.ts_ms, clock)
         if abs(offset_s) > _OFF_S:
             self._off(poll.ts_ms, offset_s)
+        return stepped
 
     def end(self) -> None:
         """Judge the drift of the last stretch."""
         self._end_stretch()
 
-    def _compare(self, poll: Poll, clock: int, last_ms: int, last_clock: int) -> None:
+    def _compare(self, poll: Poll, clock: int, last_ms: int, last_clock: int) -> bool:
         host_s, controller_s = (poll.ts_ms - last_ms) / 1000, clock - last_clock
         if controller_s == 0:
             self._still(poll, last_ms)
-            return
+            return False
         self._still_polls = 0
         ahead_s = controller_s - host_s
         if abs(ahead_s) <= _STEP_S + _DRIFT_SHARE * host_s:
-            return
+            return False
         self._end_stretch()
         self._stretch = None
-        self._step(poll.ts_ms, host_s, controller_s)
+        return self._step(poll.ts_ms, host_s, controller_s)
 
     def _still(self, poll: Poll, last_ms: int) -> None:
         if not self._still_polls:
@@ -85,8 +85,11 @@ class Clocks:
                 since_ms=self._still_ms,
             )
 
-    def _step(self, ts_ms: int, host_s: float, controller_s: int) -> None:
-        """Tell whose clock stepped: the other one shows the usual distance of two polls."""
+    def _step(self, ts_ms: int, host_s: float, controller_s: int) -> bool:
+        """Tell whose clock stepped: the other one shows the usual distance of two polls.
+
+        Returns whether it was this computer's.
+        """
         usual = (0.5 * self._interval_s, 1.5 * self._interval_s)
         if not usual[0] <= host_s <= usual[1] and (
             controller_s < 0 or usual[0] <= controller_s <= usual[1] or host_s < usual[0]
@@ -98,13 +101,14 @@ class Clocks:
                     f"{host_s:.0f} s between two polls, {controller_s} s by the controller's clock"
                 ),
             )
-            return
+            return True
         self._findings.add(
             "controller-clock-set",
             ts_ms,
             lambda: f"moved by {span(controller_s)} in {span(host_s)}",
             index=_CLOCK,
         )
+        return False
 
     def _off(self, ts_ms: int, offset_s: float) -> None:
         hours = round(offset_s / _HOUR_S)

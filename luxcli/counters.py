@@ -21,15 +21,18 @@ _RESTART: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """How fast a counter may grow, raw: per second, and at once; and what a power cut may lose."""
+    """How fast a counter may grow, raw: per second, and beyond that; and what a power cut may lose.
+
+    `beyond` is for counters that move in steps and for a controller that hung and catches up.
+    """
 
     per_s: float
-    at_once: float
+    beyond: float
     loss: float
 
 
 # Run times in s: a second a second; a controller saves them every few hours at the latest.
-_RUN_TIME: Final = _Limit(1.0, 120, 4 * 3600)
+_RUN_TIME: Final = _Limit(1.0, 900, 4 * 3600)
 # Starts: a minute is shorter than any controller allows (three an hour are usual).
 _STARTS: Final = _Limit(1 / 60, 3, 12)
 # Heat up to 100 kW, which is more than the largest unit has; counters move every five minutes,
@@ -55,13 +58,15 @@ class _Counter:
         self._good_ms = self._odd_ms = self._last_ms = self._first_ms = 0
         self._odd: int | None = None  # the first value that does not
         self._odd_polls = 0
+        self._beyond = limit.beyond  # what is left of it
 
-    def see(self, raw: int, ts_ms: int) -> None:
-        """Take the value of one poll."""
+    def see(self, raw: int, ts_ms: int, *, anew: bool) -> None:
+        """Take the value of one poll; `anew` if nothing is known about the time since the last."""
         self.raw = raw
-        if self._good is None:
+        if self._good is None or anew:
             self._good, self._good_ms, self._first_ms = raw, ts_ms, ts_ms
-        elif self._fits(self._good, self._good_ms, raw, ts_ms):
+            self._odd, self._odd_polls, self._beyond = None, 0, self._limit.beyond
+        elif self._fits(self._good, raw, ts_ms):
             if self._odd is not None:
                 self._tell("counter-spike", "for {lasted}, then back")
             self._good, self._good_ms = raw, ts_ms
@@ -82,12 +87,14 @@ class _Counter:
         else:
             self._tell("counter-spike", "at the end of the interval")
 
-    def _fits(self, before: int, before_ms: int, raw: int, ts_ms: int) -> bool:
-        grown = raw - before
-        if grown == 0:
-            return True
-        elapsed_s = (ts_ms - before_ms) / 1000
-        return 0 <= grown <= elapsed_s * self._limit.per_s * 1.01 + self._limit.at_once
+    def _fits(self, before: int, raw: int, ts_ms: int) -> bool:
+        """Whether a counter can have grown so; going too fast for a while uses `beyond` up."""
+        elapsed_s, grown = (ts_ms - self._good_ms) / 1000, raw - before
+        most = elapsed_s * self._limit.per_s * 1.01 + self._beyond
+        if not 0 <= grown <= most:
+            return False
+        self._beyond = min(self._limit.beyond, most - grown)
+        return True
 
     def _settle(self, raw: int, ts_ms: int) -> None:
         """The new level stays: say what that means, and go on from it."""
@@ -107,6 +114,7 @@ class _Counter:
         else:
             self._tell("counter-decrease", "")
         self._good, self._good_ms, self._first_ms = raw, ts_ms, 0
+        self._beyond = self._limit.beyond
 
     def _tell(self, rule: str, how: str) -> None:
         before, after = self._text(self._good), self._text(self._odd)
@@ -148,8 +156,8 @@ class Counters:
             for index in indices
         ]
 
-    def see(self, poll: Poll) -> None:
-        """Look at one poll."""
+    def see(self, poll: Poll, *, anew: bool) -> None:
+        """Look at one poll; `anew` if the clock that dates polls has stepped since the last."""
         for block, counters in (
             (poll.calculations, self._calculations),
             (poll.parameters, self._parameters),
@@ -158,7 +166,7 @@ class Counters:
                 raw = block[index]
                 # 0 for ever means that there is no such meter or compressor.
                 if raw is not None and (raw or counter.raw):
-                    counter.see(raw, poll.ts_ms)
+                    counter.see(raw, poll.ts_ms, anew=anew)
         self._together(poll)
 
     def end(self) -> None:

@@ -68,8 +68,11 @@ def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _uns
         if b"\0" in head:
             raise NoDataError(f"{path}: not a CSV, it holds binary data")
         table = _Table(found, config.interval_sec)
-        with path.open("rb") as file:
-            for row in _rows(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), head):
+        with (
+            path.open("rb") as file,
+            io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
+        ):
+            for row in _rows(text, head):
                 table.see(row)
                 progress(file.tell(), size)
     except (UnicodeDecodeError, csv.Error) as exc:
@@ -81,7 +84,7 @@ def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _uns
     if table.end():
         _columns(found, table, reports.columns(config))
         _count(found, table, config, path, zone)
-    return Report(table.first_ms, table.last_ms + 1000, table.rows, found.all())
+    return Report(table.first_ms, table.stop_ms, table.rows, found.all())
 
 
 def _rows(text: Iterable[str], head: bytes) -> Iterator[list[str]]:
@@ -110,6 +113,11 @@ class _Table:
         self._cells: list[tuple[Register, _Cells] | None] = []
         self._filled: dict[int, list[int]] = {}  # cells -> rows, time of the first and the last
         self._distances: dict[int, list[int]] = {}  # seconds -> likewise
+
+    @property
+    def stop_ms(self) -> int:
+        """End of what the rows cover, excluded; their times are whole seconds, rounded down."""
+        return self.last_ms + 1000 if self.last_ms else 0
 
     def see(self, row: list[str]) -> None:
         if self._header is None:
@@ -304,7 +312,7 @@ def _count(found: Findings, table: _Table, config: Config, path: Path, zone: tzi
     store = Store(config.cache_path)
     if not config.cache_path.exists():
         return
-    start_ms, stop_ms = table.first_ms, table.last_ms + 1000
+    start_ms, stop_ms = table.first_ms, table.stop_ms
     period = _period(config, path, zone)
     if period is not None and period[0] - 1000 < start_ms and stop_ms <= period[1] + 1000:
         start_ms, stop_ms = period

@@ -4,30 +4,28 @@ Pure: it is fed snapshots in time order and gives findings at the end; memory do
 their number. It only flags. What must not even be stored is decided in `quality`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from luxcli import limits, quality, sensors
 from luxcli.behaviour import Behaviour
 from luxcli.clocks import Clocks
 from luxcli.counters import Counters
+from luxcli.errorlog import ErrorLog, OutdoorSensor
 from luxcli.findings import Finding, Findings, Poll
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.periods import span, utc_text
 
 # From the issue that this program was written for: a poll with fewer readings is hardly one.
 FEWEST_READINGS: Final = 50
 # Beyond every index that a check asks for.
 _PADDED: Final[dict[Group, int]] = {"calculations": 300, "parameters": 1200}
 _SWITCHES: Final = slice(29, 56)
-_ERROR_TIMES, _ERROR_CODES = slice(95, 100), slice(100, 105)
 _FIRMWARE: Final = slice(81, 91)
-_CLOCK, _MODEL, _LINE_1, _OUTDOOR = 134, 78, 117, 15
-_OUTDOOR_ERROR, _ERROR_SHOWN = 711, 3
+_MODEL, _LINE_1 = 78, 117
 
 # Set-points are 0 while their circuit is off, which is no broken wire.
 _SET_POINTS: Final = frozenset({12, 18, 22, 25, 136})
-_INTERRUPTION_RAW: Final = 50  # 5 K
+_INTERRUPTION_RAW: Final = 100  # 10 K
 _MOST_REMEMBERED: Final = 5000
 # Counters pass through 32767; the largest integer is nobody's value.
 _LARGEST: Final = 2**31 - 1
@@ -42,7 +40,6 @@ _CODES: Final = {**quality.HIGHEST_CODE, _LINE_1: 8, 119: 19, 124: 3, 125: 3}
 _HIGHEST_BYTE: Final = 255
 # Two blocks are read one after the other, so one poll may fall between their updates.
 _PERSISTENT_POLLS: Final = 3
-_OUTDOOR_BROKEN_MS: Final = 1_800_000
 _OFTEN: Final = 0.1
 _CLOSE_S: Final = 600
 
@@ -64,14 +61,15 @@ class Judge:
         self._retried = 0
         self._last: Snapshot | None = None
         self._parameters: tuple[tuple[int, ...], tuple[int | None, ...]] = ((), ())
-        self._ranges = _Ranges(self._findings, max(_CLOSE_S, 2 * interval_s))
-        self._errors = _Errors(self._findings, recent_s)
+        self._ranges = _Ranges(self._findings)
+        self._errors = ErrorLog(self._findings, recent_s)
         self._copies = [
-            _Copies(self._findings, "heat-quantities", quality.heat_quantities),
+            _Copies(self._findings, "heat-quantities", _heating),
+            _Copies(self._findings, "heat-total", _heat_total),
             _Copies(self._findings, "switch-off-log", quality.switch_off_log),
         ]
         self._blocks = _Blocks(self._findings)
-        self._outdoor = _Outdoor(self._findings)
+        self._outdoor = OutdoorSensor(self._findings)
         self._counters = Counters(self._findings)
         self._clocks = Clocks(self._findings, interval_s)
         self._behaviour = Behaviour(self._findings)
@@ -93,10 +91,9 @@ class Judge:
         _codes(self._findings, poll)
         for copies in self._copies:
             copies.see(snapshot)
-        for check in (
-            *(self._ranges, self._errors, self._outdoor),
-            *(self._counters, self._clocks, self._behaviour),
-        ):
+        stepped = self._clocks.see(poll)
+        self._counters.see(poll, anew=stepped)
+        for check in (self._ranges, self._errors, self._outdoor, self._behaviour):
             check.see(poll)
 
     def end(self) -> tuple[Finding, ...]:
@@ -106,7 +103,6 @@ class Judge:
         self._counters.end()
         self._clocks.end()
         self._behaviour.end()
-        self._outdoor.end()
         if self.polls and self._last and self._retried > self.polls * _OFTEN:
             self._findings.add(
                 "retries",
@@ -220,6 +216,14 @@ def _codes(findings: Findings, poll: Poll) -> None:
             findings.add("no-value", poll.ts_ms, f"{raw}", index=index)
 
 
+def _heating(snapshot: Snapshot) -> str | None:
+    return quality.heat_quantities(snapshot, (quality.HEATING,))
+
+
+def _heat_total(snapshot: Snapshot) -> str | None:
+    return quality.heat_quantities(snapshot, (quality.HEAT_TOTAL,))
+
+
 class _Copies:
     """Something that stands in two blocks and should agree, but may be updated in between."""
 
@@ -289,8 +293,8 @@ class _Range:
 class _Ranges:
     """Ranges, and values that stand for "not fitted" between real ones."""
 
-    def __init__(self, findings: Findings, close_s: float) -> None:
-        self._findings, self._close_s = findings, close_s
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
         self._sensors = [_Range(index) for index in limits.RANGES]
 
     def see(self, poll: Poll) -> None:
@@ -327,7 +331,7 @@ class _Ranges:
     def _interrupted(self, sensor: _Range, before: int, raw: int, poll: Poll) -> None:
         """A value passes 0.0 or 5.0 °C in small steps; a wire that breaks makes a jump."""
         near = abs(raw - before) <= _INTERRUPTION_RAW and _LARGEST not in (raw, before)
-        if near or sensor.index in _SET_POINTS or poll.gap_s > self._close_s:
+        if near or sensor.index in _SET_POINTS or poll.gap_s > _CLOSE_S:
             return
         self._findings.add(
             "interrupted",
@@ -335,78 +339,3 @@ class _Ranges:
             lambda: f"{sensor.text(before)} became {sensor.text(raw)}",
             index=sensor.index,
         )
-
-
-class _Errors:
-    """New entries of the controller's error log."""
-
-    def __init__(self, findings: Findings, recent_s: int) -> None:
-        self._findings, self._recent_s = findings, recent_s
-        self._log: tuple[int | None, ...] | None = None
-
-    def see(self, poll: Poll) -> None:
-        log = poll.calculations[_ERROR_TIMES.start : _ERROR_CODES.stop]
-        if log == self._log:
-            return
-        for time_s, code in self._new(log, poll.calculations[_CLOCK]):
-            rule = "error-passing" if code in limits.PASSING_ERRORS else "error"
-            self._findings.add(rule, poll.ts_ms, error_text(time_s, code), index=code_index(code))
-        self._log = log
-
-    def _new(self, log: tuple[int | None, ...], clock: int | None) -> Iterator[tuple[int, int]]:
-        before = () if self._log is None else tuple(zip(self._log[:5], self._log[5:], strict=True))
-        for time_s, code in zip(log[:5], log[5:], strict=True):
-            if time_s is None or code is None or code <= 0 or (time_s, code) in before:
-                continue
-            recent = clock is not None and 0 <= clock - time_s <= self._recent_s
-            if self._log is not None or recent:
-                yield time_s, code
-
-
-class _Outdoor:
-    """The controller shows -5.0 °C while the outdoor sensor is broken."""
-
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
-        self._first: Poll | None = None
-        self._last: Poll | None = None
-        self._other = False
-
-    def see(self, poll: Poll) -> None:
-        if poll.calculations[_OUTDOOR] != limits.BROKEN_OUTDOOR_RAW:
-            self._first = None
-            return
-        self._first, self._last = self._first or poll, poll
-
-    def end(self) -> None:
-        if self._first is None or self._last is None:
-            return
-        block, lasted_ms = self._last.calculations, self._last.ts_ms - self._first.ts_ms
-        shown = block[_LINE_1] == _ERROR_SHOWN
-        if block[_ERROR_CODES.start] == _OUTDOOR_ERROR and (
-            lasted_ms >= _OUTDOOR_BROKEN_MS or shown
-        ):
-            text = f"-5.0 °C for {span(lasted_ms / 1000)}, newest error 711"
-            self._findings.add(
-                "outdoor-broken",
-                self._last.ts_ms,
-                text,
-                index=_OUTDOOR,
-                since_ms=self._first.ts_ms,
-            )
-
-
-def error_text(time_s: int, code: int) -> str:
-    """Return an entry of the error log in plain words."""
-    from luxcli.registers import ERROR_CODES
-
-    text = f"{code} {ERROR_CODES.get(code, 'unknown error')} at {utc_text(time_s * 1000)}"
-    index = limits.SENSOR_OF_ERROR.get(code)
-    if index is not None:
-        text += f"; do not trust {sensors.register('calculations', index).id}"
-    return text
-
-
-def code_index(code: int) -> int:
-    """Return the calculation that an error is about, its own slot where it is about none."""
-    return limits.SENSOR_OF_ERROR.get(code, _ERROR_CODES.start)

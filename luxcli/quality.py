@@ -7,7 +7,7 @@ clock. Only two independent contradictions speak against storing (`rejection`), 
 far shorter than any controller's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from luxcli.model import Group, Issue, Snapshot
@@ -22,6 +22,9 @@ FEWEST_NOT_ZERO: Final = 20
 _DECISIVE: Final = "too-few-values"
 # Heat quantities stand in both blocks, in 0.1 and in 0.01 kWh; they are copied one after the other.
 _HEAT_TOLERANCE: Final = 10
+# Calculation and parameter: heat in total, and for heating.
+HEAT_TOTAL: Final = (154, 852)
+HEATING: Final = (151, 854)
 
 # Model, bivalence level, operating mode, number of errors, display lines 1 and 2.
 HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
@@ -107,9 +110,11 @@ def _flags(snapshot: Snapshot) -> str | None:
     return f"visibility {odd} is {snapshot.visibilities[odd]}, expected 0 or 1"
 
 
-def heat_quantities(snapshot: Snapshot) -> str | None:
-    """Compare the heat quantities; where the first is 0 there is no meter, or V3.88 and later."""
-    for calculation, parameter in ((154, 852), (151, 854)):
+def heat_quantities(
+    snapshot: Snapshot, copies: Sequence[tuple[int, int]] = (HEAT_TOTAL, HEATING)
+) -> str | None:
+    """Compare heat quantities; where the first is 0 there is no meter, or V3.88 and later."""
+    for calculation, parameter in copies:
         if calculation >= len(snapshot.calculations) or parameter >= len(snapshot.parameters):
             continue
         coarse, fine = snapshot.calculations[calculation], snapshot.parameters[parameter]

@@ -2,7 +2,7 @@
 
 A "problem" means that data is wrong or missing, a "warning" that somebody should look, a "note"
 that it is good to know. The checks themselves are in `plausibility`, `counters`, `clocks`,
-`behaviour`, `validation` and `csvcheck`.
+`behaviour`, `errorlog`, `validation` and `csvcheck`.
 
 Sources: "sensors.md" and "controller.md", the project's register and controller notes (compiled
 from the Bouni, BenPru, FHEM and reto271 projects and from captures). A rule is here only if it
@@ -121,7 +121,7 @@ _COUNTERS: Final = (
     ),
     Rule(
         "runtime-idle",
-        "problem",
+        "warning",
         "counters",
         "run time of the compressor stands still while it is switched off",
     ),
@@ -131,7 +131,13 @@ _HEAT: Final = (
         "heat-quantities",
         "warning",
         "heat",
-        "the same heat in calculations 151, 154 and parameters 854, 852",
+        "the same heat for heating in calculation 151 and parameter 854",
+    ),
+    Rule(
+        "heat-total",
+        "note",
+        "heat",
+        "the same heat in calculation 154 and parameter 852, unless one was reset",
     ),
     Rule(
         "flow-without-pump",
@@ -167,7 +173,7 @@ _STATUS: Final = (
     Rule("model-code", "note", "status", "a model that is known"),
     Rule("unknown-code", "note", "status", "a code that is known"),
     Rule("impossible-code", "warning", "status", "a code in the range of its kind"),
-    Rule("switch-off-log", "warning", "status", "the same switch-offs in both blocks"),
+    Rule("switch-off-log", "note", "status", "the same switch-offs in both blocks"),
     Rule("error", "problem", "status", "no new error"),
     Rule("error-passing", "warning", "status", "no new error, not even one that ends by itself"),
     Rule(

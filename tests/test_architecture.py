@@ -14,7 +14,7 @@ ROWS = [
     {"errors", "model", "files"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "rules"},
     {"settings", "sensors", "simulator", "quality", "findings"},
-    {"config", "client", "csvgen", "schema", "counters", "clocks", "behaviour"},
+    {"config", "client", "csvgen", "schema", "counters", "clocks", "behaviour", "errorlog"},
     {"ingest", "archive", "plausibility"},
     {"cache", "reading"},
     {"storage"},
