@@ -21,6 +21,7 @@ from luxcli.console import (
     epilog,
     print_json,
     progress,
+    records,
     say,
     start,
     table,
@@ -166,8 +167,8 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
     rows = [(name, str(report.scores[area]), _counted(worst[area])) for area, name in AREAS.items()]
     table(("data", "score", "findings"), rows)
     if report.findings:
-        head = ("severity", "rule", "sensor", "expected", "found", "times", "when")
-        table(head, [_row(finding, zone) for finding in report.findings])
+        head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
+        records(head, [_row(finding, zone) for finding in report.findings], 3)
     if report.coverage is not None:
         say(f"polls: {recording.in_words(report.coverage, zone)}")
     if report.not_fitted:
@@ -186,8 +187,8 @@ def _row(finding: "Finding", zone: tzinfo) -> tuple[str, ...]:
                 f" to {last:%H:%M}" if last.date() == first.date() else f" to {last:%Y-%m-%d %H:%M}"
             )
     return (
-        *(finding.severity, finding.rule, finding.sensor or "", finding.expected),
-        *(finding.found, str(finding.count), when),
+        *(finding.severity, finding.rule, finding.sensor or ""),
+        *(finding.found, finding.expected, str(finding.count), when),
     )
 
 

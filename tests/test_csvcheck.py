@@ -150,7 +150,7 @@ def test_the_command_prints_findings_and_json(tmp_path, cli, configure):
     path.write_text("".join(lines[:1]), encoding="utf-8")
     ran = cli("validate", "--csv", path, "-c", configure())
     assert ran.status == 65
-    assert "problem\tcsv-no-rows\t\trows\ta header and nothing else\t1\t\n" in ran.stdout
+    assert "problem\tcsv-no-rows\t\ta header and nothing else\trows\t1\t\n" in ran.stdout
     assert ran.stdout.splitlines()[-1] == f"problems: {path}, 0 rows: 1 problem"
     ran = cli("validate", "--csv", path, "--json", "-c", configure())
     found = json.loads(ran.stdout)

@@ -12,7 +12,7 @@ from luxcli.config import Config
 from luxcli.errors import LockHeldError, NoDataError, ProtocolError
 from luxcli.findings import Finding
 from luxcli.rules import RULES
-from luxcli.storage import Store
+from luxcli.storage import Store, open_store
 from luxcli.verdicts import Report
 from tests.csvfaults import CSV_FAULTS
 from tests.faulty import NOW_S, Fault, FaultyController
@@ -29,7 +29,8 @@ def validated(directory: Path, planted: Planted) -> Report:
     """Store the polls of a fault and validate them."""
     settings = configured(directory, interval_sec=planted.interval_s or planted.step_s)
     polls = planted.polls()
-    Store(settings.cache_path).merge(polls, planted.misses())
+    store = open_store(settings)
+    store.merge(polls, planted.misses())
     if planted.spoil:
         planted.spoil(settings.cache_path)
     stop_ms = max(planted.stop_ms, polls[-1].taken_ms + 1)
