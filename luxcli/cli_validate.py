@@ -1,6 +1,7 @@
 """The command that judges recorded data, a fresh poll or a CSV."""
 
 import os
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
@@ -172,7 +173,9 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
     if report.coverage is not None:
         say(f"polls: {recording.in_words(report.coverage, zone)}")
     if report.not_fitted:
-        say(f"not fitted: {', '.join(report.not_fitted)}")
+        # Dozens of ids tell a person nothing new every time.
+        short = f"{len(report.not_fitted)} sensors, which '--json' names"
+        say(f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}")
     count = _counted(report.findings)
     say(f"{report.verdict}: {source}{': ' + count if count else ''}")
 

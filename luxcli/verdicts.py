@@ -11,7 +11,7 @@ from luxcli.rules import AREAS, Area
 Verdict = Literal["good", "warnings", "problems"]
 
 # What a finding takes from the 100 points of its area: at once, and more if it concerns all polls.
-_COST: Final = {"problem": (30.0, 70.0), "warning": (10.0, 20.0), "note": (0.0, 0.0)}
+COST: Final = {"problem": (30.0, 70.0), "warning": (10.0, 20.0), "note": (0.0, 0.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,6 @@ def _score(area: Area, findings: Sequence[Finding], polls: int) -> int:
     points = 100.0
     for finding in findings:
         if finding.area == area:
-            at_once, by_share = _COST[finding.severity]
+            at_once, by_share = COST[finding.severity]
             points -= at_once + by_share * min(1.0, finding.count / max(1, polls))
     return max(0, int(points))
