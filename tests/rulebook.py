@@ -15,9 +15,9 @@ Written from the rules themselves by `python -m tests.rulebook`; not kept by han
 
 A **problem** means that data is wrong or missing, a **warning** that somebody should look, a
 **note** that it is good to know. The verdict is the worst of them; notes do not count. Each kind of
-data begins with 100 points. A problem takes {problem[0]:g} of them, and up to {problem[1]:g} more the
-more polls it concerns; a warning takes {warning[0]:g} and up to {warning[1]:g} more. The score of the
-recording is never higher than the percentage of polls that are there.
+data begins with 100 points. A problem takes {problem[0]:g} of them, and up to {problem[1]:g}
+more the more polls it concerns; a warning takes {warning[0]:g} and up to {warning[1]:g} more. The
+score of the recording is never higher than the percentage of polls that are there.
 
 What a sensor shows that is not fitted (-50.0, 5.0, 75.0, 150.0 or 0.0 °C, which one depends on the
 sensor) is no finding as long as it shows nothing else; such sensors are listed.
