@@ -13,6 +13,7 @@ from luxcli import (
     cli_diagnose,
     cli_rollup,
     cli_setup,
+    cli_validate,
     cli_watch,
     periods,
 )
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.add_typer(cli_rollup.app, name="rollup")
 app.add_typer(cli_diagnose.app)
 app.add_typer(cli_setup.app)
+app.add_typer(cli_validate.app)
 app.add_typer(cli_capture.app)
 app.add_typer(cli_watch.app)
 

@@ -402,6 +402,22 @@ def _printable(text: str) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
+def records(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], titles: int) -> None:
+    """Print rows with long texts: a block of lines each for a person, else as `table` does.
+
+    The first `titles` cells are the heading of a block.
+    """
+    if not sys.stdout.isatty():
+        table(head, rows)
+        return
+    width = max(map(len, head[titles:]))
+    for row in rows:
+        say("  ".join(cell for cell in row[:titles] if cell))
+        for name, cell in zip(head[titles:], row[titles:], strict=True):
+            if cell:
+                say(f"    {name:{width}}  {cell}")
+
+
 def print_json(**fields: object) -> None:
     """Print the one object of ``--json``."""
     say(json.dumps(fields, ensure_ascii=False))

@@ -17,6 +17,7 @@ _TEXT_PARTS: Final = range(81, 91)
 _MEMO_SIZE: Final = 4096
 
 TEMPORARY: Final = ".luxcli-rollup.tmp"
+TIME_COLUMNS: Final = ("timestamp_utc", "timestamp_local")
 
 Key = tuple[int, int]
 
@@ -49,6 +50,13 @@ def keys_for(registers: Sequence[Register]) -> list[Key]:
     if any(register.kind == "text" for register in registers):
         keys += [(GROUPS.index("calculations"), index) for index in _TEXT_PARTS]
     return keys
+
+
+def title(register: Register, headers: str) -> str:
+    """Return the title of a column: the id, or for `headers` "name" the name with the unit."""
+    if headers != "name":
+        return register.id
+    return f"{register.name} ({register.unit})" if register.unit else register.name
 
 
 def write(
@@ -116,12 +124,8 @@ class _Table:
         self._texts = [_Texts(_renderer(register, style)) for register in registers]
 
     def header(self) -> bytes:
-        names = ["timestamp_utc", "timestamp_local"]
-        for register in self._registers:
-            name = register.id
-            if self._style.headers == "name":
-                name = f"{register.name} ({register.unit})" if register.unit else register.name
-            names.append(_quoted(name, self._style.delimiter))
+        titles = (title(register, self._style.headers) for register in self._registers)
+        names = [*TIME_COLUMNS, *(_quoted(text, self._style.delimiter) for text in titles)]
         mark = "\ufeff" if self._style.bom else ""
         return (mark + self._style.delimiter.join(names) + "\n").encode()
 

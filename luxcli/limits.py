@@ -34,10 +34,10 @@ _REFRIGERANT = Range((-40, 60), (-60, 110))
 
 RANGES: Final[Mapping[int, Range]] = {
     10: Range((5, 75), (-10, 100)),
-    11: Range((5, 65), (-10, 100)),
+    11: Range((5, 75), (-10, 100)),  # 66.8 °C in the log of a thermal disinfection
     12: _SET_POINT,
     13: Range((10, 65), (-10, 100)),
-    14: Range((-10, 125), (-40, 150)),
+    14: Range((-30, 125), (-50, 150)),  # out of doors at rest it is as cold as the air
     15: Range((-30, 45), (-50, 60)),
     16: Range((-25, 40), (-50, 60)),
     17: Range((5, 80), (-10, 100)),
@@ -64,7 +64,7 @@ RANGES: Final[Mapping[int, Range]] = {
     178: Range((-20, 50), (-100, 100)),
     180: Range((0, 45), (-1, 60)),
     181: Range((0, 25), (-1, 60)),
-    203: Range((-10, 125), (-40, 150)),
+    203: Range((-30, 125), (-50, 150)),
     204: _SOURCE,
     205: _REFRIGERANT,
     206: _REFRIGERANT,
@@ -72,7 +72,7 @@ RANGES: Final[Mapping[int, Range]] = {
     228: _ROOM,
     229: Range((5, 80), (-10, 100)),
     232: Range((-40, 40), (-60, 110)),
-    233: Range((0, 75), (-60, 110)),
+    233: Range((-40, 75), (-60, 110)),  # at rest it is the temperature around
 }
 
 _OPTIONAL = (21, 22, 23, 24, 25, 26, 27, 28, 136, 137, 142, 143, 159, 160, 175, 176, 177, 178)

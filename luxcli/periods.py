@@ -118,5 +118,18 @@ def utc_text(ts_ms: int) -> str:
     return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def span(seconds: float) -> str:
+    """Return a span of time for people: 12 s, 5 min, 3 h 20 min, 4 days."""
+    sign, seconds = "-" if seconds < 0 else "", abs(seconds)
+    minutes = round(seconds) // 60
+    if minutes < 2:
+        return f"{sign}{round(seconds)} s"
+    if minutes < 120:
+        return f"{sign}{minutes} min"
+    if minutes < 2880:
+        return f"{sign}{minutes // 60} h {minutes % 60} min"
+    return f"{sign}{minutes // 1440} days"
+
+
 def _wall_ms(day: date, at: time, zone: tzinfo) -> int:
     return int(datetime.combine(day, at, tzinfo=zone).timestamp()) * 1000

@@ -3,21 +3,31 @@
 The structural rules catch an answer that is shifted, truncated or not a heat pump's. Each holds in
 every capture known of a real controller (sources: luxtronik 0.3.14 tables, the published dumps of
 Bouni/Luxtronik-2). One odd value is normal somewhere: a new model, an odd firmware text, a dead
-clock. Only two independent contradictions speak against storing (`rejection`).
+clock. Only two independent contradictions speak against storing (`rejection`), or an answer that is
+far shorter than any controller's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from luxcli.model import Issue, Snapshot
+from luxcli.model import Group, Issue, Snapshot
 
 # How many structural rules must fail before a snapshot is not stored.
 CONTRADICTIONS: Final = 2
+# No answer known is shorter than 200 calculations, 1022 parameters and 327 visibilities (source:
+# "controller.md" section 1); what has only so many cannot be a whole one, whatever it holds.
+FEWEST: Final[Mapping[Group, int]] = {"calculations": 150, "parameters": 500, "visibilities": 100}
+# Even of a heat pump at rest more calculations have a value: temperatures, run times, logs.
+FEWEST_NOT_ZERO: Final = 20
+_DECISIVE: Final = "too-few-values"
 # Heat quantities stand in both blocks, in 0.1 and in 0.01 kWh; they are copied one after the other.
 _HEAT_TOLERANCE: Final = 10
+# Calculation and parameter: heat in total, and for heating.
+HEAT_TOTAL: Final = (154, 852)
+HEATING: Final = (151, 854)
 
 # Model, bivalence level, operating mode, number of errors, display lines 1 and 2.
-_HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
+HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
 
 _Test = Callable[[Snapshot], str | None]
 
@@ -34,14 +44,31 @@ def structural(snapshot: Snapshot) -> tuple[Issue, ...]:
 def rejection(snapshot: Snapshot) -> list[str]:
     """Return why the snapshot must not be stored; empty when it may be."""
     issues = structural(snapshot)
-    if len(issues) < CONTRADICTIONS:
+    if len(issues) < CONTRADICTIONS and all(issue.rule != _DECISIVE for issue in issues):
         return []
     return [f"{issue.rule}: {issue.message}" for issue in issues]
 
 
+def _too_few(snapshot: Snapshot) -> str | None:
+    for group, fewest in FEWEST.items():
+        length = len(snapshot.block(group))
+        if length < fewest:
+            return f"{length} {group}, expected {fewest} or more"
+    return None
+
+
+def mostly_zero(snapshot: Snapshot) -> str | None:
+    """Say so when hardly any calculation has a value."""
+    calculations = snapshot.calculations
+    count = len(calculations) - calculations.count(0)
+    if count >= FEWEST_NOT_ZERO:
+        return None
+    return f"{count} calculations are not 0, expected {FEWEST_NOT_ZERO} or more"
+
+
 def _codes(snapshot: Snapshot) -> str | None:
     """Look at all enumerations together: new firmware may add codes to several of them at once."""
-    for index, highest in _HIGHEST_CODE.items():
+    for index, highest in HIGHEST_CODE.items():
         if index >= len(snapshot.calculations):
             return f"calculation {index} is missing"
         raw = snapshot.calculations[index]
@@ -50,7 +77,8 @@ def _codes(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _firmware(snapshot: Snapshot) -> str | None:
+def firmware_text(snapshot: Snapshot) -> str | None:
+    """Say what is wrong with the text of the firmware version, None when nothing is."""
     text = snapshot.calculations[81:85]
     if len(text) < 4:
         return "calculations 81..84 are missing"
@@ -82,9 +110,11 @@ def _flags(snapshot: Snapshot) -> str | None:
     return f"visibility {odd} is {snapshot.visibilities[odd]}, expected 0 or 1"
 
 
-def _heat(snapshot: Snapshot) -> str | None:
-    """Compare the heat quantities; where the first is 0 there is no meter, or V3.88 and later."""
-    for calculation, parameter in ((154, 852), (151, 854)):
+def heat_quantities(
+    snapshot: Snapshot, copies: Sequence[tuple[int, int]] = (HEAT_TOTAL, HEATING)
+) -> str | None:
+    """Compare heat quantities; where the first is 0 there is no meter, or V3.88 and later."""
+    for calculation, parameter in copies:
         if calculation >= len(snapshot.calculations) or parameter >= len(snapshot.parameters):
             continue
         coarse, fine = snapshot.calculations[calculation], snapshot.parameters[parameter]
@@ -96,7 +126,7 @@ def _heat(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _switch_offs(snapshot: Snapshot) -> str | None:
+def switch_off_log(snapshot: Snapshot) -> str | None:
     """Compare the times of the switch-off log, which stands in both blocks.
 
     One entry may be newer in the block that was read later, so only none in common is odd.
@@ -110,12 +140,14 @@ def _switch_offs(snapshot: Snapshot) -> str | None:
 
 
 def _rules() -> Iterator[tuple[str, _Test]]:
-    yield "firmware-text", _firmware
+    yield _DECISIVE, _too_few
+    yield "mostly-zero", mostly_zero
+    yield "firmware-text", firmware_text
     yield "codes", _codes
     yield "switches", _switches
     yield "visibility-flags", _flags
-    yield "heat-quantities", _heat
-    yield "switch-off-log", _switch_offs
+    yield "heat-quantities", heat_quantities
+    yield "switch-off-log", switch_off_log
 
 
 _STRUCTURAL: Final = tuple(_rules())

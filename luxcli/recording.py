@@ -230,14 +230,7 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
 
 def age(seconds: float) -> str:
     """Return a span of time for people: 12 s, 5 min, 3 h 20 min, 4 days."""
-    minutes = round(seconds) // 60
-    if minutes < 2:
-        return f"{round(seconds)} s"
-    if minutes < 120:
-        return f"{minutes} min"
-    if minutes < 2880:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} days"
+    return periods.span(seconds)
 
 
 def _merged(store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int) -> Iterator[int]:

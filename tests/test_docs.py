@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from luxcli import cli, settings
 from luxcli.errors import __doc__ as errors_doc
+from tests import rulebook
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,3 +77,7 @@ def test_the_example_crontab_has_five_fields_absolute_paths_and_known_commands()
 
 def test_the_sample_configuration_is_valid_yaml_with_only_the_host_set():
     assert yaml.safe_load(settings.sample("10.0.0.7")) == {"host": "10.0.0.7"}
+
+
+def test_the_list_of_rules_is_that_of_the_program():
+    assert rulebook.DOCUMENT.read_text(encoding="utf-8") == rulebook.text()

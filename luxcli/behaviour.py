@@ -1,0 +1,296 @@
+"""What cannot be together, or not for long: combinations, stuck sensors, a frozen controller."""
+
+from collections.abc import Callable
+from typing import Final
+
+from luxcli import sensors
+from luxcli.findings import Findings, Poll
+from luxcli.limits import CRITICAL_TEMPERATURES, NOT_FITTED
+from luxcli.periods import span
+
+_FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW, _SOURCE = 10, 11, 12, 14, 15, 17, 19
+_DEFROST_VALVE, _HEATING_PUMP = 37, 39
+# DHW, heating, source-side and further circulation pumps, pool: whatever may move heating water.
+_PUMPS: Final = (38, 39, 46, 47, 51, 53)
+_COMPRESSORS: Final = ((44, 56), (45, 58))  # output and run time
+_MODE: Final = 80
+_REVERSED: Final = (4, 7)  # defrost, cooling
+_HIGH_PRESSURE, _LOW_PRESSURE = 180, 181
+_FLOW_RATE, _HEAT_TOTAL, _HEAT_OUTPUT, _POWER = 155, 154, 257, 268
+_FINE_HEAT_TOTAL: Final = 852
+_CLOCK, _DISPLAY_TIMER = 134, 120
+
+_LONG_S: Final = 1800
+# The least that an impeller meter shows for real; less is drift of its zero.
+_LEAST_FLOW_LH: Final = 100
+_PRESSURE_SLACK: Final = 50  # 0.5 bar
+# An average of ten in a year is a record (source: "sensors.md" section 5 gates at 30).
+_HIGHEST_COP: Final = 30
+_HIGHEST_OUTPUT_W: Final = 100_000
+_STANDSTILL_S: Final = 600
+# Between polls this close no compressor can have run unseen.
+_CLOSE_S: Final = 120
+_IDLE_GROWTH_S: Final = 300
+_FROZEN_S: Final = 300
+_FROZEN_POLLS: Final = 5
+
+_STUCK: Final = tuple(
+    index for index in (*CRITICAL_TEMPERATURES, _HOT_GAS, _SOURCE) if index != _SET_POINT
+)
+_STUCK_MS: Final = 12 * 3_600_000
+_OUTDOOR_STUCK_MS: Final = 24 * 3_600_000
+_RAN_S: Final = 1800
+# Raw: a jump of so much and back between polls that are close.
+_SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
+_SPIKE_S: Final = 300
+
+
+class _Spell:
+    """A condition that holds without a break."""
+
+    def __init__(self) -> None:
+        self.start_ms: int | None = None
+        self.value: int | None = None
+
+    def lasted_s(self, poll: Poll, holds: bool, value: int | None = None) -> float:
+        """Return for how long it has held; it begins anew when `value` changes."""
+        if not holds:
+            self.start_ms = None
+            return 0.0
+        if self.start_ms is None or poll.broken or value != self.value:
+            self.start_ms, self.value = poll.ts_ms, value
+        return (poll.ts_ms - self.start_ms) / 1000
+
+
+class Behaviour:
+    """Looks at what the heat pump does over time."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._spells: dict[str, _Spell] = {}
+        self._compressors = [_Compressor(findings, *pair) for pair in _COMPRESSORS]
+        self._stuck = [_Stuck(findings, index) for index in _STUCK]
+        self._before: list[Poll] = []
+        self._flow_seen = False
+        self._same_since_ms = self._same_polls = 0
+
+    def see(self, poll: Poll) -> None:
+        """Look at one poll."""
+        block = poll.calculations
+        running = block[44] == 1 or block[45] == 1
+        self._water(poll, running)
+        self._refrigerant(poll, running)
+        self._frozen(poll)
+        self._spikes(poll)
+        for compressor in self._compressors:
+            compressor.see(poll)
+        for sensor in self._stuck:
+            sensor.see(poll)
+        self._before = [*self._before[-1:], poll]
+
+    def end(self) -> None:
+        """Judge what lasts until the end."""
+        for sensor in self._stuck:
+            sensor.end()
+
+    def _long(
+        self,
+        rule: str,
+        poll: Poll,
+        holds: bool,
+        found: Callable[[], str],
+        *,
+        index: int | None = None,
+        limit_s: float = _LONG_S,
+        value: int | None = None,
+    ) -> None:
+        """Add a finding while a condition has held for longer than `limit_s`."""
+        spell = self._spells.setdefault(rule, _Spell())
+        lasted_s = spell.lasted_s(poll, holds, value)
+        if lasted_s > limit_s:
+            self._findings.add(
+                rule,
+                poll.ts_ms,
+                lambda: f"{found()} for {span(lasted_s)}",
+                index=index,
+                since_ms=spell.start_ms,
+            )
+
+    def _water(self, poll: Poll, running: bool) -> None:
+        block = poll.calculations
+        flow, pumping = block[_FLOW_RATE], any(block[pump] == 1 for pump in _PUMPS)
+        if flow is not None:
+            self._flow_seen = self._flow_seen or flow > _LEAST_FLOW_LH
+            self._long(
+                "flow-without-pump",
+                poll,
+                flow > _LEAST_FLOW_LH and not pumping,
+                lambda: f"{flow} l/h with all pumps off",
+                index=_FLOW_RATE,
+            )
+            self._long(
+                "pump-without-flow",
+                poll,
+                self._flow_seen and flow == 0 and running and block[_HEATING_PUMP] == 1,
+                lambda: "0 l/h with heating pump and compressor on",
+                index=_FLOW_RATE,
+            )
+        supply, back = block[_FLOW], block[_RETURN]
+        if supply is not None and back is not None:
+            heating = running and block[_MODE] not in _REVERSED and not block[_DEFROST_VALVE]
+            fine = poll.parameters[_FINE_HEAT_TOTAL]
+            self._long(
+                "compressor-without-heat",
+                poll,
+                heating and supply <= back,
+                lambda: f"flow {supply / 10} °C, return {back / 10} °C, heat counter still",
+                value=fine or block[_HEAT_TOTAL],
+            )
+
+    def _refrigerant(self, poll: Poll, running: bool) -> None:
+        block = poll.calculations
+        # In cooling and defrost the circuit runs the other way round.
+        forward = running and block[_MODE] not in _REVERSED and not block[_DEFROST_VALVE]
+        high, low = block[_HIGH_PRESSURE], block[_LOW_PRESSURE]
+        if high and low:
+            self._long(
+                "pressure-order",
+                poll,
+                forward and high < low - _PRESSURE_SLACK,
+                lambda: f"high {high / 100} bar, low {low / 100} bar",
+                index=_HIGH_PRESSURE,
+            )
+        heat, power = block[_HEAT_OUTPUT], block[_POWER]
+        if heat is not None:
+            odd = not 0 <= heat <= _HIGHEST_OUTPUT_W
+            if power is not None and power >= 10:
+                odd = odd or heat > _HIGHEST_COP * power
+            self._long(
+                "heat-output",
+                poll,
+                forward and odd,
+                lambda: f"{heat} W of heat, {power} W of power",
+                index=_HEAT_OUTPUT,
+            )
+
+    def _frozen(self, poll: Poll) -> None:
+        now = poll.calculations
+        last = self._before[-1].calculations if self._before else None
+        same = (
+            last is not None
+            and now[_DISPLAY_TIMER] == last[_DISPLAY_TIMER]
+            and now[:_CLOCK] == last[:_CLOCK]
+            and now[_CLOCK + 1 :] == last[_CLOCK + 1 :]
+        )
+        if not same:
+            self._same_since_ms, self._same_polls = poll.ts_ms, 1
+            return
+        self._same_polls += 1
+        lasted_s = (poll.ts_ms - self._same_since_ms) / 1000
+        if lasted_s >= _FROZEN_S and self._same_polls >= _FROZEN_POLLS:
+            self._findings.add(
+                "frozen",
+                poll.ts_ms,
+                lambda: f"all calculations the same for {span(lasted_s)}",
+                since_ms=self._same_since_ms,
+            )
+
+    def _spikes(self, poll: Poll) -> None:
+        if len(self._before) < 2 or poll.ts_ms - self._before[0].ts_ms > _SPIKE_S * 1000:
+            return
+        blocks = (self._before[0].calculations, self._before[1].calculations, poll.calculations)
+        for index, limit in _SPIKES.items():
+            before, now, after = (block[index] for block in blocks)
+            if before is None or now is None or after is None or now == before:
+                continue
+            if min(now - before, now - after) <= limit and min(before - now, after - now) <= limit:
+                continue
+            if now not in NOT_FITTED.get(index, ()):
+                self._findings.add(
+                    "temperature-spike",
+                    self._before[1].ts_ms,
+                    f"{before / 10}, {now / 10}, {after / 10} °C",
+                    index=index,
+                )
+
+
+class _Compressor:
+    """Compares the output of a compressor with its run time."""
+
+    def __init__(self, findings: Findings, output: int, run_time: int) -> None:
+        self._findings, self._output, self._run_time = findings, output, run_time
+        self._standstill = _Spell()
+        self._last: tuple[int, int] | None = None
+        self._idle_ms, self._idle_growth_s = 0, 0
+
+    def see(self, poll: Poll) -> None:
+        on, total = poll.calculations[self._output], poll.calculations[self._run_time]
+        if on is None or total is None:
+            return
+        lasted_s = self._standstill.lasted_s(poll, on == 1, total)
+        if lasted_s >= _STANDSTILL_S:
+            self._findings.add(
+                "runtime-standstill",
+                poll.ts_ms,
+                lambda: f"on, run time still {total} s after {span(lasted_s)}",
+                index=self._run_time,
+                since_ms=self._standstill.start_ms,
+            )
+        last, self._last = self._last, (on, total)
+        if on or last is None or last[0] or poll.gap_s > _CLOSE_S:
+            self._idle_ms, self._idle_growth_s = poll.ts_ms, 0
+            return
+        # A jump is told as such; here it is about growth that goes on.
+        if 0 <= total - last[1] <= _CLOSE_S:
+            self._idle_growth_s += total - last[1]
+        if self._idle_growth_s > _IDLE_GROWTH_S and total > last[1]:
+            self._findings.add(
+                "runtime-idle",
+                poll.ts_ms,
+                lambda: f"off, run time grew by {self._idle_growth_s} s",
+                index=self._run_time,
+                since_ms=self._idle_ms,
+            )
+
+
+class _Stuck:
+    """Tells a sensor that stands still while it should not.
+
+    A constant that stands for "not fitted" is none, but for sensors that every heat pump has.
+    """
+
+    def __init__(self, findings: Findings, index: int) -> None:
+        self._findings, self._index = findings, index
+        self._raw: int | None = None
+        self._since_ms = self._last_ms = 0
+        self._ran: tuple[int, int] = (0, 0)  # run time then and now, s
+
+    def see(self, poll: Poll) -> None:
+        raw, ran = poll.calculations[self._index], poll.calculations[56]
+        if raw is None or ran is None:
+            return
+        if raw != self._raw:
+            self.end()
+            self._raw, self._since_ms, self._ran = raw, poll.ts_ms, (ran, ran)
+        self._last_ms, self._ran = poll.ts_ms, (self._ran[0], ran)
+
+    def end(self) -> None:
+        """Judge the value that has just ended or lasts until the end."""
+        raw, lasted_ms = self._raw, self._last_ms - self._since_ms
+        if raw is None or raw in NOT_FITTED.get(self._index, ()):
+            return
+        if self._index in (_HOT_GAS, _SOURCE) and raw in (0, 50, 750, 1500, -500):
+            return  # what other channels show where nothing is fitted
+        if self._index == _OUTDOOR:
+            stuck = lasted_ms > _OUTDOOR_STUCK_MS
+        else:
+            stuck = lasted_ms > _STUCK_MS and self._ran[1] - self._ran[0] >= _RAN_S
+        if stuck:
+            register = sensors.register("calculations", self._index)
+            self._findings.add(
+                "stuck",
+                self._last_ms,
+                f"{sensors.decode(register, raw)} {register.unit} for {span(lasted_ms / 1000)}",
+                index=self._index,
+                since_ms=self._since_ms,
+            )

@@ -1,0 +1,245 @@
+"""What good data looks like: every rule with its id, its severity and what it expects.
+
+A "problem" means that data is wrong or missing, a "warning" that somebody should look, a "note"
+that it is good to know. The checks themselves are in `plausibility`, `counters`, `clocks`,
+`behaviour`, `errorlog`, `validation` and `csvcheck`.
+
+Sources: "sensors.md" and "controller.md", the project's register and controller notes (compiled
+from the Bouni, BenPru, FHEM and reto271 projects and from captures). A rule is here only if it
+holds in every capture known; spans of time are long where heat pumps differ, since an alarm that
+means nothing teaches people to ignore alarms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Severity = Literal["problem", "warning", "note"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("problem", "warning", "note")
+
+Area = Literal[
+    "temperatures", "refrigerant", "counters", "heat", "switches", "status", "clock", "recording"
+]
+# In the order in which they are shown, with their names for people.
+AREAS: Final[Mapping[Area, str]] = {
+    "temperatures": "temperatures",
+    "refrigerant": "pressures and refrigerant",
+    "counters": "counters and run times",
+    "heat": "heat and electricity",
+    "switches": "switches",
+    "status": "status and errors",
+    "clock": "clock",
+    "recording": "recording",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        id: Stable name.
+        severity: Of a finding against it.
+        area: Whose score a finding lowers; that of its sensor where the sensor has one.
+        expects: What good data looks like.
+    """
+
+    id: str
+    severity: Severity
+    area: Area
+    expects: str
+
+
+_TEMPERATURES: Final = (
+    Rule("range", "warning", "temperatures", "a value in the usual range"),
+    Rule("range-impossible", "problem", "temperatures", "a value that can exist"),
+    Rule(
+        "interrupted",
+        "warning",
+        "temperatures",
+        "no 'not fitted' value between real ones: a broken wire or contact",
+    ),
+    Rule(
+        "outdoor-broken",
+        "problem",
+        "temperatures",
+        "not -5.0 °C all the time together with error 711",
+    ),
+    Rule(
+        "stuck",
+        "warning",
+        "temperatures",
+        "some change within 12 h in which the compressor ran; outdoors within 24 h",
+    ),
+    Rule(
+        "temperature-spike",
+        "warning",
+        "temperatures",
+        "no jump away and back from one poll to the next",
+    ),
+    Rule(
+        "pressure-order",
+        "warning",
+        "refrigerant",
+        "high pressure not below low pressure while the compressor runs",
+    ),
+)
+_COUNTERS: Final = (
+    Rule(
+        "counter-spike",
+        "warning",
+        "counters",
+        "no change that is undone within 15 min, as around a restart of the controller",
+    ),
+    Rule("counter-reset", "warning", "counters", "a counter does not begin again near 0"),
+    Rule("counter-reset-total", "note", "heat", "heat since reset grows"),
+    Rule(
+        "counter-setback",
+        "warning",
+        "counters",
+        "a counter does not lose its last hours, as in a power cut",
+    ),
+    Rule("counter-decrease", "problem", "counters", "a counter only grows"),
+    Rule(
+        "counter-jump",
+        "problem",
+        "counters",
+        "run times grow no faster than time, starts and energy no faster than is possible",
+    ),
+    Rule("starts-runtime", "problem", "counters", "not more starts than seconds of run time"),
+    Rule(
+        "heatpump-runtime",
+        "warning",
+        "counters",
+        "run time of the heat pump not below that of its compressor",
+    ),
+    Rule(
+        "runtime-standstill",
+        "problem",
+        "counters",
+        "run time of the compressor grows while it is switched on",
+    ),
+    Rule(
+        "runtime-idle",
+        "warning",
+        "counters",
+        "run time of the compressor stands still while it is switched off",
+    ),
+)
+_HEAT: Final = (
+    Rule(
+        "heat-quantities",
+        "warning",
+        "heat",
+        "the same heat for heating in calculation 151 and parameter 854",
+    ),
+    Rule(
+        "heat-total",
+        "note",
+        "heat",
+        "the same heat in calculation 154 and parameter 852, unless one was reset",
+    ),
+    Rule(
+        "flow-without-pump",
+        "warning",
+        "heat",
+        "no flow for half an hour with all pumps off",
+    ),
+    Rule(
+        "pump-without-flow",
+        "warning",
+        "heat",
+        "a flow rate within half an hour of heating, if there is a flow meter",
+    ),
+    Rule(
+        "compressor-without-heat",
+        "warning",
+        "heat",
+        "half an hour of compressor warms the flow or moves the heat counter",
+    ),
+    Rule(
+        "heat-output",
+        "warning",
+        "heat",
+        "heat output 0 to 100 kW and at most 30 times the power",
+    ),
+)
+_STATUS: Final = (
+    Rule("switch", "problem", "switches", "0 or 1"),
+    Rule("missing-sensor", "problem", "status", "critical sensors in every poll"),
+    Rule("no-value", "problem", "status", "a value, not the number that stands for none"),
+    Rule("firmware-text", "note", "status", "a firmware version like V3.9"),
+    Rule("firmware-changed", "note", "status", "the same firmware as before"),
+    Rule("model-code", "note", "status", "a model that is known"),
+    Rule("unknown-code", "note", "status", "a code that is known"),
+    Rule("impossible-code", "warning", "status", "a code in the range of its kind"),
+    Rule("switch-off-log", "note", "status", "the same switch-offs in both blocks"),
+    Rule("error", "problem", "status", "no new error"),
+    Rule("error-passing", "warning", "status", "no new error, not even one that ends by itself"),
+    Rule(
+        "frozen",
+        "problem",
+        "status",
+        "some value changes within 5 min; timers count in seconds",
+    ),
+)
+_CLOCK: Final = (
+    Rule("clock-off", "warning", "clock", "controller's clock within 5 min of this computer's"),
+    Rule("clock-zone", "note", "clock", "controller's clock not off by whole hours"),
+    Rule("clock-drift", "warning", "clock", "less than a minute of drift in a day"),
+    Rule("clock-standstill", "warning", "clock", "controller's clock moves"),
+    Rule("host-clock-step", "warning", "clock", "this computer's clock makes no steps"),
+    Rule("controller-clock-set", "note", "clock", "controller's clock is not set anew"),
+)
+_RECORDING: Final = (
+    Rule("few-values", "problem", "recording", "at least 50 sensor readings in a poll"),
+    Rule("mostly-zero", "problem", "recording", "at least 20 calculations that are not 0"),
+    Rule("block-length", "note", "recording", "blocks as long as before"),
+    Rule(
+        "block-unsteady",
+        "warning",
+        "recording",
+        "block lengths change with the firmware, not back and forth",
+    ),
+    Rule("visibility-flags", "warning", "recording", "visibilities are 0 or 1"),
+    Rule("retries", "note", "recording", "nine of ten polls succeed at once"),
+    Rule("coverage-poor", "warning", "recording", "at least 95 % of the polls of the schedule"),
+    Rule("coverage-half", "problem", "recording", "at least 50 % of the polls of the schedule"),
+    Rule(
+        "gaps-unexplained",
+        "warning",
+        "recording",
+        "a recorded reason for missing polls, but for a few",
+    ),
+    Rule("rejected-polls", "warning", "recording", "no answer had to be rejected"),
+    Rule("foreign-polls", "problem", "recording", "no answer came from another heat pump"),
+    Rule("stale", "problem", "recording", "a poll within the last hour"),
+    Rule("damaged-polls", "problem", "recording", "polls that fit their checksums"),
+    Rule("spacing", "warning", "recording", "polls as far apart as interval_sec says"),
+    Rule("extra-polls", "warning", "recording", "one schedule, not two"),
+)
+_CSV: Final = (
+    Rule("csv-header", "problem", "recording", "a header that begins with the two time columns"),
+    Rule("csv-columns", "problem", "recording", "columns that are registers"),
+    Rule("csv-duplicate", "problem", "recording", "each column once"),
+    Rule("csv-order", "warning", "recording", "columns in the order of the catalogue"),
+    Rule("csv-few-columns", "warning", "recording", "a column for each of the configured sensors"),
+    Rule("csv-no-rows", "problem", "recording", "rows"),
+    Rule("csv-width", "problem", "recording", "as many cells in each row as in the header"),
+    Rule("csv-time", "problem", "recording", "times like 2026-11-24T07:00:00Z"),
+    Rule("csv-time-order", "problem", "recording", "each row later than the one before"),
+    Rule("csv-local-time", "problem", "recording", "the same moment in both time columns"),
+    Rule("csv-cell", "problem", "recording", "cells of their column's kind"),
+    Rule("csv-sparse", "problem", "recording", "cells with values, at least half of them"),
+    Rule("csv-incomplete", "warning", "recording", "a value where most rows have one"),
+    Rule("csv-gap", "note", "recording", "rows no further apart than one and a half intervals"),
+    Rule("csv-gaps", "warning", "recording", "at least 95 % of the rows of the schedule"),
+    Rule("csv-count", "warning", "recording", "as many rows as the cache has polls"),
+    Rule("csv-torn", "problem", "recording", "a last line that is complete"),
+)
+
+RULES: Final[Mapping[str, Rule]] = {
+    rule.id: rule
+    for rules in (_TEMPERATURES, _COUNTERS, _HEAT, _STATUS, _CLOCK, _RECORDING, _CSV)
+    for rule in rules
+}

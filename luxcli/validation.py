@@ -1,0 +1,206 @@
+"""The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
+
+import time
+from collections.abc import Callable
+
+from luxcli import client, jobs, quality, recording, sensors
+from luxcli.config import Config
+from luxcli.errors import NoDataError
+from luxcli.findings import Finding, Findings, in_order
+from luxcli.model import Missed
+from luxcli.periods import span, utc_text
+from luxcli.plausibility import Judge
+from luxcli.recording import Coverage
+from luxcli.storage import open_store
+from luxcli.verdicts import Report
+
+Progress = Callable[[int, int], object]
+
+_HOUR_S = 3600
+_DAY_S = 86_400
+# An interval that ends so shortly ago ends now.
+_NOW_MS = 60_000
+# A tick now and then without a reason is a scheduler that was late.
+_UNEXPLAINED_SHARE, _UNEXPLAINED = 0.005, 2
+_HALF = 0.5
+# Fewer polls say nothing about the schedule.
+_FEW = 10
+_EXTRA_SHARE = 0.2
+_NOT_THE_SCHEDULE = (0.67, 1.5)
+
+
+def _unseen(_done: int, _total: int) -> None:
+    pass
+
+
+def validate(
+    config: Config,
+    *,
+    start_ms: int,
+    stop_ms: int,
+    now_ms: int | None = None,
+    progress: Progress = _unseen,
+) -> Report:
+    """Judge every stored poll of ``[start_ms, stop_ms)`` and the gaps between them.
+
+    Streams: memory does not grow with the interval.
+
+    Args:
+        config: Says where the cache is and how often is polled.
+        start_ms: UTC, included.
+        stop_ms: UTC, excluded.
+        now_ms: The time; if the interval ends with it, polls must have come until then.
+        progress: Told how many milliseconds of how many of the interval are judged.
+
+    Raises:
+        NoDataError: Nothing is stored in that time.
+        LockHeldError: Another process kept the storage lock.
+        StorageError: The cache cannot be read.
+    """
+    store = open_store(config)
+    judge = Judge(config.interval_sec)
+    damaged: list[int] = []
+    for snapshot in store.query(start_ms, stop_ms, damaged=damaged):
+        judge.add(snapshot)
+        progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
+    coverage = recording.coverage(store, start_ms, stop_ms, config.interval_sec)
+    if not judge.polls and not damaged:
+        raise NoDataError(_nothing(start_ms, stop_ms, store.missed(start_ms, stop_ms)))
+    found = Findings(lambda group, index: sensors.register(group, index).id)
+    _missing(found, coverage)
+    _rhythm(found, coverage, config.interval_sec)
+    if damaged:
+        found.add(
+            "damaged-polls",
+            damaged[-1],
+            f"{len(damaged)}; 'luxcli restore' puts right what an archive holds",
+            since_ms=damaged[0],
+            count=len(damaged),
+        )
+    if now_ms is not None and stop_ms > now_ms - _NOW_MS:
+        _stale(found, coverage, now_ms, config.interval_sec)
+    return Report(
+        *(start_ms, stop_ms, judge.polls),
+        findings=_together(judge.end(), found.all()),
+        coverage=coverage,
+        not_fitted=judge.not_fitted(),
+    )
+
+
+def validate_live(
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Read the heat pump once and judge what it sends; nothing is stored.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+        LockHeldError: Another luxcli is talking to it.
+        DeviceError: It could not be read, or its answer would have been rejected.
+        StorageError: The lock cannot be opened.
+    """
+    open_store(config)  # the lock stands beside the cache
+    with jobs.device_to_oneself(config):
+        snapshot = client.read_snapshot(
+            config.require_host(),
+            config.port,
+            timeout_s=config.timeout_sec,
+            retries=config.retries,
+            check=quality.rejection,
+            clock=clock,
+            sleep=sleep,
+        )
+    # One poll alone says nothing about change; what happened in the last day is in its logs.
+    judge = Judge(config.interval_sec, recent_s=_DAY_S)
+    judge.add(snapshot)
+    return Report(
+        *(snapshot.taken_ms, snapshot.taken_ms + 1, 1),
+        findings=judge.end(),
+        not_fitted=judge.not_fitted(),
+    )
+
+
+def _nothing(start_ms: int, stop_ms: int, missed: list[Missed]) -> str:
+    text = f"nothing is stored from {utc_text(start_ms)} to {utc_text(stop_ms)}"
+    if missed:
+        last = missed[-1]
+        text += f"; {len(missed)} polls failed, the last one with {last.reason}: {last.detail}"
+    return text
+
+
+def _together(*parts: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return in_order([finding for part in parts for finding in part])
+
+
+def _missing(found: Findings, coverage: Coverage) -> None:
+    """Judge how many polls are missing, and what is known about why."""
+    start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
+    if coverage.poor:
+        reasons = {**coverage.reasons, "not run": coverage.unexplained}
+        causes = ", ".join(f"{why} {count}" for why, count in reasons.items() if count)
+        found.add(
+            "coverage-half" if coverage.share < _HALF else "coverage-poor",
+            stop_ms,
+            f"{recording.percent(coverage)} of {coverage.expected} polls, missing: {causes}",
+            since_ms=start_ms,
+            count=coverage.missing,
+        )
+    if coverage.unexplained > max(_UNEXPLAINED, _UNEXPLAINED_SHARE * coverage.expected):
+        gap = max(coverage.gaps, key=lambda one: one.unexplained)
+        found.add(
+            "gaps-unexplained",
+            gap.stop_ms,
+            f"{coverage.unexplained} of which nothing is recorded; the longest gap lasts"
+            f" {span((gap.stop_ms - gap.start_ms) / 1000)}: was the scheduler running?",
+            since_ms=gap.start_ms,
+            count=coverage.unexplained,
+        )
+    for reason, rule in (("rejected", "rejected-polls"), ("foreign", "foreign-polls")):
+        count = coverage.reasons.get(reason, 0)
+        if count:
+            with_it = [gap for gap in coverage.gaps if gap.reasons.get(reason)]
+            first_ms = with_it[0].start_ms if with_it else start_ms
+            last_ms = with_it[-1].stop_ms if with_it else stop_ms
+            found.add(rule, last_ms, f"{count}", since_ms=first_ms, count=count)
+
+
+def _rhythm(found: Findings, coverage: Coverage, interval_s: int) -> None:
+    """Compare the distances of polls with the schedule."""
+    start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
+    on_time = coverage.expected - coverage.missing
+    usual_s = coverage.usual_s
+    if usual_s is not None and coverage.polls >= _FEW:
+        least, most = (factor * interval_s for factor in _NOT_THE_SCHEDULE)
+        if not least <= usual_s <= most:
+            found.add(
+                "spacing",
+                stop_ms,
+                f"mostly {usual_s} s, interval_sec is {interval_s}",
+                since_ms=start_ms,
+                count=coverage.polls,
+            )
+    extra = coverage.polls - on_time
+    if coverage.polls >= _FEW and extra > _EXTRA_SHARE * coverage.polls:
+        found.add(
+            "extra-polls",
+            stop_ms,
+            f"{extra} polls between those of the schedule",
+            since_ms=start_ms,
+            count=extra,
+        )
+
+
+def _stale(found: Findings, coverage: Coverage, now_ms: int, interval_s: int) -> None:
+    limit_s = max(_HOUR_S, 3 * interval_s)
+    last_ms = coverage.start_ms if coverage.last_ms is None else coverage.last_ms
+    age_s = (now_ms - last_ms) / 1000
+    if age_s > limit_s:
+        found.add(
+            "stale",
+            now_ms,
+            f"none for {span(age_s)}",
+            since_ms=last_ms,
+            expected=f"a poll within {span(limit_s)}",
+        )

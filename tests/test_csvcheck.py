@@ -1,0 +1,160 @@
+"""The check of produced CSVs: every planted fault is found, and what luxcli writes is good."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from luxcli import csvcheck, reports
+from luxcli.config import Config
+from luxcli.errors import NoDataError, StorageError
+from luxcli.storage import Store
+from luxcli.verdicts import Report
+from tests.csvfaults import CSV_FAULTS
+from tests.planted import START_MS
+from tests.scenario import BERLIN, HOUR_MS, configured, ms
+from tests.scenario import record as recorded
+
+ROWS = 120
+STYLES = [
+    {},
+    {"csv.delimiter": ";", "csv.decimal": ",", "csv.bom": True},
+    {"csv.delimiter": "tab", "csv.headers": "name", "csv.enums": "code"},
+    {"csv.sensors": "all", "csv.delimiter": "|"},
+    {"csv.sensors": ["ID_WEB_Temperatur_TVL"]},
+]
+
+
+def written(directory: Path, profile: str = "msw6", **settings: object) -> tuple[Config, Path]:
+    """Write a CSV of an hour the way the roll-up does."""
+    loaded = configured(directory, **settings)
+    recorded(loaded, START_MS, START_MS + HOUR_MS, 30, profile)
+    result = reports.rollup(loaded, "daily", now_ms=START_MS + HOUR_MS, zone=BERLIN)
+    assert result.path
+    return loaded, result.path
+
+
+def checked(settings: Config, path: Path) -> Report:
+    return csvcheck.check(settings, path, BERLIN)
+
+
+def rules(report: Report) -> set[str]:
+    return {finding.rule for finding in report.findings}
+
+
+@pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in CSV_FAULTS])
+def test_a_planted_fault_is_found_by_the_rule_that_should_find_it(fault, tmp_path):
+    settings, path = written(tmp_path)
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(fault.plant(rows))
+    path.write_bytes(fault.spoil(text.getvalue().encode()))
+    report = checked(settings, path)
+    assert fault.rule in rules(report)
+    found = next(finding for finding in report.findings if finding.rule == fault.rule)
+    assert found.count >= 1
+    if found.severity != "note":
+        assert report.scores["recording"] < 100
+        assert report.verdict != "good"
+
+
+@pytest.mark.parametrize("profile", ["msw6", "long"])
+@pytest.mark.parametrize("style", STYLES)
+def test_what_a_rollup_writes_is_good_in_every_style(style, profile, tmp_path):
+    settings, path = written(tmp_path, profile, **style)
+    report = checked(settings, path)
+    assert (report.findings, report.verdict, report.polls) == ((), "good", ROWS)
+    assert (report.start_ms, report.stop_ms) == (
+        START_MS,
+        START_MS + HOUR_MS - 29_000,
+    )
+
+
+def test_a_style_that_is_no_longer_configured_is_told_from_the_file_itself(tmp_path):
+    settings, path = written(tmp_path, **STYLES[1])
+    assert checked(configured(tmp_path), path).findings == ()
+    assert settings.csv_delimiter == ";"
+
+
+def test_a_day_with_a_clock_change_is_good(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    start_ms = ms("2025-10-25T07:00")
+    recorded(settings, start_ms, start_ms + 25 * HOUR_MS, 600)
+    [result] = reports.rollup_due(
+        settings, "daily", now_ms=start_ms + 25 * HOUR_MS + 60_000, zone=BERLIN
+    )
+    assert result.path
+    report = checked(settings, result.path)
+    assert (report.findings, report.polls) == ((), 150)
+
+
+def test_a_file_of_a_closed_day_is_compared_with_the_whole_day(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    start_ms = ms("2025-11-22T07:00")
+    recorded(settings, start_ms, start_ms + 24 * HOUR_MS, 600)
+    [result] = reports.rollup_due(
+        settings, "daily", now_ms=start_ms + 24 * HOUR_MS + 60_000, zone=BERLIN
+    )
+    assert result.path
+    lines = result.path.read_text(encoding="utf-8").splitlines(keepends=True)
+    result.path.write_text("".join(lines[:-20]), encoding="utf-8")
+    report = checked(settings, result.path)
+    [finding] = [finding for finding in report.findings if finding.rule == "csv-count"]
+    assert finding.found == "124 rows, 144 polls in the cache"
+
+
+def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(tmp_path):
+    settings, path = written(tmp_path)
+    with Store(settings.cache_path).writing() as db:
+        db.execute("DELETE FROM poll WHERE ts_ms<?", (START_MS + HOUR_MS // 2,))
+    assert checked(settings, path).findings == ()
+    settings.cache_path.unlink()
+    assert checked(settings, path).findings == ()
+    assert not settings.cache_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"\x1f\x8b\x08\x00\x00\x00", "not a CSV, it holds binary data"),
+        (b"timestamp_utc,timestamp_local\n\xff\xfe,\xf0\n", "not a CSV in UTF-8"),
+        (b"\xff" * 100, "not a CSV in UTF-8"),
+    ],
+)
+def test_what_is_no_csv_is_told_in_one_line(content, says, tmp_path, cli, configure):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    with pytest.raises(NoDataError, match=f"^{path}: {says}"):
+        checked(configured(tmp_path), path)
+    ran = cli("validate", "--csv", path, "-c", configure())
+    assert (ran.status, ran.stdout) == (65, "")
+    assert ran.stderr.startswith(f"luxcli: {path}: {says}")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_read_is_a_failure_of_storage(tmp_path, cli, configure):
+    for path in (tmp_path / "missing.csv", tmp_path):
+        with pytest.raises(StorageError, match=f"^{path}: cannot be read: "):
+            checked(configured(tmp_path), path)
+    ran = cli("validate", "--csv", tmp_path / "missing.csv", "-c", configure())
+    assert ran.status == 74
+    assert ran.stderr.endswith("missing.csv: cannot be read: No such file or directory\n")
+
+
+def test_the_command_prints_findings_and_json(tmp_path, cli, configure):
+    _, path = written(tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:1]), encoding="utf-8")
+    ran = cli("validate", "--csv", path, "-c", configure())
+    assert ran.status == 65
+    assert "problem\tcsv-no-rows\t\ta header and nothing else\trows\t1\t\n" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == f"problems: {path}, 0 rows: 1 problem"
+    ran = cli("validate", "--csv", path, "--json", "-c", configure())
+    found = json.loads(ran.stdout)
+    assert (ran.status, found["ok"], found["verdict"]) == (65, False, "problems")
+    assert (found["start"], found["stop"]) == (None, None)
+    assert [one["rule"] for one in found["findings"]] == ["csv-no-rows"]
+    assert "coverage" not in found
