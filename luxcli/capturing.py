@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from luxcli import csvgen, files, jobs, limits, quality, reports, sensors
+from luxcli import csvcheck, files, jobs, reports, validation
 from luxcli.config import Config
 from luxcli.errors import (
     DeviceError,
@@ -25,10 +25,12 @@ from luxcli.errors import (
     StorageError,
     UsageError,
 )
+from luxcli.findings import Finding, in_order
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.periods import KINDS
 from luxcli.reports import RollupResult
 from luxcli.storage import Store, open_store
+from luxcli.verdicts import VERDICTS, Report, Verdict
 
 # The CSV of a capture holds its last 24 hours; longer is what the scheduled poll is for.
 LONGEST_S: Final = 86_400
@@ -37,7 +39,6 @@ OVERRUN: Final = "overrun"
 _LOOK_S: Final = 1.0  # how often somebody is told while it waits
 _SAMPLE: Final = 3  # polls from each end
 
-Verdict = Literal["good", "warnings", "problems"]
 Progress = Callable[[float, Snapshot | None, LuxcliError | None], object]
 
 
@@ -63,18 +64,6 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is not as expected: which rule, how bad, where, and how often."""
-
-    rule: str
-    severity: Literal["problem", "warning"]
-    sensor: str | None
-    expected: str
-    found: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Capture:
     """What a capture recorded and made of it.
 
@@ -82,21 +71,28 @@ class Capture:
         values: Registers per poll.
         sample: The first and the last polls.
         rollups: The CSVs.
-        findings: What speaks against them, problems first.
+        reports: What is to be said about the polls and about each CSV.
         cache: The database, which `luxcli` can go on with.
     """
 
     values: int
     sample: tuple[Snapshot, ...]
     rollups: tuple[RollupResult, ...]
-    findings: tuple[Finding, ...]
+    reports: tuple[Report, ...]
     cache: Path
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that somebody should look at, problems first."""
+        found = [finding for report in self.reports for finding in report.findings]
+        # A file repeats what is wrong with the polls that it was made from.
+        own = {(finding.rule, finding.sensor): finding for finding in reversed(found)}
+        return in_order([finding for finding in own.values() if finding.severity != "note"])
+
+    @property
     def verdict(self) -> Verdict:
-        """The one word for all findings."""
-        severities = {finding.severity for finding in self.findings}
-        return "problems" if "problem" in severities else "warnings" if severities else "good"
+        """The worst of the verdicts."""
+        return max((report.verdict for report in self.reports), key=VERDICTS.index)
 
 
 def prepare(config: Config, directory: Path, interval_s: float) -> Config:
@@ -200,8 +196,9 @@ def conclude(config: Config, recording: Recording, *, now_ms: int, zone: tzinfo)
     ends = {*times[:_SAMPLE], *times[-_SAMPLE:]}
     sample = tuple(poll for ts_ms in sorted(ends) for poll in store.query(ts_ms, ts_ms + 1))
     values = sum(len(recording.last.block(group)) for group in GROUPS)
-    findings = tuple(_judge(store, rollups, recording.polls, start_ms, now_ms))
-    return Capture(values, sample, rollups, findings, config.cache_path)
+    judged = [validation.validate(config, start_ms=start_ms, stop_ms=now_ms)]
+    judged += [csvcheck.check(config, entry.path, zone) for entry in rollups if entry.path]
+    return Capture(values, sample, rollups, tuple(judged), config.cache_path)
 
 
 def discard(config: Config) -> None:
@@ -234,49 +231,6 @@ def _poll(
     result.polls += 1
     result.last, result.warning = poll.snapshot, poll.warning
     return None
-
-
-def _judge(
-    store: Store, rollups: tuple[RollupResult, ...], polls: int, start_ms: int, stop_ms: int
-) -> Iterator[Finding]:
-    """Yield what speaks against the CSVs and the polls behind them, problems first."""
-    for entry in rollups:
-        written = entry.path and csvgen.rows_within(
-            entry.path, entry.period.start_ms, entry.period.stop_ms
-        )
-        if written != polls:
-            yield Finding(
-                "csv-rows", "problem", None, f"{polls} rows", f"{written} in {entry.path}", 1
-            )
-    found: dict[tuple[str, str | None], tuple[str, str]] = {}
-    count: Counter[tuple[str, str | None]] = Counter()
-    damaged: list[int] = []
-    for poll in store.query(start_ms, stop_ms, damaged=damaged):
-        for rule, sensor, expected, what in _odd(poll):
-            found[rule, sensor] = (expected, what)
-            count[rule, sensor] += 1
-    if damaged:
-        yield Finding("checksum", "problem", None, "as stored", "damaged", len(damaged))
-    for key, (expected, what) in found.items():
-        yield Finding(key[0], "problem", key[1], expected, what, count[key])
-
-
-def _odd(poll: Snapshot) -> Iterator[tuple[str, str | None, str, str]]:
-    """Yield rule, sensor, what is expected and what is found, of one poll."""
-    for issue in quality.structural(poll):
-        yield issue.rule, None, "as on every known controller", issue.message
-    block = poll.calculations
-    for index in limits.CRITICAL:
-        register = sensors.register("calculations", index)
-        if index >= len(block):
-            yield "critical", register.id, "a value", "none"
-            continue
-        value, known = sensors.numeric(register, block[index]), limits.RANGES.get(index)
-        # The hot water sensor may be missing, where there is no hot water.
-        if known and value is not None and not limits.is_not_fitted(index, block[index]):
-            low, high = known.reject
-            if not low <= value <= high:
-                yield "range", register.id, f"{low:g} to {high:g} {register.unit}", f"{value:g}"
 
 
 def missed_in_words(missed: Mapping[str, int]) -> str:

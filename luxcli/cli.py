@@ -30,13 +30,15 @@ from luxcli.console import (
     epilog,
     megabytes,
     print_json,
-    progress,
     result_line,
     say,
     start,
     warn,
 )
 from luxcli.errors import FINDINGS
+from luxcli.screen import (
+    progress,
+)
 
 if TYPE_CHECKING:
     from luxcli.recording import State

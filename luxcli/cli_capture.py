@@ -14,25 +14,28 @@ from luxcli.console import (
     ConfigOption,
     JsonOption,
     LevelOption,
-    Show,
     current_ms,
     duration_option,
     epilog,
     failure_entry,
     megabytes,
     print_json,
-    progress,
     rollup_entry,
     say,
     start,
-    table,
     warn,
 )
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
+from luxcli.screen import (
+    Show,
+    progress,
+    table,
+)
 
 if TYPE_CHECKING:
-    from luxcli.capturing import Capture, Progress, Recording, Verdict
+    from luxcli.capturing import Capture, Progress, Recording
     from luxcli.model import Snapshot
+    from luxcli.verdicts import Verdict
 
 app = typer.Typer(rich_markup_mode=None)
 

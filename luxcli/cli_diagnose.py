@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import console, log, periods
+from luxcli import log, periods, screen
 from luxcli.config import Config
 from luxcli.console import (
     ConfigOption,
@@ -16,12 +16,13 @@ from luxcli.console import (
     default_level,
     epilog,
     level_of,
+    megabytes,
     print_json,
     say,
     start,
-    table,
 )
 from luxcli.errors import ConfigError
+from luxcli.screen import table
 
 if TYPE_CHECKING:
     from luxcli.diagnosis import Diagnosis
@@ -73,7 +74,7 @@ def diagnose(
     if bundle_path:
         size = bundle.write(bundle_path, found, settings, lines, os.environ)
         if not as_json:
-            written = f"{bundle_path}: written, {console.megabytes(size)}"
+            written = f"{bundle_path}: written, {megabytes(size)}"
             say(f"{written}; look into it before you share it")
     if found.status:
         raise typer.Exit(found.status)
@@ -89,7 +90,7 @@ def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bo
         return diagnosis.without_configuration(
             failure, now_ms=now_ms, zone=zone, environ=os.environ
         )
-    with console.waiting("looking at") as begin:
+    with screen.waiting("looking at") as begin:
         return diagnosis.diagnose(
             settings,
             now_ms=now_ms,
@@ -115,21 +116,21 @@ def _show(found: "Diagnosis", *, thorough: bool) -> None:
     from luxcli import diagnosis
 
     for section in found.sections:
-        console.heading(section.name)
+        screen.heading(section.name)
         for line in section.lines:
-            console.finding(line.level, line.text, line.advice)
+            screen.finding(line.level, line.text, line.advice)
         for content in section.tables:
             table(content.head, content.rows)
     if thorough and found.snapshot:
-        console.heading("every register")
+        screen.heading("every register")
         head = ("group", "index", "id", "name", "raw", "value", "unit")
         rows = (tuple(map(str, entry.values())) for entry in diagnosis.registers(found.snapshot))
         table(head, rows)
     if found.checklist:
-        console.heading("production checklist")
+        screen.heading("production checklist")
     for item in found.checklist:
         level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
-        console.finding(level, f"{item.text} ({item.found})")
+        screen.finding(level, f"{item.text} ({item.found})")
     say("")
     verdict = _VERDICTS.get(found.status, "there are problems, see above")
     say(f"{verdict} (exit status {found.status})")

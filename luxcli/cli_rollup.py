@@ -22,7 +22,6 @@ from luxcli.console import (
     failure_entry,
     megabytes,
     print_json,
-    progress,
     result_line,
     rollup_entry,
     start,
@@ -30,6 +29,9 @@ from luxcli.console import (
 )
 from luxcli.errors import FINDINGS, LuxcliError, UsageError
 from luxcli.periods import KINDS, Kind
+from luxcli.screen import (
+    progress,
+)
 
 if TYPE_CHECKING:
     from luxcli.reports import RollupResult

@@ -19,13 +19,15 @@ from luxcli.console import (
     level_of,
     megabytes,
     print_json,
-    progress,
     rollup_entry,
     say,
     start,
-    table,
 )
 from luxcli.errors import Interrupted, UsageError
+from luxcli.screen import (
+    progress,
+    table,
+)
 
 if TYPE_CHECKING:
     from luxcli.demo import DemoResult

@@ -21,13 +21,15 @@ from luxcli.console import (
     duration_option,
     epilog,
     print_json,
-    progress,
-    records,
     say,
     start,
-    table,
 )
 from luxcli.errors import FINDINGS, NoDataError, UsageError
+from luxcli.screen import (
+    progress,
+    records,
+    table,
+)
 
 if TYPE_CHECKING:
     from luxcli.findings import Finding

@@ -16,17 +16,19 @@ from luxcli.config import Config
 from luxcli.console import (
     ConfigOption,
     LevelOption,
-    Sheet,
     duration_option,
     epilog,
     failure_entry,
-    live,
     print_json,
     say,
     start,
     warn,
 )
 from luxcli.errors import FINDINGS, UsageError
+from luxcli.screen import (
+    Sheet,
+    live,
+)
 
 if TYPE_CHECKING:
     from luxcli.keyvalues import Change, Item, Shown, Values

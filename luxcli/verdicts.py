@@ -9,6 +9,7 @@ from luxcli.recording import Coverage
 from luxcli.rules import AREAS, Area
 
 Verdict = Literal["good", "warnings", "problems"]
+VERDICTS: Final[tuple[Verdict, ...]] = ("good", "warnings", "problems")
 
 # What a finding takes from the 100 points of its area: at once, and more if it concerns all polls.
 COST: Final = {"problem": (30.0, 70.0), "warning": (10.0, 20.0), "note": (0.0, 0.0)}

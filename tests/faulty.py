@@ -116,8 +116,8 @@ class ManyClients(Simulator):
         most: The largest number of clients that were connected at the same time.
     """
 
-    def __init__(self, *, pause_s: float) -> None:
-        super().__init__(replay(), clock=lambda: NOW_S)
+    def __init__(self, *, pause_s: float, clock: Callable[[], float] = lambda: NOW_S) -> None:
+        super().__init__(replay(), clock=clock)
         self.most = 0
         self._open = 0
         self._pause_s = pause_s

@@ -27,6 +27,7 @@ ROWS = [
     {"diagnosis"},
     {"bundle"},
     {"console"},
+    {"screen"},
     {"cli_setup", "cli_rollup", "cli_capture", "cli_diagnose", "cli_validate", "cli_watch"},
     {"cli"},
     {"__main__"},
@@ -40,7 +41,7 @@ ONLY = {
         *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_validate"),
         *("cli_watch", "console"),
     },
-    "rich": {"console"},
+    "rich": {"screen"},
     "yaml": {"config"},
     "fcntl": {"locks"},
 }
