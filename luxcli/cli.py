@@ -11,6 +11,7 @@ from luxcli import (
     __version__,
     cli_capture,
     cli_diagnose,
+    cli_monitor,
     cli_rollup,
     cli_setup,
     cli_validate,
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_rollup.app, name="rollup")
 app.add_typer(cli_diagnose.app)
+app.add_typer(cli_monitor.app, name="monitor")
 app.add_typer(cli_setup.app)
 app.add_typer(cli_validate.app)
 app.add_typer(cli_capture.app)
@@ -80,7 +82,7 @@ def _main(
     "poll-once",
     epilog=epilog(
         "0 stored; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
-        " 76 bad answer; 78 configuration; 130, 143 interrupted",
+        " 76 bad answer; 78 configuration; 130, 143 interrupted; 142 took too long",
         "luxcli poll-once -c /etc/luxcli/config.yaml",
     ),
 )
@@ -93,7 +95,7 @@ def poll_once(
     """Read the heat pump once and store every value."""
     from luxcli import jobs
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="poll")
     result = jobs.poll_once(settings)
     snapshot = result.snapshot
     if result.warning:
@@ -192,7 +194,8 @@ def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> s
 
 @app.command(
     epilog=epilog(
-        "0 done; 3 done, with findings to act on; 74 storage; 75 storage locked; 78 configuration",
+        "0 done; 3 done, with findings to act on; 74 storage; 75 storage locked; 78 configuration;"
+        " 142 took too long",
         "luxcli prune --dry-run",
     ),
 )
@@ -211,7 +214,7 @@ def prune(
     """Remove CSVs and polls that are too old, and check the disk."""
     from luxcli import retention
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="prune")
     zone = periods.zone(settings.timezone, os.environ)
     with progress("prune") as show:
         result = retention.prune(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _ROLLUP_STATUSES = (
     "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
-    " 74 storage; 75 another roll-up at work; 78 configuration"
+    " 74 storage; 75 another roll-up at work; 78 configuration; 142 took too long"
 )
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,7 +83,7 @@ def rollup_daily(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, ("daily",), _Options(ending, if_due, strict, as_json))
 
 
@@ -98,7 +98,7 @@ def rollup_weekly(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, ("weekly",), _Options(ending, if_due, strict, as_json))
 
 
@@ -113,7 +113,7 @@ def rollup_all(
     as_json: JsonOption = False,
 ) -> None:
     """Write the daily and the weekly CSV, then remove CSVs that are too old."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, KINDS, _Options(ending, if_due, strict, as_json), clean_up=True)
 
 

@@ -7,7 +7,7 @@ silent, since a scheduler mails whatever is printed.
 import json
 import logging
 import os
-import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,16 +15,17 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from luxcli import config, log, periods
 from luxcli.config import Config
-from luxcli.errors import LuxcliError, StorageError, UsageError
+from luxcli.errors import Interrupted, LuxcliError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from luxcli.monitoring import Watch
     from luxcli.recording import Coverage
     from luxcli.reports import RollupResult
 
@@ -33,18 +34,58 @@ HELP_OPTIONS: Any = {"help_option_names": ["-h", "--help"]}
 
 
 class Group(TyperGroup):
-    """Turns expected failures into one line on stderr and an exit status."""
+    """Turns expected failures into one line on stderr and an exit status, and tells who watches."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
+        status, bug = 1, ""
+        try:
+            result = self._invoke(ctx)
+            status = 0
+        except typer.Exit as exc:
+            status = exc.exit_code
+            raise
+        except Interrupted as exc:
+            status = 128 + exc.signum
+            raise
+        except Exception as exc:
+            bug = f"a bug: {type(exc).__name__}: {exc}"
+            raise
+        else:
+            return result
+        finally:
+            _ended(ctx, status, bug)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except LuxcliError as exc:
             _fail(ctx, exc)
+        except Interrupted as exc:
+            limit_s = ctx.meta.get("luxcli.limit_s")
+            if limit_s and exc.signum == signal.SIGALRM:
+                from luxcli import timelimit
+
+                warn(timelimit.text(limit_s), logging.ERROR)
+            raise
+
+
+class _Watched(NamedTuple):
+    """What is kept of a run for those who are told how it ended."""
+
+    watch: "Watch"
+    tail: log.Tail
+
+
+def _ended(ctx: Any, status: int, bug: str) -> None:
+    watched: _Watched | None = ctx.meta.get("luxcli.watched")
+    if watched:
+        text = bug or watched.tail.said
+        watched.watch.end(status, text, watched.tail.text(), current_ms())
 
 
 def _fail(ctx: Any, failure: LuxcliError) -> NoReturn:
-    warn(str(failure))
+    warn(str(failure), logging.ERROR)
     if ctx.meta.get("luxcli.json"):
         print_json(ok=False, error=failure_entry(failure))
     raise typer.Exit(failure.exit_code) from failure
@@ -86,20 +127,49 @@ def start(
     as_json: bool = False,
     options: Mapping[str, object] = MappingProxyType({}),
     further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
+    job: str | None = None,
+    beyond_s: float = 0.0,
 ) -> Config:
     """Load the configuration and set up logging; every command that has a configuration begins so.
 
     `options` and `further` are for `config.load`. The choice of JSON is kept in the context, which
     the failure mapping sees as well.
+
+    Args:
+        ctx: Of the command.
+        path: As in `ConfigOption`.
+        level: As in `LevelOption`.
+        as_json: As in `JsonOption`.
+        options: Settings from the command line.
+        further: Checks of settings.
+        job: What the scheduler runs: poll, rollup or prune. It has a time limit, and others are
+            told how it ends.
+        beyond_s: Seconds that this run of it takes longer than usual.
     """
     ctx.meta["luxcli.json"] = as_json
     chosen = level_of(level)
     given = {"log_level": chosen, **options}
     loaded = config.load(path, os.environ, Path.cwd(), given, further=further)
-    log.set_up(
-        loaded.log_level or default_level(),
-        "json" if loaded.log_format == "json" else "text",
-    )
+    words = ctx.command_path.removeprefix(ctx.find_root().command_path)
+    run = log.Run(words.strip(), os.urandom(4).hex())
+    handlers: list[logging.Handler] = []
+    if job and loaded.monitored and job in loaded.monitoring_jobs:
+        from luxcli.monitoring import Watch
+
+        handlers.append(tail := log.Tail(run))
+        ctx.meta["luxcli.watched"] = _Watched(Watch(loaded, job, run.id, current_ms()), tail)
+    style: log.Format = "json" if loaded.log_format == "json" else "text"
+    if loaded.log_file:
+        from luxcli.logfile import LogFile
+
+        handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
+        handlers[-1].setFormatter(log.formatter(style, run))
+    log.set_up(loaded.log_level or default_level(), style, run=run, further=handlers)
+    if job:
+        from luxcli import timelimit
+
+        ctx.meta["luxcli.limit_s"] = limit_s = timelimit.limit_s(job, loaded) + beyond_s
+        timelimit.arm(limit_s)
     return loaded
 
 
@@ -143,14 +213,19 @@ def result_line(text: str) -> None:
     """Tell a person at a terminal; under a scheduler it is for the log only."""
     if sys.stdout.isatty():
         say(text)
+        log.tell(logging.INFO, text)
     else:
         _LOGGER.info("%s", text)
 
 
-def warn(text: str) -> None:
-    """Tell whoever reads stderr, a person or cron's mail, about something to act on."""
+def warn(text: str, level: int = logging.WARNING) -> None:
+    """Tell whoever reads stderr, a person or cron's mail, about something to act on.
+
+    With ``log_format: json`` it is a line of the log, since stderr then is for programs.
+    """
     for line in text.splitlines():
-        typer.echo(f"luxcli: {line}", err=True)
+        if not log.tell(level, line):
+            typer.echo(f"luxcli: {line}", err=True)
 
 
 def current_ms() -> int:
@@ -171,22 +246,16 @@ def date_option(text: str | None, option: str = "--date") -> date | None:
     raise UsageError(f"{option} {text!r} is not a date like 2026-11-24")
 
 
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
 def duration_option(text: str | None, option: str) -> int | None:
     """Return the seconds that an option such as 90, 90s, 5m, 36h or 7d gives.
 
     Raises:
         UsageError: It gives none.
     """
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text.strip().lower(), re.ASCII)
-    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
-    if not seconds:
-        raise UsageError(f"{option} {text!r} is not a time like 90s, 5m, 36h or 7d")
-    return seconds
+    try:
+        return None if text is None else periods.duration_s(text)
+    except ValueError as exc:
+        raise UsageError(f"{option} {exc}") from exc
 
 
 def rollup_entry(result: "RollupResult") -> dict[str, object]:

@@ -13,8 +13,8 @@
     └── ConfigError         78   a setting is wrong; holds every problem found
 
 Status 0 is success, 1 a bug (with traceback), 3 "done, but incomplete or with findings",
-130 and 143 interrupted. Statuses follow sysexits.h where one fits and are only ever added to:
-a script must treat an unknown one as failure.
+130 and 143 interrupted, 142 ended by its own time limit. Statuses follow sysexits.h where one fits
+and are only ever added to: a script must treat an unknown one as failure.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,10 @@ class ConfigError(LuxcliError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGINT arrived; a BaseException so that nothing swallows it by accident."""
+    """SIGTERM, SIGINT or the alarm of the time limit arrived.
+
+    A BaseException so that nothing swallows it by accident.
+    """
 
     def __init__(self, signum: int) -> None:
         self.signum = signum

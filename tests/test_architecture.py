@@ -11,15 +11,15 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files"},
+    {"errors", "model", "files", "targets"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
-    {"config", "client", "csvgen", "schema", "keyvalues", "findings"},
+    {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog"},
-    {"cache", "reading", "plausibility"},
+    {"cache", "reading", "plausibility", "channels", "timelimit"},
     {"storage"},
     {"ledger", "recording"},
-    {"archiving", "jobs", "reports", "verdicts"},
+    {"archiving", "jobs", "reports", "verdicts", "monitoring"},
     {"retention", "restoring", "validation", "csvcheck"},
     {"checks", "demo", "capturing", "watching"},
     {"crosschecks", "storage_health", "recording_health", "environment"},
@@ -28,18 +28,27 @@ ROWS = [
     {"bundle"},
     {"console"},
     {"screen"},
-    {"cli_setup", "cli_rollup", "cli_capture", "cli_diagnose", "cli_validate", "cli_watch"},
+    {
+        "cli_setup",
+        "cli_monitor",
+        "cli_rollup",
+        "cli_capture",
+        "cli_diagnose",
+        "cli_validate",
+        "cli_watch",
+    },
     {"cli"},
     {"__main__"},
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
+    "urllib": {"channels", "targets"},  # targets only takes addresses apart
     "socket": {"client", "exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
     "typer": {
         *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_validate"),
-        *("cli_watch", "console"),
+        *("cli_watch", "cli_monitor", "console"),
     },
     "rich": {"screen"},
     "yaml": {"config"},

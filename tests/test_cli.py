@@ -426,8 +426,8 @@ def test_at_level_info_the_result_is_logged(cli, recorded):
     ran = cli("poll-once", "--log-level", "info", "-c", recorded)
     assert (ran.status, ran.stdout) == (0, "")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO stored 1634 values of 127\.0\.0\.1:\d+,"
-        r" read in 0\.\d\d s\n",
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO \[poll-once [0-9a-f]{8}\] stored 1634 values"
+        r" of 127\.0\.0\.1:\d+, read in 0\.\d\d s\n",
         ran.stderr,
     )
 
@@ -440,8 +440,8 @@ def test_the_log_can_be_json(cli, configure):
         process.send_signal(signal.SIGTERM)  # in the two seconds before the next attempt
         ran = cli.end(process)
     entry = json.loads(ran.stderr)
-    assert set(entry) == {"time", "level", "msg"}
-    assert entry["level"] == "info"
+    assert set(entry) == {"time", "level", "job", "run", "msg"}
+    assert (entry["level"], entry["job"]) == ("info", "poll-once")
     assert f"127.0.0.1:{pump.port}: attempt 1 of 2 failed" in entry["msg"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
 
