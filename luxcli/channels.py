@@ -178,6 +178,17 @@ def _tasks(config: Config, message: Message) -> Iterator[_Task]:
         yield _Task("command", where, message, lambda s: _run(command, message, s))
 
 
+def unusable_files(config: Config) -> list[str]:
+    """Return what is wrong with the files that hold addresses and tokens, a line each."""
+    found = []
+    for name in ("healthchecks_url", "uptime_kuma_url", "ntfy_url", "ntfy_token"):
+        try:
+            _secret(config, name)
+        except _Refused as exc:
+            found.append(str(exc))
+    return found
+
+
 def _refusing(refusal: _Refused) -> Callable[[_Sending], None]:
     def do(_sending: _Sending) -> None:
         raise refusal

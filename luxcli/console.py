@@ -215,7 +215,7 @@ def result_line(text: str) -> None:
         say(text)
         log.tell(logging.INFO, text)
     else:
-        _LOGGER.info("%s", text)
+        _LOGGER.info("%s", text, extra=log.RESULT)
 
 
 def warn(text: str, level: int = logging.WARNING) -> None:

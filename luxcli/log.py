@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TextIO
 
 LOGGER = logging.getLogger("luxcli")
@@ -14,6 +15,8 @@ Format = Literal["text", "json"]
 _TAIL_LINES: Final = 40
 # Marks a record of which a person is told in words.
 _TOLD: Final = "told"
+# Extra of a record that is the result of a run.
+RESULT: Final = MappingProxyType({"result": True})
 
 
 class Run(NamedTuple):
@@ -87,9 +90,9 @@ class Tail(logging.Handler):
         self.said = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line; the last that a person is told is `said`."""
+        """Keep one line; the last result, or what a person was told last, is `said`."""
         self._lines.append(self.format(record))
-        if getattr(record, _TOLD, False):
+        if getattr(record, _TOLD, False) or getattr(record, "result", False):
             self.said = record.getMessage()
 
     def text(self) -> str:

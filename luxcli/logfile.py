@@ -17,6 +17,9 @@ _LOGGER = logging.getLogger("luxcli.logfile")
 MAX_BYTES: Final = 1_000_000
 KEPT: Final = 4  # older files: luxcli.log.1, the newest of them, to luxcli.log.4
 
+# Renaming takes far less.
+_LOCK_WAIT_S: Final = 0.2
+
 
 class LogFile(logging.Handler):
     """Appends to a file; one that cannot be written is said once and changes nothing else."""
@@ -73,7 +76,7 @@ class LogFile(logging.Handler):
 
     def _rotate(self, more: int) -> None:
         try:
-            with locks.hold(self._numbered("lock"), wait_s=0):
+            with locks.hold(self._numbered("lock"), wait_s=_LOCK_WAIT_S):
                 # Somebody else may have done it since.
                 if os.stat(self._path).st_size + more > self._max_bytes:
                     for number in range(KEPT, 1, -1):
