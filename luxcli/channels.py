@@ -14,17 +14,17 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
-from luxcli import __version__, settings
+from luxcli import __version__, settings, threads
 from luxcli.config import Config
 
 Event = Literal["start", "success", "failed", "recovered", "stale", "test"]
@@ -130,19 +130,14 @@ def send(config: Config, *messages: Message, within_s: float) -> list[Outcome]:
     began = time.monotonic()
     sending = _Sending(began + within_s)
     tasks = [task for message in messages for task in _tasks(config, message)]
-    threads = [
-        threading.Thread(target=sending.perform, args=entry, daemon=True)
-        for entry in enumerate(tasks)
-    ]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        working = [threads.start(partial(sending.perform, *entry)) for entry in enumerate(tasks)]
+        for thread in working:
             thread.join(sending.remaining_s())
     finally:
         for process in sending.processes:
             _kill(process)
-    late = f"no answer within {within_s:g} s"
+    late = f"no answer within {within_s:.1f} s"
     return [
         sending.outcomes.get(number)
         or Outcome(task.channel, task.where, task.message, late, time.monotonic() - began)
@@ -328,7 +323,7 @@ def _ask(request: _Request, timeout_s: float) -> None:
 def _reason(failure: Exception, timeout_s: float) -> str:
     cause = failure.reason if isinstance(failure, urllib.error.URLError) else failure
     if isinstance(cause, TimeoutError):
-        return f"no answer within {timeout_s:.0f} s"
+        return f"no answer within {timeout_s:.1f} s"
     # The text of other exceptions may hold the address.
     strerror = getattr(cause, "strerror", None) or getattr(cause, "verify_message", None)
     return str(strerror or type(cause).__name__)
@@ -357,14 +352,15 @@ def _run(command: tuple[str, ...], message: Message, sending: _Sending) -> None:
     }
     try:
         # A session of its own, so that whatever it starts can be killed with it.
-        process = subprocess.Popen(  # noqa: S603 - the owner's own
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
+        with threads.as_usual():
+            process = subprocess.Popen(  # noqa: S603 - the owner's own
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
     except OSError as exc:
         raise _Refused(f"cannot be started: {exc.strerror}") from None
     sending.processes.append(process)

@@ -16,12 +16,12 @@ code in luxcli sends 3002, the command that writes.
 
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from luxcli import threads
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import Group, Snapshot
 
@@ -143,9 +143,7 @@ class Exchange:
             except UnicodeError:
                 found.append(OSError(f"{self._host!r} is not a host name"))
 
-        thread = threading.Thread(target=look_up, daemon=True)
-        thread.start()
-        thread.join(self._remaining_s())
+        threads.start(look_up).join(self._remaining_s())
         if not found:
             raise TimeoutError
         if isinstance(found[0], OSError):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from luxcli import periods, recording, told
+from luxcli import periods, recording, threads, told
 from luxcli.config import Config
 from luxcli.errors import Interrupted, LockHeldError, LuxcliError
 from luxcli.storage import Store
@@ -49,8 +49,7 @@ class Watch:
             config.monitoring_healthchecks_url or config.monitoring_healthchecks_url_file
         ):
             # Beside the job, which does not wait for a server. Of polls only the end is told.
-            self._starting = threading.Thread(target=self._tell_start, daemon=True)
-            self._starting.start()
+            self._starting = threads.start(self._tell_start)
 
     def end(self, status: int, text: str, output: str, now_ms: int) -> None:
         """Tell who is to be told how the run ended; takes `TOTAL_S` at most and never fails.

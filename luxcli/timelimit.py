@@ -9,11 +9,10 @@ even that takes too long.
 import os
 import signal
 import sys
-import threading
 import time
 from typing import Final
 
-from luxcli import client
+from luxcli import client, threads
 from luxcli.config import Config
 
 # The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
@@ -49,7 +48,7 @@ def arm(seconds: float, *, grace_s: float = _GRACE_S) -> None:
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
         os._exit(EXIT_STATUS)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threads.start(watch)
 
 
 def text(seconds: float) -> str:

@@ -155,7 +155,7 @@ def test_debug_lists_every_register_but_shows_no_private_one(cli, configure, sim
         "private",
         "private",
     ]
-    assert "DEBUG port" in ran.stderr
+    assert "] port" in ran.stderr
     ran = cli("diagnose", "-c", path, "--log-level", "DEBUG", "--json")
     assert len(json.loads(ran.stdout)["registers"]) == total
 
