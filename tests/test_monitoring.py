@@ -211,6 +211,17 @@ def test_an_interrupted_poll_is_told_and_keeps_its_status(cli, configure, listen
     assert pings(listener) == ["poll/143"]
 
 
+def test_after_a_stop_nobody_waits_long_for_those_who_are_told(cli, configure):
+    with FaultyController(Fault(silent_after=0)) as pump, listening(hangs=True) as server:
+        file = configure(port=pump.port, timeout_sec=60, monitoring=everybody(server.url))
+        process = cli.start("poll-once", "-c", file)
+        assert eventually(lambda: pump.requests)
+        process.send_signal(signal.SIGTERM)
+        ran = cli.end(process, within_s=4)
+    assert (ran.status, ran.stdout) == (143, "")
+    assert "healthchecks (127.0.0.1): no answer within 2." in ran.stderr
+
+
 def test_a_stop_while_others_are_told_ends_that_and_changes_nothing(cli, configure):
     with FaultyController() as pump, listening(hangs=True) as server:
         file = configure(port=pump.port, monitoring=everybody(server.url))
