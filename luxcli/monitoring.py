@@ -68,7 +68,9 @@ class Watch:
             # The job is done, and its result stands.
             _LOGGER.info("monitoring: interrupted")
         except Exception as exc:  # whatever it is, it is not the job's
-            _LOGGER.warning("monitoring: %s: %s", type(exc).__name__, exc)
+            # The text of an unknown one may hold an address.
+            known = isinstance(exc, LuxcliError | OSError)
+            _LOGGER.warning("monitoring: %s", exc if known else type(exc).__name__)
 
     def _tell_start(self) -> None:
         from luxcli import channels
