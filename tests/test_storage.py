@@ -1,11 +1,13 @@
 """The store: whatever was added comes back exactly, in order and once, whatever happens."""
 
 import contextlib
+import os
 import random
 import signal
 import sqlite3
 import struct
 import subprocess
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from luxcli import buffer, ledger
-from luxcli.errors import DamagedError, StorageError
+from luxcli.errors import DamagedError, Interrupted, StorageError
 from luxcli.ledger import RollupRecord
 from luxcli.model import Missed, Snapshot
 from luxcli.storage import Added, Flushed, Store
@@ -1056,3 +1058,32 @@ def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_store
     with opened(store.path) as db:
         assert db.execute("SELECT count(*) FROM reading").fetchone() == (1,)
         assert db.execute("SELECT count(*) FROM reading_long").fetchone() == (2500,)
+
+
+def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
+    """SQLite's check is one statement, during which Python sees no signal."""
+    store.merge([small(START_MS)], ())
+    with contextlib.closing(sqlite3.connect(store.path)) as db, db:
+        db.execute(
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i+1 FROM n WHERE i<1000000)"
+            " INSERT INTO missed SELECT i, 'timeout', 4, 1000, hex(zeroblob(60)) FROM n"
+        )
+    began = time.monotonic()
+    store.check()
+    whole_s = time.monotonic() - began
+
+    def end(*_args):
+        raise Interrupted(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, end)
+    timer = threading.Timer(whole_s / 10, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            store.check()
+        assert time.monotonic() - began < whole_s / 2
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
