@@ -30,6 +30,7 @@ _MEANINGS: Final = {
     "mostly-zero": "more than a few calculations have a value",
     "firmware-text": "the firmware version reads like V3.9",
     "codes": "model, level, mode and display are known codes",
+    "logs": "the logs hold times and codes, each in its place",
     "switches": "inputs and outputs are 0 or 1",
     "visibility-flags": "visibilities are 0 or 1",
     "heat-quantities": "heat quantities agree between the blocks",
