@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from luxcli import files
 from luxcli.errors import StorageError
@@ -32,6 +33,7 @@ _REPEAT = 20
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024
 _NUMBER = re.compile(rb'\{"v":1,"i":(\d{1,9}),')
+_HEAD = re.compile(rb'\{"v":1,"i":\d{1,9},"t":(-?\d{1,18}),"d":')
 _SEAL_BYTES = len(',"k":"00000000"}')
 
 
@@ -47,6 +49,22 @@ class Content:
     """
 
     polls: tuple[Snapshot, ...]
+    missed: tuple[Missed, ...]
+    rejected: tuple[bytes, ...]
+    size: int
+
+
+class Head(NamedTuple):
+    """What `waiting` knows of a poll: its time."""
+
+    taken_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits in a buffer, as `Content`, but of each poll only when it was made."""
+
+    polls: tuple[Head, ...]
     missed: tuple[Missed, ...]
     rejected: tuple[bytes, ...]
     size: int
@@ -106,17 +124,29 @@ def read(path: Path) -> Content:
     Raises:
         StorageError: The file exists but cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Content((), (), (), 0)
-    except OSError as exc:
-        raise StorageError(f"{path}: cannot read the buffer: {exc.strerror}") from exc
+    [content] = parts(path, None)
+    return content
+
+
+def parts(path: Path, count: int | None) -> Iterator[Content]:
+    """Read the buffer, at least one part of up to `count` entries after the other.
+
+    However long the cache could not be written, memory is bounded. `size` of each part is what was
+    read so far.
+
+    Raises:
+        StorageError: The file exists but cannot be read.
+    """
     polls: list[Snapshot] = []
     missed: list[Missed] = []
     rejected: list[bytes] = []
     settings: dict[str, _Settings] = {}
-    for line in _lines(data):
+    size = 0
+    for raw in _file_lines(path):
+        size += len(raw)
+        line = raw.rstrip(b"\n")
+        if not line:
+            continue
         try:
             entry = _entry(line, settings)
         except (ValueError, KeyError, TypeError):
@@ -126,7 +156,39 @@ def read(path: Path) -> Content:
                 polls.append(entry)
             else:
                 missed.append(entry)
-    return Content(tuple(polls), tuple(missed), tuple(rejected), len(data))
+        if count is not None and len(polls) + len(missed) + len(rejected) >= count:
+            yield Content(tuple(polls), tuple(missed), tuple(rejected), size)
+            polls, missed, rejected = [], [], []
+    yield Content(tuple(polls), tuple(missed), tuple(rejected), size)
+
+
+def waiting(path: Path) -> Waiting:
+    """Say what the buffer holds without decoding it; the lock is not needed.
+
+    Raises:
+        StorageError: The file exists but cannot be read.
+    """
+    polls: list[Head] = []
+    missed: list[Missed] = []
+    rejected: list[bytes] = []
+    size = 0
+    for raw in _file_lines(path):
+        size += len(raw)
+        line = raw.rstrip(b"\n")
+        if not line:
+            continue
+        head = _HEAD.match(line)
+        try:
+            if head and _is_sealed(line):
+                polls.append(Head(int(head[1])))
+                continue
+            entry = _entry(line, {})
+        except (ValueError, KeyError, TypeError):
+            rejected.append(line)
+        else:
+            if isinstance(entry, Missed):
+                missed.append(entry)
+    return Waiting(tuple(polls), tuple(missed), tuple(rejected), size)
 
 
 def clear(path: Path, size: int) -> None:
@@ -160,6 +222,22 @@ def _line(fields: dict[str, object]) -> bytes:
     return b'%b,"k":"%08x"}\n' % (body, zlib.crc32(body))
 
 
+def _is_sealed(line: bytes) -> bool:
+    """Whether a line ends with its own checksum."""
+    body, checksum = line[:-_SEAL_BYTES], line[-_SEAL_BYTES:]
+    return checksum == b',"k":"%08x"}' % zlib.crc32(body)
+
+
+def _file_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot read the buffer: {exc.strerror}") from exc
+
+
 def _lines(data: bytes) -> Iterator[bytes]:
     for line in data.split(b"\n"):
         if line:
@@ -168,8 +246,7 @@ def _lines(data: bytes) -> Iterator[bytes]:
 
 def _entry(line: bytes, settings: dict[str, _Settings]) -> Snapshot | Missed:
     """Decode one line; `settings` collects what later lines refer to."""
-    body, checksum = line[:-_SEAL_BYTES], line[-_SEAL_BYTES:]
-    if checksum != b',"k":"%08x"}' % zlib.crc32(body):
+    if not _is_sealed(line):
         raise ValueError("checksum")
     fields = json.loads(line)
     if fields["v"] != 1:
@@ -180,7 +257,8 @@ def _entry(line: bytes, settings: dict[str, _Settings]) -> Snapshot | Missed:
         pair = settings[fields["r"]]
     else:
         pair = (tuple(fields["p"]), tuple(fields["s"]))
-        settings[_settings_crc(*pair)] = pair
+        # Settings that repeat are one object, however often they were written.
+        pair = settings.setdefault(_settings_crc(*pair), pair)
     return Snapshot(fields["t"], fields["d"], fields["n"], tuple(fields["c"]), *pair)
 
 

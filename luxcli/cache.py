@@ -48,7 +48,9 @@ def connect(
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         # isolation_level=None: no transaction begins unless one is begun here.
-        connection = sqlite3.connect(uri, uri=True, timeout=busy_wait_s, isolation_level=None)
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=busy_wait_s, isolation_level=None, check_same_thread=False
+        )
         with closing(connection) as db:
             _refuse_foreign(path, db)
             yield db
@@ -106,14 +108,37 @@ def _give_back_journal(db: sqlite3.Connection) -> None:
 def check(path: Path, *, busy_wait_s: float) -> None:
     """Let SQLite look through the whole file; takes seconds for a year.
 
+    In a thread, since Python sees no signal as long as one statement runs: whoever ends the
+    process must not have to wait for that.
+
     Raises:
         DamagedError: It is damaged.
         StorageError: It cannot be read.
     """
+    import threading
+
     with connect(path, busy_wait_s=busy_wait_s) as db:
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise DamagedError(f"{path}: damaged ({found})")
+        found: list[str] = []
+        failures: list[Exception] = []
+
+        def look() -> None:
+            try:
+                found.extend(row[0] for row in db.execute("PRAGMA quick_check(1)"))
+            except Exception as exc:  # raised below; MemoryError is one way to be interrupted
+                failures.append(exc)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            db.interrupt()
+            thread.join()
+            raise
+        if failures:
+            raise failures[0]
+        if found != ["ok"]:
+            raise DamagedError(f"{path}: damaged ({found[0]})")
 
 
 def library_version() -> str:

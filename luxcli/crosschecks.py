@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from datetime import tzinfo
 from typing import Final
 
-from luxcli import limits, periods, quality, sensors
+from luxcli import limits, periods, quality
+from luxcli.errorlog import meaning
 from luxcli.errors import ProtocolError
 from luxcli.health import Line, Section, Table, counted, info, ok, problem, warning
 from luxcli.model import Group, Snapshot
 from luxcli.recording import age
-from luxcli.registers import ERROR_CODES, SWITCH_OFF_REASONS
+from luxcli.registers import SWITCH_OFF_REASONS
 
 _CALCULATIONS: Final[Group] = "calculations"
 # Five slots each; sources of all numbers here: sensors.md sections 2 and 3.
@@ -25,8 +26,11 @@ _RECENT_S: Final = 7 * _DAY_S
 # Counters of a block are read one after the other.
 _READ_APART_S: Final = 5
 _MEANINGS: Final = {
+    "too-few-values": "the blocks are as long as any controller's",
+    "mostly-zero": "more than a few calculations have a value",
     "firmware-text": "the firmware version reads like V3.9",
     "codes": "model, level, mode and display are known codes",
+    "logs": "the logs hold times and codes, each in its place",
     "switches": "inputs and outputs are 0 or 1",
     "visibility-flags": "visibilities are 0 or 1",
     "heat-quantities": "heat quantities agree between the blocks",
@@ -38,10 +42,10 @@ def alignment(snapshot: Snapshot) -> Section:
     """Return every rule about how values fit together, and whether it holds."""
     broken = {issue.rule: issue.message for issue in quality.structural(snapshot)}
     results = {rule: (_MEANINGS.get(rule, rule), broken.get(rule)) for rule in quality.RULES}
-    results |= {rule: (meaning, test(snapshot)) for rule, meaning, test in _further()}
+    results |= {rule: (says, test(snapshot)) for rule, says, test in _further()}
     lines = [
-        ok(meaning) if found is None else warning(f"not so: {meaning}: {found}")
-        for meaning, found in results.values()
+        ok(says) if found is None else warning(f"not so: {says}: {found}")
+        for says, found in results.values()
     ]
     if not is_accepted(snapshot):
         text = f"{len(broken)} rules contradict this answer: 'poll-once' would not store it"
@@ -66,7 +70,7 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
         _newest_error(errors, now_ms),
         info(f"in its switch-off log: {counted(len(offs), 'entry', 'entries')}"),
     ]
-    rows = [(_local(time_s, zone), str(code), error_text(code)) for time_s, code in errors]
+    rows = [(_local(time_s, zone), str(code), meaning(code)) for time_s, code in errors]
     reasons = [(_local(time_s, zone), str(code), _reason(code)) for time_s, code in offs]
     tables = [
         Table((head, "code", "meaning"), tuple(found))
@@ -74,7 +78,7 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
         if found
     ]
     values = {
-        "errors": [_as_json(time_s, code, error_text(code)) for time_s, code in errors],
+        "errors": [_as_json(time_s, code, meaning(code)) for time_s, code in errors],
         "switch_offs": [_as_json(time_s, code, _reason(code)) for time_s, code in offs],
     }
     return Section("heat pump's logs", tuple(lines), tuple(tables), values)
@@ -85,14 +89,6 @@ def recent_errors(snapshot: Snapshot) -> set[int]:
     since_s = (_raw(snapshot, _CLOCK) or 0) - _RECENT_S
     entries = _entries(snapshot, _ERROR_TIMES, _ERROR_CODES, _NO_ERRORS)
     return {code for time_s, code in entries if time_s >= since_s}
-
-
-def error_text(code: int) -> str:
-    """Return what an error code means, and which sensor it makes untrustworthy."""
-    text = ERROR_CODES.get(code, "unknown code")
-    if code in limits.SENSOR_OF_ERROR:
-        text += f": do not trust {sensors.register(_CALCULATIONS, limits.SENSOR_OF_ERROR[code]).id}"
-    return text
 
 
 def _entries(
@@ -111,7 +107,7 @@ def _newest_error(errors: list[tuple[int, int]], now_ms: int) -> Line:
     time_s, code = errors[0]
     ago_s = max(0, now_ms // 1000 - time_s)
     text = f"{counted(len(errors), 'error', 'errors')} in its log"
-    text += f", the newest {age(ago_s)} ago: {code} {error_text(code)}"
+    text += f", the newest {age(ago_s)} ago: {code} {meaning(code)}"
     if ago_s > _DAY_S:
         return info(text)
     if code in limits.PASSING_ERRORS:
@@ -127,8 +123,8 @@ def _local(time_s: int, zone: tzinfo) -> str:
     return periods.local_time(time_s * 1000, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _as_json(time_s: int, code: int, meaning: str) -> dict[str, object]:
-    return {"time": periods.utc_text(time_s * 1000), "code": code, "meaning": meaning}
+def _as_json(time_s: int, code: int, says: str) -> dict[str, object]:
+    return {"time": periods.utc_text(time_s * 1000), "code": code, "meaning": says}
 
 
 def _further() -> Iterator[tuple[str, str, Callable[[Snapshot], str | None]]]:

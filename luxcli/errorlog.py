@@ -35,7 +35,8 @@ class ErrorLog:
             return
         for time_s, code in self._new(log, poll.calculations[_CLOCK]):
             rule = "error-passing" if code in limits.PASSING_ERRORS else "error"
-            self._findings.add(rule, poll.ts_ms, error_text(time_s, code), index=_about(code))
+            text = f"{code} at {utc_text(time_s * 1000)}, {meaning(code)}"
+            self._findings.add(rule, poll.ts_ms, text, index=_about(code))
         self._log = log
 
     def _new(self, log: tuple[int | None, ...], clock: int | None) -> Iterator[tuple[int, int]]:
@@ -75,12 +76,12 @@ class OutdoorSensor:
             )
 
 
-def error_text(time_s: int, code: int) -> str:
-    """Return an entry of the error log in plain words."""
-    text = f"{code} {ERROR_CODES.get(code, 'unknown error')} at {utc_text(time_s * 1000)}"
-    index = limits.SENSOR_OF_ERROR.get(code)
-    if index is not None:
-        text += f"; do not trust {sensors.register('calculations', index).id}"
+def meaning(code: int) -> str:
+    """Return what an error code means, and which sensor it makes untrustworthy."""
+    text = ERROR_CODES.get(code, "unknown code")
+    if code in limits.SENSOR_OF_ERROR:
+        index = limits.SENSOR_OF_ERROR[code]
+        text += f": do not trust {sensors.register('calculations', index).id}"
     return text
 
 

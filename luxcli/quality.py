@@ -7,6 +7,7 @@ clock. Only two independent contradictions speak against storing (`rejection`), 
 far shorter than any controller's.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -28,6 +29,14 @@ HEATING: Final = (151, 854)
 
 # Model, bivalence level, operating mode, number of errors, display lines 1 and 2.
 HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
+
+# What a code may be that nobody knows yet; on these registers a shift brings times and counters.
+_FAR_CODE: Final = {78: 255, 79: 15, 80: 31, 105: 31, 117: 31, 118: 31}
+# Codes and times of the error log (95..104) and of the switch-off log (106..115).
+_LOG_TIMES: Final = (*range(95, 100), *range(111, 116))
+_LOG_CODES: Final = (*range(100, 105), *range(106, 111))
+_MOST_CODE: Final = 9999
+_VERSION: Final = re.compile(r"[A-Z][0-9]{1,2}\.[0-9]", re.ASCII)
 
 _Test = Callable[[Snapshot], str | None]
 
@@ -68,29 +77,35 @@ def mostly_zero(snapshot: Snapshot) -> str | None:
 
 def _codes(snapshot: Snapshot) -> str | None:
     """Look at all enumerations together: new firmware may add codes to several of them at once."""
-    for index, highest in HIGHEST_CODE.items():
+    for index, highest in _FAR_CODE.items():
         if index >= len(snapshot.calculations):
             return f"calculation {index} is missing"
         raw = snapshot.calculations[index]
         if not 0 <= raw <= highest:
-            return f"calculation {index} is {raw}, expected 0..{highest}"
+            return f"calculation {index} is {raw}, expected a code of 0..{highest}"
     return None
 
 
 def firmware_text(snapshot: Snapshot) -> str | None:
     """Say what is wrong with the text of the firmware version, None when nothing is."""
-    text = snapshot.calculations[81:85]
-    if len(text) < 4:
-        return "calculations 81..84 are missing"
-    digits = range(ord("0"), ord("9") + 1)
-    if (
-        text[0] in (ord("V"), ord("F"))
-        and text[1] in digits
-        and text[2] == ord(".")
-        and text[3] in digits
-    ):
+    text = snapshot.calculations[81:86]
+    if len(text) < 5:
+        return "calculations 81..85 are missing"
+    if _VERSION.match("".join(chr(code) if 0 < code < 128 else " " for code in text)):
         return None
-    return f"calculations 81..84 are {list(text)}, expected a text like V3.9"
+    return f"calculations 81..85 are {list(text)}, expected a text like V3.9 or V10.1"
+
+
+def _logs(snapshot: Snapshot) -> str | None:
+    """Tell times from codes in the two logs: with a shift one stands in the place of the other."""
+    block = snapshot.calculations
+    for index in _LOG_TIMES:
+        if index < len(block) and 0 < block[index] <= _MOST_CODE:
+            return f"calculation {index} is {block[index]}, expected a time"
+    for index in _LOG_CODES:
+        if index < len(block) and not -1 <= block[index] <= _MOST_CODE:
+            return f"calculation {index} is {block[index]}, expected a code"
+    return None
 
 
 def _switches(snapshot: Snapshot) -> str | None:
@@ -111,9 +126,12 @@ def _flags(snapshot: Snapshot) -> str | None:
 
 
 def heat_quantities(
-    snapshot: Snapshot, copies: Sequence[tuple[int, int]] = (HEAT_TOTAL, HEATING)
+    snapshot: Snapshot, copies: Sequence[tuple[int, int]] = (HEATING,)
 ) -> str | None:
-    """Compare heat quantities; where the first is 0 there is no meter, or V3.88 and later."""
+    """Compare heat quantities; where the first is 0 there is no meter, or V3.88 and later.
+
+    Not the total: its owner may reset one of the two.
+    """
     for calculation, parameter in copies:
         if calculation >= len(snapshot.calculations) or parameter >= len(snapshot.parameters):
             continue
@@ -144,6 +162,7 @@ def _rules() -> Iterator[tuple[str, _Test]]:
     yield "mostly-zero", mostly_zero
     yield "firmware-text", firmware_text
     yield "codes", _codes
+    yield "logs", _logs
     yield "switches", _switches
     yield "visibility-flags", _flags
     yield "heat-quantities", heat_quantities

@@ -31,6 +31,8 @@ _LOGGER = logging.getLogger("luxcli.storage")
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
 _LOCK_WAIT_S = 20.0
 _HURRY_WAIT_S = 0.3
+# Four hours at a poll every 30 s: a longer backlog goes in several transactions.
+_FLUSH_PART = 500
 _BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
 _ASIDE = ".damaged-"
@@ -164,13 +166,13 @@ class Store:
         with self._locked():
             return self._flush()
 
-    def waiting(self) -> buffer.Content:
+    def waiting(self) -> buffer.Waiting:
         """Return what waits in the buffer; without the lock, so its last line may still be missing.
 
         Raises:
             StorageError: The buffer cannot be read.
         """
-        return buffer.read(self.buffer_path)
+        return buffer.waiting(self.buffer_path)
 
     def merge(self, polls: Sequence[Snapshot], missed: Sequence[Missed]) -> Flushed:
         """Put polls from elsewhere into the cache in one transaction; those it has do not count.
@@ -417,12 +419,14 @@ class Store:
         return locks.hold(self.lock_path, wait_s=self._lock_wait_s)
 
     def _flush(self) -> Flushed:
-        content = buffer.read(self.buffer_path)
-        if not content.size:
-            return Flushed(0, 0, 0)
+        try:
+            if not self.buffer_path.stat().st_size:
+                return Flushed(0, 0, 0)
+        except OSError:
+            pass  # reading it will say what is wrong
         self._tell_if_gone()
         try:
-            flushed = self._ingest_checked(content)
+            flushed, rejected, size = self._ingest_all()
         except DamagedError as exc:
             aside = self._set_aside()
             _LOGGER.error(
@@ -430,15 +434,27 @@ class Store:
                 " put back what can be read",
                 *(exc, aside.name),
             )
-            flushed = self._ingest_checked(content)
-        if content.rejected:
-            buffer.set_aside(self.rejected_path, content.rejected)
+            flushed, rejected, size = self._ingest_all()
+        if rejected:
+            buffer.set_aside(self.rejected_path, rejected)
             _LOGGER.error(
                 "%s: %d damaged lines set aside in %s",
-                *(self.buffer_path, len(content.rejected), self.rejected_path),
+                *(self.buffer_path, len(rejected), self.rejected_path),
             )
-        buffer.clear(self.buffer_path, content.size)
-        return Flushed(flushed.polls, flushed.missed, len(content.rejected))
+        buffer.clear(self.buffer_path, size)
+        return flushed
+
+    def _ingest_all(self) -> tuple[Flushed, list[bytes], int]:
+        """Store the whole buffer, part by part; return what was new, damaged lines, bytes read."""
+        polls = missed = size = 0
+        rejected: list[bytes] = []
+        for content in buffer.parts(self.buffer_path, _FLUSH_PART):
+            flushed = Flushed(0, 0, 0)
+            if content.polls or content.missed:
+                flushed = self._ingest_checked(content)
+            polls, missed, size = polls + flushed.polls, missed + flushed.missed, content.size
+            rejected += content.rejected
+        return Flushed(polls, missed, len(rejected)), rejected, size
 
     def _ingest_checked(self, content: buffer.Content) -> Flushed:
         """Store what the buffer holds and read it back, before the buffer forgets it."""

@@ -382,7 +382,7 @@ def test_each_critical_sensor_is_listed_with_value_range_and_verdict(pump_settin
     ("changed", "level", "text"),
     [
         ({10: 2000}, "problem", "ID_WEB_Temperatur_TVL (Flow temperature) is 200.0 °C"),
-        ({11: 700}, "warning", "is 70.0 °C, usual is 5..65 °C"),
+        ({11: 780}, "warning", "is 78.0 °C, usual is 5..75 °C"),
         ({15: -50, 95: NOW_S - 60, 100: 711}, "problem", "broken, says error 711"),
         ({15: -50}, "ok", "all 12 critical sensors"),
         ({17: 750}, "info", "ID_WEB_Temperatur_TBW (DHW temperature) is 75.0 °C: looks not fitted"),

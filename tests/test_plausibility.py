@@ -225,7 +225,7 @@ def test_an_error_says_in_words_what_it_is_and_whom_not_to_trust():
     [finding] = judged(error(713)(list(BASE)))
     assert finding.sensor == "ID_WEB_Temperatur_TWE"
     assert finding.found == (
-        "713 heat source inlet sensor at 2025-11-22T13:50:00Z; do not trust ID_WEB_Temperatur_TWE"
+        "713 at 2025-11-22T13:50:00Z, heat source inlet sensor: do not trust ID_WEB_Temperatur_TWE"
     )
 
 

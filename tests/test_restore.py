@@ -1,5 +1,6 @@
 """A destroyed or damaged cache: nothing wrong, nothing twice, only what no copy has is missing."""
 
+import itertools
 import random
 import sqlite3
 import time
@@ -13,6 +14,7 @@ import pytest
 from luxcli import archive, archiving, identity, reports, restoring, retention
 from luxcli.errors import StorageError, UnavailableError, UsageError
 from luxcli.storage import Store
+from tests import reliability
 from tests.make import real
 from tests.scenario import BERLIN, configured, ms, record
 
@@ -297,3 +299,61 @@ def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
     lost = {poll.taken_ms for poll in polls} - back
     assert len(lost) < 45
     assert all(ts_ms >= ms("2026-11-19T00:00") for ts_ms in lost)
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(120)
+def test_a_destroyed_cache_and_the_table_of_what_came_back(tmp_path):
+    """Three days and a morning every 30 s; the archive of the second day is missing as well."""
+    rows = []
+    for name in ("page 1 zeroed", "file deleted"):
+        settings = configured(tmp_path / name)
+        start, now = ms("2026-11-16T00:00"), ms("2026-11-19T07:30")
+        record(settings, start, now, step_s=30)
+        archiving.archive_due(settings, now_ms=now, zone=BERLIN)
+        archiving.path_of(settings, date(2026, 11, 17)).unlink()
+        waiting = record(settings, now, ms("2026-11-19T07:40"), step_s=30)
+        sent = {ts_ms: real(ts_ms) for ts_ms in range(start, waiting[-1] + 1, 30_000)}
+        if name == "file deleted":
+            settings.cache_path.unlink()
+        else:
+            zero_page(settings.cache_path, 0)
+        began = time.monotonic()
+        restore(settings)
+        took_s = time.monotonic() - began
+        back = {poll.taken_ms: poll for poll in everything(settings)}
+        wrong = sum(blocks(back[ts_ms]) != blocks(sent[ts_ms]) for ts_ms in back)
+        no_copy = {
+            ts_ms
+            for ts_ms in sent
+            if ms("2026-11-17T00:00") <= ts_ms < ms("2026-11-18T00:00")
+            or ms("2026-11-19T00:00") <= ts_ms < now
+        }
+        lost = sent.keys() - back.keys() - no_copy
+        values = sum(map(len, itertools.chain.from_iterable(map(blocks, back.values()))))
+        rows.append((name, len(sent), len(back), values, wrong, len(no_copy), len(lost)))
+        rows[-1] += (f"{took_s:.1f} s",)
+        assert (wrong, lost) == (0, set())
+        assert back.keys().isdisjoint(no_copy)
+    reliability.record(
+        65,
+        "A destroyed cache",
+        "Three and a third days of a poll every 30 s, the closed ones archived, one archive taken"
+        " away, twenty polls in the buffer; then the cache is destroyed and `luxcli restore` builds"
+        " it anew. Missing is what no copy held: the day without an archive and the running day.",
+        [
+            "destroyed",
+            "polls sent",
+            "back",
+            "values compared",
+            "wrong",
+            "no copy held",
+            "lost",
+            "took",
+        ],
+        rows,
+    )
+
+
+def blocks(poll):
+    return (poll.calculations, poll.parameters, poll.visibilities)

@@ -1,11 +1,13 @@
 """The store: whatever was added comes back exactly, in order and once, whatever happens."""
 
 import contextlib
+import os
 import random
 import signal
 import sqlite3
 import struct
 import subprocess
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from luxcli import buffer, ledger
-from luxcli.errors import DamagedError, StorageError
+from luxcli.errors import DamagedError, Interrupted, StorageError
 from luxcli.ledger import RollupRecord
 from luxcli.model import Missed, Snapshot
 from luxcli.storage import Added, Flushed, Store
@@ -1056,3 +1058,89 @@ def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_store
     with opened(store.path) as db:
         assert db.execute("SELECT count(*) FROM reading").fetchone() == (1,)
         assert db.execute("SELECT count(*) FROM reading_long").fetchone() == (2500,)
+
+
+def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
+    """SQLite's check is one statement, during which Python sees no signal."""
+    store.merge([small(START_MS)], ())
+    with contextlib.closing(sqlite3.connect(store.path)) as db, db:
+        db.execute(
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i+1 FROM n WHERE i<1000000)"
+            " INSERT INTO missed SELECT i, 'timeout', 4, 1000, hex(zeroblob(60)) FROM n"
+        )
+    began = time.monotonic()
+    store.check()
+    whole_s = time.monotonic() - began
+
+    def end(*_args):
+        raise Interrupted(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, end)
+    timer = threading.Timer(whole_s / 10, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            store.check()
+        assert time.monotonic() - began < whole_s / 2
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
+    """The cache was locked or full for days; on a small computer the flush must still fit."""
+    peaks = []
+    for count in (500, 3000):
+        store = Store(tmp_path / f"{count}.sqlite3")
+        lines = [buffer_line(poll) for poll in reals(500)]
+        sent = []
+        with store.buffer_path.open("wb") as file:
+            for number in range(count):
+                poll = replace(real(START_MS), taken_ms=START_MS + number * 30_000)
+                sent.append(poll.taken_ms)
+                file.write(buffer_line(poll) if number >= len(lines) else lines[number])
+        tracemalloc.start()
+        assert store.flush().polls == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert store.buffer_path.stat().st_size == 0
+        assert store.times(0, EVER) == sent
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_what_waits_is_counted_in_little_memory(tmp_path):
+    store = Store(tmp_path / "c.sqlite3")
+    for poll in reals(3):
+        store.add(poll.taken_ms, poll)
+    store.add_missed(Missed(START_MS + 200_000, "timeout", 1, 5, "no answer"))
+    with store.buffer_path.open("ab") as file:
+        file.write(b'{"v":1,"i":5,"t":18000000')
+    waiting = store.waiting()
+    content = buffer.read(store.buffer_path)
+    assert [head.taken_ms for head in waiting.polls] == [poll.taken_ms for poll in content.polls]
+    assert (waiting.missed, waiting.rejected) == (content.missed, content.rejected)
+    assert waiting.size == content.size == store.buffer_path.stat().st_size
+    line = buffer_line(real(START_MS))
+    store.buffer_path.write_bytes(line * 2000)
+    tracemalloc.start()
+    assert len(store.waiting().polls) == 2000
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_a_cache_that_turns_out_damaged_in_the_middle_of_a_long_flush_loses_nothing(tmp_path):
+    store = Store(tmp_path / "c.sqlite3", flush_polls=10_000)
+    polls = [small(START_MS + number * 1000) for number in range(1200)]
+    with store.buffer_path.open("wb") as file:
+        file.writelines(map(buffer_line, polls))
+    store.flush()
+    later = [small(START_MS + number * 1000) for number in range(1200, 2400)]
+    with store.path.open("r+b") as file:
+        file.write(bytes(100))
+    with store.buffer_path.open("wb") as file:
+        file.writelines(map(buffer_line, later))
+    assert store.flush().polls == 1200
+    assert everything(store) == later
+    assert len(store.set_aside_paths()) == 1

@@ -141,7 +141,8 @@ def beside(
         other.kill()
         commands.close()
         other.communicate()
-        if ended and ended.status:
+        # What validate finds in polls that are minutes apart is not what this is about.
+        if ended and ended.status and (name != "validate" or ended.status not in (3, 65)):
             problems.append(f"{name} ended with {ended.status}: {ended.stderr}")
         stored = {poll.taken_ms: poll for poll in everything(settings.cache_path)}
         acknowledged = [one["taken_ms"] for one in told]
@@ -190,14 +191,18 @@ def _start(name: str, commands: Cli, settings: Config) -> "subprocess.Popen[str]
         "rollup if due": ("rollup", "daily", "--if-due"),
         "prune": ("prune",),
         "restore": ("restore",),
+        "validate": ("validate", "--last", "5d"),
     }[name]
     return commands.start(*words)
 
 
-JOBS = ("rollup daily", "rollup all", "rollup if due", "prune", "restore", "reader", "writer")
+JOBS = (
+    *("rollup daily", "rollup all", "rollup if due", "prune", "restore", "validate"),
+    *("reader", "writer"),
+)
 
 
-@pytest.mark.parametrize("name", ["rollup all", "prune", "restore", "reader", "writer"])
+@pytest.mark.parametrize("name", ["rollup all", "prune", "restore", "validate", "reader", "writer"])
 def test_polls_beside_another_job_are_stored_and_nothing_is_lost(name, tmp_path):
     held = name in _HOLD  # each poll waits two seconds for the cache, then leaves it be
     found = beside(name, tmp_path, days=3, step_s=1800, polls=1 if held else 3)
