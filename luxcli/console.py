@@ -77,6 +77,14 @@ class _Watched(NamedTuple):
     tail: log.Tail
 
 
+def nothing_done(ctx: typer.Context) -> None:
+    """Keep from those who are told how jobs go that this run ended: it had nothing to do.
+
+    Such as a minute without a poll, which is no sign that polls go well.
+    """
+    ctx.meta.pop("luxcli.watched", None)
+
+
 def _ended(ctx: Any, status: int, bug: str) -> None:
     watched: _Watched | None = ctx.meta.get("luxcli.watched")
     if watched:

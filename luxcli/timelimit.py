@@ -27,13 +27,15 @@ EXIT_STATUS: Final = 128 + signal.SIGALRM
 
 
 def limit_s(job: str, config: Config) -> float:
-    """Return the seconds after which a job (poll, rollup or prune) is ended.
-
-    It is gone at most `_GRACE_S` later.
-    """
+    """Return the seconds after which a job (poll, rollup or prune) is ended."""
     if job == "poll":
         return client.longest_s(config.timeout_sec, config.retries) + _BESIDE_POLL_S
     return _LIMITS_S[job]
+
+
+def gone_after_s(job: str, config: Config) -> float:
+    """Return the seconds after which a job's process is gone, whatever hangs."""
+    return limit_s(job, config) + _GRACE_S
 
 
 def arm(seconds: float, *, grace_s: float = _GRACE_S) -> None:

@@ -274,4 +274,5 @@ def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, config
 def test_the_limit_leaves_every_attempt_its_time(configure, tmp_path, timeout_sec, retries):
     settings = config.load(configure(timeout_sec=timeout_sec, retries=retries), {}, tmp_path)
     assert timelimit.limit_s("poll", settings) >= longest_s(timeout_sec, retries) + 60
+    assert timelimit.gone_after_s("poll", settings) > timelimit.limit_s("poll", settings)
     assert timelimit.limit_s("rollup", settings) > timelimit.limit_s("prune", settings) >= 3600

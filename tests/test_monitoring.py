@@ -238,6 +238,32 @@ def stored(file: Path) -> list[Any]:
     return list(store.query(0, 2**62))
 
 
+IDLE = """
+import typer
+from pathlib import Path
+from luxcli import __main__, cli, console
+
+@cli.app.command("idle", hidden=True)
+def idle(ctx: typer.Context) -> None:
+    console.start(ctx, Path("luxcli.yaml"), None, job="poll")
+    console.nothing_done(ctx)
+
+__main__.main()
+"""
+
+
+def test_a_run_that_had_nothing_to_do_is_no_sign_that_all_is_well(
+    cli, configure, listener, tmp_path
+):
+    file = configure(port=free_port(), monitoring=everybody(listener.url))
+    cli("poll-once", "-c", file)
+    done = subprocess.run(
+        [sys.executable, "-c", IDLE, "idle"], env=cli.environment(), cwd=tmp_path, check=True
+    )
+    assert done.returncode == 0
+    assert pings(listener) == ["poll/69"]
+
+
 # What is told of roll-ups and prune
 
 
