@@ -239,7 +239,8 @@ def _healthchecks(url: str, message: Message) -> _Request:
         *([("rid", message.run)] if message.run else []),
     ]
     address = parts._replace(path=parts.path.rstrip("/") + end, query=urlencode(query))
-    body = "\n".join(line for line in (message.output, message.text) if line)
+    known = message.output.endswith(message.text)
+    body = message.output if known else f"{message.output}\n{message.text}".lstrip()
     # Answers of an address that is unknown, and to somebody who pings too often.
     faults = ("OK (not found)", "OK (rate limited)")
     return _Request(urlunsplit(address), _tail(body, _BODY_BYTES), _PLAIN, faults)

@@ -1,8 +1,8 @@
 """What others know of how jobs go: the rules of what to tell them next, and the file it is kept in.
 
 The file is small, beside the cache, replaced in one step and not synced: losing it costs a message
-too many. A time in it that lies in the future was written while the clock was wrong, and is taken
-for never.
+too many. A time in it that lies well in the future was written while the clock was wrong, and is
+taken for never.
 """
 
 import json
@@ -20,6 +20,8 @@ NOTICE_EVERY_S: Final = 3600
 # Nobody could be told: the next try. A server that is away must not cost every poll ten seconds.
 RETRY_S: Final = 300
 _LOCK_WAIT_S: Final = 0.5
+# How far apart the ends of two runs may be that tell at the same time.
+_BESIDE_MS: Final = 60_000
 
 Result = Literal["success", "failed", "recovered", "stale"]
 
@@ -96,8 +98,8 @@ def is_due(state: State, now_ms: int) -> bool:
 
 
 def _passed(last_ms: int, every_s: int, now_ms: int) -> bool:
-    # A time in the future was written while the clock was wrong.
-    return not 0 <= now_ms - last_ms < every_s * 1000
+    # One a little later is that of a process that ended just before this one.
+    return not -_BESIDE_MS <= now_ms - last_ms < every_s * 1000
 
 
 def not_heard(event: Result, before: State, after: State, now_ms: int) -> State:

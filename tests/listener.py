@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ class Asked(NamedTuple):
     target: str
     headers: dict[str, str]
     body: bytes
+    at: float  # on the monotonic clock
 
     @property
     def path(self) -> str:
@@ -59,8 +61,9 @@ def listening(**behaviour: Any) -> Iterator[Listener]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            at = time.monotonic()
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            listener.asked.append(Asked(self.command, self.path, dict(self.headers), body))
+            listener.asked.append(Asked(self.command, self.path, dict(self.headers), body, at))
             if listener.hangs:
                 listener.stopped.wait(30)
                 return
