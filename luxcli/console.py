@@ -136,7 +136,7 @@ def start(
     options: Mapping[str, object] = MappingProxyType({}),
     further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
     job: str | None = None,
-    beyond_s: float = 0.0,
+    beyond_s: Callable[[Config], float] = lambda _: 0.0,
 ) -> Config:
     """Load the configuration and set up logging; every command that has a configuration begins so.
 
@@ -152,7 +152,7 @@ def start(
         further: Checks of settings.
         job: What the scheduler runs: poll, rollup or prune. It has a time limit, and others are
             told how it ends.
-        beyond_s: Seconds that this run of it takes longer than usual.
+        beyond_s: Gives the seconds that this run of it takes longer than usual.
     """
     ctx.meta["luxcli.json"] = as_json
     chosen = level_of(level)
@@ -176,7 +176,7 @@ def start(
     if job:
         from luxcli import timelimit
 
-        ctx.meta["luxcli.limit_s"] = limit_s = timelimit.limit_s(job, loaded) + beyond_s
+        ctx.meta["luxcli.limit_s"] = limit_s = timelimit.limit_s(job, loaded) + beyond_s(loaded)
         timelimit.arm(limit_s)
     return loaded
 
