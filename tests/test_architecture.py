@@ -35,7 +35,7 @@ ROWS = [
 # Outside libraries and system modules that belong to one job.
 ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
-    "socket": {"client", "exchange", "simulator"},
+    "socket": {"exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
     "typer": {
         *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_validate"),
