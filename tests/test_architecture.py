@@ -44,7 +44,7 @@ ROWS = [
 ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
     "urllib": {"channels", "targets"},  # targets only takes addresses apart
-    "socket": {"client", "exchange", "simulator"},
+    "socket": {"exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
     "typer": {
         *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_validate"),
