@@ -20,7 +20,7 @@ ROWS = [
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts"},
-    {"retention", "restoring", "validation", "csvcheck"},
+    {"retention", "restoring", "validation", "csvcheck", "pacing"},
     {"checks", "demo", "capturing", "watching"},
     {"crosschecks", "storage_health", "recording_health", "environment"},
     {"device_health"},
