@@ -13,6 +13,7 @@ from luxcli import (
     cli_capture,
     cli_diagnose,
     cli_rollup,
+    cli_schedule,
     cli_setup,
     cli_validate,
     cli_watch,
@@ -60,6 +61,7 @@ app = typer.Typer(
     epilog=epilog("see the help of each command; 1 is a bug", "luxcli demo"),
 )
 app.add_typer(cli_rollup.app, name="rollup")
+app.add_typer(cli_schedule.app, name="schedule")
 app.add_typer(cli_diagnose.app)
 app.add_typer(cli_setup.app)
 app.add_typer(cli_validate.app)
