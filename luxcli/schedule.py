@@ -135,18 +135,21 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
 def systemd(config: Config, command: Sequence[str], user: str) -> dict[str, str]:
     """Return the text of each unit by file name: a service and a timer for each job.
 
+    Calendar times are in UTC: in local time systemd 252 leaves out the hour that comes twice in
+    autumn (``systemd-analyze calendar``: after 02:59:30 CEST follows 03:00:00 CET).
+
     Raises:
         UsageError: A path has a line break in it.
     """
     polls = pace(config.interval_sec, finest_s=1)
     if polls.step_s < _MINUTE_S:
-        when = f"*-*-* *:*:00/{polls.step_s}"
+        when = f"*:*:00/{polls.step_s}"
     elif polls.step_s == _MINUTE_S:
-        when = "*-*-* *:*:00"
+        when = "*:*:00"
     elif polls.step_s == _HOUR_S:
-        when = "*-*-* *:00:00"
+        when = "*:00:00"
     else:
-        when = f"*-*-* *:00/{polls.step_s // _MINUTE_S}:00"
+        when = f"*:00/{polls.step_s // _MINUTE_S}:00"
     jobs = (
         _Job(
             "poll",
@@ -163,7 +166,7 @@ def systemd(config: Config, command: Sequence[str], user: str) -> dict[str, str]
             ("rollup", "all", "--if-due"),
             _REPORT_LIMIT_S,
             _rollup_comment(config),
-            f"*-*-* *:{_rollup_minute(config):02}:00",
+            f"*:{_rollup_minute(config):02}:00",
             True,
         ),
         _Job(
@@ -172,7 +175,7 @@ def systemd(config: Config, command: Sequence[str], user: str) -> dict[str, str]
             ("prune",),
             _REPORT_LIMIT_S,
             [_PRUNE_COMMENT],
-            f"*-*-* {_PRUNE_HOUR:02}:{_PRUNE_MINUTE:02}:00",
+            f"{_PRUNE_HOUR:02}:{_PRUNE_MINUTE:02}:00",
             True,
         ),
     )
@@ -209,8 +212,8 @@ _CRON_HEAD: Final = (
     "# luxcli: made by 'luxcli schedule cron'; run that again after a change of interval_sec or",
     "# csv_time. Times are the machine's local time.",
     "#",
-    "# cron gives a job almost no environment: hence absolute paths, and settings in a file, not in",
-    "# variables. Every command is silent when all is well, so whatever cron mails is worth reading;",
+    "# cron gives a job almost no environment: hence absolute paths, and settings in a file.",
+    "# Every command is silent when all is well, so whatever cron mails is worth reading;",
     "# without a mail program on the machine cron throws it away.",
 )
 _SYSTEM_PATH: Final = (
@@ -296,7 +299,8 @@ def _timer(job: _Job) -> str:
         "",
         "[Timer]",
         *job.comment,
-        f"OnCalendar={job.when}",
+        "# In UTC, as in local time the hour that comes twice in autumn would have no runs at all.",
+        f"OnCalendar=*-*-* {job.when} UTC",
         "# The default is a minute.",
         "AccuracySec=1s",
     ]
