@@ -24,8 +24,9 @@ OVERRUN: Final = "overrun"
 # The smallest step of cron and of the task planners of NAS systems.
 MINUTE_S: Final = 60
 # Whoever starts at a tick waits for the heat pump before it records that it is in use: 5 seconds
-# (`jobs.device_to_oneself`) and the start of a process on a small computer.
-_GRACE_MS: Final = 8000
+# (`jobs.device_to_oneself`) and the start of a process on a small computer. Shorter than any
+# interval, so that waiting for it costs no tick.
+_GRACE_S: Final = 8.0
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ def poll(
     config: Config,
     offsets_s: Sequence[float],
     *,
-    every_s: int,
+    every_s: float,
+    grace_s: float = _GRACE_S,
     stored: Callable[[PollResult], object] = lambda _result: None,
     failed: Callable[[LuxcliError], object] = lambda _failure: None,
     clock: Callable[[], float] = time.time,
@@ -102,12 +104,13 @@ def poll(
 ) -> Run:
     """Poll at each of the moments; a poll that fails does not prevent the next.
 
-    Ends within the last moment and the limit of one poll.
+    Ends within the last moment, the limit of one poll and `grace_s`.
 
     Args:
         config: Says where from, where to and how.
         offsets_s: Seconds from now.
         every_s: The interval of the schedule, seconds.
+        grace_s: How long after a tick another run that was started at it may record nothing.
         stored: Told what a poll stored, at once.
         failed: Told why a poll failed, at once.
         clock: Gives the time stamps, seconds since the epoch.
@@ -133,11 +136,14 @@ def poll(
             run.outcomes.append(result)
             stored(result)
     if offsets_s:
-        last_ms = began_ms + round(offsets_s[-1] * 1000)
         # Measured, not read from the clock: that may have been set meanwhile, by years.
-        now_ms = began_ms + round((time.monotonic() - began) * 1000)
-        passed = range(last_ms + every_s * 1000, now_ms - _GRACE_MS, every_s * 1000)
-        run.overrun += _account_for(config, passed, every_s * 500)
+        passed = int((time.monotonic() - began - offsets_s[-1]) / every_s)
+        settled_s = offsets_s[-1] + passed * every_s + grace_s
+        if passed and (left_s := began + settled_s - time.monotonic()) > 0:
+            sleep(left_s)
+        last_ms, step_ms = began_ms + round(offsets_s[-1] * 1000), round(every_s * 1000)
+        due_ms = [last_ms + number * step_ms for number in range(1, passed + 1)]
+        run.overrun += _account_for(config, due_ms, step_ms // 2)
     return run
 
 
@@ -146,7 +152,7 @@ def record_overrun(store: Store, ts_ms: int) -> None:
     store.add_missed(Missed(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
 
 
-def _account_for(config: Config, ticks_ms: range, around_ms: int) -> int:
+def _account_for(config: Config, ticks_ms: Sequence[int], around_ms: int) -> int:
     """Record the ticks after the last one of a run of which nothing is known; return how many.
 
     cron starts the next run while this one goes on, which records for itself that the heat pump

@@ -5,20 +5,16 @@ import pty
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from luxcli import config, pacing, schedule, usercrontab
 from luxcli.config import Config
 from luxcli.errors import ConfigError, UsageError
-from luxcli.storage import open_store
-from tests.faulty import Fault, FaultyController
 from tests.scenario import configured
 from tests.terminal import on_a_terminal
 
@@ -407,52 +403,3 @@ def test_systemd_polls_on_through_clock_changes(tmp_path, change):
     seconds = [int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in times]
     assert len(seconds) == 8
     assert {b - a for a, b in pairwise(seconds)} == {30}
-
-
-# A command for the polls of a minute
-
-
-class Slow(FaultyController):
-    """Takes its time with some of its answers: `takes` are seconds by connection, then none."""
-
-    takes: tuple[float, ...] = ()
-
-    def _serve(self, connection: Any) -> None:
-        number = self.connections - 1
-        took_s = self.takes[number] if number < len(self.takes) else 0.0
-        self._fault = Fault(pause_s=took_s / 3)  # three blocks
-        super()._serve(connection)
-
-
-def ticked(settings: Config, offsets_s: list[float], every_s: float) -> pacing.Run:
-    return pacing.poll(settings, offsets_s, every_s=every_s)  # type: ignore[arg-type]
-
-
-def entries(settings: Config) -> list[tuple[str, int]]:
-    """Return what is stored, as ``(reason, ts_ms)`` in time order; a poll has no reason."""
-    store = open_store(settings)
-    store.flush()
-    found = [(tick.reason, tick.ts_ms) for tick in store.missed(0, 2**60)]
-    found += [("", ts_ms) for ts_ms in store.times(0, 2**60)]
-    return sorted(found, key=lambda entry: entry[1])
-
-
-def test_polls_are_spaced_exactly_from_the_start_of_the_run(tmp_path, simulator):
-    settings = configured(tmp_path, port=simulator.port)
-    run = ticked(settings, [0.0, 0.4, 0.8], 0.4)
-    assert (len(run.outcomes), run.failure, run.overrun) == (3, None, 0)
-    times = [ts_ms for _, ts_ms in entries(settings)]
-    assert all(abs(b - a - 400) < 90 for a, b in pairwise(times))
-
-
-def test_a_tick_that_a_slow_poll_costs_is_recorded_and_the_next_is_kept(tmp_path):
-    with Slow(clock=time.time) as pump:
-        pump.takes = (0.5,)
-        settings = configured(tmp_path, port=pump.port)
-        run = ticked(settings, [0.0, 0.3, 0.6, 0.9], 0.3)
-    assert (len(run.outcomes), run.overrun) == (3, 1)
-    (first, began), *rest = entries(settings)
-    assert [reason for reason, _ in rest] == ["overrun", "", ""]
-    assert first == ""
-    for number, (_, ts_ms) in enumerate(rest, 1):
-        assert abs(ts_ms - began - 300 * number) < 90
