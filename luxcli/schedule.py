@@ -275,7 +275,6 @@ _HARDENING: Final = (
     "PrivateDevices=yes",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
-    "ProtectHostname=yes",
     "ProtectKernelLogs=yes",
     "ProtectKernelModules=yes",
     "ProtectKernelTunables=yes",

@@ -10,7 +10,7 @@ import pytest
 
 from luxcli import config, pacing
 from luxcli.config import Config
-from luxcli.errors import LuxcliError, ProtocolError
+from luxcli.errors import LuxcliError, ProtocolError, StorageError
 from luxcli.jobs import PollResult
 from luxcli.model import Missed
 from luxcli.storage import open_store
@@ -100,6 +100,17 @@ def test_a_poll_that_fails_does_not_prevent_the_next(tmp_path):
     assert [type(outcome) for outcome in run.outcomes] == [ProtocolError, PollResult]
     assert told == [run.failure]
     assert [reason for reason, _ in entries(settings)] == ["protocol", ""]
+
+
+def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simulator):
+    settings = configured(tmp_path / "missing" / "data", port=simulator.port)
+
+    def put_right(failure: LuxcliError) -> None:
+        assert "/missing/data" in str(failure)
+        (tmp_path / "missing").mkdir()
+
+    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, failed=put_right)
+    assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
 
 
 def test_the_command_tells_each_failure_and_ends_with_the_status_of_the_last(cli, configure):

@@ -7,15 +7,16 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from luxcli import config, pacing, schedule, usercrontab
+from luxcli import config, pacing, reports, schedule, usercrontab
 from luxcli.config import Config
 from luxcli.errors import ConfigError, UsageError
-from tests.scenario import configured
+from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
 from tests.terminal import on_a_terminal
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +100,30 @@ def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, ca
     assert f"OnCalendar={calendar} UTC" in units["luxcli-poll.timer"].splitlines()
     arguments = cron.partition("{}")[2] if "--count" not in cron else ""
     assert f"ExecStart={call}{arguments}" in units["luxcli-poll.service"].splitlines()
+
+
+# csv_time
+
+
+@pytest.mark.parametrize(
+    ("first", "days"),
+    [("2026-10-24", ("24", "25", "26")), ("2027-03-27", ("27", "28", "29"))],
+    ids=["autumn", "spring"],
+)
+def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_path, first, days):
+    settings = configured(tmp_path)
+    start_ms = ms(f"{first}T00:00") - 24 * HOUR_MS
+    record(settings, start_ms, start_ms + 96 * HOUR_MS, step_s=3600)
+    line = schedule.cron(settings, LUXCLI).splitlines()[-4]
+    assert line.startswith("7 * * * * ")
+    came: dict[str, str] = {}
+    # Hourly ticks are the same whatever the scheduler takes for its own time.
+    for now_ms in range(ms(f"{first}T05:07"), start_ms + 96 * HOUR_MS, HOUR_MS):
+        for result in reports.rollup_due(settings, "daily", now_ms=now_ms, zone=BERLIN):
+            assert result.path is not None
+            local = datetime.fromtimestamp(now_ms / 1000, BERLIN)
+            came[result.path.name] = f"{local:%d %H:%M}"
+    assert {f"{first[:8]}{day}_daily.csv": f"{day} 07:07" for day in days}.items() <= came.items()
 
 
 # The text
