@@ -1,6 +1,8 @@
 """The scheduled commands and their kin: options in, one job, a line out."""
 
+import math
 import os
+import sys
 import time
 from datetime import tzinfo
 from pathlib import Path
@@ -124,7 +126,9 @@ def poll_once(
     address = f"{settings.require_host()}:{settings.port}"
     every_s = interval_option(every, "--every") or settings.interval_sec
     if count is None and every is None:
-        [outcome] = pacing.poll(settings, [0.0], every_s=every_s).outcomes
+        # One by hand is not the schedule's: nobody waits for what else is recorded.
+        schedule_s = math.inf if sys.stdout.isatty() else every_s
+        [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
         if isinstance(outcome, LuxcliError):
             raise outcome
         if as_json:

@@ -109,7 +109,7 @@ def poll(
     Args:
         config: Says where from, where to and how.
         offsets_s: Seconds from now.
-        every_s: The interval of the schedule, seconds.
+        every_s: The interval of the schedule, seconds; infinite when there is none.
         grace_s: How long after a tick another run that was started at it may record nothing.
         stored: Told what a poll stored, at once.
         failed: Told why a poll failed, at once.
@@ -118,13 +118,11 @@ def poll(
 
     Raises:
         ConfigError: No heat pump is configured.
-        StorageError: A tick that was skipped could not be recorded.
     """
     run, began, began_ms = Run(), time.monotonic(), round(clock() * 1000)
 
     def skipped(late_s: float) -> None:
-        run.overrun += 1
-        record_overrun(open_store(config), round((clock() - late_s) * 1000))
+        run.overrun += _record(config, [round((clock() - late_s) * 1000)], around_ms=0)
 
     for _ in ticks(offsets_s, sleep=sleep, skipped=skipped):
         try:
@@ -135,15 +133,15 @@ def poll(
         else:
             run.outcomes.append(result)
             stored(result)
-    if offsets_s:
-        # Measured, not read from the clock: that may have been set meanwhile, by years.
-        passed = int((time.monotonic() - began - offsets_s[-1]) / every_s)
-        settled_s = offsets_s[-1] + passed * every_s + grace_s
-        if passed and (left_s := began + settled_s - time.monotonic()) > 0:
-            sleep(left_s)
-        last_ms, step_ms = began_ms + round(offsets_s[-1] * 1000), round(every_s * 1000)
-        due_ms = [last_ms + number * step_ms for number in range(1, passed + 1)]
-        run.overrun += _account_for(config, due_ms, step_ms // 2)
+    # Measured, not read from the clock: that may have been set meanwhile, by years.
+    last_s = max(offsets_s, default=math.inf)
+    passed = max(0.0, time.monotonic() - began - last_s) // every_s
+    if passed:
+        settled_s = last_s + passed * every_s + grace_s
+        sleep(max(0.0, began + settled_s - time.monotonic()))
+        due = (last_s + number * every_s for number in range(1, int(passed) + 1))
+        due_ms = [began_ms + round(due_s * 1000) for due_s in due]
+        run.overrun += _record(config, due_ms, around_ms=round(every_s * 500))
     return run
 
 
@@ -152,14 +150,12 @@ def record_overrun(store: Store, ts_ms: int) -> None:
     store.add_missed(Missed(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
 
 
-def _account_for(config: Config, ticks_ms: Sequence[int], around_ms: int) -> int:
-    """Record the ticks after the last one of a run of which nothing is known; return how many.
+def _record(config: Config, ticks_ms: Sequence[int], *, around_ms: int) -> int:
+    """Record the ticks of which nothing is known within `around_ms`; return how many.
 
     cron starts the next run while this one goes on, which records for itself that the heat pump
     was in use; supercronic and systemd start nothing and record nothing.
     """
-    if not ticks_ms:
-        return 0
     recorded = 0
     try:
         store = open_store(config)
@@ -172,5 +168,6 @@ def _account_for(config: Config, ticks_ms: Sequence[int], around_ms: int) -> int
                 record_overrun(store, tick_ms)
                 recorded += 1
     except (LockHeldError, StorageError) as exc:
-        _LOGGER.error("%d ticks passed during a poll; not all are recorded: %s", len(ticks_ms), exc)
+        # What the polls came to must not be hidden by this.
+        _LOGGER.error("a poll took too long, which is not recorded: %s", exc)
     return recorded

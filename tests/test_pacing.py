@@ -1,6 +1,7 @@
 """Several polls in one run: their spacing, what slow ones cost, and how the run ends."""
 
 import json
+import math
 import signal
 import time
 from itertools import pairwise
@@ -89,6 +90,16 @@ def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_agai
 def test_after_a_quick_poll_nothing_is_said_about_ticks(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
     assert pacing.poll(settings, [0.0], every_s=10).overrun == 0
+    assert [reason for reason, _ in entries(settings)] == [""]
+
+
+def test_a_poll_by_hand_neither_waits_nor_records_ticks_of_a_schedule(tmp_path):
+    with Slow(clock=time.time) as pump:
+        pump.takes = (0.5,)
+        settings = configured(tmp_path, port=pump.port)
+        began = time.monotonic()
+        assert pacing.poll(settings, [0.0], every_s=math.inf).overrun == 0
+    assert time.monotonic() - began < 2
     assert [reason for reason, _ in entries(settings)] == [""]
 
 
