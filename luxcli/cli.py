@@ -90,7 +90,7 @@ def _main(
 @app.command(
     "poll-once",
     epilog=epilog(
-        "0 stored; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
+        "0 stored; 2 wrong usage; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
         " 76 bad answer; 78 configuration; 130, 143 interrupted;"
         " of several polls that of the last one that failed",
         "luxcli poll-once -c /etc/luxcli/config.yaml",

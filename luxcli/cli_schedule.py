@@ -134,7 +134,7 @@ def systemd(
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
 ) -> None:
-    """Print units for systemd, or write them to files: a service and a timer for each job."""
+    """Print units for systemd, or write them to files."""
     from luxcli import schedule
 
     settings = start(ctx, config_path, log_level)
