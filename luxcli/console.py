@@ -25,6 +25,7 @@ from luxcli.config import Config
 from luxcli.errors import Interrupted, LuxcliError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from luxcli.jobs import PollResult
     from luxcli.monitoring import Watch
     from luxcli.recording import Coverage
     from luxcli.reports import RollupResult
@@ -264,6 +265,42 @@ def duration_option(text: str | None, option: str) -> int | None:
         return None if text is None else periods.duration_s(text)
     except ValueError as exc:
         raise UsageError(f"{option} {exc}") from exc
+
+
+def interval_option(text: str | None, option: str) -> int | None:
+    """Return the seconds between polls that an option gives, as `duration_option`.
+
+    Raises:
+        UsageError: It gives none, or none that the setting ``interval_sec`` could have: some
+            firmware does not survive many connections in a short time (python-luxtronik#36).
+    """
+    seconds = duration_option(text, option)
+    if seconds is not None:
+        from luxcli.settings import checked
+
+        try:
+            checked("interval_sec", seconds)
+        except ValueError as exc:
+            raise UsageError(f"{option}: {exc}") from exc
+    return seconds
+
+
+def poll_entry(outcome: "PollResult | LuxcliError") -> dict[str, object]:
+    """Return what ``--json`` says about one poll."""
+    if isinstance(outcome, LuxcliError):
+        return {"ok": False, "error": failure_entry(outcome)}
+    snapshot = outcome.snapshot
+    return {
+        "ok": True,
+        "taken": periods.utc_text(snapshot.taken_ms),
+        "taken_ms": snapshot.taken_ms,
+        "took_ms": snapshot.took_ms,
+        "tries": snapshot.tries,
+        "calculations": len(snapshot.calculations),
+        "parameters": len(snapshot.parameters),
+        "visibilities": len(snapshot.visibilities),
+        "warning": outcome.warning,
+    }
 
 
 def rollup_entry(result: "RollupResult") -> dict[str, object]:

@@ -12,15 +12,16 @@ PACKAGE = Path(luxcli.__file__).parent
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
     {"errors", "model", "files", "targets", "threads"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"},
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"}
+    | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
     {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
-    {"cache", "reading", "plausibility", "channels"},
+    {"cache", "reading", "plausibility", "channels", "schedule"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts", "monitoring"},
-    {"retention", "restoring", "validation", "csvcheck"},
+    {"retention", "restoring", "validation", "csvcheck", "pacing"},
     {"checks", "demo", "capturing", "watching"},
     {"crosschecks", "storage_health", "recording_health", "environment"},
     {"device_health"},
@@ -36,6 +37,7 @@ ROWS = [
         "cli_diagnose",
         "cli_validate",
         "cli_watch",
+        "cli_schedule",
     },
     {"cli"},
     {"__main__"},
@@ -48,7 +50,7 @@ ONLY = {
     "luxtronik": {"client", "sensors"},
     "typer": {
         *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_validate"),
-        *("cli_watch", "cli_monitor", "console"),
+        *("cli_watch", "cli_monitor", "cli_schedule", "console"),
     },
     "rich": {"screen"},
     "yaml": {"config"},
