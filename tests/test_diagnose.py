@@ -427,7 +427,7 @@ def test_a_shifted_block_breaks_several_rules_and_would_not_be_stored(tmp_path):
     ("changed", "rule"),
     [
         ({119: 40}, "display-line-3"),
-        ({100: 335364}, "error-codes"),
+        ({100: 5000}, "error-codes"),
         ({57: 90_000_000}, "starts"),
         ({63: 5}, "run-times"),
         ({92: 12345}, "netmask"),
