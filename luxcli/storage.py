@@ -455,7 +455,8 @@ class Store:
         rejected: list[bytes] = []
         for content in buffer.parts(self.buffer_path, _FLUSH_PART):
             flushed = Flushed(0, 0, 0)
-            if content.polls or content.missed:
+            # The last part may be empty; a first one still brings the schema's views up to date.
+            if content.polls or content.missed or not size:
                 flushed = self._ingest_checked(content)
             polls, missed, size = polls + flushed.polls, missed + flushed.missed, content.size
             rejected += content.rejected

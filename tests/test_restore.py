@@ -190,7 +190,7 @@ def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
     store = Store(settings.cache_path)
     store.flush()
     pages = store.path.stat().st_size // 4096
-    zero_page(store.path, pages // 3, count)  # the names of registers follow behind
+    zero_page(store.path, pages * 3 // 4, count)  # polls, behind the names of registers
     aside = store.set_aside()
     [source] = restoring.salvage_pending(settings)
     back = [poll.taken_ms for poll in everything(settings)]

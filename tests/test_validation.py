@@ -1,6 +1,7 @@
 """The validation of what is recorded: every planted fault is found, and good data is good."""
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -293,7 +294,7 @@ def test_good_data_ends_with_0_and_says_so(hour, cli):
     lines = ran.stdout.splitlines()
     assert lines[0] == "data\tscore\tfindings"
     assert lines[1] == "temperatures\t100\t"
-    assert lines[-1].startswith("good: 61 polls from ")
+    assert re.match(r"good: 6[01] polls from ", lines[-1])
 
 
 def test_json_is_one_object_with_everything(hour, cli):
