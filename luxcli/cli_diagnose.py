@@ -130,6 +130,7 @@ def _show(found: "Diagnosis", *, thorough: bool) -> None:
         screen.heading("production checklist")
     for item in found.checklist:
         level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
+        level = "doubtful" if item.doubtful else level
         screen.finding(level, f"{item.text} ({item.found})")
     say("")
     verdict = _VERDICTS.get(found.status, "there are problems, see above")

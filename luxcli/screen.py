@@ -148,6 +148,7 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
     "problem": ("✗", "X", "problem: ", "red"),
     "info": ("·", "-", "", "dim"),
     "failed": ("✗", "X", "", "red"),
+    "doubtful": ("!", "!", "", "yellow"),
     "unknown": ("?", "?", "", "dim"),
 }
 
@@ -165,7 +166,7 @@ def heading(text: str) -> None:
 
 
 def finding(level: str, text: str, advice: str | None = None) -> None:
-    """Print one finding with its sign: ok, warning, problem, info, failed or unknown."""
+    """Print one finding with its sign: ok, warning, problem, info, failed, doubtful or unknown."""
     sign, plain_sign, word, colour = _SIGNS[level]
     sign = sign if _is_unicode() else plain_sign
     if not sys.stdout.isatty():

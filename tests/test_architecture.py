@@ -22,7 +22,7 @@ ROWS = [
     {"archiving", "jobs", "reports", "verdicts"},
     {"retention", "restoring", "validation", "csvcheck"},
     {"checks", "demo", "capturing", "watching"},
-    {"crosschecks", "storage_health", "recording_health", "environment"},
+    {"crosschecks", "storage_health", "recording_health", "data_health", "environment"},
     {"device_health"},
     {"diagnosis"},
     {"bundle"},
