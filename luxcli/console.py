@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,14 +16,14 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
 
 from luxcli import config, log, periods
 from luxcli.config import Config
-from luxcli.errors import LuxcliError, StorageError, UsageError
+from luxcli.errors import Interrupted, LuxcliError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from luxcli.recording import Coverage
@@ -126,17 +127,36 @@ def say(text: str) -> None:
 
     Raises:
         StorageError: It cannot be written, such as to a file on a full disk.
+        Interrupted: Nobody reads it any more, see `end_unread`.
     """
     try:
         typer.echo(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise  # whoever read along has seen enough, as with 'head'
+        end_unread()
     except OSError as exc:
-        # The interpreter flushes once more when it ends; let that go nowhere.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         raise StorageError(f"the output cannot be written: {exc.strerror}") from exc
+
+
+def end_unread() -> NoReturn:
+    """End quietly because whoever read along, such as 'head', has seen enough and gone.
+
+    With the status of a program that SIGPIPE ends, as it ends most; Python ignores that signal.
+
+    Raises:
+        Interrupted: Always.
+    """
+    _discard(sys.stdout)
+    raise Interrupted(signal.SIGPIPE)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be written go nowhere: the interpreter flushes when it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def result_line(text: str) -> None:
@@ -149,8 +169,11 @@ def result_line(text: str) -> None:
 
 def warn(text: str) -> None:
     """Tell whoever reads stderr, a person or cron's mail, about something to act on."""
-    for line in text.splitlines():
-        typer.echo(f"luxcli: {line}", err=True)
+    try:
+        for line in text.splitlines():
+            typer.echo(f"luxcli: {line}", err=True)
+    except BrokenPipeError:
+        _discard(sys.stderr)  # the status tells what nobody wants to read
 
 
 def current_ms() -> int:

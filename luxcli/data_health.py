@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from luxcli import cache, reading, validation
+from luxcli import buffer, cache, reading, validation
 from luxcli.config import Config
 from luxcli.errors import LuxcliError, NoDataError
 from luxcli.findings import Finding
@@ -52,21 +52,30 @@ def recorded_data(config: Config, *, now_ms: int) -> Section:
 def _copied(config: Config, copy: Config, now_ms: int, damaged: list[int]) -> int:
     """Put the polls and missed ticks of the last day into another cache; return the beginning."""
     store, target = Store(config.cache_path), Store(copy.cache_path)
+    start_ms = _beginning(store, now_ms)
     waiting = store.waiting()
-    times = [*store.times(now_ms - _DAY_MS, now_ms), *(poll.taken_ms for poll in waiting.polls)]
-    start_ms = now_ms - _DAY_MS
-    if len(times) > _MOST_POLLS:
-        start_ms = max(start_ms, sorted(times)[-_MOST_POLLS])
-    missed = [*store.missed(start_ms, now_ms), *waiting.missed]
-    began_ms = store.next_entry(0)
-    if began_ms is not None and began_ms < start_ms:
+    entries = [store.next_entry(0), *(poll.taken_ms for poll in waiting.polls)]
+    began_ms = min((ms for ms in entries if ms is not None), default=start_ms)
+    missed = [tick for tick in waiting.missed if start_ms <= tick.ts_ms < now_ms]
+    missed += store.missed(start_ms, now_ms)
+    if began_ms < start_ms:
         # What is missing at the beginning of the day only counts if there was something before.
         missed.append(Missed(began_ms, "earlier", 0, 0, ""))
-    target.merge(waiting.polls, missed)
+    target.merge([], missed)
+    for part in buffer.parts(store.buffer_path, _BATCH):
+        target.merge([poll for poll in part.polls if start_ms <= poll.taken_ms < now_ms], [])
     polls = _stored(store, start_ms, now_ms, damaged)
     while batch := list(islice(polls, _BATCH)):
         target.merge(batch, [])
     return start_ms
+
+
+def _beginning(store: Store, now_ms: int) -> int:
+    """Return where to begin: a day ago, or later if there is more than anybody schedules."""
+    start_ms = now_ms - _DAY_MS
+    times = store.times(start_ms, now_ms)
+    times += [p.taken_ms for p in store.waiting().polls if start_ms <= p.taken_ms < now_ms]
+    return start_ms if len(times) <= _MOST_POLLS else sorted(times)[-_MOST_POLLS]
 
 
 def _stored(store: Store, start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:

@@ -13,8 +13,8 @@
     └── ConfigError         78   a setting is wrong; holds every problem found
 
 Status 0 is success, 1 a bug (with traceback), 3 "done, but incomplete or with findings",
-130 and 143 interrupted. Statuses follow sysexits.h where one fits and are only ever added to:
-a script must treat an unknown one as failure.
+130, 141 and 143 interrupted by Ctrl-C, a closed pipe, SIGTERM. Statuses follow sysexits.h where one
+fits and are only ever added to: a script must treat an unknown one as failure.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,10 @@ class ConfigError(LuxcliError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGINT arrived; a BaseException so that nothing swallows it by accident."""
+    """SIGTERM or SIGINT arrived, or nobody reads the output any more (SIGPIPE).
+
+    A BaseException so that nothing swallows it by accident.
+    """
 
     def __init__(self, signum: int) -> None:
         self.signum = signum

@@ -153,6 +153,17 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
 }
 
 
+def wrapped(text: str) -> None:
+    """Print a sentence, on a terminal with its lines broken between words."""
+    if not sys.stdout.isatty():
+        say(_printable(text))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text(_printable(text)))
+
+
 def heading(text: str) -> None:
     """Print the title of a section."""
     say("")
