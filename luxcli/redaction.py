@@ -20,15 +20,18 @@ Clean = Callable[[str], str]
 _CACHE_NAME: Final = "cache.sqlite3"
 # Anything that may be an address; what is one is found out by reading it.
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*")
-# A path that is known to nobody here may have blanks in it: it ends where the sentence goes on.
-_PATH: Final = re.compile(r"(?<![\w.~<>/-])/(?=[^\s/:])[^\n\"'`;,()]*?(?=:[ \d]|:$|[\"'`;,()\n]|$)")
+# A path may have blanks in it: one that is not known ends where the sentence goes on.
+_REST: Final = r"[^\n\"'`;,()]*?(?=:[ \d]|:$|[\"'`;,()\n]|$)"
+_PATH: Final = re.compile(r"(?<![\w.~<>/-])/(?=[^\s/:])" + _REST)
 _HEAD_PATH: Final = re.compile(r"/(?=[^\s/:]).*?(?=:[ \d]|:$|$)")
-_OWN_NAMES: Final = re.compile(
-    r"/((?:archive|reports/daily|reports/weekly)"
-    r"|(?:archive/)?[\d-]{10}\.luxlog\.gz"
-    r"|(?:reports/(?:daily|weekly)/)?[\d-]{10}[\d_]*_(?:daily|weekly)\.csv"
-    r"|cache\.sqlite3[\w.-]*)$"
+# What luxcli calls its files and directories.
+_OWN: Final = (
+    r"(?:(?:archive|reports/daily|reports/weekly)/)?"
+    r"(?:[\d-]{10}\.luxlog\.gz[\w.-]*|[\d-]{10}[\d_]*_(?:daily|weekly)\.csv"
+    r"|(?:cache\.sqlite3|<cache>)[\w.-]*|device-[\w.-]+\.lock)"
+    r"|archive|reports/daily|reports/weekly"
 )
+_OWN_NAMES: Final = re.compile(rf"/({_OWN})$")
 # What messages begin with that concern an address, also one that was configured earlier.
 _HOST_PORT: Final = re.compile(r"[^\s\"'<>/]+(?=:\d{4,5}: )")
 _OTHER_HEAT_PUMP: Final = re.compile(r"(?<=another heat pump \()[^)]*")
@@ -50,7 +53,7 @@ def cleaner(settings: Config | None, environ: Mapping[str, str]) -> Clean:
     steps += [_replacing(_places(settings, environ)), _without_paths]
     steps.append(_replacing(_hosts(settings, environ)))
     steps.append(_replacing([(_whole(name), "<user>") for name in _users(settings, environ)]))
-    steps.append(lambda text: _ADDRESS.sub(_without_address, text))
+    steps.append(_without_addresses)
 
     def clean(text: str) -> str:
         for step in steps:
@@ -65,7 +68,7 @@ def _replacing(replacements: Iterable[tuple[re.Pattern[str], str]]) -> Clean:
 
     def clean(text: str) -> str:
         for pattern, token in kept:
-            text = pattern.sub(lambda _found, token=token: token, text)
+            text = pattern.sub(token, text)
         return text
 
     return clean
@@ -96,35 +99,26 @@ def _without_values(text: str) -> str:
 
 def _places(
     settings: Config | None, environ: Mapping[str, str]
-) -> list[tuple[re.Pattern[str], str]]:
-    """Return patterns for every directory that is known, the longest first."""
-    tokens: dict[str, str] = {}
-    home = environ.get("HOME", "").rstrip("/")
-    if settings:
-        tokens |= _configured(settings)
-    if home:
-        tokens.setdefault(home, "~")
-    if environ.get("PWD", "/").rstrip("/"):
-        tokens.setdefault(environ["PWD"].rstrip("/"), "<directory>")
+) -> Iterator[tuple[re.Pattern[str], str]]:
+    """Yield what replaces the directories that are known here, the longest first."""
+    if settings and settings.cache_path.name != _CACHE_NAME:
+        # Its lock, buffer and journal are called after it.
+        name = re.escape(settings.cache_path.name)
+        yield re.compile(rf"(?<![\w.-]){name}(?!\w)"), "<cache>"
+    tokens = _configured(settings) if settings else {}
+    for variable, token in (("HOME", "~"), ("PWD", "<directory>")):
+        tokens.setdefault(environ.get(variable, "").rstrip("/"), token)
     for path, token in list(tokens.items()):
         with suppress(OSError, RuntimeError):
             tokens.setdefault(str(Path(path).resolve()), token)
-    for path in list(tokens):
-        for above in Path(path).parents:
-            if len(above.parts) > 1:
-                tokens.setdefault(str(above), "~" if str(above) == home else "<directory>")
-    # Not where a longer name goes on; a full stop may end a sentence.
-    found = [
-        (re.compile(re.escape(path) + r"(?![\w-]|\.\w)"), tokens[path])
-        for path in sorted(tokens, key=len, reverse=True)
-        if path not in {"", "."}
-    ]
-    if settings and settings.cache_path.name != _CACHE_NAME:
-        # Its lock, buffer and journal are called after it.
-        found.append(
-            (re.compile(rf"(?<![\w.-]){re.escape(settings.cache_path.name)}(?!\w)"), "<cache>")
-        )
-    return found
+    above = {str(parent) for path in tokens for parent in Path(path).parents} - tokens.keys()
+    for path in sorted({*tokens, *above} - {"", ".", "/"}, key=len, reverse=True):
+        # Not where a longer name goes on; a full stop may end a sentence.
+        whole = re.escape(path) + r"(?![\w-]|\.\w)"
+        if path in tokens:
+            yield re.compile(rf"{whole}(/(?:{_OWN}))(?![\w/-])"), rf"{tokens[path]}\1"
+            yield re.compile(rf"{whole}/(?=\S){_REST}"), f"{tokens[path]}/<path>"
+        yield re.compile(rf"{whole}(?!/\S)"), tokens.get(path, "<directory>")
 
 
 def _configured(settings: Config) -> dict[str, str]:
@@ -142,11 +136,10 @@ def _configured(settings: Config) -> dict[str, str]:
 
 
 def _without_paths(text: str) -> str:
-    if "/" not in text:
-        return text
-    return _PATH.sub(
-        _without_path, _HEAD_PATH.sub(_without_path, text, count=1) if text[0] == "/" else text
-    )
+    """Take out paths that are not known here, such as those of an earlier configuration."""
+    if text.startswith("/"):
+        text = _HEAD_PATH.sub(_without_path, text, count=1)
+    return _PATH.sub(_without_path, text) if "/" in text else text
 
 
 def _without_path(found: re.Match[str]) -> str:
@@ -167,7 +160,6 @@ def _hosts(
     for host in sorted(hosts, key=len, reverse=True):
         yield _whole(host), "<host>"
     yield _OTHER_HEAT_PUMP, "<host>"
-    yield _HOST_PORT, "<host>"
     machine = platform.node()
     for name in (machine, machine.partition(".")[0]):
         if len(name) >= _SHORTEST_NAME and name != "localhost":
@@ -191,6 +183,10 @@ def _users(settings: Config | None, environ: Mapping[str, str]) -> list[str]:
 
 def _whole(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])", re.IGNORECASE)
+
+
+def _without_addresses(text: str) -> str:
+    return _HOST_PORT.sub("<host>", _ADDRESS.sub(_without_address, text))
 
 
 def _without_address(found: re.Match[str]) -> str:
