@@ -21,7 +21,7 @@ _CACHE_NAME: Final = "cache.sqlite3"
 # Anything that may be an address; what is one is found out by reading it.
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*")
 # A path may have blanks in it: one that is not known ends where the sentence goes on.
-_REST: Final = r"[^\n\"'`;,()]*?(?=:[ \d]|:$|[\"'`;,()\n]|$)"
+_REST: Final = r"[^\n\"'`;()]*?(?=:[ \d]|:$|[\"'`;()\n]|$)"
 _PATH: Final = re.compile(r"(?<![\w.~<>/-])/(?=[^\s/:])" + _REST)
 _HEAD_PATH: Final = re.compile(r"/(?=[^\s/:]).*?(?=:[ \d]|:$|$)")
 # What luxcli calls its files and directories.
