@@ -1,5 +1,6 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
+import logging
 import signal
 from types import FrameType
 
@@ -23,12 +24,19 @@ def main() -> None:
     handler = _Handler()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGALRM, handler)  # from timelimit
     try:
         from luxcli.cli import app
 
         app()
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
+    except Exception as exc:
+        from luxcli import log
+
+        if log.tell(logging.CRITICAL, "a bug, please report it", exc):
+            raise SystemExit(1) from None
+        raise
 
 
 if __name__ == "__main__":

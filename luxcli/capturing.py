@@ -8,14 +8,14 @@ polls, `conclude` writes and judges; an interrupted capture still concludes.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
-from luxcli import csvcheck, files, jobs, reports, validation
+from luxcli import csvcheck, files, jobs, pacing, reports, validation
 from luxcli.config import Config
 from luxcli.errors import (
     DeviceError,
@@ -26,7 +26,7 @@ from luxcli.errors import (
     UsageError,
 )
 from luxcli.findings import Finding, in_order
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, Snapshot
 from luxcli.periods import KINDS
 from luxcli.reports import RollupResult
 from luxcli.storage import Store, open_store
@@ -34,8 +34,6 @@ from luxcli.verdicts import VERDICTS, Report, Verdict
 
 # The CSV of a capture holds its last 24 hours; longer is what the scheduled poll is for.
 LONGEST_S: Final = 86_400
-# Ticks that are over before the poll of an earlier one.
-OVERRUN: Final = "overrun"
 _LOOK_S: Final = 1.0  # how often somebody is told while it waits
 _SAMPLE: Final = 3  # polls from each end
 
@@ -153,22 +151,24 @@ def record(
         ConfigError: No heat pump is configured.
         StorageError: A poll cannot be kept.
     """
-    result, began, ticks = Recording(), time.monotonic(), math.ceil(duration_s / interval_s)
+    result, began = Recording(), time.monotonic()
     failure: LuxcliError | None = None
-    store, tick = open_store(config), 0
+    store = open_store(config)
+
+    def skipped(late_s: float) -> None:
+        result.missed[pacing.OVERRUN] += 1
+        pacing.record_overrun(store, round((clock() - late_s) * 1000))
+
+    moments = pacing.ticks(
+        (tick * interval_s for tick in range(math.ceil(duration_s / interval_s))),
+        sleep=sleep,
+        look_s=_LOOK_S,
+        waiting=lambda: progress(time.monotonic() - began, result.last, failure),
+        skipped=skipped,
+    )
     try:
-        while tick < ticks:
-            for due in _waits(began + tick * interval_s):
-                progress(time.monotonic() - began, result.last, failure)
-                sleep(due)
+        for _ in moments:
             failure = _poll(config, shared, result, clock)
-            following = max(tick + 1, math.ceil((time.monotonic() - began) / interval_s))
-            for late in range(tick + 1, min(following, ticks)):
-                result.missed[OVERRUN] += 1
-                ago_s = time.monotonic() - began - late * interval_s
-                ts_ms = round((clock() - ago_s) * 1000)
-                store.add_missed(Missed(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
-            tick = following
         progress(duration_s, result.last, failure)
     except Interrupted as exc:
         result.interrupted = exc.signum
@@ -210,12 +210,6 @@ def discard(config: Config) -> None:
                 path.unlink()
     with suppress(OSError):  # somebody has put something there
         directory.rmdir()
-
-
-def _waits(until: float) -> Iterator[float]:
-    """Yield how long to sleep next, until that moment of the monotonic clock has come."""
-    while (left := until - time.monotonic()) > 0:
-        yield min(_LOOK_S, left)
 
 
 def _poll(

@@ -18,11 +18,17 @@ def check(config: Config) -> None:
     """Look whether everything that will be written can be.
 
     Raises:
-        StorageError: Something cannot; all such directories at once.
+        StorageError: Something cannot, or a file with a secret cannot be used; all at once.
     """
     store = open_store(config)
     failures = [unwritable(config.cache_path.parent)]
     failures += map(unwritable, sorted({config.daily_dir, config.weekly_dir}))
+    if config.log_file:
+        failures.append(unwritable(config.log_file.parent))
+    if config.monitored:
+        from luxcli import channels
+
+        failures += channels.unusable_files(config)
     found = [failure for failure in failures if failure]
     if found:
         raise StorageError("\n".join(found))

@@ -1,6 +1,9 @@
 """The scheduled commands and their kin: options in, one job, a line out."""
 
+import math
 import os
+import sys
+import time
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +14,15 @@ from luxcli import (
     __version__,
     cli_capture,
     cli_diagnose,
+    cli_monitor,
     cli_rollup,
+    cli_schedule,
     cli_setup,
     cli_validate,
     cli_watch,
     periods,
 )
+from luxcli.config import Config
 from luxcli.console import (
     HELP_OPTIONS,
     ConfigOption,
@@ -28,20 +34,27 @@ from luxcli.console import (
     date_option,
     duration_option,
     epilog,
+    interval_option,
     megabytes,
+    nothing_done,
+    poll_entry,
     print_json,
     result_line,
     say,
     start,
     warn,
 )
-from luxcli.errors import FINDINGS
+from luxcli.errors import FINDINGS, LuxcliError, UsageError
 from luxcli.screen import (
     progress,
 )
 
 if TYPE_CHECKING:
+    from luxcli.jobs import PollResult
     from luxcli.recording import State
+
+# A run of several polls is short: what is longer survives neither a reboot nor an update.
+_LONGEST_RUN_S = 3600
 
 app = typer.Typer(
     cls=Group,
@@ -53,7 +66,9 @@ app = typer.Typer(
     epilog=epilog("see the help of each command; 1 is a bug", "luxcli demo"),
 )
 app.add_typer(cli_rollup.app, name="rollup")
+app.add_typer(cli_schedule.app, name="schedule")
 app.add_typer(cli_diagnose.app)
+app.add_typer(cli_monitor.app, name="monitor")
 app.add_typer(cli_setup.app)
 app.add_typer(cli_validate.app)
 app.add_typer(cli_capture.app)
@@ -79,42 +94,88 @@ def _main(
 @app.command(
     "poll-once",
     epilog=epilog(
-        "0 stored; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
-        " 76 bad answer; 78 configuration; 130, 143 interrupted",
+        "0 stored; 2 wrong usage; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
+        " 76 bad answer; 78 configuration; 130, 143 interrupted;"
+        " 142 took too long; of several polls that of the last one that failed",
         "luxcli poll-once -c /etc/luxcli/config.yaml",
     ),
 )
 def poll_once(
     ctx: typer.Context,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="For a scheduler that starts it each minute: the polls that this interval has in"
+            " the minute, maybe none.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="So many polls from now on instead; by default every interval_sec.",
+            show_default=False,
+        ),
+    ] = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the heat pump once and store every value."""
-    from luxcli import jobs
+    from luxcli import pacing
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
-    result = jobs.poll_once(settings)
-    snapshot = result.snapshot
-    if result.warning:
-        warn(result.warning)
+    def lasts_s(settings: Config) -> float:
+        if count is None:
+            return 0 if every is None else pacing.MINUTE_S
+        return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
+
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
+    address = f"{settings.require_host()}:{settings.port}"
+    every_s = interval_option(every, "--every") or settings.interval_sec
+    if count is None and every is None:
+        # One by hand is not the schedule's: nobody waits for what else is recorded.
+        schedule_s = math.inf if sys.stdout.isatty() else every_s
+        [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
+        if isinstance(outcome, LuxcliError):
+            raise outcome
+        if as_json:
+            print_json(**poll_entry(outcome))
+        _tell_poll(outcome, address, as_json=as_json)
+        return
+    if count is not None and (count - 1) * every_s >= _LONGEST_RUN_S:
+        raise UsageError(f"--count {count}: takes an hour or longer; that is what cron is for")
+    offsets_s = (
+        [float(number * every_s) for number in range(count)]
+        if count is not None
+        else pacing.in_minute(time.time(), every_s)
+    )
+    if not offsets_s:
+        nothing_done(ctx)
+    run = pacing.poll(
+        settings,
+        offsets_s,
+        every_s=every_s,
+        stored=lambda result: _tell_poll(result, address, as_json=as_json),
+        failed=lambda failure: warn(str(failure)),
+    )
     if as_json:
         print_json(
-            ok=True,
-            taken=periods.utc_text(snapshot.taken_ms),
-            taken_ms=snapshot.taken_ms,
-            took_ms=snapshot.took_ms,
-            tries=snapshot.tries,
-            calculations=len(snapshot.calculations),
-            parameters=len(snapshot.parameters),
-            visibilities=len(snapshot.visibilities),
-            warning=result.warning,
+            ok=run.failure is None,
+            polls=[poll_entry(outcome) for outcome in run.outcomes],
+            overrun=run.overrun,
         )
-        return
-    result_line(
-        f"stored {result.values} values of {settings.host}:{settings.port},"
-        f" read in {snapshot.took_ms / 1000:.2f} s"
-    )
+    if run.failure:
+        raise typer.Exit(run.failure.exit_code)
+
+
+def _tell_poll(result: "PollResult", address: str, *, as_json: bool) -> None:
+    if result.warning:
+        warn(result.warning)
+    if not as_json:
+        took_s = result.snapshot.took_ms / 1000
+        result_line(f"stored {result.values} values of {address}, read in {took_s:.2f} s")
 
 
 @app.command(
@@ -192,7 +253,8 @@ def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> s
 
 @app.command(
     epilog=epilog(
-        "0 done; 3 done, with findings to act on; 74 storage; 75 storage locked; 78 configuration",
+        "0 done; 3 done, with findings to act on; 74 storage; 75 storage locked; 78 configuration;"
+        " 142 took too long",
         "luxcli prune --dry-run",
     ),
 )
@@ -211,7 +273,7 @@ def prune(
     """Remove CSVs and polls that are too old, and check the disk."""
     from luxcli import retention
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="prune")
     zone = periods.zone(settings.timezone, os.environ)
     with progress("prune") as show:
         result = retention.prune(

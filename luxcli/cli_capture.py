@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from luxcli import periods
-from luxcli.config import Config
 from luxcli.console import (
     ConfigOption,
     JsonOption,
@@ -18,6 +17,7 @@ from luxcli.console import (
     duration_option,
     epilog,
     failure_entry,
+    interval_option,
     megabytes,
     print_json,
     rollup_entry,
@@ -78,7 +78,8 @@ def capture(
     if settings.host is None:
         where = f"{settings.file}: " if settings.file else ""
         raise ConfigError([f"{where}host: missing; say --host ADDRESS"])
-    duration_s, interval_s = _duration(duration), _interval(interval, settings)
+    duration_s = _duration(duration)
+    interval_s = interval_option(interval, "--interval") or settings.interval_sec
     own = capturing.prepare(settings, output, interval_s)
     with progress("polling") as show:
         report = _reporter(show, duration_s)
@@ -110,23 +111,6 @@ def _duration(text: str) -> int:
     seconds = duration_option(text, "--duration") or 0
     if seconds > capturing.LONGEST_S:
         raise UsageError(f"--duration {text}: is more than a day; that is what cron is for")
-    return seconds
-
-
-def _interval(text: str | None, settings: Config) -> int:
-    """Return the seconds between polls; the heat pump's limit holds for a trial, too.
-
-    Some firmware does not survive many connections in a short time (python-luxtronik#36).
-    """
-    seconds = duration_option(text, "--interval")
-    if seconds is None:
-        return settings.interval_sec
-    from luxcli.settings import checked
-
-    try:
-        checked("interval_sec", seconds)
-    except ValueError as exc:
-        raise UsageError(f"--interval: {exc}") from exc
     return seconds
 
 

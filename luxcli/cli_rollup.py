@@ -1,5 +1,6 @@
 """The roll-up commands: daily, weekly or both, with archives, salvage and what is to be said."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,10 +36,12 @@ from luxcli.screen import (
 
 if TYPE_CHECKING:
     from luxcli.reports import RollupResult
+    from luxcli.verdicts import Report
 
+_LOGGER = logging.getLogger("luxcli.cli")
 _ROLLUP_STATUSES = (
     "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
-    " 74 storage; 75 another roll-up at work; 78 configuration"
+    " 74 storage; 75 another roll-up at work; 78 configuration; 142 took too long"
 )
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,7 +62,11 @@ DueOption = Annotated[
     typer.Option("--if-due", help="Every closed period since the last one; for the scheduler."),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="End with 3 if more than 5 % of the polls are missing.")
+    bool,
+    typer.Option(
+        "--strict",
+        help="End with 3 if more than 5 % of the polls are missing or a day's data has problems.",
+    ),
 ]
 
 
@@ -83,7 +90,7 @@ def rollup_daily(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, ("daily",), _Options(ending, if_due, strict, as_json))
 
 
@@ -98,7 +105,7 @@ def rollup_weekly(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, ("weekly",), _Options(ending, if_due, strict, as_json))
 
 
@@ -113,7 +120,7 @@ def rollup_all(
     as_json: JsonOption = False,
 ) -> None:
     """Write the daily and the weekly CSV, then remove CSVs that are too old."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, KINDS, _Options(ending, if_due, strict, as_json), clean_up=True)
 
 
@@ -145,19 +152,47 @@ class _Roll:
     def tell(self, result: "RollupResult") -> None:
         from luxcli import recording
 
-        self.files.append(rollup_entry(result))
+        entry = rollup_entry(result)
+        self.files.append(entry)
         period = f"{result.period.label} {result.period.kind}"
         if result.damaged:
             self.findings.append(
                 f"{period}: {result.damaged} polls are damaged in the cache and were left out;"
                 " 'luxcli restore' puts right what an archive holds"
             )
+        poor = []
         if result.path and result.coverage.poor:
-            text = f"{period}: {recording.in_words(result.coverage, self.zone)}"
-            # Known at the time of each poll; a reason to fail only for those who ask for it.
+            poor.append(f"{period}: {recording.in_words(result.coverage, self.zone)}")
+        judged = self._judged(result)
+        entry["verdict"] = judged.verdict if judged else None
+        entry["problems"] = []
+        if judged and judged.verdict == "problems":
+            problems = [one for one in judged.findings if one.severity == "problem"]
+            entry["problems"] = [f"{one.rule}: {one.sensor or ''} {one.found}" for one in problems]
+            rules = ", ".join(dict.fromkeys(one.rule for one in problems))
+            poor.append(
+                f"{period}: its data has problems: {rules}; see 'luxcli validate --since"
+                f" {periods.utc_text(result.period.start_ms)}"
+                f" --until {periods.utc_text(result.period.stop_ms)}'"
+            )
+        for text in poor:
+            # The file is as good as can be; a reason to fail only for those who ask for it.
             (self.findings.append if self.strict else warn)(text)
         if not self.as_json or result.path is None:
-            _tell_rollup(result, self.zone, quiet=self.if_due)
+            _tell_rollup(result, self.zone, judged, quiet=self.if_due)
+
+    def _judged(self, result: "RollupResult") -> "Report | None":
+        """Judge the polls of a day; a week is seven of them. No report fails because of that."""
+        from luxcli import validation
+
+        if result.period.kind != "daily" or not result.rows or result.kept:
+            return None
+        start_ms, stop_ms = result.period.start_ms, result.period.stop_ms
+        try:
+            return validation.validate(self.settings, start_ms=start_ms, stop_ms=stop_ms)
+        except LuxcliError as exc:
+            _LOGGER.info("the data could not be judged: %s", exc)
+            return None
 
     def salvage(self) -> None:
         from luxcli import restoring
@@ -232,7 +267,9 @@ def _rollup(
     roll.end(failures)
 
 
-def _tell_rollup(result: "RollupResult", zone: tzinfo, *, quiet: bool) -> None:
+def _tell_rollup(
+    result: "RollupResult", zone: tzinfo, judged: "Report | None", *, quiet: bool
+) -> None:
     from luxcli import recording
 
     period = result.period
@@ -248,8 +285,9 @@ def _tell_rollup(result: "RollupResult", zone: tzinfo, *, quiet: bool) -> None:
         # A period in which the machine was off is no news every hour.
         (result_line if quiet else warn)(text)
         return
+    verdict = f"; data: {judged.verdict}" if judged else ""
     result_line(
         f"{period.kind}: {result.rows} rows, {result.columns} columns,"
         f" {megabytes(result.size)}, {span}: {result.path}"
-        f" ({recording.in_words(result.coverage, zone)})"
+        f" ({recording.in_words(result.coverage, zone)}{verdict})"
     )

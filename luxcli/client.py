@@ -4,15 +4,14 @@ One attempt is an `exchange`; here are the further attempts, the claim that keep
 talking to one heat pump, and the connection that users of the library know.
 """
 
-import errno
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from luxcli import exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.exchange import Exchange
 from luxcli.model import GROUPS, Group, Reading, Snapshot
@@ -28,7 +27,6 @@ _LOGGER = logging.getLogger("luxcli.client")
 BUSY_WAIT_S: Final = 5.0
 _BACKOFF_S: Final = (2.0, 4.0, 8.0)
 _JITTER: Final = 1.25
-_CLAIM_RETRY_S: Final = 0.05
 
 Check = Callable[[Snapshot], Sequence[str]]
 _Table = TypeVar("_Table", "Calculations", "Parameters", "Visibilities")
@@ -100,24 +98,16 @@ def longest_s(timeout_s: float, retries: int) -> float:
 def claim(host: str, port: int, *, wait_s: float) -> Iterator[None]:
     """Be the only luxcli on this machine that talks to a heat pump for the duration of the block.
 
-    A name in Linux's abstract socket namespace: it needs no directory that all users can write,
-    leaves no file and goes with the process. Where there is no such thing it is done without.
+    By the text of the address; whoever knows it by another one is kept away by `Exchange`, for as
+    long as one conversation takes.
 
     Raises:
         LockHeldError: Another process kept it for `wait_s` seconds.
     """
-    deadline = time.monotonic() + wait_s
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as guard:
-        while True:
-            try:
-                guard.bind(f"\0luxcli {host.lower()} {port}")
-            except OSError as exc:
-                if exc.errno == errno.EADDRINUSE:
-                    if time.monotonic() >= deadline:
-                        raise LockHeldError("held by a luxcli with another cache") from exc
-                    time.sleep(_CLAIM_RETRY_S)
-                    continue
-            break
+    guard = exchange.reserve(f"{host.lower()} {port}", time.monotonic() + wait_s)
+    if guard is None:
+        raise LockHeldError("held by a luxcli with another cache")
+    with guard:
         yield
 
 

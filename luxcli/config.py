@@ -11,16 +11,22 @@ from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from luxcli.errors import ConfigError, StorageError, UsageError
 from luxcli.periods import WEEKDAYS
 from luxcli.settings import PATHS, SETTINGS
+from luxcli.targets import CHANNELS, Urls
 
 PREFIX: Final = "LUXCLI_"
-# Read by others: the command line itself and the test against a real heat pump.
-_RESERVED: Final = frozenset({"LUXCLI_CONFIG", "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT"})
+# Read by others: the command line itself, the test against a real heat pump, and what
+# `monitoring.command` is given, which may call luxcli in turn.
+_RESERVED: Final = frozenset(
+    {"LUXCLI_CONFIG", "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT"}
+    | {"LUXCLI_JOB", "LUXCLI_EVENT", "LUXCLI_STATUS", "LUXCLI_MESSAGE"}
+)
 _DEFAULT: Final = "default"
+HIDDEN: Final = "(hidden)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +60,31 @@ class Config:
     csv_enums: str
     log_level: str | None
     log_format: str
+    log_file: Path | None
+    monitoring_healthchecks_url: Urls = field(repr=False)
+    monitoring_healthchecks_url_file: Path | None
+    monitoring_uptime_kuma_url: Urls = field(repr=False)
+    monitoring_uptime_kuma_url_file: Path | None
+    monitoring_ntfy_url: str = field(repr=False)
+    monitoring_ntfy_url_file: Path | None
+    monitoring_ntfy_token: str = field(repr=False)
+    monitoring_ntfy_token_file: Path | None
+    monitoring_ntfy_title: str
+    monitoring_ntfy_priority: int
+    monitoring_ntfy_tags: tuple[str, ...]
+    monitoring_command: tuple[str, ...] = field(repr=False)
+    monitoring_jobs: tuple[str, ...]
+    monitoring_events: tuple[str, ...]
+    monitoring_ping_every: int
+    monitoring_stale_after: int | None
     file: Path | None
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def monitored(self) -> bool:
+        """Whether anybody is to be told how jobs went."""
+        addresses = (f"{name}_url{file}" for name in CHANNELS for file in ("", "_file"))
+        return any(getattr(self, f"monitoring_{key}") for key in (*addresses, "command"))
 
     def require_host(self) -> str:
         """Return the heat pump's name or address.
@@ -159,11 +188,15 @@ def write_sample(path: Path, text: str) -> None:
 
 
 def effective(config: Config) -> Iterator[tuple[str, str, str]]:
-    """Yield key, value as text and origin of every setting, in the order of the documentation."""
-    attributes = {"output_dirs.daily": "daily_dir", "output_dirs.weekly": "weekly_dir"}
+    """Yield key, value as text and origin of every setting, in the order of the documentation.
+
+    Secrets are hidden.
+    """
     for setting in SETTINGS:
-        value = getattr(config, attributes.get(setting.key, setting.key.replace(".", "_")))
-        if setting.key == "weekly_day":
+        value = getattr(config, _DIRECTORIES.get(setting.key, setting.key.replace(".", "_")))
+        if setting.secret:
+            text = HIDDEN if value else ""
+        elif setting.key == "weekly_day":
             text = WEEKDAYS[value]
         elif isinstance(value, time):
             text = value.strftime("%H:%M")
@@ -176,6 +209,8 @@ def effective(config: Config) -> Iterator[tuple[str, str, str]]:
         yield setting.key, text, config.origins[setting.key]
 
 
+_Default = TypeVar("_Default", Path, None)
+_DIRECTORIES: Final = {"output_dirs.daily": "daily_dir", "output_dirs.weekly": "weekly_dir"}
 _KEYS: Final = {setting.key: setting for setting in SETTINGS}
 _NESTED: Final = frozenset(key.split(".")[0] for key in _KEYS if "." in key)
 # `output_dirs` may be one path for both.
@@ -334,14 +369,20 @@ def _check_together(
 def _paths(
     values: Mapping[str, Any], given: Mapping[str, _Given], environ: Mapping[str, str]
 ) -> dict[str, Any]:
-    def absolute(key: str, default: Path) -> Path:
+    def absolute(key: str, default: _Default) -> Path | _Default:
         if key not in given or values[key] == "":
             return default
         return Path(os.path.normpath(given[key].base / Path(values[key]).expanduser()))
 
     data_home = _xdg(environ, "XDG_DATA_HOME", ".local/share") or Path("/var/lib")
     cache = absolute("cache_path", data_home / "luxcli" / "cache.sqlite3")
+    further = {
+        key.replace(".", "_"): absolute(key, None)
+        for key in PATHS
+        if key not in {"cache_path", *_DIRECTORIES}
+    }
     return {
+        **further,
         "cache_path": cache,
         "daily_dir": absolute("output_dirs.daily", cache.parent / "reports" / "daily"),
         "weekly_dir": absolute("output_dirs.weekly", cache.parent / "reports" / "weekly"),

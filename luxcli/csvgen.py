@@ -94,8 +94,17 @@ def write(
     return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)
 
 
-def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
-    """Return the number of rows of a CSV of ours if all lie in the interval; 0 otherwise."""
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a CSV holds: rows, and the times of the first and the last, as whole seconds in ms."""
+
+    rows: int
+    first_ms: int
+    last_ms: int
+
+
+def extent(path: Path) -> Extent | None:
+    """Return what a CSV of ours holds; None if there is none, or it is not whole."""
     count, times = 0, []
     try:
         with path.open("rb") as file:
@@ -106,13 +115,24 @@ def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
                 last = line
                 count += 1
         if not count or not last.endswith(b"\n"):
-            return 0
+            return None
         times.append(last[:20])
-        moments = [datetime.fromisoformat(time.decode()).timestamp() * 1000 for time in times]
+        first, last_ms = (
+            round(datetime.fromisoformat(time.decode()).timestamp()) * 1000 for time in times
+        )
     except (OSError, ValueError):
+        return None
+    return Extent(count, first, last_ms)
+
+
+def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
+    """Return the number of rows of a CSV of ours if all lie in the interval; 0 otherwise."""
+    found = extent(path)
+    if found is None:
         return 0
     # The column holds whole seconds, rounded down.
-    return count if start_ms - 1000 < moments[0] <= moments[1] < stop_ms else 0
+    within = start_ms - 1000 < found.first_ms <= found.last_ms < stop_ms
+    return found.rows if within else 0
 
 
 class _Table:

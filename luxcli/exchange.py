@@ -14,14 +14,15 @@ register without an error. Its tables and conversions are used elsewhere, its tr
 code in luxcli sends 3002, the command that writes.
 """
 
+import errno
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from luxcli import threads
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import Group, Snapshot
 
@@ -39,8 +40,42 @@ FIRST_ANSWER: Final = struct.pack(">i", _COMMANDS["parameters"])
 MAX_LENGTH: Final = 10_000
 # Enough to recognise by what else is listening there, such as the first line of a web server.
 _KEPT_BYTES: Final = 64
+# A healthy conversation takes 0.1 s.
+_IN_USE_WAIT_S: Final = 5.0
+_RESERVE_RETRY_S: Final = 0.05
 
 _Address = tuple[int, tuple[object, ...]]
+
+
+def reserve(name: str, until: float) -> socket.socket | None:
+    """Hold a name that only one luxcli on this machine can hold, until the socket is closed.
+
+    A name in Linux's abstract socket namespace: it needs no directory that all users can write,
+    leaves no file and goes with the process. Where there is no such thing it is done without.
+
+    Args:
+        name: Any text.
+        until: How long to wait while another process holds it, by the monotonic clock.
+
+    Returns:
+        The socket; None when another process kept it.
+    """
+    guard = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        while True:
+            try:
+                guard.bind(f"\0luxcli {name}")
+            except OSError as exc:
+                if exc.errno == errno.EADDRINUSE:
+                    if time.monotonic() >= until:
+                        guard.close()
+                        return None
+                    time.sleep(_RESERVE_RETRY_S)
+                    continue
+            return guard
+    except BaseException:
+        guard.close()
+        raise
 
 
 class Exchange:
@@ -104,9 +139,9 @@ class Exchange:
             with self._timed(NAME_RESOLUTION):
                 addresses = self._resolve()
             self.addresses = tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
-            with self._timed(CONNECT):
-                sock = self._connect(addresses)
-            with sock:
+            with ExitStack() as open_sockets:
+                with self._timed(CONNECT):
+                    sock = self._connect(addresses, open_sockets)
                 yield sock
         except TimeoutError as exc:
             raise DeviceError(
@@ -143,30 +178,35 @@ class Exchange:
             except UnicodeError:
                 found.append(OSError(f"{self._host!r} is not a host name"))
 
-        thread = threading.Thread(target=look_up, daemon=True)
-        thread.start()
-        thread.join(self._remaining_s())
+        threads.start(look_up).join(self._remaining_s())
         if not found:
             raise TimeoutError
         if isinstance(found[0], OSError):
             raise found[0]
         return found[0]
 
-    def _connect(self, addresses: list[_Address]) -> socket.socket:
+    def _connect(self, addresses: list[_Address], open_sockets: ExitStack) -> socket.socket:
         failure: OSError = OSError("no address")
         for family, address in addresses:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.settimeout(self._remaining_s())
-                sock.connect(address)
-            except OSError as exc:
-                sock.close()
-                failure = exc
-            except BaseException:
-                sock.close()
-                raise
-            else:
+            with ExitStack() as attempt:
+                # Two configurations may know one heat pump by its name and by its address.
+                guard = reserve(
+                    f"at {address[0]} {address[1]}",
+                    min(self._deadline, time.monotonic() + _IN_USE_WAIT_S),
+                )
+                if guard is None:
+                    text = f"{self.phase}: another luxcli is talking to {address[0]}"
+                    raise DeviceBusyError(text, reason="busy")
+                attempt.enter_context(guard)
+                sock = attempt.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                try:
+                    sock.settimeout(self._remaining_s())
+                    sock.connect(address)
+                except OSError as exc:
+                    failure = exc
+                    continue
                 self.peer = str(address[0])
+                open_sockets.enter_context(attempt.pop_all())
                 return sock
         raise failure
 

@@ -4,33 +4,120 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, TextIO
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, TextIO
 
 LOGGER = logging.getLogger("luxcli")
 Format = Literal["text", "json"]
+_TAIL_LINES: Final = 40
+# Marks a record of which a person is told in words.
+_TOLD: Final = "told"
+# Extra of a record that is the result of a run.
+RESULT: Final = MappingProxyType({"result": True})
+
+
+class Run(NamedTuple):
+    """What each line of one process carries: the command, and which run of it this is."""
+
+    job: str
+    id: str
 
 
 class _TextFormatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    def __init__(self, run: Run | None = None) -> None:
+        mark = f"[{run.job} {run.id}] " if run else ""
+        super().__init__(f"%(asctime)sZ %(levelname)s {mark}%(message)s", "%Y-%m-%dT%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        # One line per event; the traceback of a bug is added after this.
+        return "; ".join(super().formatMessage(record).splitlines())
 
 
 class _JsonFormatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
+    def __init__(self, run: Run | None = None) -> None:
+        super().__init__()
+        self._run = {"job": run.job, "run": run.id} if run else {}
+
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
+            **self._run,
             "msg": record.getMessage(),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+
+def formatter(style: Format, run: Run | None) -> logging.Formatter:
+    """Return what makes lines of events, for a handler that is set up elsewhere."""
+    return _JsonFormatter(run) if style == "json" else _TextFormatter(run)
+
+
+class _Stream(logging.StreamHandler[TextIO]):
+    """Writes to stderr what is at its level.
+
+    What a person was told there in words anyway is not said again as text, and as JSON always.
+    """
+
+    def __init__(self, stream: TextIO, style: Format, least: int) -> None:
+        super().__init__(stream)
+        self.json = style == "json"
+        self.least = least
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether to write it."""
+        if getattr(record, _TOLD, False):
+            return self.json and record.levelno >= logging.WARNING
+        return record.levelno >= self.least
+
+
+class Tail(logging.Handler):
+    """Keeps the last lines of a run, for those who are told how it ended."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(_TextFormatter(run))
+        self._lines: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line; the last result, or what a person was told last, is `said`."""
+        self._lines.append(self.format(record))
+        if getattr(record, _TOLD, False) or getattr(record, "result", False):
+            self.said = record.getMessage()
+
+    def text(self) -> str:
+        """Return the lines."""
+        return "\n".join(self._lines)
+
+
+def tell(level: int, text: str, failure: BaseException | None = None) -> bool:
+    """Log what a person is told on stderr or stdout as well.
+
+    Args:
+        level: Of logging.
+        text: One line.
+        failure: Logged whole, with its traceback.
+
+    Returns:
+        Whether stderr got it, as JSON; otherwise it is to be said there in words.
+    """
+    if not LOGGER.handlers:  # such as before the configuration was read
+        return False
+    cause = (type(failure), failure, failure.__traceback__) if failure else None
+    extra = {_TOLD: True}
+    record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), cause, None, extra)
+    LOGGER.handle(record)
+    return any(isinstance(handler, _Stream) and handler.json for handler in LOGGER.handlers)
 
 
 @contextmanager
@@ -63,13 +150,28 @@ class _Collector(logging.Handler):
         self._lines.append(self.format(record))
 
 
-def set_up(level: str, style: Format, stream: TextIO | None = None) -> None:
+def set_up(
+    level: str,
+    style: Format,
+    stream: TextIO | None = None,
+    *,
+    run: Run | None = None,
+    further: Sequence[logging.Handler] = (),
+) -> None:
     """Send everything at `level` and above to `stream` (stderr), one line per event.
 
-    Calling it again replaces the handler, so a process may run several jobs.
+    Calling it again replaces the handlers, so a process may run several jobs.
+
+    Args:
+        level: Of the stream.
+        style: Of the stream.
+        stream: Where to, if not to stderr.
+        run: What each line carries.
+        further: Handlers of their own levels, such as one for a file.
     """
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
-    LOGGER.handlers[:] = [handler]
-    LOGGER.setLevel(level)
+    least = logging.getLevelNamesMapping()[level]
+    handler = _Stream(stream if stream is not None else sys.stderr, style, least)
+    handler.setFormatter(formatter(style, run))
+    LOGGER.handlers[:] = [handler, *further]
+    LOGGER.setLevel(min([least, *(other.level for other in further)]))
     LOGGER.propagate = False

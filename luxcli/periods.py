@@ -6,11 +6,12 @@ change; one that occurs twice means the first of the two.
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 _LOGGER = logging.getLogger("luxcli.periods")
 
@@ -129,6 +130,22 @@ def span(seconds: float) -> str:
     if minutes < 2880:
         return f"{sign}{minutes // 60} h {minutes % 60} min"
     return f"{sign}{minutes // 1440} days"
+
+
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration_s(text: str) -> int:
+    """Return the seconds that a text such as 90, 90s, 5m, 36h or 7d means.
+
+    Raises:
+        ValueError: It means none.
+    """
+    match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text.strip().lower(), re.ASCII)
+    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
+    if not seconds:
+        raise ValueError(f"{text!r} is not a time like 90s, 5m, 36h or 7d")
+    return seconds
 
 
 def _wall_ms(day: date, at: time, zone: tzinfo) -> int:

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final
 
 from luxcli import periods
+from luxcli.buffer import Waiting
 from luxcli.model import Missed
 from luxcli.storage import Store
 
@@ -216,16 +217,30 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
     """
     waiting = store.waiting()
     limit_ms = now_ms + _CLOCK_SLACK_MS
-    times = [poll.taken_ms for poll in waiting.polls]
-    times += [ms for ms in (store.last_poll(limit_ms), store.span()[1]) if ms is not None]
-    last_ms = max((ms for ms in times if ms <= limit_ms), default=None)
-    ahead_ms = max((ms for ms in times if ms > limit_ms), default=None)
+    last_ms, ahead_ms = _newest(store, waiting, limit_ms)
     since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
     missed = [*store.missed(since, limit_ms), *waiting.missed]
     later = [tick for tick in missed if since <= tick.ts_ms <= limit_ms]
     failure = max(later, key=lambda tick: tick.ts_ms, default=None)
     day = coverage(store, now_ms - _DAY_MS, now_ms, interval_s)
     return State(now_ms, last_ms, ahead_ms, failure, day)
+
+
+def last_poll_ms(store: Store, now_ms: int) -> int | None:
+    """Return the time of the newest poll that is not in the future, None when there is none.
+
+    Raises:
+        StorageError: The cache or the buffer cannot be read.
+    """
+    return _newest(store, store.waiting(), now_ms + _CLOCK_SLACK_MS)[0]
+
+
+def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, int | None]:
+    """Return the newest poll up to `limit_ms`, and the newest of all where that is later."""
+    times = [poll.taken_ms for poll in waiting.polls]
+    times += [ms for ms in (store.last_poll(limit_ms), store.span()[1]) if ms is not None]
+    last_ms = max((ms for ms in times if ms <= limit_ms), default=None)
+    return last_ms, max((ms for ms in times if ms > limit_ms), default=None)
 
 
 def age(seconds: float) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from luxcli import config
 from luxcli.config import Config
 
 Clean = Callable[[str], str]
@@ -38,6 +39,14 @@ _OTHER_HEAT_PUMP: Final = re.compile(r"(?<=another heat pump \()[^)]*")
 # Names that tell nothing, or would be found inside of sentences everywhere.
 _TELL_NOTHING: Final = frozenset({"luxcli", "root", "nobody"})
 _SHORTEST_NAME: Final = 2
+# Whom to tell and how: addresses of people, names of houses.
+_FREE_TEXTS: Final = frozenset(
+    {
+        *("monitoring.command", "monitoring.ntfy_tags", "monitoring.ntfy_title"),
+        *("monitoring.healthchecks_url_file", "monitoring.uptime_kuma_url_file"),
+        *("monitoring.ntfy_url_file", "monitoring.ntfy_token_file"),
+    }
+)
 
 
 def cleaner(settings: Config | None, environ: Mapping[str, str]) -> Clean:
@@ -50,6 +59,8 @@ def cleaner(settings: Config | None, environ: Mapping[str, str]) -> Clean:
     steps: list[Clean] = []
     if settings is None:
         steps.append(_without_values)
+    else:
+        steps.append(_replacing([(_whole(text), "<value>") for text in _free_texts(settings)]))
     steps += [_replacing(_places(settings, environ)), _without_paths]
     steps.append(_replacing(_hosts(settings, environ)))
     steps.append(_replacing([(_whole(name), "<user>") for name in _users(settings, environ)]))
@@ -119,6 +130,16 @@ def _places(
             yield re.compile(rf"{whole}(/(?:{_OWN}))(?![\w/-])"), rf"{tokens[path]}\1"
             yield re.compile(rf"{whole}/(?=\S){_REST}"), f"{tokens[path]}/<path>"
         yield re.compile(rf"{whole}(?!/\S)"), tokens.get(path, "<directory>")
+
+
+def _free_texts(settings: Config) -> list[str]:
+    """Return what was written into settings that may hold anything, the longest first."""
+    given = {
+        value
+        for key, value, origin in config.effective(settings)
+        if key in _FREE_TEXTS and origin != "default" and len(value) >= _SHORTEST_NAME
+    }
+    return sorted(given, key=len, reverse=True)
 
 
 def _configured(settings: Config) -> dict[str, str]:

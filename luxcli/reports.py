@@ -200,7 +200,12 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
     written = {Path(r.path).name for r in records if r.path and r.state in ("written", "stale")}
-    if path.name not in written or not path.exists():
+    there = csvgen.extent(path)
+    if there is None:
+        return path
+    # Nobody remembers the file where the cache was lost, but it may be the only copy.
+    stored = run.store.count(there.first_ms, there.last_ms + 1000)
+    if path.name not in written and there.rows <= stored:
         return path
     clock = periods.local_time(period.stop_ms, run.zone)
     return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")

@@ -7,17 +7,22 @@ from collections.abc import Callable
 from datetime import time
 from typing import Any, Final, NamedTuple
 
-from luxcli.periods import WEEKDAYS
+from luxcli import targets
+from luxcli.periods import WEEKDAYS, duration_s
 
 
 class Setting(NamedTuple):
-    """One key: how its value is read, what it means and what it is unless it is set."""
+    """One key: how its value is read, what it means and what it is unless it is set.
+
+    The value of a secret one is never shown.
+    """
 
     key: str
     read: Callable[[object], Any]
     default: str
     help: str
     bare: bool = False
+    secret: bool = False
 
 
 def sample(host: str | None) -> str:
@@ -155,6 +160,25 @@ def _words(value: object) -> tuple[str, ...]:
     return words
 
 
+def _some_of(*words: str) -> Callable[[object], tuple[str, ...]]:
+    def read(value: object) -> tuple[str, ...]:
+        chosen = tuple(word.lower() for word in _words(value))
+        for word in chosen:
+            if word not in words:
+                raise ValueError(f"{word!r} is not one of {', '.join(words)}")
+        return chosen
+
+    return read
+
+
+def _duration(value: object) -> int | None:
+    return None if value == "" else duration_s(str(value))
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    return () if value == "" else _words(value)
+
+
 def _delimiter(value: object) -> str:
     named = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
     mark = named.get(str(value).strip().lower(), str(value))
@@ -173,13 +197,34 @@ def _path_text(value: object) -> str:
     return "" if value == "" else _text(value)
 
 
-PATHS: Final = ("cache_path", "output_dirs.daily", "output_dirs.weekly")
+PATHS: Final = (
+    "cache_path",
+    "output_dirs.daily",
+    "output_dirs.weekly",
+    "log_file",
+    "monitoring.healthchecks_url_file",
+    "monitoring.uptime_kuma_url_file",
+    "monitoring.ntfy_url_file",
+    "monitoring.ntfy_token_file",
+)
 _SAMPLE_TEXT: Final = {
     "cache_path": "~/.local/share/luxcli/cache.sqlite3",
     "output_dirs.daily": "reports/daily",
     "output_dirs.weekly": "reports/weekly",
     "timezone": "Europe/Berlin",
     "log_level": "WARNING",
+    "log_file": "luxcli.log",
+    "monitoring.healthchecks_url": "https://hc-ping.com/PING-KEY/luxcli-{job}",
+    "monitoring.healthchecks_url_file": "/run/secrets/healthchecks_url",
+    "monitoring.uptime_kuma_url": "http://kuma.local:3001/api/push/TOKEN",
+    "monitoring.uptime_kuma_url_file": "/run/secrets/uptime_kuma_url",
+    "monitoring.ntfy_url": "https://ntfy.sh/TOPIC",
+    "monitoring.ntfy_url_file": "/run/secrets/ntfy_url",
+    "monitoring.ntfy_token": "tk_TOKEN",
+    "monitoring.ntfy_token_file": "/run/secrets/ntfy_token",
+    "monitoring.ntfy_tags": "[house]",
+    "monitoring.command": "[/usr/local/bin/tell-me]",
+    "monitoring.stale_after": "30m",
 }
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -274,6 +319,69 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "DEBUG, INFO, WARNING or ERROR; the default is WARNING, on a terminal INFO.",
     ),
     Setting("log_format", _choice("text", "json"), "text", "json for containers."),
+    Setting(
+        "log_file",
+        _path_text,
+        "",
+        "Also log to this file, relative to this one; from INFO on unless log_level is set.",
+    ),
+    Setting(
+        "monitoring.healthchecks_url",
+        targets.urls,
+        "",
+        "Ping address of Healthchecks or the like; '{job}' in it stands for poll, rollup or\n"
+        "prune; without it it is for polls; 'poll=ADDRESS rollup=ADDRESS' names several.",
+        secret=True,
+    ),
+    Setting("monitoring.healthchecks_url_file", _path_text, "", "A file that holds it."),
+    Setting(
+        "monitoring.uptime_kuma_url",
+        targets.urls,
+        "",
+        "Push address of Uptime Kuma, for one job or several as above.",
+        secret=True,
+    ),
+    Setting("monitoring.uptime_kuma_url_file", _path_text, "", "A file that holds that."),
+    Setting("monitoring.ntfy_url", targets.topic, "", "Topic of ntfy, for all jobs.", secret=True),
+    Setting("monitoring.ntfy_url_file", _path_text, "", "A file that holds the topic."),
+    Setting("monitoring.ntfy_token", targets.token, "", "Access token of ntfy.", secret=True),
+    Setting("monitoring.ntfy_token_file", _path_text, "", "A file that holds the token."),
+    Setting("monitoring.ntfy_title", _text, "luxcli", "How titles at ntfy begin."),
+    Setting("monitoring.ntfy_priority", _integer(1, 5), "4", "Of failures at ntfy, 1 to 5."),
+    Setting("monitoring.ntfy_tags", _tags, "", "Further tags at ntfy."),
+    Setting(
+        "monitoring.command",
+        targets.command,
+        "",
+        "A command to run: a list of arguments, or a text for the shell. It finds LUXCLI_JOB,\n"
+        "LUXCLI_EVENT, LUXCLI_STATUS and LUXCLI_MESSAGE in its environment.",
+        secret=True,
+    ),
+    Setting(
+        "monitoring.jobs",
+        _some_of(*targets.JOBS),
+        "poll,rollup,prune",
+        "The jobs that are told about.",
+    ),
+    Setting(
+        "monitoring.events",
+        _some_of(*targets.EVENTS),
+        "failed,recovered,stale",
+        "What ntfy and the command are told.",
+    ),
+    Setting(
+        "monitoring.ping_every",
+        _duration,
+        "5m",
+        "How often Healthchecks and Uptime Kuma hear that polls go well.",
+    ),
+    Setting(
+        "monitoring.stale_after",
+        _duration,
+        "",
+        "Tell when the last good poll is older; the default is 30m, or three times\n"
+        "interval_sec if that is longer.",
+    ),
 )
 
 

@@ -11,6 +11,7 @@ nor SQLite are safe on NFS or SMB.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -93,17 +94,21 @@ class Store:
     def check_place(self, *, parents: bool = False) -> None:
         """Raise the StorageError of `prepare` where it would create nothing."""
         directory = self.path.parent
-        if self.path.is_dir():
-            raise StorageError(f"{self.path}: is a directory; cache_path names a file")
-        if directory.is_dir():
-            return
-        if directory.exists():
-            raise StorageError(f"{directory}: is not a directory; correct cache_path")
-        if not parents and not directory.parent.is_dir():
-            raise StorageError(
-                f"{directory}: neither this directory nor its parent exists;"
-                " create it or correct cache_path"
-            )
+        try:
+            if self.path.is_dir():
+                raise StorageError(f"{self.path}: is a directory; cache_path names a file")
+            if directory.is_dir():
+                return
+            if directory.exists():
+                raise StorageError(f"{directory}: is not a directory; correct cache_path")
+            if not parents and not directory.parent.is_dir():
+                raise StorageError(
+                    f"{directory}: neither this directory nor its parent exists;"
+                    " create it or correct cache_path"
+                )
+        except OSError as exc:
+            who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
+            raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
 
     def hurry(self) -> None:
         """Wait for locks no longer than a process may that was told to end."""

@@ -11,16 +11,17 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"},
+    {"errors", "model", "files", "targets", "threads"},
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"}
+    | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
-    {"config", "client", "csvgen", "schema", "keyvalues", "findings"},
-    {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog"},
-    {"cache", "reading", "plausibility"},
+    {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
+    {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
+    {"cache", "reading", "plausibility", "channels", "schedule"},
     {"storage"},
     {"ledger", "recording"},
-    {"archiving", "jobs", "reports", "verdicts"},
-    {"retention", "restoring", "validation", "csvcheck"},
+    {"archiving", "jobs", "reports", "verdicts", "monitoring"},
+    {"retention", "restoring", "validation", "csvcheck", "pacing"},
     {"checks", "demo", "capturing", "watching"},
     {
         "crosschecks",
@@ -35,18 +36,28 @@ ROWS = [
     {"bundle"},
     {"console"},
     {"screen"},
-    {"cli_setup", "cli_rollup", "cli_capture", "cli_diagnose", "cli_validate", "cli_watch"},
+    {
+        "cli_setup",
+        "cli_monitor",
+        "cli_rollup",
+        "cli_capture",
+        "cli_diagnose",
+        "cli_validate",
+        "cli_watch",
+        "cli_schedule",
+    },
     {"cli"},
     {"__main__"},
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
     "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
-    "socket": {"client", "exchange", "simulator"},
+    "urllib": {"channels", "targets"},  # targets only takes addresses apart
+    "socket": {"exchange", "simulator"},
     "luxtronik": {"client", "sensors"},
     "typer": {
         *("cli", "cli_capture", "cli_diagnose", "cli_rollup", "cli_setup", "cli_validate"),
-        *("cli_watch", "console"),
+        *("cli_watch", "cli_monitor", "cli_schedule", "console"),
     },
     "rich": {"screen"},
     "yaml": {"config"},

@@ -192,6 +192,15 @@ def test_names_in_directories_with_blanks_and_of_mounted_disks_are_taken_out(cli
         assert place in whole
 
 
+def test_whom_to_tell_and_how_is_taken_out(cli, tmp_path):
+    told = {"command": ["mail", "erika@meier.example"], "ntfy_title": "Haus Meier"}
+    path = configuration(tmp_path, host="127.0.0.1", monitoring=told)
+    target = tmp_path / "report.zip"
+    cli("diagnose", "--offline", "-c", path, "--bundle", target)
+    for name, text in members(target).items():
+        assert "meier" not in text.lower(), name
+
+
 def test_a_host_name_on_the_wrong_line_is_taken_out(cli, tmp_path):
     path = tmp_path / "meier.yaml"
     path.write_text("host: 8889\nport: wp.meier.lan\nwp.meier.lan: 1\n", encoding="utf-8")

@@ -26,8 +26,8 @@ from luxcli.errors import LuxcliError
 from luxcli.model import GROUPS, Missed
 from luxcli.storage import Store, open_store
 from tests.conftest import Cli, Ran
-from tests.faulty import Fault, FaultyController, eventually
-from tests.make import small
+from tests.faulty import Fault, FaultyController, eventually, with_calculations
+from tests.make import real
 from tests.terminal import Terminal, on_a_terminal
 
 ROOT = Path(luxcli.__file__).parent.parent
@@ -361,7 +361,7 @@ def with_a_gap(configure):
     store.path.parent.mkdir()
     ticks = [now_ms - number * 30_000 for number in reversed(range(240))]
     away = ticks[100:180]
-    store.merge([small(ts_ms) for ts_ms in ticks if ts_ms not in away], ())
+    store.merge([real(ts_ms) for ts_ms in ticks if ts_ms not in away], ())
     store.merge((), [Missed(ts_ms, "timeout", 4, 1000, "no answer") for ts_ms in away[:75]])
     return file
 
@@ -389,6 +389,34 @@ def test_strict_makes_a_poor_period_a_finding(cli, with_a_gap):
     assert (coverage["reasons"], coverage["unexplained"]) == ({"timeout": 75}, 5)
     [gap] = coverage["longest_gaps"]
     assert (gap["missing"], gap["reasons"]) == (80, {"timeout": 75})
+
+
+@pytest.fixture
+def with_bad_data(configure):
+    """An hour of polls in which the flow temperature is ten times what it can be."""
+    file = configure()
+    now_ms = int(time.time()) * 1000
+    store = Store(file.parent / "data" / "cache.sqlite3")
+    store.path.parent.mkdir()
+    store.merge([with_calculations({10: 5000})(real(now_ms - n * 30_000)) for n in range(120)], ())
+    return file
+
+
+def test_a_day_of_impossible_data_is_told_in_one_line(cli, with_bad_data):
+    ran = cli("rollup", "all", "-c", with_bad_data)
+    assert ran.status == 0
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d daily: its data has problems: range-impossible; see 'luxcli validate"
+        r" --since \S+ --until \S+'",
+        the_line(ran),
+    )
+    strict = cli("rollup", "daily", "--strict", "--json", "-c", with_bad_data)
+    told = json.loads(strict.stdout)
+    assert (strict.status, told["ok"]) == (3, False)
+    [entry] = told["files"]
+    assert entry["verdict"] == "problems"
+    assert entry["problems"] == ["range-impossible: ID_WEB_Temperatur_TVL 500.0 °C"]
+    assert "range-impossible" in told["findings"][0]
 
 
 def test_strict_is_content_with_a_good_period(cli, recorded):
@@ -426,8 +454,8 @@ def test_at_level_info_the_result_is_logged(cli, recorded):
     ran = cli("poll-once", "--log-level", "info", "-c", recorded)
     assert (ran.status, ran.stdout) == (0, "")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO stored 1634 values of 127\.0\.0\.1:\d+,"
-        r" read in 0\.\d\d s\n",
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO \[poll-once [0-9a-f]{8}\] stored 1634 values"
+        r" of 127\.0\.0\.1:\d+, read in 0\.\d\d s\n",
         ran.stderr,
     )
 
@@ -440,8 +468,8 @@ def test_the_log_can_be_json(cli, configure):
         process.send_signal(signal.SIGTERM)  # in the two seconds before the next attempt
         ran = cli.end(process)
     entry = json.loads(ran.stderr)
-    assert set(entry) == {"time", "level", "msg"}
-    assert entry["level"] == "info"
+    assert set(entry) == {"time", "level", "job", "run", "msg"}
+    assert (entry["level"], entry["job"]) == ("info", "poll-once")
     assert f"127.0.0.1:{pump.port}: attempt 1 of 2 failed" in entry["msg"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
 
@@ -463,7 +491,9 @@ def test_other_results_are_told_on_a_terminal(cli, recorded):
     status, screen = on_a_terminal(cli, "rollup", "all", "-c", recorded)
     assert status == 0
     assert re.search(
-        r"^daily: 1 rows, \d+ columns, .*_daily.csv \(complete, 1 poll\)$", screen, re.MULTILINE
+        r"^daily: 1 rows, \d+ columns, .*_daily.csv \(complete, 1 poll; data: \w+\)$",
+        screen,
+        re.MULTILINE,
     )
     assert re.search(
         r"^weekly: 1 rows, \d+ columns, .*_weekly.csv \(complete, 1 poll\)$", screen, re.MULTILINE

@@ -53,6 +53,43 @@ EXAMPLES = {
     "csv.enums": Example("code", "code", "csv_enums", "code"),
     "log_level": Example("debug", "Debug", "log_level", "DEBUG"),
     "log_format": Example("json", "json", "log_format", "json"),
+    "log_file": Example("/l/luxcli.log", "/l/luxcli.log", "log_file", Path("/l/luxcli.log")),
+    "monitoring.healthchecks_url": Example(
+        "{poll: 'http://h/p', prune: 'https://h:1/q?create=1'}",
+        "poll=http://h/p prune=https://h:1/q?create=1",
+        "monitoring_healthchecks_url",
+        (("poll", "http://h/p"), ("prune", "https://h:1/q?create=1")),
+    ),
+    "monitoring.healthchecks_url_file": Example(
+        "/s/h", "/s/h", "monitoring_healthchecks_url_file", Path("/s/h")
+    ),
+    "monitoring.uptime_kuma_url": Example(
+        "http://kuma/api/push/T",
+        "http://kuma/api/push/T",
+        "monitoring_uptime_kuma_url",
+        (("poll", "http://kuma/api/push/T"),),
+    ),
+    "monitoring.uptime_kuma_url_file": Example(
+        "/s/k", "/s/k", "monitoring_uptime_kuma_url_file", Path("/s/k")
+    ),
+    "monitoring.ntfy_url": Example(
+        "https://ntfy.sh/t/", "https://ntfy.sh/t", "monitoring_ntfy_url", "https://ntfy.sh/t"
+    ),
+    "monitoring.ntfy_url_file": Example("/s/n", "/s/n", "monitoring_ntfy_url_file", Path("/s/n")),
+    "monitoring.ntfy_token": Example("tk_1", " tk_1\n", "monitoring_ntfy_token", "tk_1"),
+    "monitoring.ntfy_token_file": Example(
+        "/s/t", "/s/t", "monitoring_ntfy_token_file", Path("/s/t")
+    ),
+    "monitoring.ntfy_title": Example("cellar", "cellar", "monitoring_ntfy_title", "cellar"),
+    "monitoring.ntfy_priority": Example("5", "5", "monitoring_ntfy_priority", 5),
+    "monitoring.ntfy_tags": Example("[a, b]", "a,b", "monitoring_ntfy_tags", ("a", "b")),
+    "monitoring.command": Example(
+        "[/bin/sh, -c, tell me]", "tell me", "monitoring_command", ("/bin/sh", "-c", "tell me")
+    ),
+    "monitoring.jobs": Example("[poll]", "POLL", "monitoring_jobs", ("poll",)),
+    "monitoring.events": Example("[stale]", "stale", "monitoring_events", ("stale",)),
+    "monitoring.ping_every": Example("10m", "600", "monitoring_ping_every", 600),
+    "monitoring.stale_after": Example("2h", "7200s", "monitoring_stale_after", 7200),
 }
 DEFAULTS = {
     "host": None,
@@ -76,6 +113,23 @@ DEFAULTS = {
     "csv_enums": "label",
     "log_level": None,
     "log_format": "text",
+    "log_file": None,
+    "monitoring_healthchecks_url": (),
+    "monitoring_healthchecks_url_file": None,
+    "monitoring_uptime_kuma_url": (),
+    "monitoring_uptime_kuma_url_file": None,
+    "monitoring_ntfy_url": "",
+    "monitoring_ntfy_url_file": None,
+    "monitoring_ntfy_token": "",
+    "monitoring_ntfy_token_file": None,
+    "monitoring_ntfy_title": "luxcli",
+    "monitoring_ntfy_priority": 4,
+    "monitoring_ntfy_tags": (),
+    "monitoring_command": (),
+    "monitoring_jobs": ("poll", "rollup", "prune"),
+    "monitoring_events": ("failed", "recovered", "stale"),
+    "monitoring_ping_every": 300,
+    "monitoring_stale_after": None,
 }
 BARE = {  # the first block of the configuration, for `docker run --env-file`
     "host",
@@ -588,7 +642,15 @@ def test_a_missing_host_is_only_missed_when_it_is_needed():
 WORDS = "|".join({word for setting in SETTINGS for word in setting.key.split(".")})
 COMMENTED = re.compile(rf"^# ( *({WORDS}):( .*)?)$", re.MULTILINE)
 # What the sample shows for these is an example, since their default depends on the machine.
-EXAMPLES_ONLY = {"cache_path", "daily_dir", "weekly_dir", "timezone", "log_level"}
+EXAMPLES_ONLY = {"cache_path", "daily_dir", "weekly_dir", "timezone", "log_level", "log_file"} | {
+    "monitoring_" + name
+    for name in (
+        *("healthchecks_url", "healthchecks_url_file", "uptime_kuma_url", "uptime_kuma_url_file"),
+        *("ntfy_url", "ntfy_url_file", "ntfy_token", "ntfy_token_file", "ntfy_tags"),
+        *("command", "stale_after"),
+    )
+}
+HEADS = {key.partition(".")[0] for key in EXAMPLES if "." in key}
 
 
 def test_the_sample_says_nothing_but_the_defaults():
@@ -613,15 +675,13 @@ def test_every_line_of_the_sample_can_be_put_into_force():
 
 def test_each_line_of_the_sample_can_be_put_into_force_alone():
     sample = settings.sample("pump")
-    matches = [
-        m for m in COMMENTED.finditer(sample) if m[1].rstrip() not in {"csv:", "output_dirs:"}
-    ]
+    matches = [m for m in COMMENTED.finditer(sample) if m[1].strip().rstrip(":") not in HEADS]
     assert len(matches) == len(SETTINGS) - 1
     for match in matches:
         text = sample[: match.start()] + match[1] + sample[match.end() :]
         if match[1].startswith(" "):
-            head = "csv:" if "# csv:" in sample[: match.start()] else "output_dirs:"
-            text = text.replace(f"# {head}\n", f"{head}\n")
+            head = max(HEADS, key=lambda head: sample.rfind(f"# {head}:\n", 0, match.start()))
+            text = text.replace(f"# {head}:\n", f"{head}:\n")
         assert list(load(text).origins.values()).count("default") == len(SETTINGS) - 2
 
 

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -176,7 +178,7 @@ def test_one_odd_value_does_not_keep_a_poll_from_being_stored(values, settings_f
     assert blocks(stored) == blocks(change(pump.snapshot))
 
 
-@pytest.mark.parametrize("values", [{78: 500, 40: 99}, {81: 0, 105: 17}, {40: 2, 118: -1}])
+@pytest.mark.parametrize("values", [{78: 500, 40: 99}, {81: 0, 105: 99}, {40: 2, 118: -1}])
 def test_two_contradictions_are_too_many(values, settings_for):
     with FaultyController(Fault(change=with_calculations(values))) as pump:
         settings = settings_for(pump.port)
@@ -540,6 +542,33 @@ def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path)
     store = Store(second.cache_path)
     store.flush()
     assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["busy"]
+
+
+def test_a_name_and_its_address_do_not_make_two_clients(cli, configure, tmp_path):
+    """Cron uses the name, somebody tries the address by hand."""
+    with ManyClients(pause_s=0.1) as pump:
+        running = [
+            cli.start(
+                *("poll-once", "-c", configure(port=pump.port)),
+                env={
+                    "LUXCLI_HOST": host,
+                    "LUXCLI_CACHE_PATH": str(tmp_path / f"{n}" / "c.sqlite3"),
+                },
+            )
+            for n, host in enumerate(["127.0.0.1", "localhost", "127.0.0.1", "LOCALHOST"])
+        ]
+        assert [cli.end(process).status for process in running] == [0, 0, 0, 0]
+    assert (pump.connections, pump.most) == (4, 1)
+
+
+def test_a_conversation_that_does_not_end_keeps_others_away_by_its_address(settings_for, tmp_path):
+    with FaultyController() as pump, socket.socket(socket.AF_UNIX) as other:
+        other.bind(f"\0luxcli at 127.0.0.1 {pump.port}")
+        began = time.monotonic()
+        with pytest.raises(DeviceBusyError, match=r"another luxcli is talking to 127\.0\.0\.1"):
+            poll_once(settings_for(pump.port, timeout_sec=1))
+        assert time.monotonic() - began < 3
+        assert pump.connections == 0
 
 
 def test_new_firmware_with_new_codes_in_several_enumerations_is_stored(settings_for):

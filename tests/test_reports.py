@@ -333,3 +333,20 @@ def test_two_heat_pumps_do_not_share_a_directory_of_reports_or_archives(tmp_path
         restoring.restore(two, zone=BERLIN)
     assert len(list(Store(two.cache_path).query(0, 1 << 62))) == 12
     assert due(one, "2026-11-20T09:00") == []
+
+
+@pytest.mark.parametrize("kind", ["daily", "weekly"])
+def test_a_look_after_the_cache_was_lost_leaves_the_files_that_it_knows_nothing_of(recorded, kind):
+    due(recorded, "2026-11-18T08:00", kind)
+    asked = {"now_ms": ms("2026-11-18T12:00"), "zone": BERLIN}
+    reports.rollup(recorded, kind, **asked)
+    directory = recorded.daily_dir if kind == "daily" else recorded.weekly_dir
+    before = {path.name: path.read_bytes() for path in directory.glob("*.csv")}
+    for old in recorded.cache_path.parent.glob("cache.sqlite3*"):
+        old.unlink()
+    record(recorded, ms("2026-11-18T12:00"), ms("2026-11-18T13:00"), step_s=3600)
+    later = reports.rollup(recorded, kind, now_ms=ms("2026-11-18T13:30"), zone=BERLIN)
+    assert later.path.name == f"2026-11-18_1330_{kind}.csv"
+    assert later.rows == 1
+    after = {path.name: path.read_bytes() for path in directory.glob("*.csv")}
+    assert {name: after[name] for name in before} == before

@@ -299,7 +299,8 @@ def test_good_data_ends_with_0_and_says_so(hour, cli):
 def test_json_is_one_object_with_everything(hour, cli):
     ran = cli("validate", "--last", "90m", "--json", "-c", hour)
     found = json.loads(ran.stdout)
-    assert (found["ok"], found["verdict"], found["polls"]) == (True, "good", 61)
+    assert (found["ok"], found["verdict"]) == (True, "good")
+    assert 60 <= found["polls"] <= 61  # as the command's minute begins
     assert found["coverage"]["missing"] == 0
     assert found["scores"]["recording"] == 100
     assert found["findings"] == []

@@ -1,0 +1,255 @@
+"""The schedule commands: text for cron, supercronic and systemd, and help to install it."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luxcli.config import Config
+from luxcli.console import (
+    ConfigOption,
+    LevelOption,
+    epilog,
+    say,
+    start,
+    warn,
+)
+from luxcli.errors import ConfigError, StorageError, UsageError
+
+_UNITS = Path("/etc/systemd/system")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write the schedule for cron, supercronic or systemd.",
+    epilog=epilog(
+        "0 done; 2 wrong usage; 74 storage; 78 configuration", "luxcli schedule cron --install"
+    ),
+)
+CommandOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="How luxcli is started; by default by its own absolute path.",
+        show_default=False,
+    ),
+]
+
+
+@app.command(
+    epilog=epilog(
+        "0 done; 2 wrong usage; 74 no cron, or the crontab was refused; 78 configuration, or"
+        " broken markers in the crontab",
+        "luxcli schedule cron --install",
+    )
+)
+def cron(
+    ctx: typer.Context,
+    install: Annotated[
+        bool, typer.Option("--install", help="Put it into your crontab, after showing the change.")
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Take it out of your crontab again.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="In the form of a file in /etc/cron.d.")
+    ] = False,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who runs the jobs of --system.", show_default=False),
+    ] = None,
+    command: CommandOption = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Print the lines for your crontab, or install them there."""
+    from luxcli import schedule, usercrontab
+
+    if install and uninstall:
+        raise UsageError("--install and --uninstall exclude each other")
+    if system and (install or uninstall):
+        raise UsageError(
+            "--system is only printed: luxcli schedule cron --system --user NAME |"
+            " sudo tee /etc/cron.d/luxcli"
+        )
+    if system != bool(user):
+        raise UsageError("--system and --user NAME belong together")
+    if uninstall:
+        _change(None, yes=yes)
+        return
+    settings = start(ctx, config_path, log_level)
+    lines = schedule.cron(settings, _command(command), user=user)
+    _tell_unseen(settings, "cron", needed=install)
+    if install:
+        _change(lines, yes=yes)
+    else:
+        say((lines if user else usercrontab.marked(lines)).rstrip("\n"))
+
+
+@app.command(
+    epilog=epilog(
+        "0 printed; 2 wrong usage; 78 configuration",
+        "luxcli schedule supercronic --command luxcli > crontab",
+    )
+)
+def supercronic(
+    ctx: typer.Context,
+    command: CommandOption = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Print a crontab for supercronic, the scheduler of containers."""
+    from luxcli import schedule
+
+    settings = start(ctx, config_path, log_level)
+    say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
+
+
+@app.command(
+    epilog=epilog(
+        "0 done; 2 wrong usage; 74 a file cannot be written; 78 configuration",
+        "luxcli schedule systemd --user luxcli --output /etc/systemd/system",
+    )
+)
+def systemd(
+    ctx: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write the files there.", show_default=False
+        ),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who runs the jobs; by default you, also with sudo.",
+            show_default=False,
+        ),
+    ] = None,
+    command: CommandOption = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Print units for systemd, or write them to files."""
+    from luxcli import schedule
+
+    settings = start(ctx, config_path, log_level)
+    who = user or os.environ.get("SUDO_USER") or _own_name()
+    units = schedule.systemd(settings, _command(command), who)
+    _tell_unseen(settings, "systemd", needed=output is not None)
+    if settings.origins["cache_path"] == "default":
+        warn(
+            f"cache_path is not set: {settings.cache_path} depends on the user; for systemd set"
+            " it to /var/lib/luxcli/cache.sqlite3"
+        )
+    if output is None:
+        say("\n".join(units.values()))
+    else:
+        for name, text in units.items():
+            say(f"{_write(output / name, text)}: written")
+    mark = "# " if output is None else ""
+    say(f"{mark}Three commands put it into service:")
+    enable = f"sudo systemctl enable --now {' '.join(schedule.TIMERS)}"
+    for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
+        say(f"{mark}  {step}")
+
+
+def _copying(output: Path | None, user: str, settings: Config) -> str:
+    """Return the command that puts the files where systemd looks, or checks those there."""
+    if output == _UNITS:
+        return f"systemd-analyze verify {_UNITS}/luxcli-*.timer"
+    if output is not None:
+        return f"sudo cp {shlex.quote(str(output))}/luxcli-*.service" + (
+            f" {shlex.quote(str(output))}/luxcli-*.timer {_UNITS}/"
+        )
+    words = [*_command(None), "schedule", "systemd", "--user", user, "--output", str(_UNITS)]
+    if settings.file:
+        words += ["--config", str(settings.file.absolute())]
+    return f"sudo {shlex.join(words)}"
+
+
+def _write(path: Path, text: str) -> Path:
+    from luxcli import files
+
+    try:
+        files.replace_durably(
+            path, path.with_name(f".{path.name}.new"), lambda file: file.write(text.encode())
+        )
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
+    return path
+
+
+def _own_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise UsageError(f"uid {os.getuid()} has no name; say --user NAME") from None
+
+
+def _command(given: str | None) -> list[str]:
+    """Return how a scheduler starts this luxcli."""
+    if given is not None:
+        try:
+            words = shlex.split(given)
+        except ValueError as exc:
+            raise UsageError(f"--command {given!r}: {exc}") from exc
+        if not words:
+            raise UsageError("--command is empty")
+        return words
+    # Symbolic links stay: they outlive what they point to.
+    program = Path(os.path.abspath(sys.argv[0]))
+    if program.name == "__main__.py":
+        return [sys.executable, "-m", "luxcli"]
+    return [str(program)]
+
+
+def _tell_unseen(settings: Config, scheduler: str, *, needed: bool) -> None:
+    """Say which settings the jobs would not have; what cannot work is not installed."""
+    from luxcli import schedule
+
+    found = schedule.unseen(settings)
+    if needed:
+        settings.require_host()
+    if found and needed and any(setting.startswith("host ") for setting in found):
+        raise ConfigError(
+            [
+                f"host: {settings.origins['host']} is not there for a job of {scheduler};"
+                " 'luxcli config init' writes a file to set it in"
+            ]
+        )
+    if found:
+        warn(f"the jobs of {scheduler} will not have what is not in a file: {', '.join(found)}")
+
+
+def _change(lines: str | None, *, yes: bool) -> None:
+    """Show what changes in the user's crontab and, if it is wanted, change it."""
+    import difflib
+
+    from luxcli import usercrontab
+
+    old = usercrontab.read()
+    take_out = usercrontab.without_block
+    new = take_out(old) if lines is None else usercrontab.with_block(old, lines)
+    for number in usercrontab.foreign_polls(new) if lines else ():
+        warn(f"line {number} of your crontab polls as well; remove it with 'crontab -e'")
+    if new == old:
+        say("crontab: nothing to change")
+        return
+    before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
+    for line in difflib.unified_diff(before, after, "crontab", "changed", lineterm=""):
+        say(line)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("this would be changed; say --yes to do it")
+        if not typer.confirm("Change the crontab?"):
+            say("crontab: nothing was changed")
+            return
+    usercrontab.write(new)
+    say("crontab: changed" if lines is None else "crontab: changed; the first poll is next minute")

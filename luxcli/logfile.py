@@ -1,0 +1,97 @@
+"""The log file: lines from several processes at once, and old ones set aside by size.
+
+Each line is one append, which the kernel does not mix with others. Whoever finds the file full
+renames it under a lock; the others notice, since the name then stands for another file, and open
+that. Nothing is synced: a log is not worth the wear of an SD card.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from luxcli import locks
+from luxcli.errors import LuxcliError
+
+_LOGGER = logging.getLogger("luxcli.logfile")
+MAX_BYTES: Final = 1_000_000
+KEPT: Final = 4  # older files: luxcli.log.1, the newest of them, to luxcli.log.4
+
+# Renaming takes far less.
+_LOCK_WAIT_S: Final = 0.2
+
+
+class LogFile(logging.Handler):
+    """Appends to a file; one that cannot be written is said once and changes nothing else."""
+
+    def __init__(self, path: Path, level: str, *, max_bytes: int = MAX_BYTES) -> None:
+        super().__init__(level)
+        self._path, self._max_bytes = path, max_bytes
+        self._fd: int | None = None
+        self._broken = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        if self._broken:
+            return
+        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        try:
+            os.write(self._current(len(line)), line)
+        except OSError as exc:
+            self._broken = True
+            _LOGGER.warning("%s: the log file cannot be written: %s", self._path, exc.strerror)
+
+    def close(self) -> None:
+        """Close the file; the next line opens it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        super().close()
+
+    def _current(self, more: int) -> int:
+        """Return the descriptor of the file that has the name now, and room for `more` bytes."""
+        fd = self._opened()
+        size = os.fstat(fd).st_size
+        if size and size + more > self._max_bytes:
+            self._rotate(more)
+            fd = self._opened()
+        return fd
+
+    def _opened(self) -> int:
+        if self._fd is not None and self._has_the_name(self._fd):
+            return self._fd
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o640)
+        return self._fd
+
+    def _has_the_name(self, fd: int) -> bool:
+        try:
+            named, ours = os.stat(self._path), os.fstat(fd)
+        except FileNotFoundError:
+            return False
+        return (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _rotate(self, more: int) -> None:
+        try:
+            with locks.hold(self._numbered("lock"), wait_s=_LOCK_WAIT_S):
+                # Somebody else may have done it since.
+                if os.stat(self._path).st_size + more > self._max_bytes:
+                    for number in range(KEPT, 1, -1):
+                        self._rename(self._numbered(number - 1), self._numbered(number))
+                    self._rename(self._path, self._numbered(1))
+        except (LuxcliError, OSError):
+            # A file that is too long is better than a lost line; the next line tries again.
+            return
+
+    def _numbered(self, number: int | str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+    @staticmethod
+    def _rename(source: Path, target: Path) -> None:
+        try:
+            source.replace(target)
+        except FileNotFoundError:
+            return

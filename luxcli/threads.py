@@ -1,0 +1,35 @@
+"""Threads beside the main one, which alone gets the signals.
+
+The kernel gives a signal to any thread that does not block it; one that a thread takes away does
+not wake the main thread from the call it waits in.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+
+
+def start(work: Callable[[], object]) -> threading.Thread:
+    """Do something beside; what is not done when the process ends is given up."""
+    thread = threading.Thread(target=work, daemon=True)
+    # Blocked here, so that it begins that way; what comes meanwhile is ours a moment later.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
+
+
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """Take signals for the duration of the block, since a process inherits what is blocked."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,58 @@
+"""After how long a job is ended by itself: a scheduler that waits for it must not wait for ever.
+
+Everything that can hang has a limit of its own, and jobs end well within theirs. This one is for
+what nobody thought of, such as a disk that no longer answers. A thread watches the time: it raises
+the alarm, upon which the main thread cleans up as when it is interrupted, and ends the process if
+even that takes too long.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+from luxcli import client, threads
+from luxcli.config import Config
+
+# The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
+# reason why there is none and for the buffer) and a slow disk.
+_BESIDE_POLL_S: Final = 90.0
+# Minutes on a small machine, for a year's cache that has to be salvaged.
+_LIMITS_S: Final = {"rollup": 7200.0, "prune": 3600.0}
+# What cleaning up and telling others may take.
+_GRACE_S: Final = 30.0
+# As of a process that the alarm ends.
+EXIT_STATUS: Final = 128 + signal.SIGALRM
+
+
+def limit_s(job: str, config: Config) -> float:
+    """Return the seconds after which a job (poll, rollup or prune) is ended."""
+    if job == "poll":
+        return client.longest_s(config.timeout_sec, config.retries) + _BESIDE_POLL_S
+    return _LIMITS_S[job]
+
+
+def gone_after_s(job: str, config: Config) -> float:
+    """Return the seconds after which a job's process is gone, whatever hangs."""
+    return limit_s(job, config) + _GRACE_S
+
+
+def arm(seconds: float, *, grace_s: float = _GRACE_S) -> None:
+    """Send this process SIGALRM after some seconds, and end it after `grace_s` more."""
+
+    def watch() -> None:
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGALRM)
+        time.sleep(grace_s)
+        # Not even the alarm was heard, so nothing that could hang as well may be used here.
+        line = f"luxcli: {text(seconds)} and did not stop when told to; killed\n"
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
+        os._exit(EXIT_STATUS)
+
+    threads.start(watch)
+
+
+def text(seconds: float) -> str:
+    """Return what is said of a job that reached its limit."""
+    return f"took longer than its limit of {seconds:g} s"

@@ -1,0 +1,121 @@
+"""The crontab of the user who runs luxcli: a block of lines in it, everything else left alone."""
+
+import subprocess
+from typing import Final
+
+from luxcli.errors import ConfigError, StorageError
+
+BEGIN: Final = "# BEGIN luxcli"
+END: Final = "# END luxcli"
+_LIMIT_S: Final = 10.0
+# What Debian's and cronie's command, and busybox', say to a user who has no crontab yet.
+_NONE_YET: Final = ("no crontab for", "can't open")
+
+
+def marked(lines: str) -> str:
+    """Return the lines between the markers."""
+    return f"{BEGIN}\n{lines}{END}\n"
+
+
+def with_block(crontab: bytes, lines: str) -> bytes:
+    """Return a crontab with these lines between markers, in the place of those there now.
+
+    Raises:
+        ConfigError: The markers in it are broken.
+    """
+    found = _block(crontab)
+    if found is None:
+        gap = b"" if not crontab or crontab.endswith(b"\n") else b"\n"
+        return crontab + gap + marked(lines).encode()
+    start, stop = found
+    return crontab[:start] + marked(lines).encode() + crontab[stop:]
+
+
+def without_block(crontab: bytes) -> bytes:
+    """Return a crontab without the block; everything else stays as it is.
+
+    Raises:
+        ConfigError: The markers in it are broken.
+    """
+    start, stop = _block(crontab) or (0, 0)
+    return crontab[:start] + crontab[stop:]
+
+
+def foreign_polls(crontab: bytes) -> list[int]:
+    """Return the numbers of lines outside the block that poll as well."""
+    start, stop = _block(crontab) or (0, 0)
+    found, position = [], 0
+    for number, line in enumerate(crontab.splitlines(keepends=True), 1):
+        inside = start <= position < stop
+        if b"luxcli" in line and b"poll-once" in line and not inside and line[:1] != b"#":
+            found.append(number)
+        position += len(line)
+    return found
+
+
+def read() -> bytes:
+    """Return the crontab as it is, nothing when there is none.
+
+    Raises:
+        StorageError: It cannot be read, or there is no cron.
+    """
+    done = _run("-l")
+    if done.returncode == 0:
+        return done.stdout
+    said = done.stderr.decode(errors="replace").strip()
+    if any(words in said for words in _NONE_YET):
+        return b""
+    raise StorageError(f"crontab -l: {said or f'status {done.returncode}'}")
+
+
+def write(crontab: bytes) -> None:
+    """Replace the crontab; an empty one is removed.
+
+    Raises:
+        StorageError: It was refused, or is not what was written.
+    """
+    done = _run("-", crontab) if crontab else _run("-r")
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise StorageError(f"crontab: refused, nothing was changed: {said}")
+    if read() != crontab:
+        raise StorageError("crontab: it was accepted, but is not what was written: 'crontab -l'")
+
+
+def _block(crontab: bytes) -> tuple[int, int] | None:
+    """Return where the block begins and ends, None when there is none."""
+    begins, ends, position = [], [], 0
+    for number, line in enumerate(crontab.splitlines(keepends=True), 1):
+        if line.strip() == BEGIN.encode():
+            begins.append((number, position))
+        position += len(line)
+        if line.strip() == END.encode():
+            ends.append((number, position))
+    if not begins and not ends:
+        return None
+    if len(begins) == len(ends) == 1 and begins[0] < ends[0]:
+        return begins[0][1], ends[0][1]
+    where = ", ".join(str(number) for number, _ in sorted(begins + ends))
+    raise ConfigError(
+        [
+            f"crontab: the markers '{BEGIN}' and '{END}' do not belong together (line {where});"
+            " put them right with 'crontab -e'; nothing was changed"
+        ]
+    )
+
+
+def _run(argument: str, given: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
+    try:
+        return subprocess.run(  # noqa: S603  nothing in it comes from outside
+            ["crontab", argument],  # noqa: S607  its place differs between systems
+            input=given,
+            capture_output=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise StorageError(
+            "crontab: no such command; is cron installed? 'luxcli schedule systemd' does without"
+        ) from None
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise StorageError(f"crontab {argument}: {exc}") from exc
