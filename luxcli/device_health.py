@@ -181,9 +181,9 @@ def sensor_values(snapshot: Snapshot) -> Section:
     critical = {index: _judged(snapshot, index) for index in limits.CRITICAL}
     lines = [_enough(snapshot)]
     lines += [line for line in critical.values() if line.level != "ok"]
+    lines += _defaults(snapshot)
     if len(lines) == 1:
         lines.append(ok(f"all {len(critical)} critical sensors are there and sound"))
-    lines += _defaults(snapshot)
     others = sorted(set(limits.RANGES) - set(critical))
     judged = [_judged(snapshot, index) for index in others if _is_live(snapshot, index)]
     lines += [line for line in judged if line.level != "ok"]

@@ -624,14 +624,6 @@ def test_complaints_that_nobody_reads_leave_the_status_as_it_is(cli, configure):
     assert ran.status == 78
 
 
-def test_watching_ends_when_the_first_line_was_enough(cli, configure, simulator):
-    process = cli.start("watch", "-c", configure(port=simulator.port, interval_sec=600))
-    assert process.stdout is not None
-    assert "\t" in process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(timeout=5) == 128 + signal.SIGPIPE
-
-
 # The catalogue
 
 

@@ -245,6 +245,7 @@ def test_critical_temperatures_that_are_odd_are_not_ticked(tmp_path, changed, fo
     assert (item.passed, item.doubtful) == (False, True)
     assert found_by in item.found
     assert found_by in " ".join(lines(found, "sensors"))
+    assert not any("there and sound" in text for text in lines(found, "sensors"))
 
 
 def test_an_odd_temperature_has_the_sign_of_a_warning_in_the_checklist(cli, configure):
