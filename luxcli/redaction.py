@@ -124,8 +124,8 @@ def _places(
             tokens.setdefault(str(Path(path).resolve()), token)
     above = {str(parent) for path in tokens for parent in Path(path).parents} - tokens.keys()
     for path in sorted({*tokens, *above} - {"", ".", "/"}, key=len, reverse=True):
-        # Not where a longer name goes on; a full stop may end a sentence.
-        whole = re.escape(path) + r"(?![\w-]|\.\w)"
+        # Not within a longer name; a full stop may end a sentence.
+        whole = r"(?<![\w.-])" + re.escape(path) + r"(?![\w-]|\.\w)"
         if path in tokens:
             yield re.compile(rf"{whole}(/(?:{_OWN}))(?![\w/-])"), rf"{tokens[path]}\1"
             yield re.compile(rf"{whole}/(?=\S){_REST}"), f"{tokens[path]}/<path>"
