@@ -4,31 +4,25 @@ What the heat pump says about where and which it is (`registers.PRIVATE`) is lef
 snapshot; names and addresses are replaced in every text.
 """
 
-import ipaddress
 import json
-import platform
-import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from luxcli import config, files
 from luxcli.config import Config
 from luxcli.diagnosis import Diagnosis, as_json
 from luxcli.errors import StorageError, UsageError
 from luxcli.model import GROUPS, Snapshot
+from luxcli.redaction import cleaner
 from luxcli.registers import PRIVATE
 
-# Anything that may be an address; what is one is found out by reading it.
-_ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*")
-_OTHER_HOMES: Final = re.compile(r"/(home|Users)/[^/\s\"']+")
-# A shorter name would be found inside of words everywhere.
-_SHORTEST_NAME: Final = 2
 
-
-def check_free(path: Path) -> None:
-    """Raise UsageError when there is a file already: it is not replaced."""
+def check_place(path: Path) -> None:
+    """Raise UsageError when there is a file already, which is not replaced, or no directory."""
+    if not path.parent.is_dir():
+        raise UsageError(f"--bundle: {path.parent}: is no directory; make it or name another one")
     if path.exists():
         raise UsageError(f"--bundle: {path}: exists already and was left alone")
 
@@ -43,10 +37,10 @@ def write(
     """Write the ZIP file in one step; return its size in bytes.
 
     Raises:
-        UsageError: The file exists.
+        UsageError: The file exists, or its directory does not.
         StorageError: It cannot be written.
     """
-    check_free(path)
+    check_place(path)
     clean = cleaner(settings, environ)
     effective = [] if settings is None else list(config.effective(settings))
     members = {
@@ -72,56 +66,6 @@ def write(
         raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
     assert size is not None
     return size
-
-
-def cleaner(settings: Config | None, environ: Mapping[str, str]) -> Callable[[str], str]:
-    """Return what replaces the heat pump's and this machine's names, addresses and people."""
-    replacements: list[tuple[re.Pattern[str], str]] = []
-    home = environ.get("HOME", "").rstrip("/")
-    if len(home) >= _SHORTEST_NAME:
-        replacements.append((re.compile(re.escape(home) + r"(?![\w.-])"), "~"))
-    replacements.append((_OTHER_HOMES, r"/\1/<user>"))
-    hosts = {settings.host} if settings and settings.host else set()
-    # As it stands in the name of the lock file.
-    hosts |= {re.sub(r"[^\w.-]", "_", host.lower()) for host in hosts}
-    hosts |= {environ[name] for name in ("HOST", "LUXCLI_HOST") if environ.get(name)}
-    replacements += [(_whole(host), "<host>") for host in sorted(hosts, key=len, reverse=True)]
-    if settings is None:
-        # What a wrong configuration gives as host is in what is said about it.
-        replacements.append((re.compile(r"(?<=: host: ).*"), "<host>: wrong or missing"))
-    machine = platform.node()
-    if len(machine) >= _SHORTEST_NAME and machine != "localhost":
-        replacements.append((_whole(machine), "<machine>"))
-    users = {Path(home).name, environ.get("USER", ""), environ.get("LOGNAME", "")}
-    replacements += [
-        # Only as a part of a path: a user may be called luxcli.
-        (re.compile(rf"(?<=/){re.escape(user)}(?![\w.-])"), "<user>")
-        for user in sorted(users)
-        if len(user) >= _SHORTEST_NAME
-    ]
-
-    def clean(text: str) -> str:
-        for pattern, replacement in replacements:
-            text = pattern.sub(replacement, text)
-        return _ADDRESS.sub(_without_address, text)
-
-    return clean
-
-
-def _whole(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])", re.IGNORECASE)
-
-
-def _without_address(found: re.Match[str]) -> str:
-    # "192.168.1.50:8889:" is what messages begin with.
-    text = found[0]
-    for candidate in (text, text.rstrip(".:"), text.partition(":")[0].rstrip(".")):
-        try:
-            ipaddress.ip_address(candidate)
-        except ValueError:
-            continue
-        return "<address>" + text[len(candidate) :]
-    return text
 
 
 def _cleaned(value: object, clean: Callable[[str], str]) -> object:

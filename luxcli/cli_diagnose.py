@@ -1,6 +1,7 @@
 """The command ``diagnose``: what the health check found, for people, programs and bug reports."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +21,9 @@ from luxcli.console import (
     print_json,
     say,
     start,
+    warn,
 )
-from luxcli.errors import ConfigError
+from luxcli.errors import ConfigError, StorageError
 from luxcli.screen import table
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _VERDICTS = {0: "all is well", 3: "it works, with warnings"}
     epilog=epilog(
         "0 all is well; 3 warnings; of several problems the first of: 78 configuration,"
         " 74 storage, 76 bad answer, 69 unreachable, 75 controller busy, 65 data or recording;"
-        " 2 the bundle's file exists",
+        " 2 the bundle's file exists or its directory does not",
         "luxcli diagnose --bundle report.zip",
     ),
 )
@@ -61,23 +63,41 @@ def diagnose(
     from luxcli import bundle, diagnosis
 
     if bundle_path:
-        bundle.check_free(bundle_path)
+        bundle.check_place(bundle_path)
     settings, failure = _loaded(ctx, config_path, log_level, as_json=as_json)
     level = level_of(log_level) or (settings.log_level if settings else None)
     with log.recorded() as lines:
         found = _looked(settings, failure, offline=offline)
     thorough = level == "DEBUG"
+    # Before anything is printed, which may fail or end early as well.
+    written, unwritten = _bundled(bundle_path, found, settings, lines)
     if as_json:
-        print_json(**diagnosis.as_json(found, thorough=thorough))
+        bundled = {"bundle": str(bundle_path) if written else None} if bundle_path else {}
+        print_json(**diagnosis.as_json(found, thorough=thorough), **bundled)
     else:
         _show(found, thorough=thorough)
-    if bundle_path:
-        size = bundle.write(bundle_path, found, settings, lines, os.environ)
-        if not as_json:
-            written = f"{bundle_path}: written, {megabytes(size)}"
-            say(f"{written}; look into it before you share it")
+        if written:
+            screen.wrapped(written)
+    if unwritten:
+        warn(str(unwritten))
+        raise typer.Exit(unwritten.exit_code)
     if found.status:
         raise typer.Exit(found.status)
+
+
+def _bundled(
+    path: Path | None, found: "Diagnosis", settings: Config | None, lines: Sequence[str]
+) -> tuple[str | None, StorageError | None]:
+    """Write the bundle if one is wanted; return what to say about it, or what went wrong."""
+    from luxcli import bundle
+
+    if path is None:
+        return None, None
+    try:
+        size = bundle.write(path, found, settings, lines, os.environ)
+    except StorageError as exc:
+        return None, exc
+    return f"{path}: written, {megabytes(size)}; look into it before you share it", None
 
 
 def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bool) -> "Diagnosis":
@@ -130,7 +150,8 @@ def _show(found: "Diagnosis", *, thorough: bool) -> None:
         screen.heading("production checklist")
     for item in found.checklist:
         level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
+        level = "doubtful" if item.doubtful else level
         screen.finding(level, f"{item.text} ({item.found})")
     say("")
     verdict = _VERDICTS.get(found.status, "there are problems, see above")
-    say(f"{verdict} (exit status {found.status})")
+    screen.wrapped(f"{verdict} (exit status {found.status})")

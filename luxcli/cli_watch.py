@@ -1,6 +1,5 @@
 """The watch command: what is the heat pump doing now?"""
 
-import errno
 import os
 import select
 import sys
@@ -17,6 +16,7 @@ from luxcli.console import (
     ConfigOption,
     LevelOption,
     duration_option,
+    end_unread,
     epilog,
     failure_entry,
     print_json,
@@ -99,7 +99,7 @@ def _nap(seconds: float) -> None:
     waiting = select.poll()
     waiting.register(sys.stdout, 0)  # being closed on the other side is told unasked
     if waiting.poll(seconds * 1000):
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        end_unread()
 
 
 class Page:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -205,17 +205,36 @@ def say(text: str) -> None:
 
     Raises:
         StorageError: It cannot be written, such as to a file on a full disk.
+        Interrupted: Nobody reads it any more, see `end_unread`.
     """
     try:
         typer.echo(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise  # whoever read along has seen enough, as with 'head'
+        end_unread()
     except OSError as exc:
-        # The interpreter flushes once more when it ends; let that go nowhere.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         raise StorageError(f"the output cannot be written: {exc.strerror}") from exc
+
+
+def end_unread() -> NoReturn:
+    """End quietly because whoever read along, such as 'head', has seen enough and gone.
+
+    With the status of a program that SIGPIPE ends, as it ends most; Python ignores that signal.
+
+    Raises:
+        Interrupted: Always.
+    """
+    _discard(sys.stdout)
+    raise Interrupted(signal.SIGPIPE)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be written go nowhere: the interpreter flushes when it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def result_line(text: str) -> None:
@@ -232,9 +251,12 @@ def warn(text: str, level: int = logging.WARNING) -> None:
 
     With ``log_format: json`` it is a line of the log, since stderr then is for programs.
     """
-    for line in text.splitlines():
-        if not log.tell(level, line):
-            typer.echo(f"luxcli: {line}", err=True)
+    try:
+        for line in text.splitlines():
+            if not log.tell(level, line):
+                typer.echo(f"luxcli: {line}", err=True)
+    except BrokenPipeError:
+        _discard(sys.stderr)  # the status tells what nobody wants to read
 
 
 def current_ms() -> int:

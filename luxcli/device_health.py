@@ -7,8 +7,9 @@ or unknown is a line, never a failure.
 from typing import Final
 
 from luxcli import identity, limits, sensors
+from luxcli.config import Config
 from luxcli.crosschecks import recent_errors
-from luxcli.errors import DeviceError, ProtocolError
+from luxcli.errors import DeviceError, ProtocolError, StorageError
 from luxcli.exchange import CONNECT
 from luxcli.health import (
     NO_DATA,
@@ -34,6 +35,12 @@ _SLOW_S: Final = 3.0
 _DRIFT_S: Final = 300
 _HOUR_S: Final = 3600
 _ENOUGH_READINGS: Final = 50
+# Flow, return, external return, outdoors now and on average, hot water; and what they
+# show instead of a measured value (sensors.md section 2): 0.0 °C and 5.0 °C, raw.
+_ALIKE: Final = (10, 11, 13, 15, 16, 17)
+_WATER: Final = frozenset({10, 11})
+_DEFAULTS_RAW: Final = (0, 50)
+_ALIKE_FEWEST: Final = 3
 
 
 def network(host: str, probe: Probe) -> Section:
@@ -91,6 +98,15 @@ def _readable(received: bytes) -> str:
     if all(32 <= byte < 127 or byte in b"\r\n" for byte in received):
         return repr(received.decode())
     return received[:16].hex(" ")
+
+
+def ownership(config: Config, snapshot: Snapshot) -> tuple[Line, ...]:
+    """Return a problem when the cache is for another heat pump: `poll-once` stores nothing then."""
+    refused = identity.refusal(config.cache_path, config.require_host(), snapshot)
+    if refused is None:
+        return ()
+    what, _, advice = refused.partition("; ")
+    return (problem(what, advice, status=StorageError.exit_code),)
 
 
 def controller(snapshot: Snapshot, now_ms: int, status: int | None) -> Section:
@@ -155,7 +171,7 @@ def _clock(ahead_s: int | None) -> Line:
         return ok(text)
     hours = round(ahead_s / _HOUR_S)
     if 1 <= abs(hours) <= 14 and abs(ahead_s - hours * _HOUR_S) <= _DRIFT_S:
-        text += ": a wrong time zone or summer time"
+        return info(f"{text}: another time zone, or no summer time", advice)
     return warning(text, advice)
 
 
@@ -165,6 +181,7 @@ def sensor_values(snapshot: Snapshot) -> Section:
     critical = {index: _judged(snapshot, index) for index in limits.CRITICAL}
     lines = [_enough(snapshot)]
     lines += [line for line in critical.values() if line.level != "ok"]
+    lines += _defaults(snapshot)
     if len(lines) == 1:
         lines.append(ok(f"all {len(critical)} critical sensors are there and sound"))
     others = sorted(set(limits.RANGES) - set(critical))
@@ -194,16 +211,36 @@ def enough_readings(snapshot: Snapshot) -> bool:
     return _counts(snapshot, _CALCULATIONS)["numeric"] > _ENOUGH_READINGS
 
 
-def temperatures_sound(snapshot: Snapshot) -> bool:
-    """Whether all critical temperature sensors show something possible."""
+def temperature_doubts(snapshot: Snapshot) -> list[Line]:
+    """Return what speaks against the critical temperatures; they are sound when nothing does."""
     judged = [_judged(snapshot, index) for index in limits.CRITICAL_TEMPERATURES]
-    return all(line.level != "problem" for line in judged)
+    return [line for line in judged if line.level != "ok"] + _defaults(snapshot)
 
 
 def not_fitted(snapshot: Snapshot) -> list[str]:
     """Return the ids of sensors that show the value of "not fitted"."""
     found = [sensors.reading(snapshot, _CALCULATIONS, index) for index in sorted(limits.NOT_FITTED)]
     return [entry.id for entry in found if entry and limits.is_not_fitted(entry.index, entry.raw)]
+
+
+def _defaults(snapshot: Snapshot) -> list[Line]:
+    """Return a warning when several temperatures stand at the same default value.
+
+    Outdoors 5.0 °C are weather, and channels without a sensor show them, too; water that shows
+    exactly the same is more than chance.
+    """
+    for default in _DEFAULTS_RAW:
+        found = [
+            reading
+            for index in _ALIKE
+            if (reading := sensors.reading(snapshot, _CALCULATIONS, index))
+            and reading.raw == default
+        ]
+        if len(found) >= _ALIKE_FEWEST and any(one.index in _WATER for one in found):
+            names = ", ".join(one.id for one in found)
+            text = f"{len(found)} temperatures are exactly {shown(found[0])}: {names}"
+            return [warning(text, "no measured values: compare with the controller's display")]
+    return []
 
 
 def _enough(snapshot: Snapshot) -> Line:

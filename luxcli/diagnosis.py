@@ -6,15 +6,16 @@ Everything that can fail is caught and becomes a line, so that it also works whe
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any, Final
 
 from luxcli import client, config, crosschecks, device_health, jobs, recording_health, sensors
 from luxcli.config import Config
+from luxcli.data_health import recorded_data
 from luxcli.environment import environment
 from luxcli.errors import ConfigError, LockHeldError, StorageError
-from luxcli.health import Item, Line, Section, Table, info, ok, problem, warning, worst
+from luxcli.health import Item, Line, Section, Table, guarded, info, ok, problem, warning, worst
 from luxcli.model import GROUPS, Snapshot
 from luxcli.probing import PORTS, Probe, probe
 from luxcli.registers import PRIVATE
@@ -82,7 +83,7 @@ def diagnose(
     snapshot = found.snapshot if found else None
     if found and snapshot:
         sections += [
-            device_health.controller(snapshot, snapshot.taken_ms, found.last.status),
+            _controller(settings, snapshot, found.last.status),
             device_health.sensor_values(snapshot),
             crosschecks.alignment(snapshot),
             crosschecks.logs(snapshot, now_ms, zone),
@@ -91,7 +92,8 @@ def diagnose(
     sections.append(storage(settings, now_ms=now_ms, zone=zone))
     begin("the recording")
     recorded = recording_health.recorded(settings, now_ms=now_ms, zone=zone)
-    sections += [recorded, environment(zone, environ)]
+    begin("the recorded data")
+    sections += [recorded, recorded_data(settings, now_ms=now_ms), environment(zone, environ)]
     return Diagnosis(now_ms, tuple(sections), _checklist(found, recorded), snapshot)
 
 
@@ -200,10 +202,13 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
                 return Section("network", (line, *notes)), None
         found = probe(host, settings.port, min(settings.timeout_sec, _ATTEMPT_S), others=ports)
     section = device_health.network(host, found)
-    return (
-        Section(section.name, (*section.lines, *notes), section.tables, section.values),
-        found,
-    )
+    return replace(section, lines=(*section.lines, *notes)), found
+
+
+def _controller(settings: Config, snapshot: Snapshot, status: int | None) -> Section:
+    section = device_health.controller(snapshot, snapshot.taken_ms, status)
+    owned = guarded([lambda: device_health.ownership(settings, snapshot)])
+    return replace(section, lines=(*owned, *section.lines))
 
 
 def _checklist(found: Probe | None, recorded: Section) -> tuple[Item, ...]:
@@ -216,7 +221,7 @@ def _checklist(found: Probe | None, recorded: Section) -> tuple[Item, ...]:
 
     return (
         read("more than 50 sensor readings per poll", device_health.enough_readings),
-        read("all critical temperature sensors present", device_health.temperatures_sound),
+        _temperatures_item(snapshot),
         read("validation passes before storage", crosschecks.is_accepted),
         _csv_item(recording_health.complete_csv_rows(recorded)),
         _connection_item(found),
@@ -224,10 +229,22 @@ def _checklist(found: Probe | None, recorded: Section) -> tuple[Item, ...]:
     )
 
 
+def _temperatures_item(snapshot: Snapshot | None) -> Item:
+    text = "all critical temperature sensors present"
+    if snapshot is None:
+        return Item(text, None, "the heat pump was not read")
+    doubts = device_health.temperature_doubts(snapshot)
+    if not doubts:
+        return Item(text, True, "by what it sent just now")
+    bad = [line for line in doubts if line.level == "problem"]
+    more = f"; and {len(doubts) - 1} more, see 'sensors'" if len(doubts) > 1 else ""
+    return Item(text, False, f"{(bad or doubts)[0].text}{more}", doubtful=not bad)
+
+
 def _csv_item(rows: int | None) -> Item:
     text = "CSV files with several complete rows"
     if rows is None:
-        return Item(text, None, "no daily CSV yet")
+        return Item(text, None, "there is no daily CSV")
     return Item(text, recording_health.has_several(rows), f"{rows} at the head of the newest")
 
 

@@ -62,11 +62,19 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of the checklist; `passed` is None when it could not be checked."""
+    """One item of the checklist.
+
+    Attributes:
+        text: What has to be so.
+        passed: None when it could not be checked.
+        found: What it was judged by.
+        doubtful: Not passed, but nothing is broken for certain either.
+    """
 
     text: str
     passed: bool | None
     found: str
+    doubtful: bool = False
 
 
 def ok(text: str) -> Line:

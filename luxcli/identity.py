@@ -30,16 +30,30 @@ def admit(cache_path: Path, host: str, snapshot: Snapshot) -> None:
     if known == here:
         return
     if known:
-        if not _same(known, here):
-            raise StorageError(
-                f"{cache_path}: holds the polls of another heat pump ({known['host']}); give"
-                f" {host} a cache_path of its own, in another directory, or if it is the same one"
-                f" under a new address remove {path.name}"
-            )
+        refused = refusal(cache_path, host, snapshot)
+        if refused:
+            raise StorageError(refused)
         here["serial"] = here["serial"] or known["serial"]
         if known == here:
             return
     _write(path, here)
+
+
+def refusal(cache_path: Path, host: str, snapshot: Snapshot) -> str | None:
+    """Return why a poll must not go into a cache, None when it may; changes nothing.
+
+    Raises:
+        StorageError: The note cannot be read.
+    """
+    path = _beside(cache_path)
+    known = _read(path)
+    if known is None or _same(known, {"host": host.lower(), "serial": serial(snapshot)}):
+        return None
+    return (
+        f"{cache_path}: holds the polls of another heat pump ({known['host']}); give"
+        f" {host} a cache_path of its own, in another directory, or if it is the same one"
+        f" under a new address remove {path.name}"
+    )
 
 
 def own(directory: Path, cache_path: Path) -> None:

@@ -33,6 +33,8 @@ _SEVERAL: Final = 2
 # As many cells a row has to have: the predecessor's had two (the times) and little more.
 _ENOUGH_CELLS: Final = 50
 _SAMPLE_ROWS: Final = 200
+# As `jobs.poll_once` records it.
+_FOREIGN: Final = "foreign"
 _SCHEDULE_ADVICE: Final = "is the poll line in the crontab, does cron run? see the README"
 
 
@@ -53,7 +55,7 @@ def recorded(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
     parts: list[Callable[[], Iterable[Line]]] = [
         lambda: _last_poll(config, store, now_ms, values),
         lambda: _coverages(config, store, now_ms, zone, values),
-        *(partial(_rollups, store, kind, now_ms, values) for kind in KINDS),
+        *(partial(_rollups, config, store, kind, now_ms, zone, values) for kind in KINDS),
         lambda: _newest_csv(config, values),
     ]
     return Section("recording", tuple(guarded(parts)), (), values)
@@ -86,6 +88,12 @@ def _last_poll(
         ahead = recording.age((found.ahead_ms - now_ms) / 1000)
         text = f"a poll lies {ahead} in the future"
         yield warning(text, "this machine's clock is or was wrong: is it synchronised?")
+    failure = found.failure
+    if failure and failure.reason == _FOREIGN:
+        # The newest attempt of all: it is so until somebody does something about it.
+        what, _, advice = failure.detail.partition("; ")
+        yield problem(what, advice or None, status=StorageError.exit_code)
+        failure = None
     if found.age_s is None:
         if found.ahead_ms is None:
             yield warning("nothing was ever recorded", "'luxcli poll-once' makes the first poll")
@@ -93,8 +101,8 @@ def _last_poll(
     stale = found.stale(recording.default_max_age_s(config.interval_sec))
     values["recent"] = not stale
     text = f"last good poll {recording.age(found.age_s)} ago"
-    if found.failure:
-        text += f"; since then: {found.failure.reason}: {found.failure.detail}"
+    if failure:
+        text += f"; since then: {failure.reason}: {failure.detail}"
     if stale:
         yield problem(f"it does not record: {text}", _SCHEDULE_ADVICE, status=NO_DATA)
     else:
@@ -147,7 +155,14 @@ def _coverage_line(name: str, found: Coverage, zone: tzinfo) -> Line:
     return problem(text, advice, status=NO_DATA)
 
 
-def _rollups(store: Store, kind: Kind, now_ms: int, values: dict[str, object]) -> Iterator[Line]:
+def _rollups(
+    config: Config,
+    store: Store,
+    kind: Kind,
+    now_ms: int,
+    zone: tzinfo,
+    values: dict[str, object],
+) -> Iterator[Line]:
     records = ledger.rollups(store, kind)
     failed = [record for record in records if record.state == "failed"]
     written = [record for record in records if record.state == "written" and record.path]
@@ -170,10 +185,15 @@ def _rollups(store: Store, kind: Kind, now_ms: int, values: dict[str, object]) -
     name = Path(str(newest.path)).name
     age = recording.age((now_ms - newest.stop_ms) / 1000)
     text = f"last {kind} CSV: {name}, {newest.rows} rows, ended {age} ago"
-    if not Path(str(newest.path)).exists():
+    gone = not Path(str(newest.path)).exists()
+    if gone:
         text += "; the file has been moved or removed"
     if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and recorded_since(store, newest.stop_ms):
         yield warning(text, "is 'luxcli rollup all --if-due' in the crontab? see the README")
+    elif gone and not any(path.name.endswith(f"_{kind}.csv") for _, path in retention.csvs(config)):
+        local = periods.local_date(newest.stop_ms, zone)
+        advice = f"if nobody meant to: 'luxcli rollup {kind} --date {local}' writes it again"
+        yield warning(f"{text}, as all others", advice)
     else:
         yield ok(text)
 

@@ -148,8 +148,20 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
     "problem": ("✗", "X", "problem: ", "red"),
     "info": ("·", "-", "", "dim"),
     "failed": ("✗", "X", "", "red"),
+    "doubtful": ("!", "!", "", "yellow"),
     "unknown": ("?", "?", "", "dim"),
 }
+
+
+def wrapped(text: str) -> None:
+    """Print a sentence, on a terminal with its lines broken between words."""
+    if not sys.stdout.isatty():
+        say(_printable(text))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text(_printable(text)))
 
 
 def heading(text: str) -> None:
@@ -165,7 +177,7 @@ def heading(text: str) -> None:
 
 
 def finding(level: str, text: str, advice: str | None = None) -> None:
-    """Print one finding with its sign: ok, warning, problem, info, failed or unknown."""
+    """Print one finding with its sign: ok, warning, problem, info, failed, doubtful or unknown."""
     sign, plain_sign, word, colour = _SIGNS[level]
     sign = sign if _is_unicode() else plain_sign
     if not sys.stdout.isatty():

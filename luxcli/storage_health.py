@@ -6,9 +6,9 @@ cannot be read is a line while the others are still looked at.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,7 @@ _LEAST_FREE: Final = 20_000_000
 _BUSY_WAIT_S: Final = 2.0
 # Archives are written by the hourly roll-up, or by one in the morning.
 _ARCHIVE_DUE_MS: Final = 36 * 3_600_000
+_DAY: Final = timedelta(days=1)
 # No job takes so long but a restore.
 _LONG_S: Final = 1800
 
@@ -214,15 +215,13 @@ def _archives(
 ) -> Iterator[Line]:
     there = [path.name for path in store.archive_paths()]
     values["archives"] = len(there)
+    stored = list(archiving.days(store, now_ms, zone))
+    yield from _lost(config, stored, there, now_ms, zone, values)
     if not config.archive:
         yield info(f"no archives are wanted (archive: false); {len(there)} are there")
         return
     until_ms = now_ms - _ARCHIVE_DUE_MS
-    due = [
-        day
-        for day in archiving.days(store, until_ms, zone)
-        if archiving.bounds(day, zone)[1] <= until_ms
-    ]
+    due = [day for day in stored if archiving.bounds(day, zone)[1] <= until_ms]
     missing = [day for day in due if archiving.path_of(config, day).name not in there]
     values["days_without_archive"] = [str(day) for day in missing]
     archives = counted(len(there), "archive", "archives")
@@ -234,7 +233,53 @@ def _archives(
             "'luxcli rollup daily --if-due' writes them; is it in the crontab?",
         )
     else:
-        yield ok(f"{archives}{newest}; no day is missing")
+        yield ok(f"{archives}{newest}; no day of the cache is missing")
+
+
+def _lost(
+    config: Config,
+    stored: Sequence[date],
+    archives: Sequence[str],
+    now_ms: int,
+    zone: tzinfo,
+    values: dict[str, object],
+) -> Iterator[Line]:
+    """Compare the cache with the files made from it: a new one begins empty, and looks well."""
+    first = date.min
+    if config.cache_retention_days:
+        first = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+    archived = {day for day in map(_dated, archives) if day and day >= first}
+    lost = sorted(archived.difference(stored))
+    values["days_only_in_archives"] = [str(day) for day in lost]
+    if lost:
+        text = f"{_days(lost)} in archives but not in the database"
+        yield warning(text, "'luxcli restore' puts them back")
+    # The daily CSV of a day is mostly about the day before.
+    written = {day - _DAY for day, path in retention.csvs(config) if _is_closed_day(path)}
+    only = sorted(
+        day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
+    )
+    only = [day for day in only if day not in archived]
+    values["days_only_in_csvs"] = [str(day) for day in only]
+    if only:
+        advice = "no archive has them: keep the CSVs; was the database lost, or is this another?"
+        yield warning(f"{_days(only)} in CSVs but not in the database", advice)
+
+
+def _dated(name: str) -> date | None:
+    try:
+        return date.fromisoformat(name[:10])
+    except ValueError:
+        return None
+
+
+def _is_closed_day(path: Path) -> bool:
+    """Whether a CSV is that of a closed day, not one that somebody made in the afternoon."""
+    return path.name[10:] == "_daily.csv"
+
+
+def _days(days: Sequence[date]) -> str:
+    return f"{days[0]} is" if len(days) == 1 else f"{len(days)} days ({days[0]} to {days[-1]}) are"
 
 
 def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object]) -> Iterator[Line]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luxcli import bundle, sensors
+from luxcli import sensors
 from luxcli.model import GROUPS, Snapshot
+from luxcli.redaction import cleaner
 from luxcli.registers import PRIVATE
 from tests.faulty import Fault, FaultyController
 from tests.scenario import configured
@@ -115,8 +116,8 @@ def test_a_wrong_configuration_makes_one_without_the_host_it_gives(cli, tmp_path
     target = tmp_path / "report.zip"
     assert cli("diagnose", "-c", path, "--bundle", target).status == 78
     found = members(target)
-    assert "port: 'wrong'" in found["diagnose.json"]
-    assert all("erikas" not in text for text in found.values())
+    assert "port: <value> is not a whole number" in found["diagnose.json"]
+    assert all("erikas" not in text and str(tmp_path) not in text for text in found.values())
 
 
 def test_an_existing_file_is_left_alone_before_anything_is_done(cli, tmp_path, simulator):
@@ -139,6 +140,101 @@ def test_a_place_that_cannot_be_written_is_told_after_the_diagnosis(cli, tmp_pat
     assert list(tmp_path.glob("*.tmp")) == []
 
 
+def test_a_directory_that_is_not_there_is_not_made(cli, tmp_path, simulator):
+    path = configuration(tmp_path, host="127.0.0.1", port=simulator.port)
+    ran = cli("diagnose", "-c", path, "--bundle", tmp_path / "nowhere" / "report.zip")
+    assert ran.status == 2
+    assert f"luxcli: --bundle: {tmp_path / 'nowhere'}: is no directory" in ran.stderr
+    assert not (tmp_path / "nowhere").exists()
+    assert simulator.connections == 0
+
+
+def test_the_bundle_is_written_though_the_output_cannot_be(cli, tmp_path):
+    path = configuration(tmp_path, host="127.0.0.1")
+    target = tmp_path / "report.zip"
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = cli.start("diagnose", "--offline", "-c", path, "--bundle", target, stdout=full)
+        ran = cli.end(process)
+    assert ran.status == 74
+    assert "the output cannot be written" in ran.stderr
+    assert json.loads(members(target)["diagnose.json"])["sections"]
+
+
+def test_a_bundle_that_cannot_be_written_leaves_one_json_object(cli, tmp_path):
+    path = configuration(tmp_path, host="127.0.0.1")
+    ran = cli("diagnose", "--offline", "--json", "-c", path, "--bundle", "/proc/report.zip")
+    assert ran.status == 74
+    found = json.loads(ran.stdout)
+    assert found["bundle"] is None
+    assert found["sections"]
+    assert "/proc/report.zip: cannot be written" in ran.stderr
+
+
+def test_names_in_directories_with_blanks_and_of_mounted_disks_are_taken_out(cli, tmp_path):
+    home, disk = tmp_path / "hans meier", tmp_path / "media" / "hans meier" / "USB stick"
+    reports = tmp_path / "srv" / "mueller" / "reports"
+    for directory in (disk, reports):
+        directory.mkdir(parents=True)
+    places = {"cache_path": str(disk / "meier.sqlite3"), "output_dirs": str(reports)}
+    env = {"HOME": str(home), "USER": "hans", "SUDO_USER": "karla"}
+    with FaultyController() as pump:
+        path = configuration(home / "karla", host="localhost", port=pump.port, **places)
+        assert cli("poll-once", "-c", path, env=env).status == 0
+        assert cli("rollup", "daily", "-c", path, env=env).status == 0
+        target = tmp_path / "report.zip"
+        ran = cli("diagnose", "-c", path, "--bundle", target, env=env)
+    assert ran.status in {0, 3}
+    for name, text in members(target).items():
+        for secret in ("hans", "meier", "mueller", "karla", "USB stick", str(tmp_path)):
+            assert secret.lower() not in text.lower(), (name, secret)
+    whole = members(target)["diagnose.json"]
+    for place in ("<data>: can be written", "<daily>: can be written", "<data>/<cache>: "):
+        assert place in whole
+
+
+def test_whom_to_tell_and_how_is_taken_out(cli, tmp_path):
+    told = {"command": ["mail", "erika@meier.example"], "ntfy_title": "Haus Meier"}
+    path = configuration(tmp_path, host="127.0.0.1", monitoring=told)
+    target = tmp_path / "report.zip"
+    cli("diagnose", "--offline", "-c", path, "--bundle", target)
+    for name, text in members(target).items():
+        assert "meier" not in text.lower(), name
+
+
+def test_a_host_name_on_the_wrong_line_is_taken_out(cli, tmp_path):
+    path = tmp_path / "meier.yaml"
+    path.write_text("host: 8889\nport: wp.meier.lan\nwp.meier.lan: 1\n", encoding="utf-8")
+    target = tmp_path / "report.zip"
+    assert cli("diagnose", "-c", path, "--bundle", target).status == 78
+    for name, text in members(target).items():
+        assert "meier" not in text, name
+    assert (
+        "<configuration>:2: port: <value> is not a whole number" in members(target)["diagnose.json"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at /media/hans meier/USB: local", "at <data>: local"),
+        ("/media/hans meier/USB/cache.sqlite3: 3 MB", "<data>/cache.sqlite3: 3 MB"),
+        ("/media/hans meier/USB/reports/daily: there", "<data>/reports/daily: there"),
+        ("/media/hans meier/USB/my dear files/x: y", "<data>/<path>: y"),
+        ("at /media/hans meier: local", "at <directory>: local"),
+        ("file /home/hans meier/my luxcli.yaml", "file ~/<path>"),
+        ("failed: /old disk/meier, h./x.csv: full", "failed: <path>: full"),
+        ("'/srv/meier/x' (/srv/y) is", "'<path>' (<path>) is"),
+        ("/old disk/meier, h./2027-01-15_daily.csv", "<path>/2027-01-15_daily.csv"),
+        ("kept by Hans since, of karl's", "kept by <user> since, of <user>'s"),
+        ("file system ext4 at /: local, 3 l/h", "file system ext4 at /: local, 3 l/h"),
+    ],
+)
+def test_of_directories_only_what_luxcli_named_stays(tmp_path, text, expected):
+    settings = configured(tmp_path, cache_path="/media/hans meier/USB/cache.sqlite3")
+    environ = {"HOME": "/home/hans meier", "USER": "hans", "SUDO_USER": "karl"}
+    assert cleaner(settings, environ)(text) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -146,17 +242,19 @@ def test_a_place_that_cannot_be_written_is_told_after_the_diagnosis(cli, tmp_pat
         ("it is fe80::1:2, 2001:db8::7.", "it is <address>, <address>."),
         ("at 07:00:00, 2026-11-24T07:00:00Z", "at 07:00:00, 2026-11-24T07:00:00Z"),
         ("Python 3.11.7, kernel 6.18.44-fc", "Python 3.11.7, kernel 6.18.44-fc"),
-        ("/home/max/data and /home/erika", "/home/<user>/data and ~"),
+        ("not in /home/max/data: /home/erika", "not in <path>: ~"),
         ("PUMPE.fritz.box and pumpe.fritz.boxen", "<host> and pumpe.fritz.boxen"),
         ("device-pumpe.fritz.box-8889.lock", "device-<host>-8889.lock"),
-        ("/srv/erika/cache, erikasson", "/srv/<user>/cache, erikasson"),
+        ("is /srv/erika/cache; erikasson", "is <path>; erikasson"),
+        ("old-pump.lan:8889: connect", "<host>:8889: connect"),
+        ("of another heat pump (old-pump.lan); give", "of another heat pump (<host>); give"),
     ],
 )
 def test_texts_are_cleaned_of_addresses_and_names_but_not_of_times_and_versions(
     tmp_path, text, expected
 ):
     settings = configured(tmp_path, host="pumpe.fritz.box")
-    clean = bundle.cleaner(settings, {"HOME": "/home/erika", "USER": "erika"})
+    clean = cleaner(settings, {"HOME": "/home/erika", "USER": "erika"})
     assert clean(text) == expected
 
 

@@ -105,7 +105,7 @@ def test_a_healthy_recorder_is_told_so_with_every_item_ticked(cli, configure, tm
     assert ran.stderr == ""
     assert [section["name"] for section in found["sections"]] == [
         *("configuration", "network", "controller", "sensors", "cross checks"),
-        *("heat pump's logs", "storage", "recording", "environment"),
+        *("heat pump's logs", "storage", "recording", "recorded data", "environment"),
     ]
 
 
@@ -281,7 +281,9 @@ def test_the_controller_is_described_without_its_serial_number(tmp_path):
         (0, "ok", "is right"),
         (90, "ok", "90 s ahead"),
         (-4000, "warning", "66 min behind"),
-        (7200, "warning", "2 h 0 min ahead: a wrong time zone or summer time"),
+        (7200, "info", "2 h 0 min ahead: another time zone, or no summer time"),
+        (-3600, "info", "60 min behind: another time zone, or no summer time"),
+        (15 * 3600, "warning", "15 h 0 min ahead"),
         (-NOW_S, "warning", "tells no time"),
     ],
 )
@@ -346,7 +348,8 @@ def test_registers_that_are_missing_or_foreign_stop_neither_poll_nor_csv_nor_dia
         assert cli("rollup", "daily", "-c", path).status == 0
         ran = cli("diagnose", "-c", path, "--json")
     found = json.loads(ran.stdout)
-    assert ran.status == 3  # a CSV of a single row, so far
+    # A CSV of a single row, so far; -3276.8 °C in the refrigerant cannot be.
+    assert ran.status == (65 if change is foreign else 3)
     texts = [line["text"] for section in found["sections"] for line in section["lines"]]
     [csv] = (path.parent / "data" / "reports" / "daily").glob("*.csv")
     header, row = csv.read_text(encoding="utf-8").splitlines()
@@ -437,7 +440,8 @@ def test_a_shifted_block_breaks_several_rules_and_would_not_be_stored(tmp_path):
 def test_one_peculiarity_is_a_warning_by_name(tmp_path, changed, rule):
     found = of_pump(tmp_path, with_calculations(changed))
     broken = [entry["id"] for entry in values(found, "cross checks")["rules"] if not entry["ok"]]
-    assert broken == [rule]
+    # An odd error code contradicts the order of the logs, too.
+    assert [one for one in broken if one != "logs"] == [rule]
     assert passed(found)["validation passes before storage"] is True
 
 

@@ -190,7 +190,7 @@ def test_it_ends_when_nobody_reads_any_more(cli, simulator, configure):
     process = cli.start("watch", "-c", configure(port=simulator.port, interval_sec=3600))
     assert any(line.startswith("last error") for line in iter(process.stdout.readline, ""))
     process.stdout.close()  # now, while it waits for the next poll
-    assert process.wait(timeout=3) == 1
+    assert process.wait(timeout=3) == 128 + signal.SIGPIPE
     assert process.stderr.read() == ""
 
 
