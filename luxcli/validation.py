@@ -25,8 +25,6 @@ _UNEXPLAINED_SHARE, _UNEXPLAINED = 0.005, 2
 _HALF = 0.5
 # Fewer polls say nothing about the schedule.
 _FEW = 10
-_EXTRA_SHARE = 0.2
-_NOT_THE_SCHEDULE = (0.67, 1.5)
 
 
 def _unseen(_done: int, _total: int) -> None:
@@ -148,13 +146,17 @@ def _missing(found: Findings, coverage: Coverage) -> None:
             count=coverage.missing,
         )
     if coverage.unexplained > max(_UNEXPLAINED, _UNEXPLAINED_SHARE * coverage.expected):
-        gap = max(coverage.gaps, key=lambda one: one.unexplained)
+        # A schedule that is too slow leaves none.
+        gap = max(coverage.gaps, key=lambda one: one.unexplained, default=None)
+        longest = ""
+        if gap is not None:
+            lasted = span((gap.stop_ms - gap.start_ms) / 1000)
+            longest = f"; the longest gap lasts {lasted}: was the scheduler running?"
         found.add(
             "gaps-unexplained",
-            gap.stop_ms,
-            f"{coverage.unexplained} of which nothing is recorded; the longest gap lasts"
-            f" {span((gap.stop_ms - gap.start_ms) / 1000)}: was the scheduler running?",
-            since_ms=gap.start_ms,
+            stop_ms if gap is None else gap.stop_ms,
+            f"{coverage.unexplained} of which nothing is recorded{longest}",
+            since_ms=start_ms if gap is None else gap.start_ms,
             count=coverage.unexplained,
         )
     for reason, rule in (("rejected", "rejected-polls"), ("foreign", "foreign-polls")):
@@ -169,26 +171,23 @@ def _missing(found: Findings, coverage: Coverage) -> None:
 def _rhythm(found: Findings, coverage: Coverage, interval_s: int) -> None:
     """Compare the distances of polls with the schedule."""
     start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
-    on_time = coverage.expected - coverage.missing
-    usual_s = coverage.usual_s
-    if usual_s is not None and coverage.polls >= _FEW:
-        least, most = (factor * interval_s for factor in _NOT_THE_SCHEDULE)
-        if not least <= usual_s <= most:
-            found.add(
-                "spacing",
-                stop_ms,
-                f"mostly {usual_s} s, interval_sec is {interval_s}",
-                since_ms=start_ms,
-                count=coverage.polls,
-            )
-    extra = coverage.polls - on_time
-    if coverage.polls >= _FEW and extra > _EXTRA_SHARE * coverage.polls:
+    if coverage.polls < _FEW or coverage.usual_s is None:
+        return
+    if not recording.fits_schedule(coverage.usual_s, interval_s):
+        found.add(
+            "spacing",
+            stop_ms,
+            f"mostly {coverage.usual_s} s, interval_sec is {interval_s}",
+            since_ms=start_ms,
+            count=coverage.polls,
+        )
+    if coverage.crowded:
         found.add(
             "extra-polls",
             stop_ms,
-            f"{extra} polls between those of the schedule",
+            f"{coverage.extra} polls between those of the schedule",
             since_ms=start_ms,
-            count=extra,
+            count=coverage.extra,
         )
 
 
