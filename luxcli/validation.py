@@ -1,17 +1,18 @@
 """The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
 
+import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from luxcli import client, jobs, quality, recording, sensors
+from luxcli import buffer, client, jobs, quality, reading, recording, sensors
 from luxcli.config import Config
-from luxcli.errors import NoDataError
+from luxcli.errors import LockHeldError, NoDataError, StorageError
 from luxcli.findings import Finding, Findings, in_order
-from luxcli.model import Missed
+from luxcli.model import Missed, Snapshot
 from luxcli.periods import span, utc_text
 from luxcli.plausibility import Judge
 from luxcli.recording import Coverage
-from luxcli.storage import open_store
+from luxcli.storage import Store, is_place_ours, open_store
 from luxcli.verdicts import Report
 
 Progress = Callable[[int, int], object]
@@ -25,6 +26,10 @@ _UNEXPLAINED_SHARE, _UNEXPLAINED = 0.005, 2
 _HALF = 0.5
 # Fewer polls say nothing about the schedule.
 _FEW = 10
+# Recording that began so much later than what is to be judged is worth a note.
+_LATE_SHARE = 0.05
+# Polls of the buffer that are held at once.
+_PART = 200
 
 
 def _unseen(_done: int, _total: int) -> None:
@@ -41,7 +46,8 @@ def validate(
 ) -> Report:
     """Judge every stored poll of ``[start_ms, stop_ms)`` and the gaps between them.
 
-    Streams: memory does not grow with the interval.
+    Streams: memory does not grow with the interval. Needs to read only: where the buffer cannot be
+    moved into the cache, what waits in it is judged from there.
 
     Args:
         config: Says where the cache is and how often is polled.
@@ -52,19 +58,27 @@ def validate(
 
     Raises:
         NoDataError: Nothing is stored in that time.
-        LockHeldError: Another process kept the storage lock.
-        StorageError: The cache cannot be read.
+        StorageError: The cache or the buffer cannot be read.
     """
-    store = open_store(config)
+    store = Store(config.cache_path, flush_polls=config.flush_polls)
+    store.check_place(parents=is_place_ours(config))
+    remark = _not_flushed(store)
     judge = Judge(config.interval_sec)
     damaged: list[int] = []
-    for snapshot in store.query(start_ms, stop_ms, damaged=damaged):
+    for snapshot in _polls(store, start_ms, stop_ms, damaged):
         judge.add(snapshot)
         progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
     coverage = recording.coverage(store, start_ms, stop_ms, config.interval_sec)
     if not judge.polls and not damaged:
         raise NoDataError(_nothing(start_ms, stop_ms, store.missed(start_ms, stop_ms)))
     found = Findings(lambda group, index: sensors.register(group, index).id)
+    if coverage.start_ms - start_ms > max(_HOUR_S * 1000, _LATE_SHARE * (stop_ms - start_ms)):
+        found.add(
+            "recording-began",
+            coverage.start_ms,
+            f"nothing is stored before {utc_text(coverage.start_ms)}",
+            since_ms=start_ms,
+        )
     _missing(found, coverage)
     _rhythm(found, coverage, config.interval_sec)
     if damaged:
@@ -82,7 +96,51 @@ def validate(
         findings=_together(judge.end(), found.all()),
         coverage=coverage,
         not_fitted=judge.not_fitted(),
+        remark=remark,
     )
+
+
+def _not_flushed(store: Store) -> str | None:
+    """Move the buffer into the cache; return in words why that was not possible."""
+    hasty = Store(store.path)
+    hasty.hurry()
+    try:
+        hasty.flush()
+    except (LockHeldError, StorageError) as exc:
+        count = len(store.waiting().polls)
+        where = f"{count} {'poll' if count == 1 else 'polls'} judged from the buffer"
+        return f"{exc}; {where}" if count else None
+    return None
+
+
+def _polls(store: Store, start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
+    """Yield the polls of cache and buffer in time order, each once."""
+    # The buffer first: what is flushed meanwhile is then found in both, not in none.
+    waiting = _waiting(store, start_ms, stop_ms)
+    oldest, newest = store.span()
+    with store.reading() as db:
+        stored: Iterator[Snapshot] = iter(())
+        if db is not None and oldest is not None and newest is not None:
+            low, high = max(start_ms, oldest), min(stop_ms, newest + 1)
+            stored = reading.polls(db, low, high, damaged)
+        last_ms = None
+        for snapshot in heapq.merge(stored, waiting, key=lambda poll: poll.taken_ms):
+            if snapshot.taken_ms != last_ms:
+                yield snapshot
+            last_ms = snapshot.taken_ms
+
+
+def _waiting(store: Store, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
+    """Yield the polls of the buffer in time order; a long one without holding it in memory."""
+    times = [head.taken_ms for head in store.waiting().polls]
+    wanted = (
+        poll
+        for part in buffer.parts(store.buffer_path, _PART)
+        for poll in part.polls
+        if start_ms <= poll.taken_ms < stop_ms
+    )
+    in_memory = len(times) <= _PART or times != sorted(times)
+    return iter(sorted(wanted, key=lambda poll: poll.taken_ms)) if in_memory else wanted
 
 
 def validate_live(
