@@ -96,7 +96,9 @@ class Values:
         """The kinds of data of which there was something to judge."""
         ranges = {index for _, index, _ in self._numbers} & self._filled & set(limits.RANGES)
         areas = {area_of("range", "calculations", index) for index in ranges}
-        return frozenset(areas | ({"status"} if self._frozen is not None else set()))
+        if self._frozen is not None and self._last_ms:
+            areas.add("status")
+        return frozenset(areas)
 
     def not_fitted(self) -> tuple[str, ...]:
         """Return the ids of sensors that showed nothing but their value for "not fitted"."""

@@ -304,7 +304,12 @@ class _Walk:
         self._polls += 1
         if self._newest is not None:
             self._distances[round((ts_ms - self._newest) / 1000)] += 1
-        self._newest = ts_ms
+        held, self._newest = self._newest, ts_ms
+        if held is not None:
+            self._take(held, ts_ms)
+
+    def _take(self, ts_ms: int, next_ms: int | None) -> None:
+        """Take a poll, now that the one after it is known: it may show that this one was late."""
         if self._on_time is None:
             # The first poll may come up to an interval after the beginning.
             self._gap(self._start_ms, ts_ms, (ts_ms - self._start_ms) // self._interval_ms)
@@ -316,11 +321,17 @@ class _Walk:
             if ticks == 1 and self._early:
                 ticks = 0
                 self._expected += 1
+            elif ticks == 1 and ts_ms - self._on_time < 2 * self._interval_ms:
+                # Late by retries if that of the next tick follows at once.
+                soon = next_ms is not None and next_ms - ts_ms <= self._interval_ms * _EXTRA
+                ticks = 0 if soon else 1
             self._gap(self._on_time, ts_ms, ticks)
         self._on_time, self._early = ts_ms, False
         self._expected += 1
 
     def end(self, stop_ms: int) -> Coverage:
+        if self._newest is not None:
+            self._take(self._newest, None)
         since = self._start_ms if self._on_time is None else self._on_time
         # What is due at `stop_ms` itself is not late yet.
         self._gap(since, stop_ms, (stop_ms - since - 1) // self._interval_ms)

@@ -106,7 +106,9 @@ def _not_flushed(store: Store) -> str | None:
     hasty.hurry()
     try:
         hasty.flush()
-    except (LockHeldError, StorageError) as exc:
+    except LockHeldError:
+        return None  # somebody is at it; nothing is lost by not waiting
+    except StorageError as exc:
         count = len(store.waiting().polls)
         where = f"{count} {'poll' if count == 1 else 'polls'} judged from the buffer"
         return f"{exc}; {where}" if count else None
