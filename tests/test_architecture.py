@@ -20,8 +20,7 @@ ROWS = [
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"storage"},
     {"ledger", "recording"},
-    {"archiving", "jobs", "reports", "verdicts", "monitoring"}
-    | {"csvvalues"},
+    {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
     {"retention", "restoring", "validation", "csvcheck", "pacing"},
     {"checks", "demo", "capturing", "watching"},
     {"crosschecks", "storage_health", "recording_health", "environment"},
