@@ -1,6 +1,6 @@
 """What cannot be together, or not for long: combinations, stuck sensors, a frozen controller."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from luxcli import sensors
@@ -19,6 +19,12 @@ _HIGH_PRESSURE, _LOW_PRESSURE = 180, 181
 _FLOW_RATE, _HEAT_TOTAL, _HEAT_OUTPUT, _POWER = 155, 154, 257, 268
 _FINE_HEAT_TOTAL: Final = 852
 _CLOCK, _DISPLAY_TIMER = 134, 120
+# Counters and timers, which go on by themselves (56 to 77, 120, 123, 134, 141, 145, 158, 161); what
+# lies between them is what is measured, switched or set.
+_BETWEEN_TIMERS: Final = (
+    *(slice(0, 56), slice(78, 120), slice(121, 123), slice(124, 134), slice(135, 141)),
+    *(slice(142, 145), slice(146, 158), slice(159, 161), slice(162, None)),
+)
 
 _LONG_S: Final = 1800
 # The least that an impeller meter shows for real; less is drift of its zero.
@@ -33,12 +39,18 @@ _CLOSE_S: Final = 120
 _IDLE_GROWTH_S: Final = 300
 _FROZEN_S: Final = 300
 _FROZEN_POLLS: Final = 5
+# Of dozens of temperatures in tenths of a degree one moves within minutes, also in summer: never
+# the same for more than 300 s in 48 h of the real capture.
+_FROZEN_VALUES_S: Final = 7200
 
-_STUCK: Final = tuple(
+# Sensors that move whenever the compressor runs; that of the weather moves anyway.
+STUCK: Final = tuple(
     index for index in (*CRITICAL_TEMPERATURES, _HOT_GAS, _SOURCE) if index != _SET_POINT
 )
-_STUCK_MS: Final = 12 * 3_600_000
-_OUTDOOR_STUCK_MS: Final = 24 * 3_600_000
+_STUCK_S: Final = 12 * 3600
+# Within what is looked at by default, a day less a poll or two. The longest in the captures is
+# 88 minutes; fog for a day still moves tenths of a degree.
+_OUTDOOR_STUCK_S: Final = 20 * 3600
 _RAN_S: Final = 1800
 # Raw: a jump of so much and back between polls that are close.
 _SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
@@ -69,10 +81,10 @@ class Behaviour:
         self._findings = findings
         self._spells: dict[str, _Spell] = {}
         self._compressors = [_Compressor(findings, *pair) for pair in _COMPRESSORS]
-        self._stuck = [_Stuck(findings, index) for index in _STUCK]
+        self._stuck = [Stuck(findings, index) for index in STUCK]
         self._before: list[Poll] = []
         self._flow_seen = False
-        self._same_since_ms = self._same_polls = 0
+        self._frozen = Frozen(findings)
 
     def see(self, poll: Poll) -> None:
         """Look at one poll."""
@@ -80,7 +92,7 @@ class Behaviour:
         running = block[44] == 1 or block[45] == 1
         self._water(poll, running)
         self._refrigerant(poll, running)
-        self._frozen(poll)
+        self._frozen.see(poll.ts_ms, poll.calculations)
         self._spikes(poll)
         for compressor in self._compressors:
             compressor.see(poll)
@@ -173,28 +185,6 @@ class Behaviour:
                 index=_HEAT_OUTPUT,
             )
 
-    def _frozen(self, poll: Poll) -> None:
-        now = poll.calculations
-        last = self._before[-1].calculations if self._before else None
-        same = (
-            last is not None
-            and now[_DISPLAY_TIMER] == last[_DISPLAY_TIMER]
-            and now[:_CLOCK] == last[:_CLOCK]
-            and now[_CLOCK + 1 :] == last[_CLOCK + 1 :]
-        )
-        if not same:
-            self._same_since_ms, self._same_polls = poll.ts_ms, 1
-            return
-        self._same_polls += 1
-        lasted_s = (poll.ts_ms - self._same_since_ms) / 1000
-        if lasted_s >= _FROZEN_S and self._same_polls >= _FROZEN_POLLS:
-            self._findings.add(
-                "frozen",
-                poll.ts_ms,
-                lambda: f"all calculations the same for {span(lasted_s)}",
-                since_ms=self._same_since_ms,
-            )
-
     def _spikes(self, poll: Poll) -> None:
         if len(self._before) < 2 or poll.ts_ms - self._before[0].ts_ms > _SPIKE_S * 1000:
             return
@@ -212,6 +202,48 @@ class Behaviour:
                     f"{before / 10}, {now / 10}, {after / 10} °C",
                     index=index,
                 )
+
+
+class Frozen:
+    """Tells a controller that sends the same again and again: all of it, or all but its timers."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._last: Sequence[object] | None = None
+        self._all, self._values = (_Repeated(), _Repeated())
+
+    def see(self, ts_ms: int, calculations: Sequence[object]) -> None:
+        """Look at the calculations of one poll, or at what stands for them."""
+        now, last = calculations, self._last
+        self._last = now
+        same = last is not None and all(now[part] == last[part] for part in _BETWEEN_TIMERS)
+        whole = same and last is not None and _without_clock(now) == _without_clock(last)
+        all_s, values_s = self._all.lasted_s(ts_ms, whole), self._values.lasted_s(ts_ms, same)
+        if all_s >= _FROZEN_S and self._all.polls >= _FROZEN_POLLS:
+            self._tell("frozen", ts_ms, self._all, f"all calculations the same for {span(all_s)}")
+        elif values_s >= _FROZEN_VALUES_S and self._values.polls >= _FROZEN_POLLS:
+            text = f"all but timers and counters the same for {span(values_s)}"
+            self._tell("frozen-values", ts_ms, self._values, text)
+
+    def _tell(self, rule: str, ts_ms: int, repeated: "_Repeated", text: str) -> None:
+        self._findings.add(rule, ts_ms, text, since_ms=repeated.since_ms)
+
+
+def _without_clock(calculations: Sequence[object]) -> tuple[Sequence[object], Sequence[object]]:
+    return calculations[:_CLOCK], calculations[_CLOCK + 1 :]
+
+
+class _Repeated:
+    """Polls that are alike, one after the other."""
+
+    def __init__(self) -> None:
+        self.since_ms = self.polls = 0
+
+    def lasted_s(self, ts_ms: int, same: bool) -> float:
+        if not same:
+            self.since_ms, self.polls = ts_ms, 0
+        self.polls += 1
+        return (ts_ms - self.since_ms) / 1000
 
 
 class _Compressor:
@@ -253,7 +285,7 @@ class _Compressor:
             )
 
 
-class _Stuck:
+class Stuck:
     """Tells a sensor that stands still while it should not.
 
     A constant that stands for "not fitted" is none, but for sensors that every heat pump has.
@@ -263,34 +295,40 @@ class _Stuck:
         self._findings, self._index = findings, index
         self._raw: int | None = None
         self._since_ms = self._last_ms = 0
+        self._seen_s = 0.0  # without times of which nothing is known
         self._ran: tuple[int, int] = (0, 0)  # run time then and now, s
 
     def see(self, poll: Poll) -> None:
+        """Look at one poll."""
         raw, ran = poll.calculations[self._index], poll.calculations[56]
+        if ran is None and self._index == _OUTDOOR:
+            ran = 0  # weather needs no compressor
         if raw is None or ran is None:
             return
         if raw != self._raw:
             self.end()
-            self._raw, self._since_ms, self._ran = raw, poll.ts_ms, (ran, ran)
+            self._raw, self._since_ms, self._ran, self._seen_s = raw, poll.ts_ms, (ran, ran), 0.0
+        elif not poll.broken:
+            self._seen_s += poll.gap_s
         self._last_ms, self._ran = poll.ts_ms, (self._ran[0], ran)
 
     def end(self) -> None:
         """Judge the value that has just ended or lasts until the end."""
-        raw, lasted_ms = self._raw, self._last_ms - self._since_ms
+        raw = self._raw
         if raw is None or raw in NOT_FITTED.get(self._index, ()):
             return
         if self._index in (_HOT_GAS, _SOURCE) and raw in (0, 50, 750, 1500, -500):
             return  # what other channels show where nothing is fitted
         if self._index == _OUTDOOR:
-            stuck = lasted_ms > _OUTDOOR_STUCK_MS
+            stuck = self._seen_s >= _OUTDOOR_STUCK_S
         else:
-            stuck = lasted_ms > _STUCK_MS and self._ran[1] - self._ran[0] >= _RAN_S
+            stuck = self._seen_s > _STUCK_S and self._ran[1] - self._ran[0] >= _RAN_S
         if stuck:
             register = sensors.register("calculations", self._index)
             self._findings.add(
                 "stuck",
                 self._last_ms,
-                f"{sensors.decode(register, raw)} {register.unit} for {span(lasted_ms / 1000)}",
+                f"{sensors.decode(register, raw)} {register.unit} for {span(self._seen_s)}",
                 index=self._index,
                 since_ms=self._since_ms,
             )

@@ -23,6 +23,7 @@ from luxcli.console import (
     print_json,
     say,
     start,
+    warn,
 )
 from luxcli.errors import FINDINGS, NoDataError, UsageError
 from luxcli.screen import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 _DAY_S = 86_400
+_FIRST_YEAR, _LAST_YEAR = 2000, 9998
 _STATUS: Mapping[str, int] = {"good": 0, "warnings": FINDINGS, "problems": NoDataError.exit_code}
 
 
@@ -78,6 +80,8 @@ def validate(
     interval = {"--since": since, "--until": until, "--last": last}
     _only_one(interval, live=live, csv=csv)
     report = _judged(settings, interval, zone, live=live, csv=csv)
+    if report.remark:
+        warn(report.remark)
     if as_json:
         print_json(**_entry(report))
     else:
@@ -125,6 +129,8 @@ def _interval(given: Mapping[str, str | None], now_ms: int, zone: tzinfo) -> tup
     """Return the interval that the options name, half-open, in ms."""
     length_s = duration_option(given["--last"], "--last") or _DAY_S
     since, until = given["--since"], given["--until"]
+    if length_s > now_ms / 1000:
+        raise UsageError(f"--last {given['--last']} begins before 1970")
     stop_ms = now_ms if until is None else min(now_ms, _moment(until, "--until", zone, days=1))
     if since is None:
         return stop_ms - length_s * 1000, stop_ms
@@ -143,6 +149,9 @@ def _moment(text: str, option: str, zone: tzinfo, *, days: int = 0) -> int:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise UsageError(f"{option} {text!r} is not a time like 2026-11-24T07:00:00") from None
+        # As for days; near the ends of the calendar no other zone has that moment.
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise UsageError(f"{option} {text!r} is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone)
     else:
@@ -167,7 +176,10 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
     from luxcli.rules import AREAS
 
     worst = {area: [f for f in report.findings if f.area == area] for area in AREAS}
-    rows = [(name, str(report.scores[area]), _counted(worst[area])) for area, name in AREAS.items()]
+    scores = {
+        area: "-" if points is None else str(points) for area, points in report.scores.items()
+    }
+    rows = [(name, scores[area], _counted(worst[area])) for area, name in AREAS.items()]
     table(("data", "score", "findings"), rows)
     if report.findings:
         head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
@@ -237,4 +249,5 @@ def _entry(report: "Report") -> dict[str, Any]:
             for finding in report.findings
         ],
         "not_fitted": list(report.not_fitted),
+        "remark": report.remark,
     }

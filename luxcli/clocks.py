@@ -25,6 +25,13 @@ _DAY_S: Final = 86_400
 _DRIFT_SPAN_S: Final = 6 * 3600
 _STANDSTILL_POLLS: Final = 3
 _STANDSTILL_S: Final = 90
+# Run times: they begin anew only with the controller, whatever happens to this computer's clock.
+_RUN_TIMES: Final = slice(56, 67)
+_RESTART: Final = 0.05
+# No controller that this program can read was there before 2010; a dead clock begins far earlier.
+_DEAD_S: Final = 1_262_304_000
+# Polls begin so many seconds around the ticks of their schedule.
+_TICK_S: Final = 3
 
 
 class Clocks:
@@ -33,6 +40,7 @@ class Clocks:
     def __init__(self, findings: Findings, interval_s: int) -> None:
         self._findings, self._interval_s = findings, interval_s
         self._last: tuple[int, int] | None = None  # time of the poll in ms, controller's clock in s
+        self._run_times: tuple[int | None, ...] = ()  # of that poll
         self._stretch: tuple[int, float] | None = None  # beginning in ms, offset in s
         self._offset_s = 0.0
         self._still_ms = 0
@@ -49,6 +57,7 @@ class Clocks:
             self._stretch = (poll.ts_ms, offset_s)
         self._offset_s = offset_s
         self._last = (poll.ts_ms, clock)
+        self._run_times = poll.calculations[_RUN_TIMES]
         if abs(offset_s) > _OFF_S:
             self._off(poll.ts_ms, offset_s)
         return stepped
@@ -59,16 +68,16 @@ class Clocks:
 
     def _compare(self, poll: Poll, clock: int, last_ms: int, last_clock: int) -> bool:
         host_s, controller_s = (poll.ts_ms - last_ms) / 1000, clock - last_clock
+        stepped = abs(controller_s - host_s) > _STEP_S + _DRIFT_SHARE * host_s
+        if stepped:
+            # Also where it only seems to stand still: set back by just the distance of two polls.
+            self._end_stretch()
+            self._stretch = None
         if controller_s == 0:
             self._still(poll, last_ms)
             return False
         self._still_polls = 0
-        ahead_s = controller_s - host_s
-        if abs(ahead_s) <= _STEP_S + _DRIFT_SHARE * host_s:
-            return False
-        self._end_stretch()
-        self._stretch = None
-        return self._step(poll.ts_ms, host_s, controller_s)
+        return stepped and self._step(poll, host_s, controller_s, last_clock)
 
     def _still(self, poll: Poll, last_ms: int) -> None:
         if not self._still_polls:
@@ -85,18 +94,13 @@ class Clocks:
                 since_ms=self._still_ms,
             )
 
-    def _step(self, ts_ms: int, host_s: float, controller_s: int) -> bool:
-        """Tell whose clock stepped: the other one shows the usual distance of two polls.
-
-        Returns whether it was this computer's.
-        """
-        usual = (0.5 * self._interval_s, 1.5 * self._interval_s)
-        if not usual[0] <= host_s <= usual[1] and (
-            controller_s < 0 or usual[0] <= controller_s <= usual[1] or host_s < usual[0]
-        ):
+    def _step(self, poll: Poll, host_s: float, controller_s: int, last_clock: int) -> bool:
+        """Tell whose clock stepped; return whether it was this computer's."""
+        died_or_set = (last_clock < _DEAD_S) != (last_clock + controller_s < _DEAD_S)
+        if not died_or_set and self._is_hosts(poll, host_s, controller_s):
             self._findings.add(
                 "host-clock-step",
-                ts_ms,
+                poll.ts_ms,
                 lambda: (
                     f"{host_s:.0f} s between two polls, {controller_s} s by the controller's clock"
                 ),
@@ -104,11 +108,34 @@ class Clocks:
             return True
         self._findings.add(
             "controller-clock-set",
-            ts_ms,
+            poll.ts_ms,
             lambda: f"moved by {span(controller_s)} in {span(host_s)}",
             index=_CLOCK,
         )
         return False
+
+    def _is_hosts(self, poll: Poll, host_s: float, controller_s: int) -> bool:
+        """Whether the step is this computer's: the other clock shows the usual distance of polls.
+
+        Where it shows less than none, polls of before and after the step are mixed in their order,
+        or the controller's clock was set back while polls were missing.
+        """
+        pairs = [
+            (before, now)
+            for before, now in zip(self._run_times, poll.calculations[_RUN_TIMES], strict=True)
+            if before and now is not None and now < before
+        ]
+        if any(now <= before * _RESTART for before, now in pairs):
+            return False  # the controller began anew
+        least, most = 0.5 * self._interval_s, 1.5 * self._interval_s
+        if host_s < least:
+            return True
+        if host_s <= most:
+            return False
+        if controller_s >= 0:
+            return least <= controller_s <= most
+        off_tick_s = abs(host_s - round(host_s / self._interval_s) * self._interval_s)
+        return bool(pairs) or off_tick_s > _TICK_S
 
     def _off(self, ts_ms: int, offset_s: float) -> None:
         hours = round(offset_s / _HOUR_S)

@@ -53,7 +53,6 @@ class _Counter:
 
     def __init__(self, group: Group, index: int, limit: _Limit, findings: Findings) -> None:
         self._group, self._index, self._limit, self._findings = group, index, limit, findings
-        self.raw: int | None = None  # the last value, whatever it was
         self._good: int | None = None  # the last value that fits those before it
         self._good_ms = self._odd_ms = self._last_ms = self._first_ms = 0
         self._odd: int | None = None  # the first value that does not
@@ -62,7 +61,6 @@ class _Counter:
 
     def see(self, raw: int, ts_ms: int, *, anew: bool) -> None:
         """Take the value of one poll; `anew` if nothing is known about the time since the last."""
-        self.raw = raw
         if self._good is None or anew:
             self._good, self._good_ms, self._first_ms = raw, ts_ms, ts_ms
             self._odd, self._odd_polls, self._beyond = None, 0, self._limit.beyond
@@ -77,6 +75,11 @@ class _Counter:
             if ts_ms - self._odd_ms >= _BACK_WITHIN_MS:
                 self._settle(raw, ts_ms)
         self._last_ms = ts_ms
+
+    @property
+    def begun(self) -> bool:
+        """Whether it ever had a value but 0."""
+        return self._good is not None
 
     def end(self) -> None:
         """Judge what is still open."""
@@ -165,7 +168,7 @@ class Counters:
             for index, counter in counters:
                 raw = block[index]
                 # 0 for ever means that there is no such meter or compressor.
-                if raw is not None and (raw or counter.raw):
+                if raw is not None and (raw or counter.begun):
                     counter.see(raw, poll.ts_ms, anew=anew)
         self._together(poll)
 

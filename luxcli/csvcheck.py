@@ -4,14 +4,17 @@ import csv
 import functools
 import io
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, tzinfo
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from luxcli import csvgen, periods, reports, sensors
 from luxcli.config import Config
 from luxcli.csvgen import TIME_COLUMNS
+from luxcli.csvvalues import Values
 from luxcli.errors import NoDataError, StorageError
 from luxcli.findings import Findings
 from luxcli.periods import KINDS, span
@@ -33,6 +36,7 @@ _LATE: Final = 1.5
 # A row that has so much less than the fullest one lost something; firmware adds a tenth at once.
 _INCOMPLETE: Final = 0.75
 _HALF: Final = 0.5
+_FIRST_YEAR, _LAST_YEAR = 2000, 9998
 
 Progress = Callable[[int, int], object]
 
@@ -52,39 +56,55 @@ def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _uns
 
     Raises:
         NoDataError: It is empty, or no text.
-        StorageError: The file or the cache cannot be read.
+        StorageError: The file cannot be read.
         ConfigError: ``csv.sensors`` names what does not exist.
     """
     found = Findings(lambda group, index: sensors.register(group, index).id)
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with path.open("rb") as opened, _seekable(opened) as file:
+            size = file.seek(0, io.SEEK_END)
+            if not size:
+                raise NoDataError(f"{path}: empty")
+            file.seek(size - 1)
+            torn = file.read() != b"\n"
+            file.seek(0)
             head = file.read(4096)
-            if size:
-                file.seek(-1, 2)
-            torn = file.read(1) not in (b"\n", b"")
-        if not size:
-            raise NoDataError(f"{path}: empty")
-        if b"\0" in head:
-            raise NoDataError(f"{path}: not a CSV, it holds binary data")
-        table = _Table(found, config.interval_sec)
-        with (
-            path.open("rb") as file,
-            io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
-        ):
-            for row in _rows(text, head):
-                table.see(row)
-                progress(file.tell(), size)
+            if b"\0" in head:
+                raise NoDataError(f"{path}: not a CSV, it holds binary data")
+            file.seek(0)
+            table = _Table(found, config.interval_sec)
+            with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+                for row in _rows(text, head):
+                    table.see(row)
+                    progress(file.tell(), size)
     except (UnicodeDecodeError, csv.Error) as exc:
         raise NoDataError(f"{path}: not a CSV in UTF-8: {exc}") from exc
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
     if torn:
         found.add("csv-torn", table.last_ms, "no end of line", since_ms=table.last_ms)
+    remark = None
     if table.end():
         _columns(found, table, reports.columns(config))
-        _count(found, table, config, path, zone)
-    return Report(table.first_ms, table.stop_ms, table.rows, found.all())
+        try:
+            _count(found, table, config, path, zone)
+        except StorageError as exc:
+            remark = f"not compared with the cache: {exc}"
+    return Report(
+        *(table.first_ms, table.stop_ms, table.rows, found.all()),
+        not_fitted=table.values.not_fitted(),
+        remark=remark,
+        judged=table.values.areas | {"recording"},
+    )
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    """Return a file itself, or what a pipe has to say in a temporary file, gone when closed."""
+    if file.seekable():
+        return file
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    shutil.copyfileobj(file, copy)
+    return cast("BinaryIO", copy)
 
 
 def _rows(text: Iterable[str], head: bytes) -> Iterator[list[str]]:
@@ -102,11 +122,13 @@ class _Table:
         first_ms: Time of the first row, UTC; 0 when there is none.
         last_ms: Time of the last row.
         ids: Ids of the columns that are registers.
+        values: What judges the numbers.
     """
 
     def __init__(self, found: Findings, interval_s: int) -> None:
         self.rows = self.first_ms = self.last_ms = 0
         self.ids: set[str] = set()
+        self.values = Values(found, (), interval_s)
         self._found, self._interval_s = found, interval_s
         self._header: list[str] | None = None
         self._usable = True
@@ -134,6 +156,7 @@ class _Table:
         if not self.rows:
             self._found.add("csv-no-rows", 0, "a header and nothing else")
             return True
+        self.values.end()
         self._completeness(len(self._header) - len(TIME_COLUMNS))
         self._gaps()
         return True
@@ -160,6 +183,10 @@ class _Table:
             if place < position:
                 add("csv-order", 0, f"{register.id} behind later ones")
             position = max(position, place)
+        if not self.ids:
+            add("csv-no-sensors", 0, "no column is a sensor's")
+        registers = [None if column is None else column[0] for column in self._cells]
+        self.values = Values(self._found, registers, self._interval_s)
 
     def _look_at_row(self, row: list[str]) -> None:
         width = len(self._cells) + len(TIME_COLUMNS)
@@ -169,12 +196,14 @@ class _Table:
             self._found.add("csv-width", ts_ms, text)
             return
         filled = 0
-        for cell, column in zip(row[2:], self._cells, strict=True):
+        cells = row[2:]
+        for place, (cell, column) in enumerate(zip(cells, self._cells, strict=True)):
             if not cell:
                 continue
             filled += 1
             if column is not None and not column[1][cell]:
                 register = column[0]
+                cells[place] = ""
                 self._found.add(
                     "csv-cell",
                     ts_ms,
@@ -184,11 +213,13 @@ class _Table:
                     expected=column[1].expected,
                 )
         _note(self._filled, filled, ts_ms)
+        self.values.see(ts_ms, cells)
 
     def _time(self, row: Sequence[str]) -> int:
         """Judge the two times of a row; return the first, or that of the row before."""
         utc = _moment(row[0]) if row and _TIME.fullmatch(row[0]) else None
-        if utc is None:
+        # Near the ends of the calendar no other zone has that moment.
+        if utc is None or not _FIRST_YEAR <= utc.year <= _LAST_YEAR:
             text = f"{row[0][:40]!r} in row {self.rows}" if row else f"row {self.rows} is empty"
             self._found.add("csv-time", self.last_ms, text)
             return self.last_ms
@@ -316,8 +347,10 @@ def _count(found: Findings, table: _Table, config: Config, path: Path, zone: tzi
     period = _period(config, path, zone)
     if period is not None and period[0] - 1000 < start_ms and stop_ms <= period[1] + 1000:
         start_ms, stop_ms = period
-    store.flush()
-    stored = store.count(start_ms, stop_ms)
+    # The buffer first and as it is: what is flushed meanwhile is found in both, not in none.
+    waiting = {poll.taken_ms for poll in store.waiting().polls}
+    times = waiting.union(store.times(start_ms, stop_ms))
+    stored = sum(start_ms <= ts_ms < stop_ms for ts_ms in times)
     # A cache that was lost or pruned since has less; then the file is the better copy.
     if stored > table.rows:
         text = f"{table.rows} rows, {stored} polls in the cache"

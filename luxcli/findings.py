@@ -123,7 +123,7 @@ class Findings:
                 RULES[rule].severity,
                 None if index is None else self._name(group, index),
                 *(seen.expected, seen.found, seen.count, seen.first_ms, seen.last_ms),
-                _area(rule, group, index),
+                area_of(rule, group, index),
             )
             for (rule, group, index), seen in self._seen.items()
         ]
@@ -135,7 +135,8 @@ def in_order(found: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.first_ms)))
 
 
-def _area(rule: str, group: Group, index: int | None) -> Area:
+def area_of(rule: str, group: Group, index: int | None) -> Area:
+    """Return whose score a finding about a register lowers."""
     if group == "calculations" and index is not None:
         if rule in _RANGES_OF and index in _REFRIGERANT:
             return "refrigerant"

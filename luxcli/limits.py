@@ -28,7 +28,8 @@ IMPORTANT: Final = (14, 19, 38, 39, 64, 65, 66, 95, 100, 117, 119, 151, 152, 155
 
 _SOURCE = Range((-30, 45), (-45, 60))
 _MIXED = Range((10, 60), (-10, 90))
-_SET_POINT = Range((15, 60), (0, 80))
+# 0 while the circuit is off, as all summer; the least that can be set is 5.0 °C.
+_SET_POINT = Range((0, 60), (-1, 80))
 _ROOM = Range((5, 35), (-10, 50))
 _REFRIGERANT = Range((-40, 60), (-60, 110))
 
@@ -41,7 +42,7 @@ RANGES: Final[Mapping[int, Range]] = {
     15: Range((-30, 45), (-50, 60)),
     16: Range((-25, 40), (-50, 60)),
     17: Range((5, 80), (-10, 100)),
-    18: Range((30, 75), (0, 85)),
+    18: Range((0, 75), (-1, 85)),  # 0 while hot water is off
     19: _SOURCE,
     20: _SOURCE,
     21: _MIXED,

@@ -56,12 +56,11 @@ class Judge:
     def __init__(self, interval_s: int, *, recent_s: int = 0) -> None:
         self.polls = 0
         self._findings = Findings(lambda group, index: sensors.register(group, index).id)
-        # After such a pause nobody knows what happened in between.
-        self._broken_s = max(_CLOSE_S, 3 * interval_s)
+        self._broken_s = longest_pause_s(interval_s)
         self._retried = 0
         self._last: Snapshot | None = None
         self._parameters: tuple[tuple[int, ...], tuple[int | None, ...]] = ((), ())
-        self._ranges = _Ranges(self._findings)
+        self._ranges = Ranges(self._findings)
         self._errors = ErrorLog(self._findings, recent_s)
         self._copies = [
             _Copies(self._findings, "heat-quantities", _heating),
@@ -121,6 +120,11 @@ class Judge:
         if parameters is not self._parameters[0]:
             self._parameters = (parameters, _padded(parameters, _PADDED["parameters"]))
         return self._parameters[1]
+
+
+def longest_pause_s(interval_s: int) -> int:
+    """Return the seconds without polls after which nobody knows what happened in between."""
+    return max(_CLOSE_S, 3 * interval_s)
 
 
 def judge(snapshots: Sequence[Snapshot], interval_s: int) -> tuple[Finding, ...]:
@@ -290,7 +294,7 @@ class _Range:
         return f"{raw / self.register.scale} {self.register.unit}"
 
 
-class _Ranges:
+class Ranges:
     """Ranges, and values that stand for "not fitted" between real ones."""
 
     def __init__(self, findings: Findings) -> None:
@@ -298,6 +302,7 @@ class _Ranges:
         self._sensors = [_Range(index) for index in limits.RANGES]
 
     def see(self, poll: Poll) -> None:
+        """Look at one poll."""
         block = poll.calculations
         for sensor in self._sensors:
             raw = block[sensor.index]
@@ -314,6 +319,7 @@ class _Ranges:
             sensor.last = (raw, verdict)
 
     def not_fitted(self) -> tuple[str, ...]:
+        """Return the ids of sensors that showed nothing but their value for "not fitted"."""
         return tuple(one.register.id for one in self._sensors if one.empty and not one.real)
 
     def _odd(self, sensor: _Range, raw: int, verdict: int, ts_ms: int) -> None:

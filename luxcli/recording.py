@@ -22,8 +22,16 @@ _DAY_MS: Final = 86_400_000
 _CLOCK_SLACK_MS: Final = 2000
 # What is said about gaps is for people; an outage of months is one gap anyway.
 _GAPS_KEPT: Final = 20
-# A poll this much sooner than the schedule is an additional one, made by hand.
-_EXTRA: Final = 0.5
+# A poll this much sooner than the schedule is an additional one, made by hand; also at exactly half
+# the distance, a little late.
+_EXTRA: Final = 0.55
+# From here on it may as well be the next tick's, if the tick before it was late by retries.
+_EARLY: Final = 0.4
+# So many more polls than the schedule makes come from a second schedule, not from a hand.
+_EXTRA_SHARE: Final = 0.2
+# Schedulers start jobs a little early or late.
+_SPACING_SLACK: Final = 0.1
+_SPACING_SLACK_S: Final = 2
 # Below this share of the schedule a period is poor: a day of an hour's outage is still good.
 POOR: Final = 0.95
 
@@ -87,6 +95,16 @@ class Coverage:
         return 1 - self.missing / self.expected if self.expected else 1.0
 
     @property
+    def extra(self) -> int:
+        """Polls beyond those of the schedule."""
+        return max(0, self.polls - (self.expected - self.missing))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many polls are extra that there must be two schedules, or a faster one."""
+        return self.extra > _EXTRA_SHARE * self.polls
+
+    @property
     def poor(self) -> bool:
         """Whether so much is missing that somebody should look at it."""
         return self.share < POOR
@@ -119,10 +137,17 @@ def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Cove
     return walk.end(stop_ms)
 
 
+def fits_schedule(usual_s: int, interval_s: int) -> bool:
+    """Whether polls mostly as far apart as `usual_s` come from a schedule of `interval_s`."""
+    return abs(usual_s - interval_s) <= max(_SPACING_SLACK_S, _SPACING_SLACK * interval_s)
+
+
 def in_words(coverage: Coverage, zone: tzinfo) -> str:
     """Return what is to be said about the polls of an interval, with local times."""
     if not coverage.expected:
         return "no polls"
+    if not coverage.missing and coverage.crowded:
+        return f"none missing, but {coverage.polls} polls for a schedule of {coverage.expected}"
     if not coverage.missing:
         return f"complete, {coverage.polls} {'poll' if coverage.polls == 1 else 'polls'}"
     causes = [f"{reason} {count}" for reason, count in sorted(coverage.reasons.items())]
@@ -272,29 +297,48 @@ class _Walk:
         self._longest: list[tuple[int, int, Gap]] = []
         self._distances: Counter[int] = Counter()
         self._on_time: int | None = None  # the last poll that the schedule made
+        self._early = False  # whether a poll came since that may be the next tick's
         self._newest: int | None = None
 
     def poll(self, ts_ms: int) -> None:
         self._polls += 1
-        self._newest = ts_ms
+        if self._newest is not None:
+            self._distances[round((ts_ms - self._newest) / 1000)] += 1
+        held, self._newest = self._newest, ts_ms
+        if held is not None:
+            self._take(held, ts_ms)
+
+    def _take(self, ts_ms: int, next_ms: int | None) -> None:
+        """Take a poll, now that the one after it is known: it may show that this one was late."""
         if self._on_time is None:
             # The first poll may come up to an interval after the beginning.
             self._gap(self._start_ms, ts_ms, (ts_ms - self._start_ms) // self._interval_ms)
-        elif ts_ms - self._on_time < self._interval_ms * _EXTRA:
+        elif ts_ms - self._on_time <= self._interval_ms * _EXTRA:
+            self._early = self._early or ts_ms - self._on_time >= self._interval_ms * _EARLY
             return
         else:
-            distance = ts_ms - self._on_time
-            self._gap(self._on_time, ts_ms, round(distance / self._interval_ms) - 1)
-            self._distances[round(distance / 1000)] += 1
-        self._on_time = ts_ms
+            ticks = round((ts_ms - self._on_time) / self._interval_ms) - 1
+            if ticks == 1 and self._early:
+                ticks = 0
+                self._expected += 1
+            elif ticks == 1 and ts_ms - self._on_time < 2 * self._interval_ms:
+                # Late by retries if that of the next tick follows at once.
+                soon = next_ms is not None and next_ms - ts_ms <= self._interval_ms * _EXTRA
+                ticks = 0 if soon else 1
+            self._gap(self._on_time, ts_ms, ticks)
+        self._on_time, self._early = ts_ms, False
         self._expected += 1
 
     def end(self, stop_ms: int) -> Coverage:
+        if self._newest is not None:
+            self._take(self._newest, None)
         since = self._start_ms if self._on_time is None else self._on_time
         # What is due at `stop_ms` itself is not late yet.
         self._gap(since, stop_ms, (stop_ms - since - 1) // self._interval_ms)
         kept = sorted((gap for _, _, gap in self._longest), key=lambda gap: gap.start_ms)
         usual = self._distances.most_common(1)
+        usual_s = usual[0][0] if usual else None
+        self._count_slow(usual_s, stop_ms)
         return Coverage(
             self._start_ms,
             stop_ms,
@@ -305,9 +349,21 @@ class _Walk:
             unexplained=self._unexplained,
             gap_count=self._gap_count,
             gaps=tuple(kept),
-            usual_s=usual[0][0] if usual else None,
+            usual_s=usual_s,
             last_ms=self._newest,
         )
+
+    def _count_slow(self, usual_s: int | None, stop_ms: int) -> None:
+        """Count by time where polls are usually too far apart: 40 s never look like a gap of 30 s.
+
+        Single late polls do not change what is usual.
+        """
+        interval_s = self._interval_ms // 1000
+        if usual_s is None or usual_s < interval_s or fits_schedule(usual_s, interval_s):
+            return
+        due = (stop_ms - self._start_ms - 1) // self._interval_ms + 1
+        self._missing = max(0, due - self._expected)
+        self._unexplained = max(0, self._missing - sum(self._reasons.values()))
 
     def _gap(self, start_ms: int, stop_ms: int, ticks: int) -> None:
         inside: Counter[str] = Counter()

@@ -69,7 +69,7 @@ _TEMPERATURES: Final = (
         "stuck",
         "warning",
         "temperatures",
-        "some change within 12 h in which the compressor ran; outdoors within 24 h",
+        "some change within 12 h in which the compressor ran; outdoors within 20 h",
     ),
     Rule(
         "temperature-spike",
@@ -182,6 +182,12 @@ _STATUS: Final = (
         "status",
         "some value changes within 5 min; timers count in seconds",
     ),
+    Rule(
+        "frozen-values",
+        "warning",
+        "status",
+        "something but timers and counters changes within 2 h, if only the weather",
+    ),
 )
 _CLOCK: Final = (
     Rule("clock-off", "warning", "clock", "controller's clock within 5 min of this computer's"),
@@ -215,8 +221,9 @@ _RECORDING: Final = (
     Rule("foreign-polls", "problem", "recording", "no answer came from another heat pump"),
     Rule("stale", "problem", "recording", "a poll within the last hour"),
     Rule("damaged-polls", "problem", "recording", "polls that fit their checksums"),
-    Rule("spacing", "warning", "recording", "polls as far apart as interval_sec says"),
+    Rule("spacing", "warning", "recording", "polls as far apart as interval_sec says, within 10 %"),
     Rule("extra-polls", "warning", "recording", "one schedule, not two"),
+    Rule("recording-began", "note", "recording", "polls from the beginning of the interval on"),
 )
 _CSV: Final = (
     Rule("csv-header", "problem", "recording", "a header that begins with the two time columns"),
@@ -231,6 +238,8 @@ _CSV: Final = (
     Rule("csv-local-time", "problem", "recording", "the same moment in both time columns"),
     Rule("csv-cell", "problem", "recording", "cells of their column's kind"),
     Rule("csv-sparse", "problem", "recording", "cells with values, at least half of them"),
+    Rule("csv-no-sensors", "problem", "recording", "columns of sensors, not just of times"),
+    Rule("csv-empty-column", "warning", "recording", "values in the columns of important sensors"),
     Rule("csv-incomplete", "warning", "recording", "a value where most rows have one"),
     Rule("csv-gap", "note", "recording", "rows no further apart than one and a half intervals"),
     Rule("csv-gaps", "warning", "recording", "at least 95 % of the rows of the schedule"),

@@ -1,17 +1,18 @@
 """The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
 
+import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from luxcli import client, jobs, quality, recording, sensors
+from luxcli import buffer, client, jobs, quality, reading, recording, sensors
 from luxcli.config import Config
-from luxcli.errors import NoDataError
+from luxcli.errors import LockHeldError, NoDataError, StorageError
 from luxcli.findings import Finding, Findings, in_order
-from luxcli.model import Missed
+from luxcli.model import Missed, Snapshot
 from luxcli.periods import span, utc_text
 from luxcli.plausibility import Judge
 from luxcli.recording import Coverage
-from luxcli.storage import open_store
+from luxcli.storage import Store, is_place_ours, open_store
 from luxcli.verdicts import Report
 
 Progress = Callable[[int, int], object]
@@ -25,8 +26,10 @@ _UNEXPLAINED_SHARE, _UNEXPLAINED = 0.005, 2
 _HALF = 0.5
 # Fewer polls say nothing about the schedule.
 _FEW = 10
-_EXTRA_SHARE = 0.2
-_NOT_THE_SCHEDULE = (0.67, 1.5)
+# Recording that began so much later than what is to be judged is worth a note.
+_LATE_SHARE = 0.05
+# Polls of the buffer that are held at once.
+_PART = 200
 
 
 def _unseen(_done: int, _total: int) -> None:
@@ -43,7 +46,8 @@ def validate(
 ) -> Report:
     """Judge every stored poll of ``[start_ms, stop_ms)`` and the gaps between them.
 
-    Streams: memory does not grow with the interval.
+    Streams: memory does not grow with the interval. Needs to read only: where the buffer cannot be
+    moved into the cache, what waits in it is judged from there.
 
     Args:
         config: Says where the cache is and how often is polled.
@@ -54,19 +58,27 @@ def validate(
 
     Raises:
         NoDataError: Nothing is stored in that time.
-        LockHeldError: Another process kept the storage lock.
-        StorageError: The cache cannot be read.
+        StorageError: The cache or the buffer cannot be read.
     """
-    store = open_store(config)
+    store = Store(config.cache_path, flush_polls=config.flush_polls)
+    store.check_place(parents=is_place_ours(config))
+    remark = _not_flushed(store)
     judge = Judge(config.interval_sec)
     damaged: list[int] = []
-    for snapshot in store.query(start_ms, stop_ms, damaged=damaged):
+    for snapshot in _polls(store, start_ms, stop_ms, damaged):
         judge.add(snapshot)
         progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
     coverage = recording.coverage(store, start_ms, stop_ms, config.interval_sec)
     if not judge.polls and not damaged:
         raise NoDataError(_nothing(start_ms, stop_ms, store.missed(start_ms, stop_ms)))
     found = Findings(lambda group, index: sensors.register(group, index).id)
+    if coverage.start_ms - start_ms > max(_HOUR_S * 1000, _LATE_SHARE * (stop_ms - start_ms)):
+        found.add(
+            "recording-began",
+            coverage.start_ms,
+            f"nothing is stored before {utc_text(coverage.start_ms)}",
+            since_ms=start_ms,
+        )
     _missing(found, coverage)
     _rhythm(found, coverage, config.interval_sec)
     if damaged:
@@ -84,7 +96,53 @@ def validate(
         findings=_together(judge.end(), found.all()),
         coverage=coverage,
         not_fitted=judge.not_fitted(),
+        remark=remark,
     )
+
+
+def _not_flushed(store: Store) -> str | None:
+    """Move the buffer into the cache; return in words why that was not possible."""
+    hasty = Store(store.path)
+    hasty.hurry()
+    try:
+        hasty.flush()
+    except LockHeldError:
+        return None  # somebody is at it; nothing is lost by not waiting
+    except StorageError as exc:
+        count = len(store.waiting().polls)
+        where = f"{count} {'poll' if count == 1 else 'polls'} judged from the buffer"
+        return f"{exc}; {where}" if count else None
+    return None
+
+
+def _polls(store: Store, start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
+    """Yield the polls of cache and buffer in time order, each once."""
+    # The buffer first: what is flushed meanwhile is then found in both, not in none.
+    waiting = _waiting(store, start_ms, stop_ms)
+    oldest, newest = store.span()
+    with store.reading() as db:
+        stored: Iterator[Snapshot] = iter(())
+        if db is not None and oldest is not None and newest is not None:
+            low, high = max(start_ms, oldest), min(stop_ms, newest + 1)
+            stored = reading.polls(db, low, high, damaged)
+        last_ms = None
+        for snapshot in heapq.merge(stored, waiting, key=lambda poll: poll.taken_ms):
+            if snapshot.taken_ms != last_ms:
+                yield snapshot
+            last_ms = snapshot.taken_ms
+
+
+def _waiting(store: Store, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
+    """Yield the polls of the buffer in time order; a long one without holding it in memory."""
+    times = [head.taken_ms for head in store.waiting().polls]
+    wanted = (
+        poll
+        for part in buffer.parts(store.buffer_path, _PART)
+        for poll in part.polls
+        if start_ms <= poll.taken_ms < stop_ms
+    )
+    in_memory = len(times) <= _PART or times != sorted(times)
+    return iter(sorted(wanted, key=lambda poll: poll.taken_ms)) if in_memory else wanted
 
 
 def validate_live(
@@ -148,13 +206,17 @@ def _missing(found: Findings, coverage: Coverage) -> None:
             count=coverage.missing,
         )
     if coverage.unexplained > max(_UNEXPLAINED, _UNEXPLAINED_SHARE * coverage.expected):
-        gap = max(coverage.gaps, key=lambda one: one.unexplained)
+        # A schedule that is too slow leaves none.
+        gap = max(coverage.gaps, key=lambda one: one.unexplained, default=None)
+        longest = ""
+        if gap is not None:
+            lasted = span((gap.stop_ms - gap.start_ms) / 1000)
+            longest = f"; the longest gap lasts {lasted}: was the scheduler running?"
         found.add(
             "gaps-unexplained",
-            gap.stop_ms,
-            f"{coverage.unexplained} of which nothing is recorded; the longest gap lasts"
-            f" {span((gap.stop_ms - gap.start_ms) / 1000)}: was the scheduler running?",
-            since_ms=gap.start_ms,
+            stop_ms if gap is None else gap.stop_ms,
+            f"{coverage.unexplained} of which nothing is recorded{longest}",
+            since_ms=start_ms if gap is None else gap.start_ms,
             count=coverage.unexplained,
         )
     for reason, rule in (("rejected", "rejected-polls"), ("foreign", "foreign-polls")):
@@ -169,26 +231,23 @@ def _missing(found: Findings, coverage: Coverage) -> None:
 def _rhythm(found: Findings, coverage: Coverage, interval_s: int) -> None:
     """Compare the distances of polls with the schedule."""
     start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
-    on_time = coverage.expected - coverage.missing
-    usual_s = coverage.usual_s
-    if usual_s is not None and coverage.polls >= _FEW:
-        least, most = (factor * interval_s for factor in _NOT_THE_SCHEDULE)
-        if not least <= usual_s <= most:
-            found.add(
-                "spacing",
-                stop_ms,
-                f"mostly {usual_s} s, interval_sec is {interval_s}",
-                since_ms=start_ms,
-                count=coverage.polls,
-            )
-    extra = coverage.polls - on_time
-    if coverage.polls >= _FEW and extra > _EXTRA_SHARE * coverage.polls:
+    if coverage.polls < _FEW or coverage.usual_s is None:
+        return
+    if not recording.fits_schedule(coverage.usual_s, interval_s):
+        found.add(
+            "spacing",
+            stop_ms,
+            f"mostly {coverage.usual_s} s, interval_sec is {interval_s}",
+            since_ms=start_ms,
+            count=coverage.polls,
+        )
+    if coverage.crowded:
         found.add(
             "extra-polls",
             stop_ms,
-            f"{extra} polls between those of the schedule",
+            f"{coverage.extra} polls between those of the schedule",
             since_ms=start_ms,
-            count=extra,
+            count=coverage.extra,
         )
 
 

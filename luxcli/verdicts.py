@@ -26,6 +26,8 @@ class Report:
         findings: Problems first.
         coverage: Polls against the schedule; None where there is no schedule to compare with.
         not_fitted: Ids of sensors that showed nothing but their value for "not fitted".
+        remark: What else is to be said about how it was looked at.
+        judged: The areas of which there was something to judge.
     """
 
     start_ms: int
@@ -34,6 +36,8 @@ class Report:
     findings: tuple[Finding, ...]
     coverage: Coverage | None = None
     not_fitted: tuple[str, ...] = field(default=())
+    remark: str | None = None
+    judged: frozenset[Area] = frozenset(AREAS)
 
     @property
     def verdict(self) -> Verdict:
@@ -44,12 +48,18 @@ class Report:
         return "warnings" if "warning" in severities else "good"
 
     @property
-    def scores(self) -> dict[Area, int]:
-        """Points from 0 to 100 for each area, in the order in which they are shown."""
-        scores = {area: _score(area, self.findings, self.polls) for area in AREAS}
-        if self.coverage is not None:
-            scores["recording"] = min(scores["recording"], int(100 * self.coverage.share))
-        return scores
+    def scores(self) -> dict[Area, int | None]:
+        """Points from 0 to 100 for each area, in the order in which they are shown.
+
+        None where nothing was there to judge.
+        """
+        return {area: self._score(area) if area in self.judged else None for area in AREAS}
+
+    def _score(self, area: Area) -> int:
+        points = _score(area, self.findings, self.polls)
+        if area == "recording" and self.coverage is not None:
+            return min(points, int(100 * self.coverage.share))
+        return points
 
 
 def _score(area: Area, findings: Sequence[Finding], polls: int) -> int:

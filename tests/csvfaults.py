@@ -1,5 +1,6 @@
 """Faults planted into a CSV: each with the rule that has to find it."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -34,9 +35,26 @@ def cell(row: int, column: int, text: str) -> Callable[[Rows], Rows]:
     return plant
 
 
+def both(*plants: Callable[[Rows], Rows]) -> Callable[[Rows], Rows]:
+    """Plant one thing after the other."""
+    return lambda rows: functools.reduce(lambda found, plant: plant(found), plants, rows)
+
+
 def in_column(name: str, text: str) -> Callable[[Rows], Rows]:
     """Plant a cell into the tenth row of a column."""
     return lambda rows: cell(10, rows[0].index(name), text)(rows)
+
+
+def in_all_rows(name: str, text: str) -> Callable[[Rows], Rows]:
+    """Plant the same cell into all rows of a column."""
+
+    def plant(rows: Rows) -> Rows:
+        column = rows[0].index(name)
+        for row in rows[1:]:
+            row[column] = text
+        return rows
+
+    return plant
 
 
 def emptied(where: slice, keep: int) -> Callable[[Rows], Rows]:
@@ -80,6 +98,21 @@ def _faults() -> Iterator[CsvFault]:
         rule="csv-few-columns",
         plant=lambda rows: [row[:-9] for row in rows],
     )
+    yield CsvFault(
+        name="nothing but the times",
+        rule="csv-no-sensors",
+        plant=lambda rows: [row[:2] for row in rows],
+    )
+    yield CsvFault(
+        name="flow temperature without values",
+        rule="csv-empty-column",
+        plant=in_all_rows("ID_WEB_Temperatur_TVL", ""),
+    )
+    yield CsvFault(
+        name="second half of the columns without values",
+        rule="csv-empty-column",
+        plant=lambda rows: [rows[0], *([*row[:140], *[""] * (len(row) - 140)] for row in rows[1:])],
+    )
     yield CsvFault(name="only a header", rule="csv-no-rows", plant=lambda rows: rows[:1])
     yield CsvFault(
         name="the predecessor's 61 bytes",
@@ -97,6 +130,11 @@ def _faults() -> Iterator[CsvFault]:
         name="row with a cell less",
         rule="csv-width",
         plant=lambda rows: [*rows[:50], rows[50][:-1], *rows[51:]],
+    )
+    yield CsvFault(
+        name="time at the end of the calendar",
+        rule="csv-time",
+        plant=both(cell(-1, 0, "9999-12-31T23:59:59Z"), cell(-1, 1, "9999-12-31T23:59:59+00:00")),
     )
     yield CsvFault(name="time that is none", rule="csv-time", plant=cell(30, 0, "24.11.2026 07:00"))
     yield CsvFault(name="rows exchanged", rule="csv-time-order", plant=_swapped)

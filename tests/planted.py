@@ -166,15 +166,32 @@ def held_parameters(where: range, *indices: int) -> Callable[[Polls], Polls]:
     return plant
 
 
-def frozen(where: range) -> Callable[[Polls], Polls]:
-    """Send the same again and again, but for the clock."""
+def frozen(where: range, *running: int) -> Callable[[Polls], Polls]:
+    """Send the same again and again, but for the clock and what else goes on running."""
 
     def plant(polls: Polls) -> Polls:
+        first = polls[where[0]]
         for number in where:
-            clock = {134: polls[number].calculations[134]}
-            same = replace(polls[where[0]], taken_ms=polls[number].taken_ms)
-            polls[number] = changed(same, clock)
+            now = polls[number]
+            moving = {index: now.calculations[index] for index in (134, *running)}
+            polls[number] = changed(replace(first, taken_ms=now.taken_ms), moving)
         return polls
+
+    return plant
+
+
+def restarted(start: int, gap: int, *, dead: bool = True) -> Callable[[Polls], Polls]:
+    """Let the controller begin anew after some missing polls: counters at 0, the clock in 1999."""
+
+    def plant(polls: Polls) -> Polls:
+        first = polls[start].calculations
+        for number in range(start, len(polls)):
+            block = polls[number].calculations
+            values = {index: block[index] - first[index] for index in (56, 57, 63, 64, 65)}
+            if dead and number < start + gap + 20:
+                values[134] = 946_684_800 + block[134] - first[134]
+            polls[number] = changed(polls[number], values)
+        return polls[:start] + polls[start + gap :]
 
     return plant
 
@@ -280,12 +297,12 @@ def _values() -> Iterator[Planted]:
         plant=held(range(156), 10),
     )
     yield Planted(
-        name="outdoor temperature that stands still for more than a day",
+        name="outdoor temperature that stands still in the day that is looked at by default",
         rule="stuck",
         sensor="ID_WEB_Temperatur_TA",
-        hours=26,
+        hours=24,
         step_s=600,
-        plant=held(range(156), 15),
+        plant=held(range(144), 15),
     )
     yield Planted(
         name="outdoors 20 K warmer for one poll",
@@ -332,6 +349,12 @@ def _counters() -> Iterator[Planted]:
             changed(poll, {64: lambda raw, n=number: raw if n < 120 else (n - 120) * 30})
             for number, poll in enumerate(polls)
         ],
+    )
+    yield Planted(
+        name="controller that begins anew with a dead clock while four polls are missing",
+        rule="counter-reset",
+        sensor=run_time,
+        plant=restarted(120, 4),
     )
     yield Planted(
         name="heat since reset that is reset",
@@ -535,6 +558,11 @@ def _status() -> Iterator[Planted]:
         rule="frozen",
         plant=frozen(range(200, 221)),
     )
+    yield Planted(
+        name="controller of which only clock and timers go on",
+        rule="frozen-values",
+        plant=frozen(range(60, 340), *range(67, 78), 120),
+    )
 
 
 def _clocks() -> Iterator[Planted]:
@@ -675,11 +703,35 @@ def _recording() -> Iterator[Planted]:
         interval_s=30,
     )
     yield Planted(
+        name="a poll every 40 seconds instead of 30",
+        rule="spacing",
+        step_s=40,
+        interval_s=30,
+    )
+    yield Planted(
+        name="a third less polls than the schedule makes, evenly",
+        rule="coverage-poor",
+        step_s=44,
+        interval_s=30,
+    )
+    yield Planted(
         name="two schedules at once",
         rule="extra-polls",
         step_s=10,
         interval_s=30,
         hours=1,
+    )
+    yield Planted(
+        name="twice as many polls as the schedule makes",
+        rule="extra-polls",
+        step_s=15,
+        interval_s=30,
+        hours=1,
+    )
+    yield Planted(
+        name="recording that began only after two hours",
+        rule="recording-began",
+        plant=without(range(240).__contains__),
     )
 
 

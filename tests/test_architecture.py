@@ -20,7 +20,7 @@ ROWS = [
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"storage"},
     {"ledger", "recording"},
-    {"archiving", "jobs", "reports", "verdicts", "monitoring"},
+    {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
     {"retention", "restoring", "validation", "csvcheck", "pacing"},
     {"checks", "demo", "capturing", "watching"},
     {

@@ -3,16 +3,21 @@
 import csv
 import io
 import json
+import os
+import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from luxcli import csvcheck, reports
+from luxcli import csvcheck, locks, reports
 from luxcli.config import Config
 from luxcli.errors import NoDataError, StorageError
+from luxcli.rules import AREAS
 from luxcli.storage import Store
 from luxcli.verdicts import Report
-from tests.csvfaults import CSV_FAULTS
+from tests.csvfaults import CSV_FAULTS, Rows, in_all_rows
 from tests.planted import START_MS
 from tests.scenario import BERLIN, HOUR_MS, configured, ms
 from tests.scenario import record as recorded
@@ -142,6 +147,116 @@ def test_a_file_that_cannot_be_read_is_a_failure_of_storage(tmp_path, cli, confi
     ran = cli("validate", "--csv", tmp_path / "missing.csv", "-c", configure())
     assert ran.status == 74
     assert ran.stderr.endswith("missing.csv: cannot be read: No such file or directory\n")
+
+
+def rewritten(path: Path, plant: Callable[[Rows], Rows]) -> None:
+    rows = plant(list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")))))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def zeros(rows: Rows) -> Rows:
+    numbers = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+    return [
+        rows[0],
+        *(
+            [*row[:2], *(re.sub("[0-9]", "0", x) if numbers.fullmatch(x) else x for x in row[2:])]
+            for row in rows[1:]
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plant", "rule", "area", "verdict"),
+    [
+        (in_all_rows("ID_WEB_Temperatur_TVL", "999.9"), "range-impossible", 0, "problems"),
+        (in_all_rows("ID_WEB_Temperatur_TVL", "4.9"), "range", 0, "warnings"),
+        (in_all_rows("ID_WEB_LIN_HD", "70.00"), "range-impossible", 1, "problems"),
+        (zeros, "frozen", 5, "problems"),
+        (zeros, "range", 0, "problems"),
+        (
+            lambda rows: [rows[0], *([*row[:2], *rows[1][2:]] for row in rows[1:])],
+            "frozen",
+            5,
+            "problems",
+        ),
+    ],
+)
+def test_numbers_of_a_csv_are_judged_like_those_of_polls(plant, rule, area, verdict, tmp_path):
+    settings, path = written(tmp_path)
+    rewritten(path, plant)
+    report = checked(settings, path)
+    assert rule in rules(report)
+    assert report.verdict == verdict
+    points = report.scores[tuple(AREAS)[area]]
+    assert points is not None
+    assert points < 100
+
+
+def test_numbers_with_a_decimal_comma_are_judged_as_well(tmp_path):
+    settings, path = written(tmp_path, **STYLES[1])
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r";[0-9]{2},[0-9];", ";999,9;", text), encoding="utf-8")
+    assert "range-impossible" in rules(checked(settings, path))
+
+
+def test_an_outdoor_temperature_that_stands_still_in_a_daily_csv_is_found(tmp_path):
+    settings = configured(tmp_path, interval_sec=600, **{"csv.sensors": ["ID_WEB_Temperatur_TA"]})
+    recorded(settings, START_MS, START_MS + 24 * HOUR_MS, 600)
+    result = reports.rollup(settings, "daily", now_ms=START_MS + 24 * HOUR_MS, zone=BERLIN)
+    assert result.path
+    assert rules(checked(settings, result.path)) == set()
+    rewritten(result.path, in_all_rows("ID_WEB_Temperatur_TA", "0.1"))
+    assert rules(checked(settings, result.path)) == {"stuck"}
+
+
+def test_areas_that_a_csv_says_nothing_about_have_no_score(tmp_path, cli, configure):
+    settings, path = written(tmp_path, **STYLES[4])
+    report = checked(settings, path)
+    judged = {area for area, points in report.scores.items() if points is not None}
+    assert judged == {"temperatures", "recording"}
+    ran = cli(
+        "validate", "--csv", path, "-c", configure(**{"csv.sensors": STYLES[4]["csv.sensors"]})
+    )
+    assert ran.stdout.splitlines()[1:4] == [
+        "temperatures\t100\t",
+        "pressures and refrigerant\t-\t",
+        "counters and run times\t-\t",
+    ]
+
+
+def test_a_csv_is_read_from_a_pipe_as_from_a_file(tmp_path):
+    settings, path = written(tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
+    writer.start()
+    report = checked(settings, pipe)
+    writer.join(timeout=5)
+    assert (report.findings, report.polls) == ((), ROWS)
+
+
+def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(tmp_path):
+    settings, path = written(tmp_path)
+    store = Store(settings.cache_path)
+    store.lock_path.unlink()
+    store.lock_path.mkdir()
+    assert (checked(settings, path).findings, checked(settings, path).remark) == ((), None)
+    settings.cache_path.write_bytes(b"no SQLite file" * 1000)
+    report = checked(settings, path)
+    assert report.findings == ()
+    assert report.remark
+    assert report.remark.startswith(f"not compared with the cache: {settings.cache_path}: ")
+
+
+def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(tmp_path):
+    settings, path = written(tmp_path)
+    recorded(settings, START_MS + 15_000, START_MS + HOUR_MS, 60)
+    with locks.hold(Store(settings.cache_path).lock_path, wait_s=1):
+        report = checked(settings, path)
+    [finding] = report.findings
+    assert (finding.rule, finding.found) == ("csv-count", "120 rows, 180 polls in the cache")
 
 
 def test_the_command_prints_findings_and_json(tmp_path, cli, configure):

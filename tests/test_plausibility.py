@@ -18,8 +18,11 @@ from tests.planted import (
     calculations,
     changed,
     error,
+    frozen,
     good,
     held,
+    moved,
+    restarted,
 )
 
 BASE = good("msw6", HOURS, 30)
@@ -204,6 +207,65 @@ def test_a_controller_is_frozen_only_when_nothing_at_all_changes():
             polls[number], calculations=(*same[:120], now[120], *same[121:134], *now[134:])
         )
     assert "frozen" not in rules(polls)
+
+
+def test_an_idle_heat_pump_in_summer_is_not_frozen_while_the_weather_changes():
+    polls = [
+        changed(poll, {15: 200 + number // 200})
+        for number, poll in enumerate(frozen(range(360), *range(67, 78), 120)(list(BASE)))
+    ]
+    assert "frozen-values" not in rules(polls)
+
+
+def test_two_hours_of_the_same_values_are_frozen_and_less_is_not():
+    for stop, found in ((301, {"frozen-values"}), (300, set())):
+        polls = frozen(range(60, stop), *range(67, 78), 120)(list(BASE))
+        assert rules(polls) & {"frozen", "frozen-values"} == found
+
+
+def test_the_same_weather_before_and_after_a_day_without_polls_is_not_stuck():
+    polls = held(range(12), 15)(list(good("msw6", 2, 600)))
+    later = [replace(poll, taken_ms=poll.taken_ms + 86_400_000) for poll in polls]
+    assert "stuck" not in rules([*polls, *later], 600)
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2, 4, 13, 30])
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_controller_that_begins_anew_resets_counters_and_is_no_step_of_our_clock(gap, dead):
+    found = judged(restarted(120, gap, dead=dead)(list(BASE)))
+    reset = {one.sensor for one in found if one.rule == "counter-reset"}
+    assert {"ID_WEB_Zaehler_BetrZeitVD1", "ID_WEB_Zaehler_BetrZeitWP"} <= reset
+    assert "host-clock-step" not in {one.rule for one in found}
+    assert ("controller-clock-set" in {one.rule for one in found}) == dead
+
+
+def test_a_counter_that_stays_at_0_after_a_restart_is_reset():
+    polls = list(BASE)
+    for number in range(200, len(polls)):
+        polls[number] = changed(polls[number], {57: 0})
+    found = {one.rule: one.found for one in judged(polls)}
+    assert found["counter-reset"] == f"{BASE[199].calculations[57]} became 0"
+    assert "counter-spike" not in found
+
+
+def test_our_clock_is_set_while_the_controllers_is_dead():
+    dead = calculations(None, {134: lambda raw: raw - 800_000_000})(list(BASE))
+    assert "host-clock-step" in rules(moved(range(200, 360), 3600)(dead))
+
+
+def test_a_clock_set_back_while_polls_were_missing_is_the_controllers():
+    polls = [poll for number, poll in enumerate(BASE) if not 200 <= number < 210]
+    back = calculations(range(200, len(polls)), {134: lambda raw: raw - 3600})(polls)
+    assert rules(back) & {"host-clock-step", "controller-clock-set"} == {"controller-clock-set"}
+
+
+def test_a_clock_set_back_by_just_the_distance_of_two_polls_does_not_drift():
+    polls = list(good("msw6", 48, 3600))
+    back = calculations(range(24, 48), {134: lambda raw: raw - 3600})(polls)
+    assert not rules(back, 3600) & {"clock-drift", "host-clock-step", "clock-standstill"}
 
 
 # Errors and codes

@@ -1,5 +1,7 @@
 """Polls against the schedule: what is there, what is missing, and why."""
 
+from datetime import UTC
+
 import pytest
 
 from luxcli import recording
@@ -114,6 +116,44 @@ def test_a_scheduler_of_another_interval_is_seen(store):
     put(store, *range(0, 120, 2))
     found = hour(store)
     assert (found.usual_s, found.missing, found.share) == (60, 60, 0.5)
+
+
+@pytest.mark.parametrize(("step_s", "share"), [(40, 0.75), (44, 82 / 120), (33, 1)])
+def test_a_schedule_that_is_more_than_a_tenth_too_slow_is_not_complete(store, step_s, share):
+    store.merge([small(START_MS + n * step_s * 1000) for n in range(3600 // step_s + 1)], ())
+    found = hour(store)
+    assert found.usual_s == step_s
+    assert found.share == pytest.approx(share, abs=0.01)
+    assert found.expected == (120 if share < 1 else found.polls)
+    assert found.missing == found.unexplained
+    assert recording.fits_schedule(step_s, 30) == (share == 1)
+
+
+def test_reasons_of_missing_polls_of_a_slow_schedule_are_not_told_twice(store):
+    put(store, *range(0, 120, 2))
+    for tick in range(1, 120, 2):
+        miss(store, tick, "timeout")
+    found = hour(store)
+    assert (found.expected, found.missing, found.unexplained) == (120, 60, 0)
+    assert found.reasons == {"timeout": 60}
+
+
+@pytest.mark.parametrize("jitter_ms", [0, 300])
+def test_polls_twice_as_often_are_extra_and_not_complete(store, jitter_ms):
+    store.merge([small(START_MS + n * 15_000 + n % 2 * jitter_ms) for n in range(240)], ())
+    found = hour(store)
+    assert (found.polls, found.expected, found.missing, found.extra) == (240, 120, 0, 120)
+    assert (found.usual_s, found.crowded) == (15, True)
+    text = recording.in_words(found, UTC)
+    assert text == "none missing, but 240 polls for a schedule of 120"
+
+
+@pytest.mark.parametrize("late_s", [*range(1, 30)])
+def test_one_late_poll_costs_nothing_however_late(store, late_s):
+    late = [late_s * 1000 if tick % 10 == 4 else 0 for tick in range(120)]
+    store.merge([small(START_MS + tick * TICK_MS + late[tick]) for tick in range(120)], ())
+    found = hour(store)
+    assert (found.missing, found.crowded) == (0, False)
 
 
 def test_late_polls_of_retries_are_not_gaps(store):

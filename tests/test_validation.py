@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from luxcli import config, jobs, validation
+from luxcli import config, jobs, locks, validation
 from luxcli.config import Config
 from luxcli.errors import LockHeldError, NoDataError, ProtocolError
 from luxcli.findings import Finding
@@ -17,7 +17,7 @@ from luxcli.storage import Store, open_store
 from luxcli.verdicts import Report
 from tests.csvfaults import CSV_FAULTS
 from tests.faulty import NOW_S, Fault, FaultyController
-from tests.make import small
+from tests.make import buffer_line, real, small
 from tests.planted import IN_POLLS, SENT, START_MS, Planted, changed, good
 from tests.reliability import record
 from tests.scenario import HOUR_MS, configured, ms
@@ -137,6 +137,17 @@ def test_a_heat_pump_without_hot_water_and_source_sensors_is_good(tmp_path):
     assert {"ID_WEB_Temperatur_TBW", "ID_WEB_Temperatur_TWE"} <= set(report.not_fitted)
 
 
+@pytest.mark.parametrize("raw", [0, 50])
+def test_set_points_of_heating_and_hot_water_that_are_off_all_summer_are_good(raw, tmp_path):
+    off = dict.fromkeys((12, 18, 22, 25, 136), raw)
+    off[18] = 0
+    settings = configured(tmp_path, interval_sec=600)
+    polls = [changed(poll, off) for poll in good("msw6", 24, 600)]
+    Store(settings.cache_path).merge(polls, ())
+    report = validation.validate(settings, start_ms=START_MS, stop_ms=START_MS + DAY_MS)
+    assert report.findings == ()
+
+
 @pytest.mark.parametrize("seconds", [30, 3600])
 def test_an_interrupted_recording_is_no_sign_of_faulty_values(seconds, tmp_path):
     polls = [
@@ -187,6 +198,68 @@ def test_an_old_interval_is_not_stale(tmp_path):
     )
     assert "stale" not in {finding.rule for finding in report.findings}
     assert "gaps-unexplained" in {finding.rule for finding in report.findings}
+
+
+def test_an_interval_that_begins_before_the_recording_is_told_and_no_fault(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    recorded(settings, START_MS, START_MS + DAY_MS, 600)
+    for before_h, rules in ((0.5, []), (720, ["recording-began"])):
+        start_ms = START_MS - round(before_h * HOUR_MS)
+        report = validation.validate(settings, start_ms=start_ms, stop_ms=START_MS + DAY_MS)
+        assert [finding.rule for finding in report.findings] == rules
+        assert report.verdict == "good"
+
+
+def test_a_poll_now_and_then_late_and_a_cron_line_for_each_minute_are_on_schedule(tmp_path):
+    polls = [
+        replace(poll, taken_ms=poll.taken_ms + (14_000 if number % 9 == 4 else number % 3 * 700))
+        for number, poll in enumerate(good("msw6", 3, 30))
+    ]
+    settings = configured(tmp_path)
+    Store(settings.cache_path).merge(polls, ())
+    report = validation.validate(settings, start_ms=START_MS, stop_ms=START_MS + 3 * HOUR_MS)
+    assert report.findings == ()
+    assert report.coverage
+    assert (report.coverage.missing, report.coverage.extra) == (0, 0)
+
+
+def test_without_the_right_to_write_what_waits_in_the_buffer_is_judged_from_there(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    recorded(settings, START_MS, START_MS + HOUR_MS, 600)
+    store = Store(settings.cache_path)
+    store.flush()
+    recorded(settings, START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, 600)
+    store.lock_path.unlink()
+    store.lock_path.mkdir()
+    report = validation.validate(settings, start_ms=START_MS, stop_ms=START_MS + 2 * HOUR_MS)
+    assert (report.polls, report.findings) == (12, ())
+    assert report.remark
+    assert report.remark.startswith(f"{store.lock_path}: ")
+    assert report.remark.endswith("; 6 polls judged from the buffer")
+
+
+def test_polls_of_the_buffer_that_a_crash_left_in_both_are_judged_once(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    recorded(settings, START_MS, START_MS + HOUR_MS, 600)
+    store = Store(settings.cache_path)
+    kept = store.buffer_path.read_bytes()
+    store.flush()
+    store.buffer_path.write_bytes(kept)
+    with locks.hold(store.lock_path, wait_s=1):
+        report = validation.validate(settings, start_ms=START_MS, stop_ms=START_MS + HOUR_MS)
+    assert (report.polls, report.findings, report.remark) == (6, (), None)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_long_buffer_is_judged_in_the_order_of_time(backwards, tmp_path):
+    settings = configured(tmp_path, interval_sec=60)
+    times = [START_MS + number * 60_000 for number in range(300)]
+    store = Store(settings.cache_path)
+    lines = [buffer_line(real(ts_ms)) for ts_ms in (reversed(times) if backwards else times)]
+    store.buffer_path.write_bytes(b"".join(lines))
+    with locks.hold(store.lock_path, wait_s=1):
+        report = validation.validate(settings, start_ms=START_MS, stop_ms=START_MS + 5 * HOUR_MS)
+    assert (report.polls, report.findings) == (300, ())
 
 
 def test_a_day_of_a_poll_every_30_seconds_takes_about_a_second(tmp_path):
@@ -283,7 +356,7 @@ def hour(configure, tmp_path):
     """The configuration of a cache that holds the last hour."""
     path = configure(interval_sec=60)
     settings = config.load(path, {}, path.parent)
-    now_ms = round(time.time()) * 1000
+    now_ms = int(time.time()) * 1000
     recorded(settings, now_ms - HOUR_MS, now_ms + 1, 60)
     return path
 
@@ -345,6 +418,12 @@ def test_nothing_stored_ends_with_65_and_one_line(cli, configure):
         ("--since", "yesterday"),
         ("--until", "2026-01-01T25:00"),
         ("--last", "soon"),
+        ("--last", "800000d"),
+        ("--last", "9999999d"),
+        ("--since", "0001-01-01T00:00:00"),
+        ("--until", "0001-01-01T00:00:00"),
+        ("--since", "9999-12-31T23:59:59-05:00"),
+        ("--until", "9999-12-31T23:59:59+14:00"),
     ],
 )
 def test_options_that_contradict_or_cannot_be_read_are_wrong_usage(options, cli, configure):
