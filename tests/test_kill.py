@@ -285,7 +285,7 @@ def test_commands_killed_at_every_call_lose_nothing(workers, states, port, tmp_p
     for number, case in enumerate(CASES):
         (directory := tmp_path / str(number)).mkdir()
         plan, points = planned(workers, case, states, port, directory)
-        tried, left, total = kill_at(workers, plan, points)
+        tried, left, total = kill_at(workers, plan, points[:: reliability.sample()])
         found = (total.lost, total.duplicated, total.wrong, total.half, total.unhealed)
         rows.append((case.name, tried, left, total.checked, *found))
         problems += [f"{case.name}: {problem}" for problem in total.problems]
@@ -426,7 +426,8 @@ def test_a_cache_file_that_is_still_empty_stops_no_roll_up(workers, port, tmp_pa
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
 def test_power_cuts_at_every_moment_lose_nothing(recording, workers):
-    found = cut_power(workers, recording, useful_cuts(recording), range(3))
+    cuts_tried = useful_cuts(recording)[:: reliability.sample()]
+    found = cut_power(workers, recording, cuts_tried, range(3))
     rows = []
     for name, tried in found.items():
         counts = (tried.cuts, tried.states, len(tried.distinct), tried.verdict.checked)

@@ -1092,7 +1092,7 @@ def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
 def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
     """The cache was locked or full for days; on a small computer the flush must still fit."""
     peaks = []
-    for count in (500, 3000):
+    for count in (500, 4000):
         store = Store(tmp_path / f"{count}.sqlite3")
         lines = [buffer_line(poll) for poll in reals(500)]
         sent = []
@@ -1107,7 +1107,7 @@ def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
         tracemalloc.stop()
         assert store.buffer_path.stat().st_size == 0
         assert store.times(0, EVER) == sent
-    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[1] - peaks[0] < 15_000_000  # all of them at once would be twice that
 
 
 def test_what_waits_is_counted_in_little_memory(tmp_path):
@@ -1123,10 +1123,10 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
     assert (waiting.missed, waiting.rejected) == (content.missed, content.rejected)
     assert waiting.size == content.size == store.buffer_path.stat().st_size
     line = buffer_line(real(START_MS))
-    store.buffer_path.write_bytes(line * 2000)
+    store.buffer_path.write_bytes(line * 6000)
     tracemalloc.start()
-    assert len(store.waiting().polls) == 2000
-    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    assert len(store.waiting().polls) == 6000
+    assert tracemalloc.get_traced_memory()[1] < 25_000_000  # decoded they are twice that
     tracemalloc.stop()
 
 
