@@ -1089,6 +1089,8 @@ def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.sweep  # what else runs in the process counts as well
+@pytest.mark.timeout(60)
 def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
     """The cache was locked or full for days; on a small computer the flush must still fit."""
     peaks = []
@@ -1110,6 +1112,8 @@ def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
     assert peaks[1] - peaks[0] < 15_000_000  # all of them at once would be twice that
 
 
+@pytest.mark.sweep  # what else runs in the process counts as well
+@pytest.mark.timeout(60)
 def test_what_waits_is_counted_in_little_memory(tmp_path):
     store = Store(tmp_path / "c.sqlite3")
     for poll in reals(3):
