@@ -360,7 +360,7 @@ def test_the_fake_notices_two_clients_at_once():
 
 
 def test_ten_polls_at_once_talk_one_after_the_other_and_none_is_lost(cli, settings_for):
-    with ManyClients(pause_s=0.02) as pump:
+    with ManyClients(pause_s=0.06) as pump:
         settings = settings_for(pump.port, flush_polls=4, timeout_sec=5)
         processes = [cli.start("poll-once", "--json") for _ in range(10)]
         ran = [cli.end(process) for process in processes]
