@@ -85,7 +85,7 @@ class Outcome(NamedTuple):
         return f"{self.channel} ({self.where}): {self.problem or 'told'}"
 
 
-class _Refused(Exception):  # noqa: N818
+class _RefusedError(Exception):
     """A channel did not take a message; the text may be shown."""
 
 
@@ -113,7 +113,7 @@ class _Sending:
         problem = None
         try:
             task.do(self)
-        except _Refused as exc:
+        except _RefusedError as exc:
             problem = str(exc)
         except Exception as exc:  # its text may hold the address
             problem = type(exc).__name__
@@ -152,7 +152,7 @@ def _tasks(config: Config, message: Message) -> Iterator[_Task]:
                 continue
             try:
                 addresses = dict(_secret(config, f"{channel}_url") or ())
-            except _Refused as exc:
+            except _RefusedError as exc:
                 yield _Task(channel, "its file", message, _refusing(exc))
                 continue
             if message.job in addresses:
@@ -162,7 +162,7 @@ def _tasks(config: Config, message: Message) -> Iterator[_Task]:
         return
     try:
         topic, token = _secret(config, "ntfy_url"), _secret(config, "ntfy_token")
-    except _Refused as exc:
+    except _RefusedError as exc:
         yield _Task("ntfy", "its file", message, _refusing(exc))
     else:
         if topic:
@@ -179,12 +179,12 @@ def unusable_files(config: Config) -> list[str]:
     for name in ("healthchecks_url", "uptime_kuma_url", "ntfy_url", "ntfy_token"):
         try:
             _secret(config, name)
-        except _Refused as exc:
+        except _RefusedError as exc:
             found.append(str(exc))
     return found
 
 
-def _refusing(refusal: _Refused) -> Callable[[_Sending], None]:
+def _refusing(refusal: _RefusedError) -> Callable[[_Sending], None]:
     def do(_sending: _Sending) -> None:
         raise refusal
 
@@ -200,10 +200,10 @@ def _secret(config: Config, name: str) -> Any:
     try:
         return settings.checked(f"monitoring.{name}", path.read_text(encoding="utf-8").strip())
     except OSError as exc:
-        raise _Refused(f"{path}: cannot be read: {exc.strerror}") from None
+        raise _RefusedError(f"{path}: cannot be read: {exc.strerror}") from None
     except ValueError as exc:  # UnicodeDecodeError as well, whose text has the bytes
         reason = "is not text" if isinstance(exc, UnicodeError) else exc
-        raise _Refused(f"{path}: {reason}") from None
+        raise _RefusedError(f"{path}: {reason}") from None
 
 
 # Web addresses
@@ -302,7 +302,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _ask(request: _Request, timeout_s: float) -> None:
-    """Send a request; raises `_Refused` for whatever is not a plain success."""
+    """Send a request; raises `_RefusedError` for whatever is not a plain success."""
     url, headers = _without_password(request.url, request.headers)
     headers["User-Agent"] = f"luxcli/{__version__}"
     opener = urllib.request.build_opener(_NoRedirect)
@@ -313,12 +313,12 @@ def _ask(request: _Request, timeout_s: float) -> None:
     except urllib.error.HTTPError as exc:
         exc.close()
         moved = " (the address has moved; set the new one)" if 300 <= exc.code < 400 else ""
-        raise _Refused(f"HTTP status {exc.code}{moved}") from None
+        raise _RefusedError(f"HTTP status {exc.code}{moved}") from None
     except (OSError, http.client.HTTPException) as exc:
-        raise _Refused(_reason(exc, timeout_s)) from None
+        raise _RefusedError(_reason(exc, timeout_s)) from None
     for fault in request.faults:
         if answer.replace(": ", ":").startswith(fault):
-            raise _Refused(f"answered {fault!r}")
+            raise _RefusedError(f"answered {fault!r}")
 
 
 def _reason(failure: Exception, timeout_s: float) -> str:
@@ -363,16 +363,16 @@ def _run(command: tuple[str, ...], message: Message, sending: _Sending) -> None:
                 start_new_session=True,
             )
     except OSError as exc:
-        raise _Refused(f"cannot be started: {exc.strerror}") from None
+        raise _RefusedError(f"cannot be started: {exc.strerror}") from None
     sending.processes.append(process)
     limit_s = max(0.05, sending.remaining_s() - _KILL_BEFORE_S)
     try:
         status = process.wait(limit_s)
     except subprocess.TimeoutExpired:
         _kill(process)
-        raise _Refused(f"killed after {limit_s:.1f} s") from None
+        raise _RefusedError(f"killed after {limit_s:.1f} s") from None
     if status:
-        raise _Refused(f"ended with status {status}")
+        raise _RefusedError(f"ended with status {status}")
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

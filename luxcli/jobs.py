@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from luxcli.storage import Store, open_store
 
 _LOGGER = logging.getLogger("luxcli.jobs")
 # A poll that finds the heat pump in use waits this long: a healthy exchange takes 0.1 s.
-_DEVICE_WAIT_S = 5.0
+DEVICE_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def device_lock(config: Config) -> Path:
 
 
 @contextmanager
-def device_to_oneself(config: Config) -> Iterator[None]:
+def device_to_oneself(config: Config, *, wait_s: float = DEVICE_WAIT_S) -> Iterator[None]:
     """Keep every other luxcli from talking to the heat pump: it serves one client at a time.
 
     The lock beside the cache is for all who share the cache, the claim on the address for all on
@@ -57,21 +57,61 @@ def device_to_oneself(config: Config) -> Iterator[None]:
     it.
 
     Raises:
-        LockHeldError: Another one kept one of them for `_DEVICE_WAIT_S`.
+        LockHeldError: Another one kept one of them for `wait_s` seconds.
         StorageError: The lock cannot be opened.
     """
     shared = os.access(config.cache_path.parent, os.F_OK)
     with (
-        locks.hold(device_lock(config), wait_s=_DEVICE_WAIT_S) if shared else nullcontext(),
-        client.claim(config.require_host(), config.port, wait_s=_DEVICE_WAIT_S),
+        locks.hold(device_lock(config), wait_s=wait_s) if shared else nullcontext(),
+        client.claim(config.require_host(), config.port, wait_s=wait_s),
     ):
         yield
+
+
+def read(
+    config: Config,
+    *,
+    retries: int | None = None,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Snapshot:
+    """Read the heat pump once, alone and checked as a poll is; nothing is stored.
+
+    Args:
+        config: Says where from.
+        retries: Further attempts; those of the configuration by default.
+        clock: Gives the time stamp, seconds since the epoch.
+        sleep: Waits between attempts, seconds.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+        LockHeldError: Another luxcli is talking to it.
+        DeviceError: It could not be read, or its answer would have been rejected.
+        StorageError: The lock cannot be opened.
+    """
+    with device_to_oneself(config):
+        return _ask(config, config.retries if retries is None else retries, clock, sleep)
+
+
+def _ask(
+    config: Config, retries: int, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Snapshot:
+    return client.read_snapshot(
+        config.require_host(),
+        config.port,
+        timeout_s=config.timeout_sec,
+        retries=retries,
+        check=quality.rejection,
+        clock=clock,
+        sleep=sleep,
+    )
 
 
 def poll_once(
     config: Config,
     *,
     guard: Config | None = None,
+    device_wait_s: float = DEVICE_WAIT_S,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> PollResult:
@@ -84,6 +124,7 @@ def poll_once(
     Args:
         config: Says where from, where to and how.
         guard: Whose lock on the heat pump to hold, if the cache of `config` is not the usual one.
+        device_wait_s: How long to wait for another luxcli that talks to the heat pump.
         clock: Gives the time stamp, seconds since the epoch.
         sleep: Waits between attempts, seconds.
 
@@ -102,7 +143,8 @@ def poll_once(
         took_ms = round((time.monotonic() - began) * 1000)
         store.add_missed(Missed(tick_ms, reason, tries, took_ms, detail))
 
-    snapshot = _read(config, guard or config, store, record, clock, sleep)
+    device = device_to_oneself(guard or config, wait_s=device_wait_s)
+    snapshot = _read(config, device, store, record, clock, sleep)
     try:
         identity.admit(config.cache_path, host, snapshot)
     except StorageError as exc:
@@ -121,7 +163,7 @@ def poll_once(
 
 def _read(
     config: Config,
-    guard: Config,
+    device: AbstractContextManager[None],
     store: Store,
     record: Callable[[str, int, str], None],
     clock: Callable[[], float],
@@ -131,17 +173,9 @@ def _read(
     address = f"{config.host}:{config.port}"
     connected = 0
     try:
-        with device_to_oneself(guard):
+        with device:
             connected = 1
-            return client.read_snapshot(
-                config.require_host(),
-                config.port,
-                timeout_s=config.timeout_sec,
-                retries=config.retries,
-                check=quality.rejection,
-                clock=clock,
-                sleep=sleep,
-            )
+            return _ask(config, config.retries, clock, sleep)
     except LockHeldError as exc:
         busy = LockHeldError(f"{address}: in use by another luxcli: {exc}")
         _keep(busy, lambda: record("busy", 0, str(busy)))

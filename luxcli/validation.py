@@ -4,7 +4,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 
-from luxcli import buffer, client, jobs, quality, reading, recording, sensors
+from luxcli import buffer, jobs, reading, recording, sensors
 from luxcli.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
 from luxcli.findings import Finding, Findings, in_order
@@ -160,16 +160,7 @@ def validate_live(
         StorageError: The lock cannot be opened.
     """
     open_store(config)  # the lock stands beside the cache
-    with jobs.device_to_oneself(config):
-        snapshot = client.read_snapshot(
-            config.require_host(),
-            config.port,
-            timeout_s=config.timeout_sec,
-            retries=config.retries,
-            check=quality.rejection,
-            clock=clock,
-            sleep=sleep,
-        )
+    snapshot = jobs.read(config, clock=clock, sleep=sleep)
     # One poll alone says nothing about change; what happened in the last day is in its logs.
     judge = Judge(config.interval_sec, recent_s=_DAY_S)
     judge.add(snapshot)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from luxcli import client, jobs, limits, quality
+from luxcli import jobs, limits
 from luxcli.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError
 from luxcli.model import Snapshot
@@ -83,7 +83,8 @@ def follow(
         failure: LuxcliError | None = None
         snapshot: Snapshot | None = None
         try:
-            snapshot = _read(config)
+            # The next tick is the next attempt, and whoever watches sees why it failed.
+            snapshot = jobs.read(config, retries=0)
         except (LockHeldError, DeviceError) as exc:
             failure = exc
         done += 1
@@ -103,17 +104,6 @@ def in_words(failure: LuxcliError) -> str:
     if isinstance(failure, DeviceError) and failure.reason in _WORDS:
         return _WORDS[failure.reason]
     return str(failure)
-
-
-def _read(config: Config) -> Snapshot:
-    """Read once; the next tick is the next attempt, and whoever watches sees why it failed."""
-    with jobs.device_to_oneself(config):
-        return client.read_snapshot(
-            *(config.require_host(), config.port),
-            timeout_s=config.timeout_sec,
-            retries=0,
-            check=quality.rejection,
-        )
 
 
 def _after(

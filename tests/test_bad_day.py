@@ -172,7 +172,7 @@ def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
             day.expected.append((shown_ms, reason))
             try:
                 chosen = hurried if reason == "timeout" else refused if fault is None else settings
-                result = jobs.poll_once(chosen, clock=clock, sleep=clock.sleep)
+                result = jobs.poll_once(chosen, device_wait_s=0.02, clock=clock, sleep=clock.sleep)
             except (DeviceError, LockHeldError) as exc:
                 day.failed.append((shown_ms, getattr(exc, "reason", "busy")))
             else:
@@ -243,11 +243,6 @@ def settle(settings: Config, day: Day) -> Accounts:
         wrong=sum((left - sent).values()),
         surplus=len(polls) + len(missed) - len(day.shown_ms),
     )
-
-
-@pytest.fixture(autouse=True)
-def no_long_wait_for_the_device(monkeypatch):
-    monkeypatch.setattr(jobs, "_DEVICE_WAIT_S", 0.02)
 
 
 def planned(day: Day) -> Counter[str]:

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -287,10 +287,7 @@ class Full:
     lost: int = 0
     wrong: int = 0
     later: int = 0
-    said: Counter[str] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.said = Counter()
+    said: Counter[str] = field(default_factory=Counter)
 
 
 # As many as the rest of a page may take.
