@@ -80,7 +80,8 @@ def watch(
             f" {settings.interval_sec} s, the setting interval_sec"
         )
     page = Page(settings, periods.zone(settings.timezone, os.environ))
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json:
+    is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
+    if is_live:
         with live(page.sheet):
             last = watching.follow(settings, page.turn, every_s=every_s, count=count)
     else:
@@ -88,9 +89,9 @@ def watch(
         last = watching.follow(settings, tell, every_s=every_s, count=count, sleep=_nap)
     if last.failures:
         if last.failure and not last.polls:
-            if as_json:  # said already, in the object of the poll
-                raise typer.Exit(last.failure.exit_code)
-            raise last.failure
+            if is_live:  # the screen that said so is gone
+                raise last.failure
+            raise typer.Exit(last.failure.exit_code)
         raise typer.Exit(FINDINGS)
 
 

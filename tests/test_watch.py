@@ -227,6 +227,7 @@ def test_an_unreachable_heat_pump_is_told_for_each_poll(cli, configure):
     ran = cli("watch", "-c", configure(port=1), "--count", "1")
     assert (ran.status, ran.stdout) == (69, "")
     assert "connection refused" in ran.stderr
+    assert ran.stderr.count("\n") == 1
     ran = cli("watch", "-c", configure(port=1), "--count", "1", "--json")
     told = json.loads(ran.stdout)
     assert (ran.status, told["ok"], told["error"]["exit"]) == (69, False, 69)
