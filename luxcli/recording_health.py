@@ -35,7 +35,9 @@ _ENOUGH_CELLS: Final = 50
 _SAMPLE_ROWS: Final = 200
 # As `jobs.poll_once` records it.
 _FOREIGN: Final = "foreign"
-_SCHEDULE_ADVICE: Final = "is the poll line in the crontab, does cron run? see the README"
+_SCHEDULE_ADVICE: Final = (
+    "does the scheduler run? 'luxcli schedule cron --install' puts the lines into your crontab"
+)
 
 
 @dataclass(frozen=True, slots=True)
