@@ -102,7 +102,7 @@ def _seekable(file: BinaryIO) -> BinaryIO:
     """Return a file itself, or what a pipe has to say in a temporary file, gone when closed."""
     if file.seekable():
         return file
-    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
     shutil.copyfileobj(file, copy)
     return cast("BinaryIO", copy)
 

@@ -33,7 +33,7 @@ class _TextFormatter(logging.Formatter):
         mark = f"[{run.job} {run.id}] " if run else ""
         super().__init__(f"%(asctime)sZ %(levelname)s {mark}%(message)s", "%Y-%m-%dT%H:%M:%S")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
         # One line per event; the traceback of a bug is added after this.
         return "; ".join(super().formatMessage(record).splitlines())
 

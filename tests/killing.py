@@ -846,14 +846,14 @@ def _serve() -> None:
 
 def _import_all() -> None:
     """Import what the commands need, once for all children."""
-    import gzip  # noqa: F401
+    import gzip  # noqa: F401  so that no child has to
 
     import luxcli.cli
     import luxcli.jobs
     import luxcli.reports
     import luxcli.restoring
     import luxcli.retention
-    import luxcli.simulator  # noqa: F401
+    import luxcli.simulator  # noqa: F401  likewise
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def listening(**behaviour: Any) -> Iterator[Listener]:
                 self.wfile.write(b".")
             self.wfile.write(listener.answer)
 
-        do_GET = do_POST  # noqa: N815
+        do_GET = do_POST  # noqa: N815  the name is http.server's
 
         def log_message(self, *_: Any) -> None:
             pass
