@@ -152,7 +152,7 @@ def _longest_wait(cache: Path, work: Callable[[], float]) -> tuple[float, float]
     return longest, result
 
 
-def _probe(cache: Path, pipe: "Connection[float, str]") -> None:
+def _probe(cache: Path, pipe: "Connection") -> None:
     """Ask for the write lock every millisecond, and give it back."""
     with closing(sqlite3.connect(cache, timeout=0, isolation_level=None)) as db:
         pipe.send("ready")

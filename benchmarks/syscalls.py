@@ -3,8 +3,8 @@
 ``/proc/self/io`` cannot be used: with large folios it counts far more than was written. Instead
 there are two measures. `Writes.raw` adds up what `write` and `pwrite` were given. `Writes.pages` is
 nearer to what reaches a disk: each page of 4 KiB of a file counts once from one fsync of that file
-to the next, for that is when it is written; what no fsync asked for counts once in the end. Metadata
-of the file system and its journal come on top: where root may, `loopdevice` counts those as well.
+to the next, for that is when it is written; what no fsync asked for counts once in the end. The
+metadata of the file system and its journal come on top: where root may, `loopdevice` counts those.
 """
 
 import re
