@@ -17,6 +17,7 @@ ROWS = [
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
     {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
+    {"rowlayout"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"storage"},
     {"ledger", "recording"},
