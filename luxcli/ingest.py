@@ -70,6 +70,7 @@ class Writer:
         self._place = _Place(0, 0, {})
         self._views_stale = False
         self._new: tuple[int, int] | None = None  # the first and the last poll that was new
+        self._new_times: list[int] = []  # of polls and missed ticks
         self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
 
     def add_poll(self, snapshot: Snapshot) -> tuple[int, bool]:
@@ -101,6 +102,7 @@ class Writer:
         self._log_settings(ts_ms, snapshot)
         first, last = self._new or (ts_ms, ts_ms)
         self._new = (min(first, ts_ms), max(last, ts_ms))
+        self._new_times.append(ts_ms)
         return ts_ms, True
 
     def add_missed(self, missed: Missed) -> bool:
@@ -116,10 +118,11 @@ class Writer:
                 return False
             ts_ms += 1
         self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?)", (ts_ms, *content))
+        self._new_times.append(ts_ms)
         return True
 
     def finish(self) -> None:
-        """Name new registers, rebuild the views if they no longer fit, call late CSVs stale."""
+        """Name new registers, rebuild the views if they no longer fit, call late files stale."""
         if self._new:
             # Polls that come after their period was written: a clock was set, days were restored.
             self._db.execute(
@@ -127,6 +130,7 @@ class Writer:
                 " WHERE period_start_ms<=? AND period_stop_ms>? AND state='written'",
                 (self._new[1], self._new[0]),
             )
+        self._forget_archives()
         outdated = self._db.execute("SELECT value FROM meta WHERE key='luxcli'").fetchone() != (
             self._version,
         )
@@ -156,6 +160,16 @@ class Writer:
         ):
             self._db.execute(statement)
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('luxcli',?)", (self._version,))
+
+    def _forget_archives(self) -> None:
+        """Let the archives of days that got something new be written anew."""
+        archived_ms = self._db.execute("SELECT max(stop_ms) FROM archive").fetchone()[0] or 0
+        late = [(ts_ms, ts_ms) for ts_ms in self._new_times if ts_ms < archived_ms]
+        self._db.executemany(
+            "DELETE FROM archive WHERE stop_ms>? AND start_ms="
+            "(SELECT max(start_ms) FROM archive WHERE start_ms<=?)",
+            late,
+        )
 
     def _settings_crc(self, snapshot: Snapshot) -> int:
         blocks = (snapshot.parameters, snapshot.visibilities)

@@ -279,25 +279,27 @@ class Store:
 
     def next_poll(self, ts_ms: int) -> int | None:
         """Return the time of the first poll in the cache at or after `ts_ms`."""
-        return self._next(ts_ms, "poll")
+        with self.reading() as db:
+            return None if db is None else _next(db, ts_ms, "poll")
 
     def next_entry(self, ts_ms: int) -> int | None:
         """Return the time of the first poll or missed tick in the cache at or after `ts_ms`."""
-        return self._next(ts_ms, "poll", "missed")
+        with self.stepping() as next_entry:
+            return next_entry(ts_ms)
 
-    def _next(self, ts_ms: int, *tables: str) -> int | None:
+    @contextmanager
+    def stepping(self) -> Iterator[Callable[[int], int | None]]:
+        """Give `next_entry` for many steps: opening the cache takes longer than one of them."""
         with self.reading() as db:
-            if db is None:
-                return None
-            found = [
-                db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
-                for table in tables
-            ]
-        return min((time for time in found if time is not None), default=None)
+            yield lambda ts_ms: None if db is None else _next(db, ts_ms, "poll", "missed")
 
     def count(self, start: int, stop: int) -> int:
         """Return how many polls the cache holds in ``start <= ts_ms < stop``."""
         return len(self.times(start, stop))
+
+    def count_entries(self, start: int, stop: int) -> int:
+        """Return how many polls and missed ticks the cache holds in ``start <= ts_ms < stop``."""
+        return self.count(start, stop) + len(self.missed(start, stop))
 
     def times(self, start: int, stop: int) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``."""
@@ -561,6 +563,15 @@ def _ingest(
     new_missed = sum([writer.add_missed(tick) for tick in missed])
     writer.finish()
     return Flushed(new_polls, new_missed, 0)
+
+
+def _next(db: "sqlite3.Connection", ts_ms: int, *tables: str) -> int | None:
+    """Return the first time at or after `ts_ms` in any of the tables."""
+    found = [
+        db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
+        for table in tables
+    ]
+    return min((time for time in found if time is not None), default=None)
 
 
 def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:
