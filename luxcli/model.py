@@ -1,8 +1,7 @@
 """The values that modules pass to one another: frozen, without behaviour or dependencies."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Group = Literal["calculations", "parameters", "visibilities"]
 
@@ -83,22 +82,13 @@ class Chunk:
     Attributes:
         varying: Positions, in the caller's list of registers, of the values that `rows` hold.
         fixed: Raw value (None = not there) by position, valid for every row.
-        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order.
+        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order; of these four none is
+            None.
     """
 
     varying: tuple[int, ...]
     fixed: dict[int, int | None]
-    rows: list[tuple[int | None, ...]]
-
-    def split(self) -> Iterator[tuple[tuple[int, int, int, int], tuple[int | None, ...]]]:
-        """Yield each row as its four head columns, which are never None, and the values."""
-        for row in self.rows:
-            ts_ms, took_ms, tries, crc = row[:4]
-            assert ts_ms is not None
-            assert took_ms is not None
-            assert tries is not None
-            assert crc is not None
-            yield (ts_ms, took_ms, tries, crc), row[4:]
+    rows: list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from luxcli.ingest import Key
 # Time, duration, tries and checksum; what varies follows.
 HEAD_COLUMNS: Final = 4
 Row = tuple[int | None, ...]
+Blocks = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class Layout:
@@ -23,7 +24,6 @@ class Layout:
 
     Attributes:
         values: By place: what holds for each row; None in the places that vary.
-        settings: Parameters and visibilities.
     """
 
     def __init__(
@@ -34,6 +34,9 @@ class Layout:
         place_of = {key: place for place, key in reversed(list(enumerate(keys)))}
         ordered = [[place_of[key] for key in sorted(place_of) if key[0] == k] for k in range(3)]
         self._calculations, self._places = ordered[0], ordered[1:]
+        self._settings: Blocks | None = None
+        self._blocks: list[list[int]] = []
+        self._position: dict[int, int] = {}
         self._kinds = {place: kind for kind, places in enumerate(ordered) for place in places}
         self._column = {place: HEAD_COLUMNS + n for n, place in enumerate(varying)}
         self._see_settings()
@@ -43,12 +46,27 @@ class Layout:
         """Take over new values of places."""
         kinds = set()
         for place, value in changes:
-            self.values[place] = value
-            kinds.add(self._kinds.get(place))
-        if kinds & {1, 2}:
+            before, self.values[place] = self.values[place], value
+            kind = self._kinds.get(place)
+            kinds.add(kind)
+            if kind and value is not None and before is not None:
+                self._blocks[kind - 1][self._position[place]] = value
+            elif kind:
+                kinds.add(None)
+        if None in kinds:
             self._see_settings()
+        elif kinds & {1, 2}:
+            self._see_blocks()
         if 0 in kinds:
             self._see_calculations()
+
+    @property
+    def settings(self) -> Blocks:
+        """Parameters and visibilities; the same objects until they change."""
+        if self._settings is None:
+            parameters, visibilities = self._blocks
+            self._settings = (tuple(parameters), tuple(visibilities))
+        return self._settings
 
     def fits(self, row: Row) -> bool:
         """Whether a row is what was stored, by its checksum."""
@@ -72,13 +90,17 @@ class Layout:
             return False
 
     def _see_settings(self) -> None:
-        parameters, visibilities = (
-            tuple([raw for place in places if (raw := self.values[place]) is not None])
-            for places in self._places
-        )
-        self.settings = (parameters, visibilities)
+        self._blocks, self._position = [], {}
+        for places in self._places:
+            sent = [(p, value) for p in places if (value := self.values[p]) is not None]
+            self._position |= {place: position for position, (place, _) in enumerate(sent)}
+            self._blocks.append([value for _, value in sent])
+        self._see_blocks()
+
+    def _see_blocks(self) -> None:
+        self._settings = None
         try:
-            self._settings_crc = ingest.settings_crc(parameters, visibilities)
+            self._settings_crc = ingest.settings_crc(*self._blocks)
         except struct.error:  # damage: none of its polls fits
             self._settings_crc = -1
 
