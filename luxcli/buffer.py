@@ -20,7 +20,6 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +36,7 @@ _HEAD = re.compile(rb'\{"v":1,"i":\d{1,9},"t":(-?\d{1,18}),"d":')
 _SEAL_BYTES = len(',"k":"00000000"}')
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What a buffer holds.
 
     Attributes:
@@ -60,8 +58,7 @@ class Head(NamedTuple):
     taken_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """What waits in a buffer, as `Content`, but of each poll only when it was made."""
 
     polls: tuple[Head, ...]

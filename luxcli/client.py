@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from luxcli import exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.exchange import Exchange
-from luxcli.model import GROUPS, Group, Reading, Snapshot
+from luxcli.model import GROUPS, Group, Snapshot
 
 if TYPE_CHECKING:
     from luxtronik.calculations import Calculations
     from luxtronik.parameters import Parameters
     from luxtronik.visibilities import Visibilities
+
+    from luxcli.sensors import Reading
 
 _LOGGER = logging.getLogger("luxcli.client")
 
@@ -162,7 +164,7 @@ class Connection:
 
         return _filled(Visibilities(), "visibilities", self.snapshot.visibilities)
 
-    def get_all(self, group: Group) -> list[Reading]:
+    def get_all(self, group: Group) -> "list[Reading]":
         """Return every register of one block with id, decoded value and unit, in index order."""
         from luxcli import sensors
 

@@ -15,9 +15,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from luxcli import __version__, buffer, cache, files, ingest, locks, reading
 from luxcli.config import Config
@@ -43,16 +42,14 @@ _REPORT_WAIT_S = 60.0
 _EARLIEST_MS = 1_262_304_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """What became of a poll: always durable; `warning` says why it is not in the cache yet."""
 
     flushed: int
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Flushed:
+class Flushed(NamedTuple):
     """What a flush moved into the cache; lines that were there already do not count."""
 
     polls: int
@@ -556,7 +553,7 @@ def _ingest(
         ts_ms, new = writer.add_poll(poll)
         new_polls += new
         if stored is not None:
-            stored[ts_ms] = replace(poll, taken_ms=ts_ms)
+            stored[ts_ms] = poll._replace(taken_ms=ts_ms)
     new_missed = sum([writer.add_missed(tick) for tick in missed])
     writer.finish()
     return Flushed(new_polls, new_missed, 0)

@@ -12,10 +12,11 @@ PACKAGE = Path(luxcli.__file__).parent
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
     {"errors", "model", "files", "targets", "threads"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"}
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
-    {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
+    {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"}
+    | {"health"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"storage"},
