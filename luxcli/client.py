@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from luxcli.sensors import Reading
 
+    _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
+
 _LOGGER = logging.getLogger("luxcli.client")
 
 # What other clients wait while the controller reports that it is busy (chkrause/luxtronik2).
@@ -31,7 +33,6 @@ _BACKOFF_S: Final = (2.0, 4.0, 8.0)
 _JITTER: Final = 1.25
 
 Check = Callable[[Snapshot], Sequence[str]]
-_Table = TypeVar("_Table", "Calculations", "Parameters", "Visibilities")
 
 
 def read_snapshot(
@@ -188,7 +189,7 @@ class Connection:
         return found
 
 
-def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
+def _filled(table: "_Table", attribute: str, block: Sequence[int]) -> "_Table":
     # The library keeps the values in the class: an instance needs a table of its own first.
     import copy
 

@@ -248,18 +248,25 @@ def _from_variables(
 
 
 def _from_yaml(file: Path, problems: list[str]) -> dict[str, _Given]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        problems.append(f"{file}: cannot be read: {getattr(exc, 'strerror', None) or exc}")
+        return {}
+    from luxcli import plainyaml
+
+    base = file.absolute().parent
+    plain = plainyaml.entries(text)
+    if plain is not None and all(entry.key in _KEYS or entry.key in _GROUP_KEYS for entry in plain):
+        return {e.key: _Given(e.value, f"{file}:{e.line}", base) for e in plain}
     import yaml
 
     try:
-        text = file.read_text(encoding="utf-8")
         loader = yaml.SafeLoader(text)
         try:
             root = loader.get_single_node()
         finally:
             loader.dispose()
-    except (OSError, UnicodeDecodeError) as exc:
-        problems.append(f"{file}: cannot be read: {getattr(exc, 'strerror', None) or exc}")
-        return {}
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)

@@ -169,9 +169,12 @@ class Exchange:
         # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
         found: list[list[_Address] | OSError] = []
 
+        # As bytes, unless it has to be encoded: that loads Unicode's tables.
+        name = self._host.encode() if self._host.isascii() else self._host
+
         def look_up() -> None:
             try:
-                infos = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                infos = socket.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
                 found.append([(info[0], info[4]) for info in infos])
             except OSError as exc:
                 found.append(exc)

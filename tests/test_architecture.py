@@ -11,7 +11,7 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads"},
+    {"errors", "model", "files", "targets", "threads", "plainyaml"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
@@ -35,7 +35,9 @@ ROWS = [
     {"device_health"},
     {"diagnosis"},
     {"bundle"},
-    {"console"},
+    {"output", "options"},
+    {"session"},
+    {"console", "scheduled"},
     {"screen"},
     {
         "cli_setup",
@@ -47,7 +49,7 @@ ROWS = [
         "cli_watch",
         "cli_schedule",
     },
-    {"cli"},
+    {"cli", "shortcut"},
     {"__main__"},
 ]
 # Outside libraries and system modules that belong to one job.
