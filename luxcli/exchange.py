@@ -169,8 +169,10 @@ class Exchange:
         # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
         found: list[list[_Address] | OSError] = []
 
-        # As bytes, unless it has to be encoded: that loads Unicode's tables.
-        name = self._host.encode() if self._host.isascii() else self._host
+        # As bytes, unless it has to be encoded or refused: for that Unicode's tables are loaded.
+        labels = self._host.removesuffix(".").split(".")
+        plain = self._host.isascii() and all(0 < len(label) < 64 for label in labels)
+        name = self._host.encode() if plain else self._host
 
         def look_up() -> None:
             try:
