@@ -8,7 +8,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from luxcli import jobs
@@ -29,7 +28,6 @@ MINUTE_S: Final = 60
 _GRACE_S: Final = 8.0
 
 
-@dataclass(slots=True)
 class Run:
     """What the polls of one run came to.
 
@@ -38,8 +36,9 @@ class Run:
         overrun: Ticks that passed while a poll took too long.
     """
 
-    outcomes: list[PollResult | LuxcliError] = field(default_factory=list)
-    overrun: int = 0
+    def __init__(self) -> None:
+        self.outcomes: list[PollResult | LuxcliError] = []
+        self.overrun = 0
 
     @property
     def failure(self) -> LuxcliError | None:
