@@ -171,10 +171,10 @@ class _Roll:
 
     def _judged(self, result: "RollupResult") -> "Report | None":
         """Judge the polls of a day; a week is seven of them. No report fails because of that."""
-        from luxcli import validation
-
         if result.period.kind != "daily" or not result.rows or result.kept:
             return None
+        from luxcli import validation
+
         start_ms, stop_ms = result.period.start_ms, result.period.stop_ms
         try:
             return validation.validate(self.settings, start_ms=start_ms, stop_ms=stop_ms)

@@ -148,7 +148,10 @@ class _Table:
     def __init__(self, registers: Sequence[Register], zone: tzinfo, style: Style) -> None:
         self.rows, self.first_ms, self.last_ms = 0, 0, 0
         self._registers, self._zone, self._style = registers, zone, style
-        self._texts = [_Texts(_renderer(register, style)) for register in registers]
+        # The times come first, so each cell has a delimiter before it.
+        self._texts = [
+            _Texts(_renderer(register, style), style.delimiter) for register in registers
+        ]
         self._moments = _Moments(zone, style.delimiter)
 
     def header(self) -> bytes:
@@ -167,10 +170,10 @@ class _Table:
         parts: list[Iterable[str]] = [map(self._moments.text, times)]
         between = ""
         for place, register in enumerate(self._registers):
-            between += self._style.delimiter
             if place in varying:
                 # What does not change within the chunk is one text from column to column.
-                parts += [repeat(between), map(self._texts[place].__getitem__, varying[place])]
+                parts += [repeat(between)] if between else []
+                parts.append(map(self._texts[place].__getitem__, varying[place]))
                 between = ""
             else:
                 between += self._fixed(place, register, chunk.fixed)
@@ -186,9 +189,9 @@ class _Table:
         first = len(self._registers)
         parts = [fixed.get(first + offset) for offset in range(len(_TEXT_PARTS))]
         if parts[0] is None:
-            return ""
+            return self._style.delimiter
         text = sensors.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in parts)])
-        return _quoted(text, self._style.delimiter)
+        return self._style.delimiter + _quoted(text, self._style.delimiter)
 
 
 class _Moments:
@@ -244,16 +247,17 @@ class _Moments:
 
 
 class _Texts(dict[int | None, str]):
-    """Raw value to cell, computed once for each value."""
+    """Raw value to delimiter and cell, computed once for each value."""
 
-    def __init__(self, render: Callable[[int], str]) -> None:
+    def __init__(self, render: Callable[[int], str], delimiter: str) -> None:
         super().__init__()
-        self._render = render
+        self._render, self._delimiter = render, delimiter
 
     def __missing__(self, raw: int | None) -> str:
         if len(self) >= _MEMO_SIZE:
             self.clear()
-        text = self[raw] = "" if raw is None else self._render(raw)
+        text = self._delimiter if raw is None else self._delimiter + self._render(raw)
+        self[raw] = text
         return text
 
 

@@ -78,7 +78,7 @@ def _chunk(
 ) -> Chunk:
     among = set(varying)
     constants = {place: value for place, value in enumerate(fixed) if place not in among}
-    return Chunk(varying, constants, [row[:head] for row in rows])
+    return Chunk(varying, constants, rows if len(rows[0]) == head else [r[:head] for r in rows])
 
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
