@@ -166,22 +166,38 @@ class _Table:
         # Column by column: a week has five million cells, and a loop in Python over them takes
         # longer than all the rest.
         times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
-        varying = dict(zip(chunk.varying, columns, strict=True))
+        varying = {
+            place: column
+            for place, column in zip(chunk.varying, columns, strict=True)
+            if column.count(column[0]) < len(column)
+        }
+        still = {place: column[0] for place, column in zip(chunk.varying, columns, strict=True)}
+        fixed = chunk.fixed | still
         parts: list[Iterable[str]] = [map(self._moments.text, times)]
         between = ""
         for place, register in enumerate(self._registers):
             if place in varying:
                 # What does not change within the chunk is one text from column to column.
                 parts += [repeat(between)] if between else []
-                parts.append(map(self._texts[place].__getitem__, varying[place]))
+                parts.append(self._spelt(register, self._texts[place], varying[place]))
                 between = ""
             else:
-                between += self._fixed(place, register, chunk.fixed)
+                between += self._fixed(place, register, fixed)
         parts.append(repeat(between + "\n"))
         text = "".join(map("".join, zip(*parts, strict=False)))
         self.rows += len(times)
         self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
         return text.encode()
+
+    def _spelt(
+        self, register: Register, texts: "_Texts", column: Sequence[int | None]
+    ) -> Iterable[str]:
+        """Return a column as cells with their delimiters."""
+        if register.kind == "duration" and register.scale == 1 and None not in column:
+            # Timers count: what has been looked up once is not seen again.
+            delimiter = self._style.delimiter
+            return [f"{delimiter}{raw}" for raw in column]
+        return map(texts.__getitem__, column)
 
     def _fixed(self, place: int, register: Register, fixed: dict[int, int | None]) -> str:
         if register.kind != "text":
