@@ -153,7 +153,7 @@ def systemd(config: Config, command: Sequence[str], user: str) -> dict[str, str]
             "poll",
             "read the heat pump and store every value",
             ("poll-once", *polls.arguments),
-            limit_s("poll", config) + (_MINUTE_S if polls.arguments else 0),
+            limit_s("poll", config) + (timelimit.MINUTES_S if polls.arguments else 0),
             _poll_comment(config.interval_sec, polls),
             when,
             False,
