@@ -1,7 +1,9 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
 import logging
+import os
 import signal
+import sys
 from types import FrameType
 
 from luxcli.errors import Interrupted
@@ -19,8 +21,18 @@ class _Handler:
             raise Interrupted(signum)
 
 
+def _open_standard_streams() -> None:
+    """Open what the caller closed (``2>&-``): a file of ours must not become what is written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest free number, so this one: those before it are open.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
 def main() -> None:
     """Run one command and exit with its status."""
+    _open_standard_streams()
     handler = _Handler()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)

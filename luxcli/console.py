@@ -255,8 +255,8 @@ def warn(text: str, level: int = logging.WARNING) -> None:
         for line in text.splitlines():
             if not log.tell(level, line):
                 typer.echo(f"luxcli: {line}", err=True)
-    except BrokenPipeError:
-        _discard(sys.stderr)  # the status tells what nobody wants to read
+    except OSError:
+        _discard(sys.stderr)  # the status tells what nobody reads, or a full disk does not take
 
 
 def current_ms() -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from luxcli import config, timelimit
 from luxcli.client import longest_s
+from luxcli.storage import Store
 from tests.conftest import Ran
 from tests.faulty import Fault, FaultyController, eventually
 from tests.make import python
@@ -35,6 +36,23 @@ def damaged(tmp_path: Path) -> dict[str, str]:
 
 
 # On stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_poll_needs_no_standard_streams(cli, configure, simulator, tmp_path, closed):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "luxcli"]
+    for port, status in ((simulator.port, 0), (1, 69)):
+        file = configure(port=port, flush_polls=1)
+        words = [*command, "poll-once", "-c", str(file)]
+        assert subprocess.run(words, check=False, env=cli.environment()).returncode == status
+    settings = config.load(file, {}, tmp_path)
+    assert len(Store(settings.cache_path).times(0, 2**60)) == 1
+
+
+def test_a_full_disk_behind_stderr_does_not_change_the_status(cli, configure):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        assert cli("poll-once", "-c", configure(port=1), stderr=full).status == 69
+        assert cli("poll-once", "-c", "nowhere", stderr=full).status == 78
 
 
 def test_each_line_has_the_command_and_one_number_for_the_run(cli, configure):
