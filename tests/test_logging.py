@@ -1,6 +1,8 @@
 """The log: a line per event with command and run, as text or JSON, on stderr and in a file."""
 
 import json
+import logging
+import os
 import re
 import shutil
 import signal
@@ -13,6 +15,7 @@ import pytest
 
 from luxcli import config, timelimit
 from luxcli.client import longest_s
+from luxcli.logfile import LogFile
 from luxcli.storage import Store
 from tests.conftest import Ran
 from tests.faulty import Fault, FaultyController, eventually
@@ -164,6 +167,28 @@ def test_a_log_file_that_cannot_be_written_is_one_warning(cli, configure, tmp_pa
     assert (ran.status, ran.stdout) == (0, "")
     [line] = ran.stderr.splitlines()
     assert re.search(r" WARNING \[poll-once .*: the log file cannot be written: [A-Z]", line)
+
+
+def test_a_named_pipe_that_nobody_reads_keeps_no_job_waiting(cli, configure, simulator, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    file = configure(port=simulator.port, log_file=str(tmp_path / "pipe"))
+    ran = cli("poll-once", "-c", file)
+    assert (ran.status, simulator.connections) == (0, 1)
+    assert "/pipe: the log file cannot be written: No such device" in ran.stderr
+
+
+def test_behind_a_link_the_file_is_rotated_and_the_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "luxcli.log"
+    link.symlink_to("disk/real.log")
+    handler = LogFile(link, "INFO", max_bytes=50)
+    for number in range(3):
+        handler.emit(logging.LogRecord("luxcli", 20, "", 0, f"{number}" * 40, (), None))
+    handler.close()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "luxcli.log"]
+    found = {path.name: path.read_text()[:1] for path in (tmp_path / "disk").glob("*[g12]")}
+    assert found == {"real.log": "2", "real.log.1": "1", "real.log.2": "0"}
 
 
 WRITER = """
