@@ -1,8 +1,8 @@
 """Tells others how a job went, when they are to hear of it. Nothing here changes the job's result.
 
 A poll runs a million times a year: that polls go well is told every `monitoring.ping_every`, a
-failure at once and then hourly, its end at once (`told`). Where it cannot be kept what was told, as
-on a full disk, polls tell once an hour.
+failure at once and then hourly, its end at once; failures that come and go, once an hour (`told`).
+Where it cannot be kept what was told, as on a full disk, polls tell once an hour.
 """
 
 import logging
@@ -81,7 +81,8 @@ class Watch:
 
     def _tell_end(self, end: "_End") -> None:
         path = state_path(self._config)
-        if not self._plan(told.read(path), end)[0]:
+        known = told.read(path)
+        if self._plan(known, end) == ([], known):
             return  # as after nearly every poll: nothing is locked or written
         kept = True
         try:
@@ -96,6 +97,8 @@ class Watch:
                 return
             before = {}
             messages, after = self._plan(before, end)
+        if not messages:
+            return
         from luxcli import channels
 
         if self._starting:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -355,9 +355,38 @@ def test_each_state_leads_to_what_is_told_next():
     event, news_, stale = told.after_failure(failed, NOW_MS + 1, stale=True)
     assert (event, news_, stale.stale) == ("stale", True, True)
     assert told.after_failure(stale, NOW_MS + 2, stale=True) == ("stale", False, stale)
-    assert told.after_success(stale, NOW_MS + 3, 300) == ("recovered", State(ping_ms=NOW_MS + 3))
+    assert told.after_success(stale, NOW_MS + 3, 300) == (
+        "recovered",
+        State(notice_ms=stale.notice_ms, ping_ms=NOW_MS + 3),
+    )
     assert told.after_success(State(ping_ms=NOW_MS), NOW_MS + 299_999, 300)[0] is None
     assert told.after_success(State(ping_ms=NOW_MS), NOW_MS + 300_000, 300)[0] == "success"
+
+
+def outcomes_over(statuses: Sequence[int], file: Path, *, every_s: int) -> None:
+    """Tell how polls ended that are `every_s` apart."""
+    loaded(file).cache_path.parent.mkdir()
+    for number, status in enumerate(statuses):
+        now_ms = NOW_MS + number * every_s * 1000
+        monitoring.Watch(loaded(file), "poll", "00000000", now_ms).end(status, "", "", now_ms)
+
+
+def test_polls_that_fail_now_and_then_are_told_once_an_hour(configure, listener):
+    file = configure(port=1, monitoring=everybody(listener.url))
+    outcomes_over([69, 0, 0] * 8, file, every_s=300)  # two hours
+    once = ["luxcli: poll failed", "luxcli: poll recovered"]
+    assert news(listener) == once * 2
+    assert pushes(listener).count("down") == 2
+    assert pushes(listener).count("up") == 16  # what is good is told every five minutes, as ever
+
+
+def test_new_trouble_that_lasts_is_told_soon_after_the_last_one(configure, listener):
+    file = configure(port=1, monitoring=everybody(listener.url))
+    outcomes_over([69, 0] + [69] * 12 + [0], file, every_s=60)
+    assert news(listener) == ["luxcli: poll failed", "luxcli: poll recovered"] * 2
+    assert pushes(listener) == ["down", "up", "down", "up"]
+    last = [asked for asked in listener.asked if asked.path == "/"][-1]
+    assert last.document["message"] == "poll works again after 12 min"
 
 
 def test_a_time_from_when_the_clock_was_wrong_keeps_nobody_silent():
