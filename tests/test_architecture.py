@@ -18,6 +18,7 @@ ROWS = [
     {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
+    {"units"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
