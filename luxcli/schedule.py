@@ -16,12 +16,14 @@ whatever the scheduler takes for its own, also when the clocks change, and what 
 """
 
 import math
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-from luxcli import timelimit
+from luxcli import periods, timelimit
 from luxcli.config import Config
 from luxcli.errors import UsageError
 
@@ -83,6 +85,7 @@ def cron(config: Config, command: Sequence[str], *, user: str | None = None) -> 
         shell = _shell(config, command, arguments).replace(r"\%", r"\''%")
         return f"{fields} {who}{shell}".replace("%", r"\%")
 
+    minute = rollup_minute(config, periods.zone(None, {}), {})
     minutes = _starred(polls.step_s // MINUTE_S, HOUR_S // MINUTE_S)
     lines = [
         *_CRON_HEAD,
@@ -93,7 +96,7 @@ def cron(config: Config, command: Sequence[str], *, user: str | None = None) -> 
         line(f"{minutes} * * * *", "poll-once", *polls.arguments),
         "",
         *rollup_comment(config),
-        line(f"{rollup_minute(config)} * * * *", "rollup", "all", "--if-due"),
+        line(f"{minute} * * * *", "rollup", "all", "--if-due"),
         "",
         PRUNE_COMMENT,
         line(f"{PRUNE_MINUTE} {PRUNE_HOUR} * * *", "prune"),
@@ -124,7 +127,7 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
         f"{fields} * * * * * {_shell(config, command, ['poll-once', *polls.arguments])}",
         "",
         *rollup_comment(config),
-        f"0 {rollup_minute(config)} * * * * *"
+        f"0 {rollup_minute(config, UTC, os.environ)} * * * * *"
         f" {_shell(config, command, ['rollup', 'all', '--if-due'])}",
         "",
         PRUNE_COMMENT,
@@ -188,9 +191,19 @@ def rollup_comment(config: Config) -> list[str]:
     ]
 
 
-def rollup_minute(config: Config) -> int:
-    """Return the minute of each hour at which roll-ups are started."""
-    return (config.csv_time.minute + _ROLLUP_AFTER_MIN) % 60
+def rollup_minute(config: Config, clock: tzinfo, variables: Mapping[str, str]) -> int:
+    """Return the minute of each hour at which roll-ups are started.
+
+    Args:
+        config: Gives `csv_time` and its zone, which may be half an hour from the scheduler's.
+        clock: The zone in which the scheduler counts.
+        variables: Those that its jobs have.
+    """
+    now = datetime.now(UTC)
+    zones = (periods.zone(config.timezone, variables), clock)
+    own, its = (now.astimezone(zone).utcoffset() or timedelta() for zone in zones)
+    ahead_min = int((its - own).total_seconds()) // 60
+    return (config.csv_time.minute + ahead_min + _ROLLUP_AFTER_MIN) % 60
 
 
 def _starred(step: int, whole: int) -> str:

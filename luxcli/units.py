@@ -1,6 +1,7 @@
 """Units for systemd: a service and a timer for each job, as text, from the configuration."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -57,7 +58,7 @@ def systemd(
             ("rollup", "all", "--if-due"),
             schedule.limit_s("rollup", config),
             schedule.rollup_comment(config),
-            f"*:{schedule.rollup_minute(config):02}:00",
+            f"*:{schedule.rollup_minute(config, UTC, {}):02}:00",
             True,
         ),
         _Job(

@@ -126,6 +126,16 @@ def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_p
     assert {f"{first[:8]}{day}_daily.csv": f"{day} 07:07" for day in days}.items() <= came.items()
 
 
+@pytest.mark.parametrize(
+    ("zone", "minute"), [("Asia/Kolkata", 37), ("Asia/Kathmandu", 22), ("America/St_Johns", 37)]
+)
+def test_the_csv_comes_soon_in_zones_of_half_an_hour_as_well(tmp_path, zone, minute):
+    settings = configured(tmp_path, timezone=zone)
+    assert f"\n0 {minute} * * * * * /opt" in schedule.supercronic(settings, LUXCLI)
+    timer = units.systemd(settings, LUXCLI, "x")["luxcli-rollup.timer"]
+    assert f"OnCalendar=*-*-* *:{minute}:00 UTC\n" in timer
+
+
 # The text
 
 
