@@ -2,7 +2,7 @@
 
 A poll runs a million times a year: that polls go well is told every `monitoring.ping_every`, a
 failure at once and then hourly, its end at once; failures that come and go, once an hour (`told`).
-Where it cannot be kept what was told, as on a full disk, polls tell once an hour.
+Where it cannot be kept what was told, as on a full disk, polls tell in the first minute of an hour.
 """
 
 import logging
@@ -31,6 +31,7 @@ _STOPPING_S: Final = 3.0
 _AFTERWARDS_S: Final = 0.7
 _STALE_AFTER_S: Final = 1800
 _HOUR_MS: Final = 3_600_000
+_MINUTE_S: Final = 60
 _BUSY: Final = LockHeldError.exit_code
 _INTERRUPTED: Final = 128
 
@@ -93,7 +94,9 @@ class Watch:
         except (OSError, LuxcliError) as exc:
             _LOGGER.info("monitoring: what is told cannot be kept: %s", exc)
             kept = False
-            if self._job == "poll" and end.now_ms % _HOUR_MS >= self._config.interval_sec * 1000:
+            # By when it began: a run of several polls may end in any second of its minute.
+            first_ms = max(self._config.interval_sec, _MINUTE_S) * 1000
+            if self._job == "poll" and self._began_ms % _HOUR_MS >= first_ms:
                 return
             before = {}
             messages, after = self._plan(before, end)

@@ -426,14 +426,21 @@ def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tm
     assert told.read(path).get("poll", State()) == State()
 
 
-def test_where_nothing_can_be_kept_polls_tell_once_an_hour(configure, listener):
+@pytest.mark.parametrize(
+    ("begins_ms", "every_ms", "takes_ms", "times"),
+    [(300, 60_000, 30_600, 1), (17_000, 60_000, 30_600, 1), (300, 30_000, 100, 2)],
+    ids=["cron", "a NAS", "systemd"],
+)
+def test_where_nothing_can_be_kept_polls_tell_in_the_first_minute_of_an_hour(
+    configure, listener, begins_ms, every_ms, takes_ms, times
+):
     file = configure(monitoring=everybody(listener.url))
     settings = loaded(file)
     monitoring.state_path(settings).mkdir(parents=True)  # so that no file can be put there
-    for offset_ms in range(0, 2 * HOUR_MS, 30_000):
-        at_ms = NOW_MS + offset_ms
-        monitoring.Watch(settings, "poll", "0a1b2c3d", at_ms).end(69, "refused", "", at_ms)
-    assert pings(listener) == ["poll/69"] * 2
+    for at_ms in range(NOW_MS + begins_ms, NOW_MS + 2 * HOUR_MS, every_ms):
+        watch = monitoring.Watch(settings, "poll", "0a1b2c3d", at_ms)
+        watch.end(69, "refused", "", at_ms + takes_ms)
+    assert pings(listener) == ["poll/69"] * 2 * times
 
 
 # Whatever is told changes nothing
