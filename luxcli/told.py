@@ -139,7 +139,7 @@ def read(path: Path) -> dict[str, State]:
     """Return what others know by job; nothing of what cannot be read or is of the wrong kind."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):
         return {}

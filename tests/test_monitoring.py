@@ -418,7 +418,15 @@ def test_what_reached_nobody_is_told_again_after_five_minutes(cli, configure):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"poll": 1}', '{"poll": {"since_ms": "x", "told": 2, "other": 1}}']
+    "text",
+    [
+        "[" * 100_000,
+        "",
+        "{",
+        "[]",
+        '{"poll": 1}',
+        '{"poll": {"since_ms": "x", "told": 2, "other": 1}}',
+    ],
 )
 def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tmp_path):
     path = tmp_path / "state.json"
