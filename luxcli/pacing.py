@@ -35,6 +35,8 @@ MINUTE_S: Final = 60
 _GRACE_S: Final = 8.0
 # From the end of the last poll to that of the process, on a small computer.
 _EXIT_S: Final = 1.0
+# The same, and the start of a process before it looks at the time.
+_TURN_S: Final = 3.0
 # Whoever starts as the run before ends waits for that.
 _HANDOVER_S: Final = 1.5
 
@@ -75,6 +77,7 @@ def poll_minute(
     config: Config,
     *,
     every_s: int,
+    turn_s: float = _TURN_S,
     stored: Callable[[PollResult], object] = lambda _result: None,
     failed: Callable[[LuxcliError], object] = lambda _failure: None,
     clock: Callable[[], float] = time.time,
@@ -88,6 +91,7 @@ def poll_minute(
     Args:
         config: As for `poll`.
         every_s: The interval, seconds.
+        turn_s: How long before the next start of the scheduler a run must have made its polls.
         stored: As for `poll`.
         failed: As for `poll`.
         clock: Gives the time, seconds since the epoch.
@@ -109,7 +113,7 @@ def poll_minute(
             pass  # the polls say what is wrong
         return poll(
             config,
-            _minutes(now_s, every_s),
+            _minutes(now_s, every_s, turn_s),
             every_s=every_s,
             stored=stored,
             failed=failed,
@@ -123,15 +127,18 @@ def lock_path(config: Config) -> Path:
     return config.cache_path.with_name(f"{config.cache_path.name}.minute.lock")
 
 
-def _minutes(now_s: float, interval_s: int) -> Iterator[float]:
-    """Yield when to poll, in seconds from now, until nothing reaches into the next minute."""
-    began, late_s, minute = time.monotonic(), now_s % MINUTE_S, 0
+def _minutes(now_s: float, interval_s: int, turn_s: float) -> Iterator[float]:
+    """Yield when to poll, in seconds from now, until nothing reaches into the next minute.
+
+    Minutes are those from start to start, which need not be those of the clock: the task planner of
+    a NAS may start it at :40.
+    """
+    began, minute_s = time.monotonic(), 0
     while True:
-        begin_s = minute * MINUTE_S
-        yield from (begin_s + offset_s for offset_s in in_minute(now_s + begin_s, interval_s))
-        minute += 1
-        ended_s = time.monotonic() - began + late_s + _EXIT_S
-        if ended_s < minute * MINUTE_S or minute * MINUTE_S >= timelimit.MINUTES_S:
+        yield from (minute_s + offset_s for offset_s in in_minute(now_s + minute_s, interval_s))
+        minute_s += MINUTE_S
+        ended_s = time.monotonic() - began + turn_s
+        if ended_s < minute_s or minute_s >= timelimit.MINUTES_S:
             return
 
 

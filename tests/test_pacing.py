@@ -113,13 +113,14 @@ def test_a_run_that_reaches_into_the_next_minute_makes_its_polls_too(tmp_path, s
     # There supercronic and systemd start no other, as this one still runs.
     settings = configured(tmp_path, port=simulator.port)
     with pytest.raises(WaitingError, match=r"^100$"):
-        pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S + 59.5, sleep=never)
+        pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
     assert simulator.connections == 1
 
 
-def test_a_run_that_is_over_in_its_minute_leaves_the_next_one_alone(tmp_path, simulator):
+@pytest.mark.parametrize("late_s", [0.3, 59])
+def test_a_run_that_is_over_before_the_next_start_leaves_it_its_polls(tmp_path, simulator, late_s):
     settings = configured(tmp_path, port=simulator.port)
-    run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S + 50, sleep=never)
+    run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S + late_s, sleep=never)
     assert len(run.outcomes) == 1
 
 
