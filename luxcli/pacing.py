@@ -86,7 +86,7 @@ def poll_minute(
     """Make the polls that an interval has in this minute, and in those into which the last reaches.
 
     Ends within `timelimit.MINUTES_S` and the limit of one poll. Nothing is polled while the run of
-    a minute before is at it.
+    a minute before is at it, unless that hangs.
 
     Args:
         config: As for `poll`.
@@ -107,8 +107,9 @@ def poll_minute(
         try:
             stack.enter_context(locks.hold(lock_path(config), wait_s=_HANDOVER_S))
         except LockHeldError as exc:
-            _LOGGER.info("the run of a minute before makes the polls of this one, too: %s", exc)
-            return Run()
+            if not _is_overdue(config):
+                _LOGGER.info("the run of a minute before makes the polls of this one, too: %s", exc)
+                return Run()
         except StorageError:
             pass  # the polls say what is wrong
         return poll(
@@ -125,6 +126,16 @@ def poll_minute(
 def lock_path(config: Config) -> Path:
     """Return the file that the run for a minute locks."""
     return config.cache_path.with_name(f"{config.cache_path.name}.minute.lock")
+
+
+def _is_overdue(config: Config) -> bool:
+    """Whether who holds the lock hangs so badly that not even its time limit ended it."""
+    try:
+        began_s = lock_path(config).stat().st_mtime  # when the holder left its note
+    except OSError:
+        return False
+    longest_s = timelimit.gone_after_s("poll", config) + timelimit.MINUTES_S
+    return time.time() - began_s > longest_s
 
 
 def _minutes(now_s: float, interval_s: int, turn_s: float) -> Iterator[float]:

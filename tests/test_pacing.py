@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import time
 from itertools import pairwise
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from luxcli import config, locks, pacing
+from luxcli import config, locks, pacing, timelimit
 from luxcli.config import Config
 from luxcli.errors import LuxcliError, ProtocolError, StorageError
 from luxcli.jobs import PollResult
@@ -130,6 +131,18 @@ def test_while_the_run_of_a_minute_before_goes_on_another_does_nothing(tmp_path,
         run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
     assert (run.outcomes, run.overrun, simulator.connections) == ([], 0, 0)
     assert entries(settings) == []
+
+
+def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
+    tmp_path, simulator
+):
+    # As when it waits for a disk that does not answer.
+    settings = configured(tmp_path, port=simulator.port)
+    with locks.hold(pacing.lock_path(settings), wait_s=0):
+        long_ago_s = time.time() - timelimit.gone_after_s("poll", settings) - 700
+        os.utime(pacing.lock_path(settings), (long_ago_s, long_ago_s))
+        run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
+    assert len(run.outcomes) == 1
 
 
 def test_after_a_quick_poll_nothing_is_said_about_ticks(tmp_path, simulator):
