@@ -283,20 +283,25 @@ def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path
     assert text in (tmp_path / "logs.txt").read_text()
 
 
-def test_a_job_that_does_not_even_hear_that_is_killed():
-    code = """
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_job_that_does_not_even_hear_that_is_killed(style):
+    code = f"""
 import signal, time
-from luxcli import timelimit
+from luxcli import log, timelimit
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
+log.set_up("WARNING", "{style}", run=log.Run("prune", "0a1b2c3d"))
 timelimit.arm(0.2, grace_s=0.2)
 time.sleep(8)
 """
     with python(code, stderr=subprocess.PIPE) as process:
         _, stderr = process.communicate(timeout=5)
     assert process.returncode == 142
-    assert stderr == (
-        "luxcli: took longer than its limit of 0.2 s and did not stop when told to; killed\n"
-    )
+    words = "took longer than its limit of 0.2 s and did not stop when told to; killed"
+    if style == "text":
+        assert stderr == f"luxcli: {words}\n"
+    else:
+        [entry] = entries(stderr)
+        assert (entry["level"], entry["job"], entry["msg"]) == ("error", "prune", words)
 
 
 def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, configure, tmp_path):
