@@ -85,8 +85,9 @@ def poll_minute(
 ) -> Run:
     """Make the polls that an interval has in this minute, and in those into which the last reaches.
 
-    Ends within `timelimit.MINUTES_S` and the limit of one poll. Nothing is polled while the run of
-    a minute before is at it, unless that hangs.
+    After one that failed the run does not go on, since that is to be told soon. Ends within
+    `timelimit.MINUTES_S` and the limit of one poll. Nothing is polled while the run of a minute
+    before is at it, unless that hangs.
 
     Args:
         config: As for `poll`.
@@ -100,6 +101,12 @@ def poll_minute(
     Raises:
         ConfigError: No heat pump is configured.
     """
+    failures = []
+
+    def note(failure: LuxcliError) -> None:
+        failures.append(failure)
+        failed(failure)
+
     now_s = clock()
     if not in_minute(now_s, every_s):
         return Run()
@@ -114,10 +121,10 @@ def poll_minute(
             pass  # the polls say what is wrong
         return poll(
             config,
-            _minutes(now_s, every_s, turn_s),
+            _minutes(now_s, every_s, turn_s, go_on=lambda: not failures),
             every_s=every_s,
             stored=stored,
-            failed=failed,
+            failed=note,
             clock=clock,
             sleep=sleep,
         )
@@ -138,7 +145,9 @@ def _is_overdue(config: Config) -> bool:
     return time.time() - began_s > longest_s
 
 
-def _minutes(now_s: float, interval_s: int, turn_s: float) -> Iterator[float]:
+def _minutes(
+    now_s: float, interval_s: int, turn_s: float, go_on: Callable[[], bool]
+) -> Iterator[float]:
     """Yield when to poll, in seconds from now, until nothing reaches into the next minute.
 
     Minutes are those from start to start, which need not be those of the clock: the task planner of
@@ -149,7 +158,7 @@ def _minutes(now_s: float, interval_s: int, turn_s: float) -> Iterator[float]:
         yield from (minute_s + offset_s for offset_s in in_minute(now_s + minute_s, interval_s))
         minute_s += MINUTE_S
         ended_s = time.monotonic() - began + turn_s
-        if ended_s < minute_s or minute_s >= timelimit.MINUTES_S:
+        if ended_s < minute_s or minute_s >= timelimit.MINUTES_S or not go_on():
             return
 
 

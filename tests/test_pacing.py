@@ -12,7 +12,7 @@ import pytest
 
 from luxcli import config, locks, pacing, timelimit
 from luxcli.config import Config
-from luxcli.errors import LuxcliError, ProtocolError, StorageError
+from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
 from luxcli.jobs import PollResult
 from luxcli.model import Missed
 from luxcli.storage import open_store
@@ -116,6 +116,12 @@ def test_a_run_that_reaches_into_the_next_minute_makes_its_polls_too(tmp_path, s
     with pytest.raises(WaitingError, match=r"^100$"):
         pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
     assert simulator.connections == 1
+
+
+def test_after_a_poll_that_failed_a_run_does_not_go_on_as_that_is_to_be_told(tmp_path):
+    settings = configured(tmp_path, port=1, retries=0)
+    run = pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+    assert [type(outcome) for outcome in run.outcomes] == [DeviceError]
 
 
 @pytest.mark.parametrize("late_s", [0.3, 59])
