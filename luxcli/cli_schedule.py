@@ -258,7 +258,12 @@ def _change(lines: str | None, *, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("this would be changed; say --yes to do it")
-        if not typer.confirm("Change the crontab?"):
+        try:
+            wanted = typer.confirm("Change the crontab?")
+        except typer.Abort:  # the end of the input
+            say("")
+            wanted = False
+        if not wanted:
             say("crontab: nothing was changed")
             return
     usercrontab.write(new)

@@ -392,9 +392,9 @@ def test_a_crontab_of_nothing_but_the_block_is_gone_after_uninstall(
 
 def test_at_a_terminal_it_asks_first(cli, configure, crontabs, tmp_path):
     command = ("schedule", "cron", "--install", "-c", configure())
-    for answer, there in (("n", False), ("y", True)):
+    for answer, there in (("n\n", False), ("\x04", False), ("y\n", True)):
         master, slave = pty.openpty()
-        os.write(master, f"{answer}\n".encode())
+        os.write(master, answer.encode())
         status, screen = on_a_terminal(cli, *command, env=crontabs(), stdin=slave)
         os.close(slave)
         os.close(master)
