@@ -33,9 +33,9 @@ MINUTE_S: Final = 60
 # (`jobs.device_to_oneself`) and the start of a process on a small computer. Shorter than any
 # interval, so that waiting for it costs no tick.
 _GRACE_S: Final = 8.0
-# From the end of the last poll to that of the process, on a small computer.
-_EXIT_S: Final = 1.0
-# The same, and the start of a process before it looks at the time.
+# From the end of the last poll to that of the process.
+_EXIT_S: Final = 0.3
+# The same on a small computer, and the start of a process before it looks at the time.
 _TURN_S: Final = 3.0
 # Whoever starts as the run before ends waits for that.
 _HANDOVER_S: Final = 1.5
