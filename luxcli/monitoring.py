@@ -62,7 +62,8 @@ class Watch:
             now_ms: The time.
         """
         total_s = _STOPPING_S if status > _INTERRUPTED else TOTAL_S
-        end = _End(status, text, output, now_ms, time.monotonic() + total_s)
+        deadline = time.monotonic() + total_s
+        end = _End(status, _sendable(text), _sendable(output), now_ms, deadline)
         try:
             self._tell_end(end)
         except Interrupted:
@@ -220,6 +221,11 @@ def _polls(config: Config, now_ms: int) -> _Polls:
 def state_path(config: Config) -> Path:
     """Return the file that holds what was told."""
     return config.cache_path.with_name(config.cache_path.name + ".monitoring.json")
+
+
+def _sendable(text: str) -> str:
+    """Return a text without what cannot be sent: a path may hold bytes that are no text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _changes(

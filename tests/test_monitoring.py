@@ -1,6 +1,7 @@
 """Who is told how jobs go, when, and that telling them changes nothing."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -534,6 +535,16 @@ def test_a_password_in_an_address_is_sent_as_a_header(configure, listener):
     assert outcome.problem is None
     assert (outcome.where, listener.asked[0].target) == ("127.0.0.1", "/ping")
     assert listener.asked[0].headers["Authorization"].startswith("Basic ")
+
+
+def test_what_holds_bytes_that_are_no_text_is_told_as_well(configure, listener):
+    file = configure(monitoring=everybody(listener.url))
+    odd = os.fsdecode(b"/w\xe4rme: disk full")
+    loaded(file).cache_path.parent.mkdir()
+    monitoring.Watch(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(74, odd, odd, NOW_MS)
+    assert (pings(listener), pushes(listener)) == (["poll/74"], ["down"])
+    [message] = [asked.document["message"] for asked in listener.asked if asked.path == "/"]
+    assert message == r"poll failed with status 74: /w\udce4rme: disk full"
 
 
 def test_of_a_long_output_the_end_is_sent(configure, listener):
