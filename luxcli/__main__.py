@@ -37,6 +37,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGALRM, handler)  # from timelimit
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
+        signal.signal(signal.SIGHUP, handler)
     try:
         from luxcli.cli import app
 
