@@ -236,6 +236,9 @@ def _change(lines: str | None, *, yes: bool) -> None:
 
     from luxcli import usercrontab
 
+    caller = os.environ.get("SUDO_USER", "root")
+    if caller != "root":
+        warn(f"with sudo this is the crontab of root; without it, that of {caller}")
     old = usercrontab.read()
     take_out = usercrontab.without_block
     new = take_out(old) if lines is None else usercrontab.with_block(old, lines)

@@ -435,6 +435,13 @@ def test_a_line_that_polls_already_is_named(cli, configure, crontabs, tmp_path):
     assert "line 2 of your crontab polls as well" in ran.stderr
 
 
+def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, crontabs, tmp_path):
+    install = ("schedule", "cron", "--install", "--yes", "-c", configure())
+    ran = cli(*install, env=crontabs(SUDO_USER="pi"))
+    assert (ran.status, (tmp_path / "crontab").exists()) == (0, True)
+    assert ran.stderr == "luxcli: with sudo this is the crontab of root; without it, that of pi\n"
+
+
 def test_that_another_heat_pump_would_no_longer_be_polled_is_said(
     cli, configure, crontabs, tmp_path
 ):
