@@ -78,13 +78,13 @@ def cron(
     if system != bool(user):
         raise UsageError("--system and --user NAME belong together")
     if uninstall:
-        _change(None, yes=yes)
+        _change(None, 0, yes=yes)
         return
     settings = start(ctx, config_path, log_level)
     lines = schedule.cron(settings, _command(command), user=user)
     _tell_unseen(settings, "cron", needed=install)
     if install:
-        _change(lines, yes=yes)
+        _change(lines, settings.interval_sec, yes=yes)
     else:
         say((lines if user else usercrontab.marked(lines)).rstrip("\n"))
 
@@ -230,11 +230,11 @@ def _tell_unseen(settings: Config, scheduler: str, *, needed: bool) -> None:
         warn(f"the jobs of {scheduler} will not have what is not in a file: {', '.join(found)}")
 
 
-def _change(lines: str | None, *, yes: bool) -> None:
+def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
     """Show what changes in the user's crontab and, if it is wanted, change it."""
     import difflib
 
-    from luxcli import usercrontab
+    from luxcli import periods, usercrontab
 
     caller = os.environ.get("SUDO_USER", "root")
     if caller != "root":
@@ -270,4 +270,5 @@ def _change(lines: str | None, *, yes: bool) -> None:
             say("crontab: nothing was changed")
             return
     usercrontab.write(new)
-    say("crontab: changed" if lines is None else "crontab: changed; the first poll is next minute")
+    follows = f"; the first poll follows within {periods.span(max(60, interval_s))}"
+    say("crontab: changed" + (follows if lines else ""))

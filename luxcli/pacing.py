@@ -223,18 +223,12 @@ def poll(
         ConfigError: No heat pump is configured.
     """
     run, began, began_ms = Run(), time.monotonic(), round(clock() * 1000)
-    last_s = math.inf
-
-    def moments() -> Iterator[float]:
-        nonlocal last_s
-        for offset_s in offsets_s:
-            last_s = offset_s
-            yield offset_s
+    taken_s: list[float] = []
 
     def skipped(late_s: float) -> None:
         run.overrun += _record(config, [round((clock() - late_s) * 1000)], around_ms=0)
 
-    for _ in ticks(moments(), sleep=sleep, skipped=skipped):
+    for _ in ticks(_noting(offsets_s, taken_s), sleep=sleep, skipped=skipped):
         try:
             result = jobs.poll_once(config, clock=clock, sleep=sleep)
         except (DeviceError, LockHeldError, StorageError) as exc:
@@ -244,14 +238,26 @@ def poll(
             run.outcomes.append(result)
             stored(result)
     # Measured, not read from the clock: that may have been set meanwhile, by years.
-    passed = max(0.0, time.monotonic() - began - last_s + exit_s) // every_s
-    if passed:
-        settled_s = last_s + passed * every_s + grace_s
-        sleep(max(0.0, began + settled_s - time.monotonic()))
-        due = (last_s + number * every_s for number in range(1, int(passed) + 1))
-        due_ms = [began_ms + round(due_s * 1000) for due_s in due]
+    due_s = _passed(taken_s, every_s, time.monotonic() - began + exit_s)
+    if due_s:
+        sleep(max(0.0, began + due_s[-1] + grace_s - time.monotonic()))
+        due_ms = [began_ms + round(offset_s * 1000) for offset_s in due_s]
         run.overrun += _record(config, due_ms, around_ms=round(every_s * 500))
     return run
+
+
+def _noting(offsets_s: Iterable[float], taken_s: list[float]) -> Iterator[float]:
+    for offset_s in offsets_s:
+        taken_s.append(offset_s)
+        yield offset_s
+
+
+def _passed(taken_s: Sequence[float], every_s: float, now_s: float) -> list[float]:
+    """Return the ticks after those that a run took that are over by now."""
+    if not taken_s:
+        return []
+    count = int(max(0.0, now_s - taken_s[-1]) // every_s)
+    return [taken_s[-1] + number * every_s for number in range(1, count + 1)]
 
 
 def record_overrun(store: Store, ts_ms: int) -> None:

@@ -371,6 +371,7 @@ def test_install_shows_the_change_and_uninstall_takes_it_back(cli, configure, cr
     assert (ran.status, ran.stderr) == (0, "")
     line = f"*/5 * * * * /opt/luxcli poll-once --config {file}\n"
     assert f"+{line}" in ran.stdout
+    assert ran.stdout.endswith("crontab: changed; the first poll follows within 5 min\n")
     installed = kept.read_bytes()
     assert installed.startswith(OWN)
     assert line.encode() in installed
