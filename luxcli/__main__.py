@@ -18,7 +18,20 @@ class _Handler:
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         if not self._done:
             self._done = True
+            if signum == signal.SIGHUP:
+                _leave_terminal()
             raise Interrupted(signum)
+
+
+def _leave_terminal() -> None:
+    """Let what is still said go nowhere where the terminal is gone."""
+    for number in (1, 2):
+        try:
+            os.write(number, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def _open_standard_streams() -> None:

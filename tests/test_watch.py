@@ -1,7 +1,11 @@
 """Watching the heat pump: what is shown, how it goes on when polls fail, how it ends."""
 
+import fcntl
 import json
+import os
+import pty
 import signal
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -184,6 +188,29 @@ def test_a_signal_ends_it_silently(cli, simulator, configure, signum):
     process.send_signal(signum)
     ran = cli.end(process)
     assert (ran.status, ran.stderr) == (128 + signum, "")
+
+
+def test_it_ends_with_its_terminal_and_leaves_no_bug_in_the_log(
+    cli, simulator, configure, tmp_path
+):
+    file = configure(port=simulator.port, log_file=str(tmp_path / "log"))
+    master, slave = pty.openpty()
+    process = cli.start(
+        *("watch", "-c", file),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        env={"TERM": "xterm"},
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(slave)
+    shown = b""
+    while b"flow" not in shown:
+        shown += os.read(master, 4096)
+    os.close(master)  # which sends SIGHUP
+    assert process.wait(timeout=5) == 129
+    assert not (tmp_path / "log").exists() or "bug" not in (tmp_path / "log").read_text()
 
 
 def test_it_ends_when_nobody_reads_any_more(cli, simulator, configure):
