@@ -123,6 +123,8 @@ def poll_minute(
             config,
             _minutes(now_s, every_s, turn_s, go_on=lambda: not failures),
             every_s=every_s,
+            grace_s=0.0,  # no other run records anything meanwhile
+            until_s=_next_start,
             stored=stored,
             failed=note,
             clock=clock,
@@ -133,6 +135,11 @@ def poll_minute(
 def lock_path(config: Config) -> Path:
     """Return the file that the run for a minute locks."""
     return config.cache_path.with_name(f"{config.cache_path.name}.minute.lock")
+
+
+def _next_start(ended_s: float) -> float:
+    """Return until when nothing else polls if a run for a minute ends after so many seconds."""
+    return (ended_s // MINUTE_S + 1) * MINUTE_S - 0.001
 
 
 def _is_overdue(config: Config) -> bool:
@@ -199,6 +206,7 @@ def poll(
     every_s: float,
     grace_s: float = _GRACE_S,
     exit_s: float = _EXIT_S,
+    until_s: Callable[[float], float] = lambda ended_s: ended_s,
     stored: Callable[[PollResult], object] = lambda _result: None,
     failed: Callable[[LuxcliError], object] = lambda _failure: None,
     clock: Callable[[], float] = time.time,
@@ -214,6 +222,8 @@ def poll(
         every_s: The interval of the schedule, seconds; infinite when there is none.
         grace_s: How long after a tick another run that was started at it may record nothing.
         exit_s: How long the process goes on after the last poll.
+        until_s: Gives, from the seconds after which the process ends, those until which nothing
+            else polls.
         stored: Told what a poll stored, at once.
         failed: Told why a poll failed, at once.
         clock: Gives the time stamps, seconds since the epoch.
@@ -238,9 +248,10 @@ def poll(
             run.outcomes.append(result)
             stored(result)
     # Measured, not read from the clock: that may have been set meanwhile, by years.
-    due_s = _passed(taken_s, every_s, time.monotonic() - began + exit_s)
-    if due_s:
+    due_s = _passed(taken_s, every_s, until_s(time.monotonic() - began + exit_s))
+    if due_s and grace_s:
         sleep(max(0.0, began + due_s[-1] + grace_s - time.monotonic()))
+    if due_s:
         due_ms = [began_ms + round(offset_s * 1000) for offset_s in due_s]
         run.overrun += _record(config, due_ms, around_ms=round(every_s * 500))
     return run

@@ -98,6 +98,20 @@ def test_a_tick_just_before_which_the_process_ends_is_recorded_as_well(tmp_path)
     assert [reason for reason, _ in entries(settings)] == ["", "overrun"]
 
 
+def test_ticks_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tmp_path, simulator):
+    # As when a run for a minute ends in the middle of the next one.
+    settings = configured(tmp_path, port=simulator.port)
+    began = time.monotonic()
+    run = pacing.poll(
+        settings, [0.0], every_s=20, grace_s=0.0, exit_s=0.0, until_s=lambda ended_s: 59 + ended_s
+    )
+    assert time.monotonic() - began < 2
+    assert run.overrun == 2
+    (_, first_ms), *rest = entries(settings)
+    assert [reason for reason, _ in rest] == ["overrun"] * 2
+    assert all(abs(ts_ms - first_ms - 20_000 * n) < 500 for n, (_, ts_ms) in enumerate(rest, 1))
+
+
 # Every 100 s: the minute that begins here has a poll at :00, the next one at :40.
 AT_ZERO_S = 1_800_000_000
 
