@@ -1,6 +1,6 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
-import logging
+import gc
 import os
 import signal
 import sys
@@ -53,17 +53,36 @@ def main() -> None:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
         signal.signal(signal.SIGHUP, handler)
     try:
-        from luxcli.cli import app
-
-        app()
+        status = _run()
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
+        import logging
+
         from luxcli import log
 
         if log.tell(logging.CRITICAL, "a bug, please report it", exc):
             raise SystemExit(1) from None
         raise
+    raise SystemExit(status)
+
+
+def _run() -> int:
+    """Return the exit status; Typer raises SystemExit itself."""
+    # What is loaded stays until the end: looking for garbage in it, while it is loaded and again
+    # when the interpreter ends, takes a sixth of the time of a poll.
+    gc.disable()
+    from luxcli import shortcut
+
+    status = shortcut.run(sys.argv[1:], os.environ)
+    if status is None:
+        from luxcli.cli import app
+
+        gc.enable()
+        app()
+        raise AssertionError("unreachable: Typer exits")
+    gc.freeze()
+    return status
 
 
 if __name__ == "__main__":

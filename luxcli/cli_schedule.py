@@ -9,15 +9,9 @@ from typing import Annotated
 import typer
 
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    LevelOption,
-    epilog,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.output import say, warn
 
 _UNITS = Path("/etc/systemd/system")
 app = typer.Typer(

@@ -11,21 +11,10 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    coverage_entry,
-    current_ms,
-    date_option,
-    duration_option,
-    epilog,
-    print_json,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, NoDataError, UsageError
+from luxcli.options import current_ms, date_option, duration_option
+from luxcli.output import coverage_entry, print_json, say, warn
 from luxcli.screen import (
     progress,
     records,

@@ -6,7 +6,6 @@ the buffer into the cache, and a health check leaves everything as it is.
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -34,7 +33,7 @@ def recorded_data(config: Config, *, now_ms: int) -> Section:
     damaged: list[int] = []
     try:
         with tempfile.TemporaryDirectory(prefix="luxcli-") as directory:
-            copy = replace(config, cache_path=Path(directory) / "cache.sqlite3")
+            copy = config._replace(cache_path=Path(directory) / "cache.sqlite3")
             start_ms = _copied(config, copy, now_ms, damaged)
             report = validation.validate(copy, start_ms=start_ms, stop_ms=now_ms, now_ms=now_ms)
     except NoDataError:

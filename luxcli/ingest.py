@@ -8,7 +8,6 @@ change log without altering what is read for any other poll.
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from luxcli import schema
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 Key = tuple[int, int]  # kind (index into GROUPS), register index
 
 
-@dataclass(slots=True)
 class _Place:
     """Where in the history the last poll went: between `ts_ms` and `following` there is none.
 
@@ -28,10 +26,9 @@ class _Place:
     finding another place costs a query for each setting.
     """
 
-    ts_ms: int
-    following: int | None
-    values: dict[Key, int | None]
-    settings: tuple[object, ...] = ()
+    def __init__(self, ts_ms: int, following: int | None, values: dict[Key, int | None]) -> None:
+        self.ts_ms, self.following, self.values = ts_ms, following, values
+        self.settings: tuple[object, ...] = ()
 
     def holds(self, ts_ms: int) -> bool:
         return self.ts_ms < ts_ms and (self.following is None or ts_ms < self.following)

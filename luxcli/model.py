@@ -1,8 +1,11 @@
-"""The values that modules pass to one another: frozen, without behaviour or dependencies."""
+"""The values that modules pass to one another: frozen, without behaviour or dependencies.
+
+Named tuples, as everywhere in the way of a poll: `dataclasses` takes as long to load as the poll
+takes, which is paid every 30 seconds.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Group = Literal["calculations", "parameters", "visibilities"]
 
@@ -10,8 +13,7 @@ Group = Literal["calculations", "parameters", "visibilities"]
 GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities")
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One complete poll: the three blocks exactly as the controller sent them.
 
     Attributes:
@@ -36,8 +38,7 @@ class Snapshot:
         return block
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(NamedTuple):
     """A tick of the schedule without a poll, and why.
 
     Attributes:
@@ -55,29 +56,7 @@ class Missed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One decoded register.
-
-    Attributes:
-        group: The block it comes from.
-        index: Its position in that block.
-        id: Stable machine name.
-        value: Decoded value; None when the controller says that there is none.
-        unit: Unit of `value`, empty when it has none.
-        raw: The integer that was sent.
-    """
-
-    group: Group
-    index: int
-    id: str
-    value: float | int | bool | str | None
-    unit: str
-    raw: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Consecutive polls in which the registers at `fixed` do not change.
 
     Attributes:
@@ -101,8 +80,7 @@ class Chunk:
             yield (ts_ms, took_ms, tries, crc), row[4:]
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(NamedTuple):
     """One finding of a quality rule.
 
     Attributes:

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +40,6 @@ _TURN_S: Final = 3.0
 _HANDOVER_S: Final = 1.5
 
 
-@dataclass(slots=True)
 class Run:
     """What the polls of one run came to.
 
@@ -50,8 +48,9 @@ class Run:
         overrun: Ticks that passed while a poll took too long.
     """
 
-    outcomes: list[PollResult | LuxcliError] = field(default_factory=list)
-    overrun: int = 0
+    def __init__(self) -> None:
+        self.outcomes: list[PollResult | LuxcliError] = []
+        self.overrun = 0
 
     @property
     def failure(self) -> LuxcliError | None:

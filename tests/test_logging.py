@@ -251,7 +251,8 @@ from luxcli import __main__, cli, console, timelimit
 
 @cli.app.command("job", hidden=True)
 def job(ctx: typer.Context, log_format: str) -> None:
-    console.start(ctx, Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
+    session = console.session_of(ctx)
+    session.start(Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
     print("begun", flush=True)
     try:
         time.sleep(8)

@@ -244,8 +244,9 @@ from luxcli import __main__, cli, console
 
 @cli.app.command("idle", hidden=True)
 def idle(ctx: typer.Context) -> None:
-    console.start(ctx, Path("luxcli.yaml"), None, job="poll")
-    console.nothing_done(ctx)
+    session = console.session_of(ctx)
+    session.start(Path("luxcli.yaml"), None, job="poll")
+    session.nothing_done()
 
 __main__.main()
 """

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -591,4 +590,4 @@ def test_new_firmware_with_new_codes_in_several_enumerations_is_stored(settings_
     snapshot = Replay().at(1_795_000_000)
     codes = list(snapshot.calculations)
     codes[78], codes[80], codes[117], codes[118] = 95, 9, 12, 4
-    assert quality.rejection(replace(snapshot, calculations=tuple(codes))) == []
+    assert quality.rejection(snapshot._replace(calculations=tuple(codes))) == []

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -501,7 +500,7 @@ def test_the_file_for_cron_d_has_a_user_column_and_no_markers(cli, configure):
 
 def test_the_example_is_the_output_for_the_defaults(tmp_path):
     settings = config.load(None, {"HOME": "/home/you", "LUXCLI_HOST": "x"}, tmp_path)
-    settings = replace(settings, file=Path("/etc/luxcli/config.yaml"))
+    settings = settings._replace(file=Path("/etc/luxcli/config.yaml"))
     example = (ROOT / "scripts" / "crontab.example").read_text(encoding="utf-8")
     assert example == usercrontab.marked(schedule.cron(settings, LUXCLI))
 
