@@ -21,12 +21,24 @@ class _Handler:
             raise Interrupted(signum)
 
 
+def _open_standard_streams() -> None:
+    """Open what the caller closed (``2>&-``): a file of ours must not become what is written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest free number, so this one: those before it are open.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
 def main() -> None:
     """Run one command and exit with its status."""
+    _open_standard_streams()
     handler = _Handler()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGALRM, handler)  # from timelimit
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
+        signal.signal(signal.SIGHUP, handler)
     try:
         status = _run()
     except Interrupted as exc:

@@ -129,11 +129,13 @@ def systemd(
     log_level: LevelOption = None,
 ) -> None:
     """Print units for systemd, or write them to files."""
-    from luxcli import schedule
+    from luxcli import units
 
     settings = start(ctx, config_path, log_level)
     who = user or os.environ.get("SUDO_USER") or _own_name()
-    units = schedule.systemd(settings, _command(command), who)
+    # Beside the script, which may be in another place.
+    program = [Path(sys.executable).resolve(), Path(units.__file__).resolve()]
+    made = units.systemd(settings, _command(command), who, program=[] if command else program)
     _tell_unseen(settings, "systemd", needed=output is not None)
     if settings.origins["cache_path"] == "default":
         warn(
@@ -141,13 +143,13 @@ def systemd(
             " it to /var/lib/luxcli/cache.sqlite3"
         )
     if output is None:
-        say("\n".join(units.values()))
+        say("\n".join(made.values()))
     else:
-        for name, text in units.items():
+        for name, text in made.items():
             say(f"{_write(output / name, text)}: written")
     mark = "# " if output is None else ""
     say(f"{mark}Three commands put it into service:")
-    enable = f"sudo systemctl enable --now {' '.join(schedule.TIMERS)}"
+    enable = f"sudo systemctl enable --now {' '.join(units.TIMERS)}"
     for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
         say(f"{mark}  {step}")
 
@@ -228,11 +230,22 @@ def _change(lines: str | None, *, yes: bool) -> None:
 
     from luxcli import usercrontab
 
+    caller = os.environ.get("SUDO_USER", "root")
+    if caller != "root":
+        warn(f"with sudo this is the crontab of root; without it, that of {caller}")
     old = usercrontab.read()
     take_out = usercrontab.without_block
     new = take_out(old) if lines is None else usercrontab.with_block(old, lines)
     for number in usercrontab.foreign_polls(new) if lines else ():
-        warn(f"line {number} of your crontab polls as well; remove it with 'crontab -e'")
+        warn(
+            f"line {number} of your crontab polls as well; unless it is for another heat pump,"
+            " remove it with 'crontab -e'"
+        )
+    if lines and (other := usercrontab.replaced(old, lines)):
+        warn(
+            f"the lines there are for {other}, which is no longer polled then; for two heat pumps"
+            " add the lines of 'luxcli schedule cron' by hand, outside of the markers"
+        )
     if new == old:
         say("crontab: nothing to change")
         return
@@ -242,7 +255,12 @@ def _change(lines: str | None, *, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("this would be changed; say --yes to do it")
-        if not typer.confirm("Change the crontab?"):
+        try:
+            wanted = typer.confirm("Change the crontab?")
+        except typer.Abort:  # the end of the input
+            say("")
+            wanted = False
+        if not wanted:
             say("crontab: nothing was changed")
             return
     usercrontab.write(new)

@@ -120,6 +120,15 @@ def tell(level: int, text: str, failure: BaseException | None = None) -> bool:
     return any(isinstance(handler, _Stream) and handler.json for handler in LOGGER.handlers)
 
 
+def line(level: int, text: str) -> str:
+    """Return the line that `tell` and those who call it would make of a text on stderr."""
+    record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), None)
+    for handler in LOGGER.handlers:
+        if isinstance(handler, _Stream) and handler.json:
+            return handler.format(record)
+    return f"luxcli: {text}"
+
+
 @contextmanager
 def recorded() -> Iterator[list[str]]:
     """Give a list that takes every line down to DEBUG; what goes to stderr stays as it was."""

@@ -19,6 +19,7 @@ ROWS = [
     | {"health"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
+    {"units"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
