@@ -102,12 +102,14 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
     """Return a crontab for supercronic: seven fields, the first for seconds, in UTC.
 
     With six fields the last would be the year and nothing would run more often than every minute;
-    in another zone than UTC supercronic leaves out an hour each autumn.
+    in another zone than UTC supercronic leaves out an hour each autumn. Unless `log_level` is set,
+    the few lines a day about CSVs, archives and old data go to the log of the container.
 
     Raises:
         UsageError: A path has a line break in it.
     """
     polls = pace(config.interval_sec, finest_s=1)
+    told = ("--log-level", "INFO") if config.log_level is None else ()
     if polls.step_s < _MINUTE_S:
         fields = f"*/{polls.step_s} *"
     else:
@@ -121,11 +123,12 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
         f"{fields} * * * * * {_shell(config, command, ['poll-once', *polls.arguments])}",
         "",
         *_rollup_comment(config),
+        *(_TOLD_COMMENT if told else ()),
         f"0 {_rollup_minute(config)} * * * * *"
-        f" {_shell(config, command, ['rollup', 'all', '--if-due'])}",
+        f" {_shell(config, command, ['rollup', 'all', '--if-due', *told])}",
         "",
         _PRUNE_COMMENT,
-        f"0 {_PRUNE_MINUTE} {_PRUNE_HOUR} * * * * {_shell(config, command, ['prune'])}",
+        f"0 {_PRUNE_MINUTE} {_PRUNE_HOUR} * * * * {_shell(config, command, ['prune', *told])}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -205,6 +208,7 @@ def data_directories(config: Config) -> list[Path]:
 
 
 _PRUNE_COMMENT: Final = "# Once a night: old CSVs and polls, and whether the disk has room."
+_TOLD_COMMENT: Final = ("# Nobody is mailed here: what was written is worth a line a day.",)
 _CRON_HEAD: Final = (
     "# luxcli: made by 'luxcli schedule cron'; run that again after a change of interval_sec or",
     "# csv_time. Times are the machine's local time.",

@@ -11,7 +11,7 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads"},
+    {"errors", "model", "files", "targets", "threads", "supervisor"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
@@ -30,6 +30,7 @@ ROWS = [
         "data_health",
         "environment",
         "redaction",
+        "supercronic",
     },
     {"device_health"},
     {"diagnosis"},
