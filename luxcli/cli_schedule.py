@@ -119,7 +119,7 @@ def supercronic(
         return
     from luxcli import supercronic as scheduler
 
-    program = scheduler.check(settings)
+    program = scheduler.check(settings, os.environ)
     if settings.log_level is None:
         # Jobs are quiet about success; that the schedule has begun is worth a line.
         start(ctx, config_path, "INFO")

@@ -109,6 +109,11 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
         UsageError: A path has a line break in it.
     """
     polls = pace(config.interval_sec, finest_s=1)
+
+    def line(fields: str, *arguments: str) -> str:
+        # In place of the shell that supercronic starts it with, luxcli can be told to end.
+        return f"{fields} exec {_shell(config, command, arguments)}"
+
     told = ("--log-level", "INFO") if config.log_level is None else ()
     if polls.step_s < _MINUTE_S:
         fields = f"*/{polls.step_s} *"
@@ -120,15 +125,14 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
         "CRON_TZ=UTC",
         "",
         *_poll_comment(config.interval_sec, polls),
-        f"{fields} * * * * * {_shell(config, command, ['poll-once', *polls.arguments])}",
+        line(f"{fields} * * * * *", "poll-once", *polls.arguments),
         "",
         *_rollup_comment(config),
         *(_TOLD_COMMENT if told else ()),
-        f"0 {_rollup_minute(config)} * * * * *"
-        f" {_shell(config, command, ['rollup', 'all', '--if-due', *told])}",
+        line(f"0 {_rollup_minute(config)} * * * * *", "rollup", "all", "--if-due", *told),
         "",
         _PRUNE_COMMENT,
-        f"0 {_PRUNE_MINUTE} {_PRUNE_HOUR} * * * * {_shell(config, command, ['prune', *told])}",
+        line(f"0 {_PRUNE_MINUTE} {_PRUNE_HOUR} * * * *", "prune", *told),
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,10 +8,11 @@ import glob
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
-from luxcli import checks, supervisor
+from luxcli import checks, settings, supervisor
 from luxcli.config import Config
 from luxcli.errors import ConfigError, StorageError
 from luxcli.storage import open_store
@@ -21,17 +22,23 @@ from luxcli.storage import open_store
 _OPTIONS: Final = ("-no-reap", "-quiet", "-passthrough-logs")
 
 
-def check(config: Config) -> str:
+def check(config: Config, environ: Mapping[str, str]) -> str:
     """Return the absolute path of supercronic when everything is there that jobs need.
 
     Raises:
-        ConfigError: No heat pump is configured.
+        ConfigError: No heat pump is configured, or the time zone of the environment is none.
         StorageError: The data cannot be written, or there is no supercronic.
     """
     if config.host is None:
         raise ConfigError(
             ["host: missing; set HOST in the environment, or host in a configuration file"]
         )
+    if config.timezone is None and environ.get("TZ"):
+        # Elsewhere a warning and UTC; here it is a value of an .env file like any other.
+        try:
+            settings.checked("timezone", environ["TZ"].removeprefix(":"))
+        except ValueError as exc:
+            raise ConfigError([f"TZ: {exc}"]) from exc
     store = open_store(config)
     directory = config.cache_path.parent
     for place in (directory, store.archive_directory, config.daily_dir, config.weekly_dir):

@@ -95,7 +95,7 @@ def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, ca
     settings = configured(tmp_path, interval_sec=interval_s)
     call = "/opt/luxcli/bin/luxcli poll-once"
     assert cron.format(call) in schedule.cron(settings, LUXCLI).splitlines()
-    assert seven.format(call) in schedule.supercronic(settings, LUXCLI).splitlines()
+    assert seven.format(f"exec {call}") in schedule.supercronic(settings, LUXCLI).splitlines()
     units = schedule.systemd(settings, LUXCLI, "luxcli")
     assert f"OnCalendar={calendar} UTC" in units["luxcli-poll.timer"].splitlines()
     arguments = cron.partition("{}")[2] if "--count" not in cron else ""
@@ -150,7 +150,7 @@ def test_supercronic_has_seven_fields_and_utc_before_the_first_job(tmp_path):
     for job in jobs:
         *fields, command = job.split(maxsplit=7)
         assert all(re.fullmatch(r"\*|\*/\d+|\d+", field) for field in fields)
-        assert command.startswith("/opt/luxcli/bin/luxcli ")
+        assert command.startswith("exec /opt/luxcli/bin/luxcli ")
     assert lines.index("CRON_TZ=UTC") < lines.index(jobs[0])
     assert not any(re.fullmatch(r"\w+=", line) for line in lines)  # supercronic panics
 
@@ -369,7 +369,9 @@ def test_settings_that_only_variables_hold_are_named(cli, configure):
     file.unlink()
     ran = cli("schedule", "supercronic", env={"INTERVAL_SEC": "60", "HOST": "10.0.0.7"})
     assert (ran.status, ran.stderr) == (0, "")
-    assert re.search(r"^0 \* \* \* \* \* \* \S+ -m luxcli poll-once$", ran.stdout, re.MULTILINE)
+    assert re.search(
+        r"^0 \* \* \* \* \* \* exec \S+ -m luxcli poll-once$", ran.stdout, re.MULTILINE
+    )
 
 
 def test_the_file_for_cron_d_has_a_user_column_and_no_markers(cli, configure):
