@@ -41,10 +41,14 @@ ENV PATH=/opt/luxcli/bin:$PATH \
     HOME=/data \
     CACHE_PATH=/data/cache.sqlite3 \
     PYTHONDONTWRITEBYTECODE=1
-# Does it run on this base: libraries, time zones, supercronic?
-RUN TZ=Europe/Berlin luxcli schedule supercronic --command luxcli > /tmp/crontab \
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
+# Does it run on this base: libraries, time zones, supercronic? Behind the arguments, for without a
+# RUN that has them older builders take the labels from their cache.
+RUN TIMEZONE=Europe/Berlin luxcli schedule supercronic --command luxcli > /tmp/crontab \
  && supercronic -test /tmp/crontab \
- && LUXCLI_TIMEZONE=Europe/Berlin luxcli config show > /dev/null \
  && rm /tmp/crontab
 USER 1000:1000
 WORKDIR /data
@@ -54,10 +58,6 @@ HEALTHCHECK --interval=1m --timeout=30s --start-period=2m --retries=2 CMD ["luxc
 ENTRYPOINT ["luxcli"]
 CMD ["schedule", "supercronic", "--command", "luxcli", "--run"]
 
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-ARG CREATED=unknown
-ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="luxcli" \
       org.opencontainers.image.description="Records a Luxtronik heat pump: every value, nothing lost, a CSV each morning" \
       org.opencontainers.image.source="${SOURCE}" \
