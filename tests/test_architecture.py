@@ -11,7 +11,7 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads", "plainyaml"},
+    {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
@@ -32,6 +32,7 @@ ROWS = [
         "data_health",
         "environment",
         "redaction",
+        "supercronic",
     },
     {"device_health"},
     {"diagnosis"},
