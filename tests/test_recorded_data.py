@@ -112,8 +112,8 @@ def test_data_is_judged_where_nothing_at_all_can_be_written(tmp_path):
         from luxcli.data_health import recorded_data
         from tests.scenario import configured
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        found = recorded_data(configured(Path(sys.argv[1]), interval_sec=600), now_ms=int(sys.argv[2]))
-        print(found.lines[0].text)
+        settings = configured(Path(sys.argv[1]), interval_sec=600)
+        print(recorded_data(settings, now_ms=int(sys.argv[2])).lines[0].text)
     """
     said, _ = python(code, tmp_path, NOW_MS).communicate()
     assert said.startswith("problems: 144 polls")
