@@ -445,6 +445,30 @@ def test_one_peculiarity_is_a_warning_by_name(tmp_path, changed, rule):
     assert passed(found)["validation passes before storage"] is True
 
 
+def test_an_odd_firmware_text_worries_nobody(tmp_path):
+    change = with_calculations(dict.fromkeys(range(81, 91), 66))
+    found = of_pump(tmp_path, change)
+    [text] = [t for t in lines(found, "cross checks", "info") if "firmware" in t]
+    assert text.startswith("not so: the firmware version reads like V3.9")
+    assert lines(found, "cross checks", "warning") == []
+
+
+def test_an_error_is_as_old_as_the_clock_that_dates_it_says_also_when_that_died(tmp_path):
+    dead_s = 946_684_800
+    change = with_calculations({134: dead_s + 7200, 95: dead_s + 3600, 100: 716})
+    found = of_pump(tmp_path, change)
+    [text] = lines(found, "heat pump's logs", "warning")
+    assert "the newest 60 min ago: 716" in text
+
+
+def test_errors_from_before_the_clock_died_are_no_news(tmp_path):
+    # Five of 2016, one of them about the outdoor sensor.
+    change = with_calculations({134: 946_684_800, 100: 711, 15: -50})
+    found = of_pump(tmp_path, change)
+    assert "before the controller's clock" in lines(found, "heat pump's logs", "info")[0]
+    assert lines(found, "sensors", "problem") == []
+
+
 def test_the_logs_are_told_newest_first_in_local_time_and_plain_words(tmp_path):
     logs = {95: NOW_S - 3600, 100: 715, 111: NOW_S - 9000, 106: 9, 115: NOW_S - 60, 110: 2}
     found = of_pump(tmp_path, with_calculations(logs))
