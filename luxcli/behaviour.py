@@ -8,7 +8,8 @@ from luxcli.findings import Findings, Poll
 from luxcli.limits import CRITICAL_TEMPERATURES, NOT_FITTED
 from luxcli.periods import span
 
-_FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW, _SOURCE = 10, 11, 12, 14, 15, 17, 19
+_FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW = 10, 11, 12, 14, 15, 17
+_SOURCE_IN, _SOURCE_OUT = 19, 20
 _DEFROST_VALVE, _HEATING_PUMP = 37, 39
 # DHW, heating, source-side and further circulation pumps, pool: whatever may move heating water.
 _PUMPS: Final = (38, 39, 46, 47, 51, 53)
@@ -44,9 +45,12 @@ _FROZEN_POLLS: Final = 5
 _FROZEN_VALUES_S: Final = 7200
 
 # Sensors that move whenever the compressor runs; that of the weather moves anyway.
-STUCK: Final = tuple(
-    index for index in (*CRITICAL_TEMPERATURES, _HOT_GAS, _SOURCE) if index != _SET_POINT
-)
+_OPTIONAL: Final = (_HOT_GAS, _SOURCE_IN, _SOURCE_OUT, _HIGH_PRESSURE, _LOW_PRESSURE)
+STUCK: Final = tuple(index for index in (*CRITICAL_TEMPERATURES, *_OPTIONAL) if index != _SET_POINT)
+# What channels show where nothing is fitted, raw; on optional ones it is no measured value.
+_NOTHING: Final = frozenset({0, 50, 750, 1500, -500})
+# Two sensors of the same water differ by so much when they stand still, raw: 1 K.
+_SENSOR_SLACK: Final = 10
 _STUCK_S: Final = 12 * 3600
 # Within what is looked at by default, a day less a poll or two. The longest in the captures is
 # 88 minutes; fog for a day still moves tenths of a degree.
@@ -158,6 +162,13 @@ class Behaviour:
                 lambda: f"flow {supply / 10} °C, return {back / 10} °C, heat counter still",
                 value=fine or block[_HEAT_TOTAL],
             )
+            self._long(
+                "flow-below-return",
+                poll,
+                heating and supply < back - _SENSOR_SLACK,
+                lambda: f"flow {supply / 10} °C, return {back / 10} °C",
+                index=_FLOW,
+            )
 
     def _refrigerant(self, poll: Poll, running: bool) -> None:
         block = poll.calculations
@@ -171,6 +182,15 @@ class Behaviour:
                 forward and high < low - _PRESSURE_SLACK,
                 lambda: f"high {high / 100} bar, low {low / 100} bar",
                 index=_HIGH_PRESSURE,
+            )
+        enters, leaves = block[_SOURCE_IN], block[_SOURCE_OUT]
+        if enters is not None and leaves is not None and not {enters, leaves} & _NOTHING:
+            self._long(
+                "source-reversed",
+                poll,
+                forward and leaves > enters + _SENSOR_SLACK,
+                lambda: f"source in {enters / 10} °C, out {leaves / 10} °C",
+                index=_SOURCE_IN,
             )
         heat, power = block[_HEAT_OUTPUT], block[_POWER]
         if heat is not None:
@@ -317,8 +337,8 @@ class Stuck:
         raw = self._raw
         if raw is None or raw in NOT_FITTED.get(self._index, ()):
             return
-        if self._index in (_HOT_GAS, _SOURCE) and raw in (0, 50, 750, 1500, -500):
-            return  # what other channels show where nothing is fitted
+        if self._index in _OPTIONAL and raw in _NOTHING:
+            return
         if self._index == _OUTDOOR:
             stuck = self._seen_s >= _OUTDOOR_STUCK_S
         else:

@@ -131,7 +131,7 @@ _HEAT: Final = (
         "heat-quantities",
         "warning",
         "heat",
-        "the same heat for heating in calculation 151 and parameter 854",
+        "the same heat for heating, hot water and pool in calculations 151 to 153 and parameters",
     ),
     Rule(
         "heat-total",
@@ -158,6 +158,18 @@ _HEAT: Final = (
         "half an hour of compressor warms the flow or moves the heat counter",
     ),
     Rule(
+        "flow-below-return",
+        "warning",
+        "heat",
+        "no flow colder than the return for half an hour of heating: swapped sensors?",
+    ),
+    Rule(
+        "source-reversed",
+        "warning",
+        "heat",
+        "no source that leaves warmer than it enters for half an hour: swapped sensors?",
+    ),
+    Rule(
         "heat-output",
         "warning",
         "heat",
@@ -173,6 +185,7 @@ _STATUS: Final = (
     Rule("model-code", "note", "status", "a model that is known"),
     Rule("unknown-code", "note", "status", "a code that is known"),
     Rule("impossible-code", "warning", "status", "a code in the range of its kind"),
+    Rule("logs", "warning", "status", "times and codes in the two logs, each in its place"),
     Rule("switch-off-log", "note", "status", "the same switch-offs in both blocks"),
     Rule("error", "problem", "status", "no new error"),
     Rule("error-passing", "warning", "status", "no new error, not even one that ends by itself"),
