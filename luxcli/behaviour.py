@@ -57,7 +57,7 @@ _STUCK_S: Final = 12 * 3600
 _OUTDOOR_STUCK_S: Final = 20 * 3600
 _RAN_S: Final = 1800
 # Raw: a jump of so much and back between polls that are close.
-_SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
+SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
 _SPIKE_S: Final = 300
 
 
@@ -86,7 +86,7 @@ class Behaviour:
         self._spells: dict[str, _Spell] = {}
         self._compressors = [_Compressor(findings, *pair) for pair in _COMPRESSORS]
         self._stuck = [Stuck(findings, index) for index in STUCK]
-        self._before: list[Poll] = []
+        self._spikes = Spikes(findings)
         self._flow_seen = False
         self._frozen = Frozen(findings)
 
@@ -97,12 +97,11 @@ class Behaviour:
         self._water(poll, running)
         self._refrigerant(poll, running)
         self._frozen.see(poll.ts_ms, poll.calculations)
-        self._spikes(poll)
+        self._spikes.see(poll)
         for compressor in self._compressors:
             compressor.see(poll)
         for sensor in self._stuck:
             sensor.see(poll)
-        self._before = [*self._before[-1:], poll]
 
     def end(self) -> None:
         """Judge what lasts until the end."""
@@ -205,11 +204,23 @@ class Behaviour:
                 index=_HEAT_OUTPUT,
             )
 
-    def _spikes(self, poll: Poll) -> None:
-        if len(self._before) < 2 or poll.ts_ms - self._before[0].ts_ms > _SPIKE_S * 1000:
-            return
-        blocks = (self._before[0].calculations, self._before[1].calculations, poll.calculations)
-        for index, limit in _SPIKES.items():
+
+class Spikes:
+    """Tells jumps of a temperature away and back within three polls that are close."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._before: list[Poll] = []
+
+    def see(self, poll: Poll) -> None:
+        """Look at one poll."""
+        if len(self._before) == 2 and poll.ts_ms - self._before[0].ts_ms <= _SPIKE_S * 1000:
+            self._compare(self._before[0], self._before[1], poll)
+        self._before = [*self._before[-1:], poll]
+
+    def _compare(self, first: Poll, second: Poll, third: Poll) -> None:
+        blocks = (first.calculations, second.calculations, third.calculations)
+        for index, limit in SPIKES.items():
             before, now, after = (block[index] for block in blocks)
             if before is None or now is None or after is None or now == before:
                 continue
@@ -218,7 +229,7 @@ class Behaviour:
             if now not in NOT_FITTED.get(index, ()):
                 self._findings.add(
                     "temperature-spike",
-                    self._before[1].ts_ms,
+                    second.ts_ms,
                     f"{before / 10}, {now / 10}, {after / 10} °C",
                     index=index,
                 )

@@ -253,6 +253,8 @@ _CSV: Final = (
     Rule("csv-sparse", "problem", "recording", "cells with values, at least half of them"),
     Rule("csv-no-sensors", "problem", "recording", "columns of sensors, not just of times"),
     Rule("csv-empty-column", "warning", "recording", "values in the columns of important sensors"),
+    Rule("csv-holes", "warning", "recording", "a value of important sensors in each row"),
+    Rule("csv-zone", "note", "recording", "local times of the configured time zone"),
     Rule("csv-incomplete", "warning", "recording", "a value where most rows have one"),
     Rule("csv-gap", "note", "recording", "rows no further apart than one and a half intervals"),
     Rule("csv-gaps", "warning", "recording", "at least 95 % of the rows of the schedule"),
