@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from luxcli.storage import Store
 from luxcli.storage_health import mount_of
 from tests.conftest import Cli
 from tests.faulty import NOW_S, Fault, FaultyController, with_calculations, without
+from tests.make import python
 from tests.scenario import BERLIN, HOUR_MS, configured, record
 from tests.test_cli import on_a_terminal
 
@@ -509,6 +511,42 @@ def test_a_directory_that_cannot_be_written_is_a_problem_of_storage(tmp_path):
     found = diagnose(settings, offline=True)
     assert any("/proc" in text for text in lines(found, "storage", "problem"))
     assert found.status == 74
+
+
+@pytest.mark.parametrize("which", ["lock", "device", "buffer"])
+def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        from luxcli import storage_health
+        from luxcli.jobs import device_lock
+        from luxcli.storage import Store
+        from tests.scenario import BERLIN, configured
+        settings = configured(Path(sys.argv[1]))
+        store = Store(settings.cache_path)
+        path = {
+            "lock": store.lock_path, "device": device_lock(settings), "buffer": store.buffer_path
+        }[sys.argv[2]]
+        path.touch(mode=0)
+        if not os.geteuid():
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+        found = storage_health.storage(settings, now_ms=0, zone=BERLIN)
+        print(path.name, *(line.text for line in found.lines if line.level == "problem"), sep="\\n")
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        said, _ = python(code, directory, which).communicate()
+    name, *problems = said.splitlines()
+    assert any(f"written by uid {os.geteuid() or 65534}: {name} (of uid" in p for p in problems)
+
+
+def test_a_directory_in_the_place_of_a_lock_is_a_problem(tmp_path):
+    settings = configured(tmp_path)
+    Store(settings.cache_path).lock_path.mkdir()
+    [text] = lines(diagnose(settings, offline=True), "storage", "problem")
+    assert text.endswith("cache.sqlite3.lock: is no file: luxcli cannot use it")
 
 
 def test_a_forgotten_mount_is_told_as_poll_once_would(tmp_path):
