@@ -209,7 +209,8 @@ class _Roll:
         made = {Path(str(entry["path"])) for entry in self.files if entry["path"]}
         pruned = retention.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
         # What it refuses to remove is for `prune` to say, once a day.
-        result_line(f"removed {len(pruned.csv_files)} old CSV files")
+        if pruned.csv_files or not self.if_due:  # no news every hour
+            result_line(f"removed {len(pruned.csv_files)} old CSV files")
 
     def end(self, failures: Sequence[LuxcliError]) -> None:
         """Say what was found, and fail as the first failure does."""

@@ -1,5 +1,6 @@
 """The schedule commands: text for cron, supercronic and systemd, and help to install it."""
 
+import logging
 import os
 import shlex
 import sys
@@ -8,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from luxcli import __version__, periods
 from luxcli.config import Config
 from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import ConfigError, StorageError, UsageError
 from luxcli.output import say, warn
 
+_LOGGER = logging.getLogger("luxcli.cli_schedule")
 _UNITS = Path("/etc/systemd/system")
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,12 +88,17 @@ def cron(
 
 @app.command(
     epilog=epilog(
-        "0 printed; 2 wrong usage; 78 configuration",
+        "0 printed; 2 wrong usage; 74 data cannot be written, or no supercronic;"
+        " 78 configuration; with --run then that of supercronic",
         "luxcli schedule supercronic --command luxcli > crontab",
     )
 )
 def supercronic(
     ctx: typer.Context,
+    run: Annotated[
+        bool,
+        typer.Option("--run", help="Run it, until it is stopped; this is what a container does."),
+    ] = False,
     command: CommandOption = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
@@ -99,7 +107,23 @@ def supercronic(
     from luxcli import schedule
 
     settings = start(ctx, config_path, log_level)
-    say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
+    if not run:
+        say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
+        return
+    from luxcli import supercronic as scheduler
+
+    program = scheduler.check(settings, os.environ)
+    if settings.log_level is None:
+        # Jobs are quiet about success; that the schedule has begun is worth a line.
+        start(ctx, config_path, "INFO")
+    zone = periods.zone(settings.timezone, os.environ)
+    _LOGGER.info(
+        "luxcli %s polls %s:%d every %d s into %s; CSVs at %s %s",
+        *(__version__, settings.host, settings.port, settings.interval_sec),
+        *(settings.cache_path, f"{settings.csv_time:%H:%M}", zone),
+    )
+    crontab = schedule.supercronic(settings, _command(command))
+    scheduler.become(program, crontab, as_json=settings.log_format == "json")
 
 
 @app.command(

@@ -4,8 +4,7 @@ Named tuples, as everywhere in the way of a poll: `dataclasses` takes as long to
 takes, which is paid every 30 seconds.
 """
 
-from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 Group = Literal["calculations", "parameters", "visibilities"]
 
@@ -62,22 +61,13 @@ class Chunk(NamedTuple):
     Attributes:
         varying: Positions, in the caller's list of registers, of the values that `rows` hold.
         fixed: Raw value (None = not there) by position, valid for every row.
-        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order.
+        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order; of these four none is
+            None.
     """
 
     varying: tuple[int, ...]
     fixed: dict[int, int | None]
-    rows: list[tuple[int | None, ...]]
-
-    def split(self) -> Iterator[tuple[tuple[int, int, int, int], tuple[int | None, ...]]]:
-        """Yield each row as its four head columns, which are never None, and the values."""
-        for row in self.rows:
-            ts_ms, took_ms, tries, crc = row[:4]
-            assert ts_ms is not None
-            assert took_ms is not None
-            assert tries is not None
-            assert crc is not None
-            yield (ts_ms, took_ms, tries, crc), row[4:]
+    rows: list[tuple[Any, ...]]
 
 
 class Issue(NamedTuple):

@@ -51,10 +51,9 @@ def end_unread() -> NoReturn:
     raise Interrupted(signal.SIGPIPE)
 
 
-def _write(stream: TextIO | None, line: str) -> None:
-    if stream is not None:  # as it is when the caller closed it
-        stream.write(line + "\n")
-        stream.flush()
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
 
 
 def _discard(stream: TextIO) -> None:

@@ -108,12 +108,19 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
     """Return a crontab for supercronic: seven fields, the first for seconds, in UTC.
 
     With six fields the last would be the year and nothing would run more often than every minute;
-    in another zone than UTC supercronic leaves out an hour each autumn.
+    in another zone than UTC supercronic leaves out an hour each autumn. Unless `log_level` is set,
+    the few lines a day about CSVs, archives and old data go to the log of the container.
 
     Raises:
         UsageError: A path has a line break in it, or luxcli has no absolute one.
     """
     polls = pace(config.interval_sec, finest_s=1)
+
+    def line(fields: str, *arguments: str) -> str:
+        # In place of the shell that supercronic starts it with, luxcli can be told to end.
+        return f"{fields} exec {_shell(config, command, arguments)}"
+
+    told = ("--log-level", "INFO") if config.log_level is None else ()
     if polls.step_s < MINUTE_S:
         fields = f"*/{polls.step_s} *"
     else:
@@ -124,14 +131,17 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
         "CRON_TZ=UTC",
         "",
         *poll_comment(config.interval_sec, polls),
-        f"{fields} * * * * * {_shell(config, command, ['poll-once', *polls.arguments])}",
+        line(f"{fields} * * * * *", "poll-once", *polls.arguments),
         "",
         *rollup_comment(config),
-        f"0 {rollup_minute(config, UTC, os.environ)} * * * * *"
-        f" {_shell(config, command, ['rollup', 'all', '--if-due'])}",
+        *(_TOLD_COMMENT if told else ()),
+        line(
+            f"0 {rollup_minute(config, UTC, os.environ)} * * * * *",
+            *("rollup", "all", "--if-due", *told),
+        ),
         "",
         PRUNE_COMMENT,
-        f"0 {PRUNE_MINUTE} {PRUNE_HOUR} * * * * {_shell(config, command, ['prune'])}",
+        line(f"0 {PRUNE_MINUTE} {PRUNE_HOUR} * * * *", "prune", *told),
     ]
     return "\n".join(lines) + "\n"
 
@@ -151,6 +161,7 @@ def unseen(config: Config) -> list[str]:
 
 
 PRUNE_COMMENT: Final = "# Once a night: old CSVs and polls, and whether the disk has room."
+_TOLD_COMMENT: Final = ("# Nobody is mailed here: what was written is worth a line a day.",)
 _CRON_HEAD: Final = (
     "# luxcli: made by 'luxcli schedule cron'; run that again after a change of interval_sec or",
     "# csv_time. Times are the machine's local time.",

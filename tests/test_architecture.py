@@ -11,13 +11,14 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads", "plainyaml"},
+    {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor", "deltas"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
     {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"}
     | {"health"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
+    {"rowlayout"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"units"},
     {"storage"},
@@ -32,6 +33,7 @@ ROWS = [
         "data_health",
         "environment",
         "redaction",
+        "supercronic",
     },
     {"device_health"},
     {"diagnosis"},

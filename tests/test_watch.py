@@ -165,6 +165,24 @@ def test_a_terminal_shows_a_live_table_and_gets_back_what_it_showed(cli, simulat
     assert b"Traceback" not in terminal.shown
 
 
+def test_a_terminal_keeps_the_last_values_when_it_ends_by_itself(cli, simulator, configure):
+    args = ("watch", "--count", "1", "-c", configure(port=simulator.port))
+    status, screen = on_a_terminal(cli, *args, size=(80, 24), env={"TERM": "xterm"})
+    assert status == 0
+    left = screen.rpartition(SCREEN_LEFT.decode())[2]
+    assert "flow\t" in left
+    assert "last error: " not in left
+
+
+def test_what_an_encoding_lacks_is_no_reason_to_fail(cli, simulator, configure, tmp_path):
+    args = ("watch", "--count", "1", "-c", configure(port=simulator.port))
+    shown = tmp_path / "shown"
+    with shown.open("wb") as file:
+        ran = cli.end(cli.start(*args, env={"PYTHONIOENCODING": "latin-1"}, stdout=file))
+    assert (ran.status, ran.stderr) == (0, "")
+    assert "external return\t?\n" in shown.read_text(encoding="latin-1")
+
+
 def test_a_terminal_that_can_only_print_gets_lines(cli, simulator, configure):
     file = configure(port=simulator.port)
     environ = {"TERM": "dumb"}
