@@ -57,10 +57,7 @@ def pace(interval_s: int, *, finest_s: int) -> Pace:
     divides_hour = interval_s % MINUTE_S == 0 and HOUR_S % interval_s == 0
     if interval_s >= finest_s and (divides_minute or divides_hour):
         return Pace(interval_s, ())
-    every = ("--every", str(interval_s))
-    if divides_minute:
-        return Pace(MINUTE_S, ("--count", str(MINUTE_S // interval_s), *every))
-    return Pace(MINUTE_S, every)
+    return Pace(MINUTE_S, ("--every", str(interval_s)))
 
 
 def cron(config: Config, command: Sequence[str], *, user: str | None = None) -> str:
@@ -181,10 +178,10 @@ def poll_comment(interval_s: int, polls: Pace) -> list[str]:
     every = f"# A poll every {interval_s} seconds (interval_sec)"
     if not polls.arguments:
         return [f"{every}."]
-    if "--count" in polls.arguments:
+    if MINUTE_S % interval_s == 0:
         return [
             f"{every}; cron knows no seconds, so each minute starts",
-            "# one process for all its polls. One that finds the heat pump in use records that.",
+            "# one process for all its polls, and for the next minute's if the last takes so long.",
         ]
     return [
         f"{every}; that does not divide the minute or hour, so each",

@@ -31,9 +31,7 @@ def polls_of(pace: schedule.Pace, begin_s: int, stop_s: int, late_s: float = 0.0
     found: list[float] = []
     for start_s in range(begin_s, stop_s, pace.step_s):
         now_s = start_s + late_s
-        if "--count" in options:
-            found += [now_s + number * options["--every"] for number in range(options["--count"])]
-        elif "--every" in options:
+        if "--every" in options:
             found += [now_s + offset_s for offset_s in pacing.in_minute(now_s, options["--every"])]
         else:
             found.append(now_s)
@@ -78,8 +76,8 @@ def test_a_minute_in_which_nothing_is_due_has_no_poll():
 @pytest.mark.parametrize(
     ("interval_s", "cron", "seven", "calendar"),
     [
-        (10, "* * * * * {} --count 6 --every 10", "*/10 * * * * * * {}", "*-*-* *:*:00/10"),
-        (30, "* * * * * {} --count 2 --every 30", "*/30 * * * * * * {}", "*-*-* *:*:00/30"),
+        (10, "* * * * * {} --every 10", "*/10 * * * * * * {}", "*-*-* *:*:00/10"),
+        (30, "* * * * * {} --every 30", "*/30 * * * * * * {}", "*-*-* *:*:00/30"),
         (25, "* * * * * {} --every 25", "0 * * * * * * {} --every 25", "*-*-* *:*:00"),
         (45, "* * * * * {} --every 45", "0 * * * * * * {} --every 45", "*-*-* *:*:00"),
         (60, "* * * * * {}", "0 * * * * * * {}", "*-*-* *:*:00"),
@@ -97,7 +95,7 @@ def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, ca
     assert seven.format(f"exec {call}") in schedule.supercronic(settings, LUXCLI).splitlines()
     made = units.systemd(settings, LUXCLI, "luxcli")
     assert f"OnCalendar={calendar} UTC" in made["luxcli-poll.timer"].splitlines()
-    arguments = cron.partition("{}")[2] if "--count" not in cron else ""
+    arguments = seven.partition("{}")[2]
     assert f"ExecStart={call}{arguments}" in made["luxcli-poll.service"].splitlines()
 
 
@@ -143,7 +141,7 @@ def test_every_job_is_there_and_reports_come_soon_after_csv_time(tmp_path):
     lines = schedule.cron(settings, LUXCLI).splitlines()
     jobs = [line.split(maxsplit=5) for line in lines if line[:1] not in ("#", "")]
     assert [job[5] for job in jobs] == [
-        "/opt/luxcli/bin/luxcli poll-once --count 2 --every 30",
+        "/opt/luxcli/bin/luxcli poll-once --every 30",
         "/opt/luxcli/bin/luxcli rollup all --if-due",
         "/opt/luxcli/bin/luxcli prune",
     ]
