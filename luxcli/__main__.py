@@ -18,15 +18,40 @@ class _Handler:
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         if not self._done:
             self._done = True
+            if signum == signal.SIGHUP:
+                _leave_terminal()
             raise Interrupted(signum)
+
+
+def _leave_terminal() -> None:
+    """Let what is still said go nowhere where the terminal is gone."""
+    for number in (1, 2):
+        try:
+            os.write(number, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed (``2>&-``): a file of ours must not become what is written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest free number, so this one: those before it are open.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def main() -> None:
     """Run one command and exit with its status."""
+    _open_standard_streams()
     handler = _Handler()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGALRM, handler)  # from timelimit
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
+        signal.signal(signal.SIGHUP, handler)
     try:
         status = _run()
     except Interrupted as exc:

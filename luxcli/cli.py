@@ -74,7 +74,7 @@ def _main(
     "poll-once",
     epilog=epilog(
         "0 stored; 2 wrong usage; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
-        " 76 bad answer; 78 configuration; 130, 143 interrupted;"
+        " 76 bad answer; 78 configuration; 129, 130, 143 interrupted;"
         " 142 took too long; of several polls that of the last one that failed",
         "luxcli poll-once -c /etc/luxcli/config.yaml",
     ),

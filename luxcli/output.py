@@ -51,10 +51,9 @@ def end_unread() -> NoReturn:
     raise Interrupted(signal.SIGPIPE)
 
 
-def _write(stream: TextIO | None, line: str) -> None:
-    if stream is not None:  # as it is when the caller closed it
-        stream.write(line + "\n")
-        stream.flush()
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
 
 
 def _discard(stream: TextIO) -> None:
@@ -83,8 +82,8 @@ def warn(text: str, level: int = logging.WARNING) -> None:
         for line in text.splitlines():
             if not log.tell(level, line):
                 _write(sys.stderr, f"luxcli: {line}")
-    except BrokenPipeError:
-        _discard(sys.stderr)  # the status tells what nobody wants to read
+    except OSError:
+        _discard(sys.stderr)  # the status tells what nobody reads, or a full disk does not take
 
 
 def failure_entry(failure: LuxcliError) -> dict[str, object]:

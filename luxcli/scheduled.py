@@ -7,7 +7,6 @@ load as a poll takes (`shortcut`).
 import math
 import os
 import sys
-import time
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,11 +36,11 @@ def poll_once(
     as_json: bool = False,
 ) -> int:
     """Poll as ``luxcli poll-once`` with these options; return the exit status."""
-    from luxcli import pacing
+    from luxcli import pacing, timelimit
 
     def lasts_s(settings: Config) -> float:
         if count is None:
-            return 0 if every is None else pacing.MINUTE_S
+            return 0 if every is None else timelimit.MINUTES_S
         return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
 
     settings = session.start(config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
@@ -59,20 +58,20 @@ def poll_once(
         return 0
     if count is not None and (count - 1) * every_s >= _LONGEST_RUN_S:
         raise UsageError(f"--count {count}: takes an hour or longer; that is what cron is for")
-    offsets_s = (
-        [float(number * every_s) for number in range(count)]
-        if count is not None
-        else pacing.in_minute(time.time(), every_s)
-    )
-    if not offsets_s:
+
+    def stored(result: "PollResult") -> None:
+        _tell_poll(result, address, as_json=as_json)
+
+    def failed(failure: LuxcliError) -> None:
+        warn(str(failure))
+
+    if count is None:
+        run = pacing.poll_minute(settings, every_s=every_s, stored=stored, failed=failed)
+    else:
+        moments = [float(number * every_s) for number in range(count)]
+        run = pacing.poll(settings, moments, every_s=every_s, stored=stored, failed=failed)
+    if not run.outcomes:
         session.nothing_done()
-    run = pacing.poll(
-        settings,
-        offsets_s,
-        every_s=every_s,
-        stored=lambda result: _tell_poll(result, address, as_json=as_json),
-        failed=lambda failure: warn(str(failure)),
-    )
     if as_json:
         print_json(
             ok=run.failure is None,

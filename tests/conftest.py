@@ -14,6 +14,7 @@ import yaml
 import luxcli
 from luxcli import log
 from luxcli.settings import SETTINGS
+from tests import debian
 from tests.faulty import FaultyController
 
 BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
@@ -119,6 +120,12 @@ class Cli:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+
+@pytest.fixture(scope="session")
+def supercronic(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The real scheduler of containers."""
+    return debian.supercronic(tmp_path_factory.mktemp("supercronic"))
 
 
 @pytest.fixture

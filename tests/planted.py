@@ -196,6 +196,19 @@ def restarted(start: int, gap: int, *, dead: bool = True) -> Callable[[Polls], P
     return plant
 
 
+def swapped(one: int, other: int) -> Callable[[Polls], Polls]:
+    """Exchange two calculations in all polls."""
+
+    def plant(polls: Polls) -> Polls:
+        blocks = [poll.calculations for poll in polls]
+        return [
+            changed(poll, {one: block[other], other: block[one]})
+            for poll, block in zip(polls, blocks, strict=True)
+        ]
+
+    return plant
+
+
 def tries(where: Sequence[int], count: int) -> Callable[[Polls], Polls]:
     """Say that polls needed several connections."""
 
@@ -297,6 +310,14 @@ def _values() -> Iterator[Planted]:
         plant=held(range(156), 10),
     )
     yield Planted(
+        name="high pressure that stands still all day",
+        rule="stuck",
+        sensor="ID_WEB_LIN_HD",
+        hours=26,
+        step_s=600,
+        plant=held(range(156), 180),
+    )
+    yield Planted(
         name="outdoor temperature that stands still in the day that is looked at by default",
         rule="stuck",
         sensor="ID_WEB_Temperatur_TA",
@@ -361,6 +382,12 @@ def _counters() -> Iterator[Planted]:
         rule="counter-reset-total",
         sensor="ID_WEB_WMZ_Seit",
         plant=calculations(from_(120), {154: 3}),
+    )
+    yield Planted(
+        name="heat since reset that is reset, as the other block has it",
+        rule="counter-reset-total",
+        sensor="ID_Waermemenge_Seit",
+        plant=parameters(from_(120), {852: 30}),
     )
     yield Planted(
         name="run time that loses an hour in a power cut",
@@ -444,6 +471,11 @@ def _heat() -> Iterator[Planted]:
         plant=parameters(None, {854: lambda raw: raw + 30_000}),
     )
     yield Planted(
+        name="heat for hot water of another heat pump",
+        rule="heat-quantities",
+        plant=calculations(None, {152: lambda raw: 10 * raw}),
+    )
+    yield Planted(
         name="total heat of another heat pump",
         rule="heat-total",
         plant=parameters(None, {852: lambda raw: raw + 30_000}),
@@ -469,6 +501,18 @@ def _heat() -> Iterator[Planted]:
             held(RUNNING, 151, 154),
             held_parameters(RUNNING, 852, 854, 1060),
         ),
+    )
+    yield Planted(
+        name="flow and return exchanged",
+        rule="flow-below-return",
+        sensor="ID_WEB_Temperatur_TVL",
+        plant=swapped(10, 11),
+    )
+    yield Planted(
+        name="brine inlet and outlet exchanged",
+        rule="source-reversed",
+        sensor="ID_WEB_Temperatur_TWE",
+        plant=swapped(19, 20),
     )
     yield Planted(
         name="40 times as much heat as power",
@@ -534,6 +578,11 @@ def _status() -> Iterator[Planted]:
         name="switch-off log of another heat pump",
         rule="switch-off-log",
         plant=parameters(None, dict.fromkeys(range(721, 726), 1_700_000_000)),
+    )
+    yield Planted(
+        name="code of an error in the place of its time",
+        rule="logs",
+        plant=swapped(95, 100),
     )
     yield Planted(
         name="high pressure fault",

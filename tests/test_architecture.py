@@ -11,7 +11,7 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads", "plainyaml", "deltas"},
+    {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor", "deltas"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
@@ -20,6 +20,7 @@ ROWS = [
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
     {"rowlayout"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
+    {"units"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
@@ -32,6 +33,7 @@ ROWS = [
         "data_health",
         "environment",
         "redaction",
+        "supercronic",
     },
     {"device_health"},
     {"diagnosis"},

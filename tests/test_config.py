@@ -146,6 +146,8 @@ BARE = {  # the first block of the configuration, for `docker run --env-file`
     "csv_retention_days",
     "cache_retention_days",
     "disk_usage_limit_percent",
+    "log_level",
+    "log_format",
 }
 
 
@@ -241,13 +243,14 @@ def test_an_empty_file_is_a_file_without_settings():
     assert loaded.file == Path("luxcli.yaml")
 
 
-@pytest.mark.parametrize("key", sorted(BARE))
+@pytest.mark.parametrize("key", sorted(BARE - {"log_format"}))  # which has but two values
 def test_option_beats_variable_beats_file_beats_bare_name_beats_default(key):
     example = EXAMPLES[key]
     same = {
         "host": ["a", "b", "c", "d"],
         "csv_time": ["01:00", "02:00", "03:00", "04:00"],
         "weekly_day": ["tuesday", "wednesday", "thursday", "friday"],
+        "log_level": ["DEBUG", "INFO", "WARNING", "ERROR"],
         "timezone": ["Europe/Rome", "Europe/Paris", "Europe/Madrid", "Europe/Oslo"],
     }
     numbers = ["11", "12", "13", "14"] if "retries" not in key else ["1", "2", "4", "5"]

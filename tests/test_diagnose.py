@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from luxcli.storage import Store
 from luxcli.storage_health import mount_of
 from tests.conftest import Cli
 from tests.faulty import NOW_S, Fault, FaultyController, with_calculations, without
+from tests.make import python
 from tests.scenario import BERLIN, HOUR_MS, configured, record
 from tests.test_cli import on_a_terminal
 
@@ -442,6 +444,30 @@ def test_one_peculiarity_is_a_warning_by_name(tmp_path, changed, rule):
     assert passed(found)["validation passes before storage"] is True
 
 
+def test_an_odd_firmware_text_worries_nobody(tmp_path):
+    change = with_calculations(dict.fromkeys(range(81, 91), 66))
+    found = of_pump(tmp_path, change)
+    [text] = [t for t in lines(found, "cross checks", "info") if "firmware" in t]
+    assert text.startswith("not so: the firmware version reads like V3.9")
+    assert lines(found, "cross checks", "warning") == []
+
+
+def test_an_error_is_as_old_as_the_clock_that_dates_it_says_also_when_that_died(tmp_path):
+    dead_s = 946_684_800
+    change = with_calculations({134: dead_s + 7200, 95: dead_s + 3600, 100: 716})
+    found = of_pump(tmp_path, change)
+    [text] = lines(found, "heat pump's logs", "warning")
+    assert "the newest 60 min ago: 716" in text
+
+
+def test_errors_from_before_the_clock_died_are_no_news(tmp_path):
+    # Five of 2016, one of them about the outdoor sensor.
+    change = with_calculations({134: 946_684_800, 100: 711, 15: -50})
+    found = of_pump(tmp_path, change)
+    assert "before the controller's clock" in lines(found, "heat pump's logs", "info")[0]
+    assert lines(found, "sensors", "problem") == []
+
+
 def test_the_logs_are_told_newest_first_in_local_time_and_plain_words(tmp_path):
     logs = {95: NOW_S - 3600, 100: 715, 111: NOW_S - 9000, 106: 9, 115: NOW_S - 60, 110: 2}
     found = of_pump(tmp_path, with_calculations(logs))
@@ -482,6 +508,42 @@ def test_a_directory_that_cannot_be_written_is_a_problem_of_storage(tmp_path):
     found = diagnose(settings, offline=True)
     assert any("/proc" in text for text in lines(found, "storage", "problem"))
     assert found.status == 74
+
+
+@pytest.mark.parametrize("which", ["lock", "device", "buffer"])
+def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        from luxcli import storage_health
+        from luxcli.jobs import device_lock
+        from luxcli.storage import Store
+        from tests.scenario import BERLIN, configured
+        settings = configured(Path(sys.argv[1]))
+        store = Store(settings.cache_path)
+        path = {
+            "lock": store.lock_path, "device": device_lock(settings), "buffer": store.buffer_path
+        }[sys.argv[2]]
+        path.touch(mode=0)
+        if not os.geteuid():
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+        found = storage_health.storage(settings, now_ms=0, zone=BERLIN)
+        print(path.name, *(line.text for line in found.lines if line.level == "problem"), sep="\\n")
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        said, _ = python(code, directory, which).communicate()
+    name, *problems = said.splitlines()
+    assert any(f"written by uid {os.geteuid() or 65534}: {name} (of uid" in p for p in problems)
+
+
+def test_a_directory_in_the_place_of_a_lock_is_a_problem(tmp_path):
+    settings = configured(tmp_path)
+    Store(settings.cache_path).lock_path.mkdir()
+    [text] = lines(diagnose(settings, offline=True), "storage", "problem")
+    assert text.endswith("cache.sqlite3.lock: is no file: luxcli cannot use it")
 
 
 def test_a_forgotten_mount_is_told_as_poll_once_would(tmp_path):

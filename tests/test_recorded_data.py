@@ -17,7 +17,7 @@ from luxcli.model import Missed, Snapshot
 from luxcli.replay import Replay
 from luxcli.storage import Store
 from tests.faulty import NOW_S, Fault, FaultyController, with_calculations
-from tests.make import buffer_line
+from tests.make import buffer_line, python
 from tests.scenario import BERLIN, HOUR_MS, configured, record
 from tests.test_diagnose import diagnose, lines, passed, state, values
 
@@ -100,6 +100,22 @@ def test_a_gap_at_the_beginning_of_the_day_counts_as_it_does_for_validate(tmp_pa
     report = validation.validate(settings, start_ms=NOW_MS - DAY_MS, stop_ms=NOW_MS, now_ms=NOW_MS)
     assert scores == report.scores
     assert scores["recording"] < 50
+
+
+def test_data_is_judged_where_nothing_at_all_can_be_written(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    recorded(settings, tenfold)
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from luxcli.data_health import recorded_data
+        from tests.scenario import configured
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        settings = configured(Path(sys.argv[1]), interval_sec=600)
+        print(recorded_data(settings, now_ms=int(sys.argv[2])).lines[0].text)
+    """
+    said, _ = python(code, tmp_path, NOW_MS).communicate()
+    assert said.startswith("problems: 144 polls")
 
 
 def test_without_polls_there_is_nothing_to_judge(tmp_path):
