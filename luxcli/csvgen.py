@@ -173,7 +173,7 @@ class _Table:
         }
         still = {place: column[0] for place, column in zip(chunk.varying, columns, strict=True)}
         fixed = chunk.fixed | still
-        parts: list[Iterable[str]] = [list(map(self._moments.text, times))]
+        parts: list[Iterable[str]] = [map(self._moments.text, times)]
         between = ""
         for place, register in enumerate(self._registers):
             if place in varying:

@@ -5,10 +5,10 @@ never keeps a poll waiting. What waits in the buffer counts as well.
 """
 
 import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
-from itertools import chain
 from typing import Final, NamedTuple
 
 from luxcli import periods
@@ -26,6 +26,10 @@ _GAPS_KEPT: Final = 20
 _EXTRA: Final = 0.55
 # From here on it may as well be the next tick's, if the tick before it was late by retries.
 _EARLY: Final = 0.4
+# At this distance a tick may be missing.
+_NEXT_BUT_ONE: Final = 1.5
+# Polls that are looked at together: an hour of them.
+_BLOCK: Final = 120
 # So many more polls than the schedule makes come from a second schedule, not from a hand.
 _EXTRA_SHARE: Final = 0.2
 # Schedulers start jobs a little early or late.
@@ -131,12 +135,12 @@ def _coverage(
     begin_ms = max(start_ms, first)
     if begin_ms >= stop_ms:
         return Coverage(start_ms, stop_ms, 0, 0, 0, {})
-    times = _merged(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
+    days = _merged(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
     missed = {tick.ts_ms: tick for tick in store.missed(begin_ms, stop_ms)}
     missed |= {tick.ts_ms: tick for tick in waiting.missed if begin_ms <= tick.ts_ms < stop_ms}
     walk = _Walk([missed[ts_ms] for ts_ms in sorted(missed)], begin_ms, interval_s * 1000)
-    for ts_ms in times:
-        walk.poll(ts_ms)
+    for times in days:
+        walk.polls(times)
     return walk.end(stop_ms)
 
 
@@ -276,17 +280,14 @@ def age(seconds: float) -> str:
     return periods.span(seconds)
 
 
-def _merged(store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int) -> Iterator[int]:
+def _merged(
+    store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int
+) -> Iterator[list[int]]:
     """Yield the times of all polls in order, each once; a day at a time, so memory is bounded."""
     among = sorted({ms for ms in waiting if start_ms <= ms < stop_ms})
-    stored = chain.from_iterable(
-        store.times(day, min(day + _DAY_MS, stop_ms)) for day in range(start_ms, stop_ms, _DAY_MS)
-    )
-    last = None
-    for ts_ms in heapq.merge(stored, among):
-        if ts_ms != last:
-            yield ts_ms
-        last = ts_ms
+    for day_ms, stored in store.times_by_day(start_ms, stop_ms):
+        first, last = (bisect_left(among, ms) for ms in (day_ms, day_ms + _DAY_MS))
+        yield sorted({*stored, *among[first:last]}) if last > first else stored
 
 
 class _Walk:
@@ -303,7 +304,32 @@ class _Walk:
         self._early = False  # whether a poll came since that may be the next tick's
         self._newest: int | None = None
 
-    def poll(self, ts_ms: int) -> None:
+    def polls(self, times: list[int]) -> None:
+        for first in range(0, len(times), _BLOCK):
+            block = times[first : first + _BLOCK]
+            if not self._regular(block):
+                for ts_ms in block:
+                    self._poll(ts_ms)
+
+    def _regular(self, block: list[int]) -> bool:
+        """Take polls that come tick by tick all at once; False if that is not what they do."""
+        on_time, newest = self._on_time, self._newest
+        if on_time is None or newest is None or self._early:
+            return False
+        if self._position < len(self._missed) and self._missed[self._position].ts_ms < block[-1]:
+            return False
+        times = [on_time, newest, *block]
+        distances = list(map(int.__sub__, times[1:], times))
+        low, high = self._interval_ms * _EXTRA, self._interval_ms * _NEXT_BUT_ONE
+        if not (low < min(distances) and max(distances) < high):
+            return False
+        self._polls += len(block)
+        self._expected += len(block)
+        self._distances.update([round(distance / 1000) for distance in distances[1:]])
+        self._on_time, self._newest = times[-2:]
+        return True
+
+    def _poll(self, ts_ms: int) -> None:
         self._polls += 1
         held, self._newest = self._newest, ts_ms
         if held is not None:

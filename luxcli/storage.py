@@ -310,15 +310,19 @@ class Store:
         """Return how many polls and missed ticks the cache holds in ``start <= ts_ms < stop``."""
         return self.count(start, stop) + len(self.missed(start, stop))
 
+    def times_by_day(self, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield ``(begins, times)`` of each 24 hours from `start` on, as `times`.
+
+        The cache is opened once, but nobody who writes waits for more than a day's times.
+        """
+        with self.reading() as db:
+            for begins in range(start, stop, _DAY_MS):
+                yield begins, [] if db is None else _times(db, begins, min(begins + _DAY_MS, stop))
+
     def times(self, start: int, stop: int) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``."""
-        if not self._begun():
-            return []
-        with self._connected() as db:
-            rows = db.execute(
-                "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
-            )
-            return [ts_ms for (ts_ms,) in rows]
+        with self.reading() as db:
+            return [] if db is None else _times(db, start, stop)
 
     def remove_before(
         self, cutoff: int, progress: Callable[[int, int], object] = lambda _done, _total: None
@@ -614,6 +618,13 @@ def _next(db: "sqlite3.Connection", ts_ms: int, *tables: str) -> int | None:
         for table in tables
     ]
     return min((time for time in found if time is not None), default=None)
+
+
+def _times(db: "sqlite3.Connection", start: int, stop: int) -> list[int]:
+    rows = db.execute(
+        "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
+    )
+    return [ts_ms for (ts_ms,) in rows.fetchall()]
 
 
 def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:

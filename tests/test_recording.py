@@ -1,5 +1,6 @@
 """Polls against the schedule: what is there, what is missing, and why."""
 
+import random
 from datetime import UTC
 
 import pytest
@@ -194,3 +195,21 @@ def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
     assert found.gap_count == 39
     assert [gap.ticks for gap in found.gaps] == list(range(20, 40))
     assert found.missing == sum(range(40))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_polls_taken_together_count_as_they_do_one_by_one(seed):
+    rng = random.Random(seed)
+    ts_ms, times, ticks = 0, [], []
+    for _ in range(900):
+        ts_ms += 30_000 + rng.choice([0] * 60 + [rng.randint(-15_000, 15_000), 30_000, 90_000])
+        if rng.random() < 0.01:
+            ticks.append(Missed(ts_ms, "timeout", 1, 5, ""))
+        else:
+            times.append(ts_ms)
+    together, single = (recording._Walk(ticks, 0, 30_000) for _ in range(2))
+    together.polls(times)
+    for time in times:
+        single._poll(time)
+    assert together.end(ts_ms + 1) == single.end(ts_ms + 1)
+    assert single.end(ts_ms + 1).polls == len(times)
