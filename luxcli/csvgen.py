@@ -1,9 +1,9 @@
 """Readings to CSV: RFC 4180, complete or not there at all, the same bytes for the same input."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from itertools import repeat
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,6 +19,7 @@ _MEMO_SIZE: Final = 4096
 
 # Clocks are set at whole quarters of an hour of UTC.
 _QUARTER_S: Final = 900
+_QUARTER_MS: Final = _QUARTER_S * 1000
 _MINUTES: Final = tuple(f"{minute:02}:{second:02}" for minute in range(60) for second in range(60))
 # Kinds whose values are not just numbers.
 _WORDS: Final = frozenset({"switch", "enum", "time", "address", "text", "character"})
@@ -169,11 +170,11 @@ class _Table:
         varying = {
             place: column
             for place, column in zip(chunk.varying, columns, strict=True)
-            if column.count(column[0]) < len(column)
+            if column[-1] != column[0] or column.count(column[0]) < len(column)
         }
         still = {place: column[0] for place, column in zip(chunk.varying, columns, strict=True)}
         fixed = chunk.fixed | still
-        parts: list[Iterable[str]] = [map(self._moments.text, times)]
+        parts: list[Iterable[str]] = [self._moments.texts(times)]
         between = ""
         for place, register in enumerate(self._registers):
             if place in varying:
@@ -227,18 +228,21 @@ class _Moments:
         utc, utc_s = self._utc
         return f"{utc}{_MINUTES[utc_s + second]}Z"
 
-    def text(self, ts_ms: int) -> str:
-        """Return the time of a poll as both columns."""
-        quarter, second = divmod(ts_ms // 1000, _QUARTER_S)
-        if quarter != self._quarter:
+    def texts(self, times: Iterable[int]) -> Iterator[str]:
+        """Yield the times of polls, ms, as both columns."""
+        delimiter = self._delimiter
+        for quarter, polls in groupby(times, key=_QUARTER_MS.__rfloordiv__):
             self._begin(quarter)
-        if not self._regular:
-            return self._delimiter.join(self._spelt(ts_ms // 1000))
-        (utc, utc_s), (local, local_s) = self._utc, self._local
-        return (
-            f"{utc}{_MINUTES[utc_s + second]}Z{self._delimiter}"
-            f"{local}{_MINUTES[local_s + second]}{self._offset}"
-        )
+            if not self._regular:
+                yield from (delimiter.join(self._spelt(ts_ms // 1000)) for ts_ms in polls)
+                continue
+            (utc, utc_s), (local, local_s) = self._utc, self._local
+            between, end = f"Z{delimiter}{local}", self._offset
+            first_s = quarter * _QUARTER_S
+            for ts_ms in polls:
+                second = ts_ms // 1000 - first_s
+                here, there = _MINUTES[utc_s + second], _MINUTES[local_s + second]
+                yield f"{utc}{here}{between}{there}{end}"
 
     def _begin(self, quarter: int) -> None:
         """Look whether local time is a whole number of quarters off throughout this one."""
@@ -280,8 +284,8 @@ class _Texts(dict[int | None, str]):
 def _renderer(register: Register, style: Style) -> Callable[[int], str]:
     digits = len(str(register.scale)) - 1
     plain = register.kind not in _WORDS and (register.group, register.index) not in NOT_AVAILABLE
-    if plain and not digits:
-        return str
+    if plain:
+        return _number_renderer(register.scale, digits, style.decimal)
     if register.kind == "time":
         moments = _Moments(UTC, style.delimiter)
         return lambda raw: moments.utc(raw) if raw > 0 else ""
@@ -299,6 +303,14 @@ def _renderer(register: Register, style: Style) -> Callable[[int], str]:
         return _quoted(str(value), style.delimiter)
 
     return render
+
+
+def _number_renderer(scale: int, digits: int, decimal: str) -> Callable[[int], str]:
+    if not digits:
+        return str
+    if decimal == ".":
+        return lambda raw: f"{raw / scale:.{digits}f}"
+    return lambda raw: f"{raw / scale:.{digits}f}".replace(".", decimal)
 
 
 def _quoted(text: str, delimiter: str) -> str:

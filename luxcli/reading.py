@@ -143,7 +143,7 @@ def _verified(window: "_Window", damaged: list[int]) -> Iterator[tuple[list[Row]
         first = 0
         while first < len(rows):
             last = window.unchanged_until(rows, first)
-            stretch = [row for row in rows[first:last] if layout.fits(row)]
+            stretch = layout.sound(rows[first:last])
             if len(stretch) < last - first:
                 good = set(map(id, stretch))
                 damaged += [_time(row) for row in rows[first:last] if id(row) not in good]

@@ -257,7 +257,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
         identity.own(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)
     there = csvgen.rows_within(path, period.start_ms, period.stop_ms)
-    stored = run.store.count(period.start_ms, period.stop_ms)
+    stored = run.store.count(period.start_ms, period.stop_ms) if there else 0
     if there > stored or (there == stored > 0 and not again):
         result = RollupResult(
             *(period, path, _coverage(run, period), there),

@@ -73,15 +73,20 @@ class Layout:
             self._settings = (tuple(parameters), tuple(visibilities))
         return self._settings
 
-    def fits(self, row: Row) -> bool:
-        """Whether a row is what was stored, by its checksum."""
+    def sound(self, rows: Sequence[Row]) -> list[Row]:
+        """Return those rows that are what was stored, by their checksum."""
+        pack, varying = self._pack, self._varying
+        settings, constant = self._settings_crc, self._constant_crc
         try:
-            # What varies was packed between zeros, what does not is known already: the CRC of a
+            # What varies is packed between zeros, what does not is known already: the CRC of a
             # sum is the sum of the CRCs (a property of every CRC; sum means exclusive or).
-            found = zlib.crc32(self._pack(*self._varying(row)), self._settings_crc)
-            return found ^ self._constant_crc == row[3]
+            return [
+                row
+                for row in rows
+                if zlib.crc32(pack(*varying(row)), settings) ^ constant == row[3]
+            ]
         except struct.error:  # a register was not sent; or damage made something else of a number
-            return self._fits(row)
+            return [row for row in rows if self._fits(row)]
 
     def block(self, row: Row) -> tuple[int, ...]:
         """Return the calculations of a row; what follows them was not in that firmware."""

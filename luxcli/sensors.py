@@ -355,11 +355,11 @@ def _numbered(id_: str) -> Register | None:
 
 def _matches(pattern: str) -> list[Register]:
     wanted = pattern.lower()
-    whole = [entry for entry in catalogue() if entry.kind != "character"]
-    if wanted == "all":
+    # A report of calculations needs no table of two thousand settings.
+    groups = [group for group in GROUPS if wanted == group] or GROUPS
+    whole = [entry for group in groups for entry in _table(group) if entry.kind != "character"]
+    if wanted == "all" or wanted in GROUPS:
         return whole
-    if wanted in GROUPS:
-        return [entry for entry in whole if entry.group == wanted]
     if any(char in wanted for char in "*?["):
         return [entry for entry in whole if fnmatch.fnmatchcase(entry.id.lower(), wanted)]
     entries = [entry for id_, entry in _by_id().items() if id_.lower() == wanted]
