@@ -8,7 +8,6 @@ polls of that, too: supercronic and systemd start no other meanwhile, and one th
 nothing to do.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,14 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from luxcli import jobs, locks, timelimit
+from luxcli import events, jobs, locks, timelimit
 from luxcli.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
 from luxcli.jobs import PollResult
 from luxcli.model import Missed
 from luxcli.storage import Store, open_store
 
-_LOGGER = logging.getLogger("luxcli.pacing")
+_LOGGER = events.Logger("luxcli.pacing")
 # Ticks that are over before the poll of an earlier one.
 OVERRUN: Final = "overrun"
 # The smallest step of cron and of the task planners of NAS systems.
