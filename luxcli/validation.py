@@ -188,7 +188,7 @@ def _together(*parts: tuple[Finding, ...]) -> tuple[Finding, ...]:
 def _missing(found: Findings, coverage: Coverage) -> None:
     """Judge how many polls are missing, and what is known about why."""
     start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
-    if coverage.poor:
+    if coverage.poor and coverage.expected >= _FEW:
         reasons = {**coverage.reasons, "not run": coverage.unexplained}
         causes = ", ".join(f"{why} {count}" for why, count in reasons.items() if count)
         found.add(
