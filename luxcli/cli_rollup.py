@@ -13,22 +13,10 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    current_ms,
-    date_option,
-    epilog,
-    failure_entry,
-    megabytes,
-    print_json,
-    result_line,
-    rollup_entry,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, LuxcliError, UsageError
+from luxcli.options import current_ms, date_option
+from luxcli.output import failure_entry, megabytes, print_json, result_line, rollup_entry, warn
 from luxcli.periods import KINDS, Kind
 from luxcli.screen import (
     progress,
@@ -221,7 +209,8 @@ class _Roll:
         made = {Path(str(entry["path"])) for entry in self.files if entry["path"]}
         pruned = retention.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
         # What it refuses to remove is for `prune` to say, once a day.
-        result_line(f"removed {len(pruned.csv_files)} old CSV files")
+        if pruned.csv_files or not self.if_due:  # no news every hour
+            result_line(f"removed {len(pruned.csv_files)} old CSV files")
 
     def end(self, failures: Sequence[LuxcliError]) -> None:
         """Say what was found, and fail as the first failure does."""

@@ -1,5 +1,6 @@
 """The schedule commands: text for cron, supercronic and systemd, and help to install it."""
 
+import logging
 import os
 import shlex
 import sys
@@ -8,17 +9,13 @@ from typing import Annotated
 
 import typer
 
+from luxcli import __version__, periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    LevelOption,
-    epilog,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.output import say, warn
 
+_LOGGER = logging.getLogger("luxcli.cli_schedule")
 _UNITS = Path("/etc/systemd/system")
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,12 +88,17 @@ def cron(
 
 @app.command(
     epilog=epilog(
-        "0 printed; 2 wrong usage; 78 configuration",
+        "0 printed; 2 wrong usage; 74 data cannot be written, or no supercronic;"
+        " 78 configuration; with --run then that of supercronic",
         "luxcli schedule supercronic --command luxcli > crontab",
     )
 )
 def supercronic(
     ctx: typer.Context,
+    run: Annotated[
+        bool,
+        typer.Option("--run", help="Run it, until it is stopped; this is what a container does."),
+    ] = False,
     command: CommandOption = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
@@ -105,7 +107,23 @@ def supercronic(
     from luxcli import schedule
 
     settings = start(ctx, config_path, log_level)
-    say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
+    if not run:
+        say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
+        return
+    from luxcli import supercronic as scheduler
+
+    program = scheduler.check(settings, os.environ)
+    if settings.log_level is None:
+        # Jobs are quiet about success; that the schedule has begun is worth a line.
+        start(ctx, config_path, "INFO")
+    zone = periods.zone(settings.timezone, os.environ)
+    _LOGGER.info(
+        "luxcli %s polls %s:%d every %d s into %s; CSVs at %s %s",
+        *(__version__, settings.host, settings.port, settings.interval_sec),
+        *(settings.cache_path, f"{settings.csv_time:%H:%M}", zone),
+    )
+    crontab = schedule.supercronic(settings, _command(command))
+    scheduler.become(program, crontab, as_json=settings.log_format == "json")
 
 
 @app.command(
@@ -135,11 +153,13 @@ def systemd(
     log_level: LevelOption = None,
 ) -> None:
     """Print units for systemd, or write them to files."""
-    from luxcli import schedule
+    from luxcli import units
 
     settings = start(ctx, config_path, log_level)
     who = user or os.environ.get("SUDO_USER") or _own_name()
-    units = schedule.systemd(settings, _command(command), who)
+    # Beside the script, which may be in another place.
+    program = [Path(sys.executable).resolve(), Path(units.__file__).resolve()]
+    made = units.systemd(settings, _command(command), who, program=[] if command else program)
     _tell_unseen(settings, "systemd", needed=output is not None)
     if settings.origins["cache_path"] == "default":
         warn(
@@ -147,13 +167,13 @@ def systemd(
             " it to /var/lib/luxcli/cache.sqlite3"
         )
     if output is None:
-        say("\n".join(units.values()))
+        say("\n".join(made.values()))
     else:
-        for name, text in units.items():
+        for name, text in made.items():
             say(f"{_write(output / name, text)}: written")
     mark = "# " if output is None else ""
     say(f"{mark}Three commands put it into service:")
-    enable = f"sudo systemctl enable --now {' '.join(schedule.TIMERS)}"
+    enable = f"sudo systemctl enable --now {' '.join(units.TIMERS)}"
     for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
         say(f"{mark}  {step}")
 
@@ -234,11 +254,22 @@ def _change(lines: str | None, *, yes: bool) -> None:
 
     from luxcli import usercrontab
 
+    caller = os.environ.get("SUDO_USER", "root")
+    if caller != "root":
+        warn(f"with sudo this is the crontab of root; without it, that of {caller}")
     old = usercrontab.read()
     take_out = usercrontab.without_block
     new = take_out(old) if lines is None else usercrontab.with_block(old, lines)
     for number in usercrontab.foreign_polls(new) if lines else ():
-        warn(f"line {number} of your crontab polls as well; remove it with 'crontab -e'")
+        warn(
+            f"line {number} of your crontab polls as well; unless it is for another heat pump,"
+            " remove it with 'crontab -e'"
+        )
+    if lines and (other := usercrontab.replaced(old, lines)):
+        warn(
+            f"the lines there are for {other}, which is no longer polled then; for two heat pumps"
+            " add the lines of 'luxcli schedule cron' by hand, outside of the markers"
+        )
     if new == old:
         say("crontab: nothing to change")
         return
@@ -248,7 +279,12 @@ def _change(lines: str | None, *, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("this would be changed; say --yes to do it")
-        if not typer.confirm("Change the crontab?"):
+        try:
+            wanted = typer.confirm("Change the crontab?")
+        except typer.Abort:  # the end of the input
+            say("")
+            wanted = False
+        if not wanted:
             say("crontab: nothing was changed")
             return
     usercrontab.write(new)

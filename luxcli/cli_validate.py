@@ -11,20 +11,10 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    coverage_entry,
-    current_ms,
-    date_option,
-    duration_option,
-    epilog,
-    print_json,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, NoDataError, UsageError
+from luxcli.options import current_ms, date_option, duration_option
+from luxcli.output import coverage_entry, print_json, warn
 from luxcli.screen import (
     progress,
     records,

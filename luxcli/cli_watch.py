@@ -12,19 +12,10 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    LevelOption,
-    duration_option,
-    end_unread,
-    epilog,
-    failure_entry,
-    print_json,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, UsageError
+from luxcli.options import duration_option
+from luxcli.output import end_unread, failure_entry, print_json, say, warn
 from luxcli.screen import Sheet, live, printable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from luxcli.errors import LockHeldError, StorageError
@@ -34,7 +34,9 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
         who = f" for uid {os.geteuid()}" if exc.errno in (errno.EACCES, errno.EROFS) else ""
-        raise StorageError(f"{path}: the lock file cannot be opened{who}: {exc.strerror}") from exc
+        raise StorageError(
+            f"{path}: the lock file cannot be opened{who}: {exc.strerror}{_owner(path)}"
+        ) from exc
     try:
         _acquire(fd, path, time.monotonic() + wait_s)
         _leave_note(fd)
@@ -57,6 +59,15 @@ def holder(path: Path) -> str | None:
         return None
     finally:
         os.close(fd)
+
+
+def _owner(path: Path) -> str:
+    """Return whose file or directory it is, if it is somebody else's."""
+    there = path if os.path.exists(path) else path.parent
+    with suppress(OSError):
+        if (uid := there.stat().st_uid) != os.geteuid():
+            return f"; {there} belongs to uid {uid}"
+    return ""
 
 
 def _acquire(fd: int, path: Path, deadline: float) -> None:

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TextIO
@@ -112,12 +113,29 @@ def tell(level: int, text: str, failure: BaseException | None = None) -> bool:
         Whether stderr got it, as JSON; otherwise it is to be said there in words.
     """
     if not LOGGER.handlers:  # such as before the configuration was read
-        return False
+        if not _json_wanted(os.environ):
+            return False
+        set_up("WARNING", "json")
     cause = (type(failure), failure, failure.__traceback__) if failure else None
     extra = {_TOLD: True}
     record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), cause, None, extra)
     LOGGER.handle(record)
     return any(isinstance(handler, _Stream) and handler.json for handler in LOGGER.handlers)
+
+
+def line(level: int, text: str) -> str:
+    """Return the line that `tell` and those who call it would make of a text on stderr."""
+    record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), None)
+    for handler in LOGGER.handlers:
+        if isinstance(handler, _Stream) and handler.json:
+            return handler.format(record)
+    return f"luxcli: {text}"
+
+
+def _json_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether lines are to be JSON as far as it can be told without a configuration."""
+    given = environ.get("LUXCLI_LOG_FORMAT") or environ.get("LOG_FORMAT") or ""
+    return given.strip().lower() == "json"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from luxcli.console import say
+from luxcli.output import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -317,8 +317,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         lambda value: None if value == "" else _choice(*_LEVELS, fold=str.upper)(value),
         "",
         "DEBUG, INFO, WARNING or ERROR; the default is WARNING, on a terminal INFO.",
+        bare=True,
     ),
-    Setting("log_format", _choice("text", "json"), "text", "json for containers."),
+    Setting("log_format", _choice("text", "json"), "text", "json for log collectors.", bare=True),
     Setting(
         "log_file",
         _path_text,

@@ -14,6 +14,7 @@ import yaml
 import luxcli
 from luxcli import log
 from luxcli.settings import SETTINGS
+from tests import debian
 from tests.faulty import FaultyController
 
 BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
@@ -69,7 +70,7 @@ class Cli:
     """Runs `luxcli` as its users do: a process of its own, in an environment of its own."""
 
     def __init__(self, directory: Path, *, measured: bool = True) -> None:
-        self._directory = directory
+        self.directory = directory
         self._kept = ("PATH", "COV") if measured else ("PATH",)  # COV*: how coverage gets in
         self._running: list[subprocess.Popen[str]] = []
 
@@ -77,7 +78,7 @@ class Cli:
         kept = {name: value for name, value in os.environ.items() if name.startswith(self._kept)}
         return {
             **kept,
-            "HOME": str(self._directory / "home"),
+            "HOME": str(self.directory / "home"),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(Path(luxcli.__file__).parent.parent),
             "PYTHONWARNINGS": "error::ResourceWarning",
@@ -91,7 +92,7 @@ class Cli:
         for stream in ("stdout", "stderr"):
             options.setdefault(stream, subprocess.PIPE)
         options.setdefault("stdin", subprocess.DEVNULL)
-        options.setdefault("cwd", self._directory)
+        options.setdefault("cwd", self.directory)
         process = subprocess.Popen(
             [sys.executable, "-m", "luxcli", *map(str, args)],
             env=self.environment(**variables),
@@ -119,6 +120,12 @@ class Cli:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+
+@pytest.fixture(scope="session")
+def supercronic(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The real scheduler of containers."""
+    return debian.supercronic(tmp_path_factory.mktemp("supercronic"))
 
 
 @pytest.fixture

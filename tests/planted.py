@@ -7,7 +7,7 @@ import functools
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +86,7 @@ def changed(
     block = list(getattr(poll, group))
     for index, value in values.items():
         block[index] = value(block[index]) if callable(value) else value
-    return replace(poll, **{group: tuple(block)})
+    return poll._replace(**{group: tuple(block)})
 
 
 def calculations(where: Sequence[int] | None, values: Mapping[int, Value]) -> Callable[..., Polls]:
@@ -123,7 +123,7 @@ def cut(where: Sequence[int], **lengths: int) -> Callable[[Polls], Polls]:
             for group, length in lengths.items():
                 block = getattr(polls[number], group)
                 whole = (*block, *[0] * max(0, length - len(block)))[:length]
-                polls[number] = replace(polls[number], **{group: whole})
+                polls[number] = polls[number]._replace(**{group: whole})
         return polls
 
     return plant
@@ -140,7 +140,7 @@ def moved(where: Sequence[int], seconds: int) -> Callable[[Polls], Polls]:
     def plant(polls: Polls) -> Polls:
         for number in where:
             taken_ms = polls[number].taken_ms + seconds * 1000
-            polls[number] = replace(polls[number], taken_ms=taken_ms)
+            polls[number] = polls[number]._replace(taken_ms=taken_ms)
         return polls
 
     return plant
@@ -174,7 +174,7 @@ def frozen(where: range, *running: int) -> Callable[[Polls], Polls]:
         for number in where:
             now = polls[number]
             moving = {index: now.calculations[index] for index in (134, *running)}
-            polls[number] = changed(replace(first, taken_ms=now.taken_ms), moving)
+            polls[number] = changed(first._replace(taken_ms=now.taken_ms), moving)
         return polls
 
     return plant
@@ -214,7 +214,7 @@ def tries(where: Sequence[int], count: int) -> Callable[[Polls], Polls]:
 
     def plant(polls: Polls) -> Polls:
         for number in where:
-            polls[number] = replace(polls[number], tries=count)
+            polls[number] = polls[number]._replace(tries=count)
         return polls
 
     return plant
@@ -229,7 +229,7 @@ def error(code: int, *, after: int = MIDDLE) -> Callable[[Polls], Polls]:
             block = list(polls[number].calculations)
             block[95:100] = [time_s, *block[95:99]]
             block[100:105] = [code, *block[100:104]]
-            polls[number] = replace(polls[number], calculations=tuple(block))
+            polls[number] = polls[number]._replace(calculations=tuple(block))
         return polls
 
     return plant
@@ -812,7 +812,7 @@ class Sent:
 def _dropped(group: str, index: int) -> Callable[[Snapshot], Snapshot]:
     def change(snapshot: Snapshot) -> Snapshot:
         block: tuple[int, ...] = getattr(snapshot, group)
-        return replace(snapshot, **{group: block[:index] + block[index + 1 :]})
+        return snapshot._replace(**{group: block[:index] + block[index + 1 :]})
 
     return change
 
@@ -822,7 +822,7 @@ def _short(**lengths: int) -> Callable[[Snapshot], Snapshot]:
         blocks: dict[str, Any] = {
             group: getattr(snapshot, group)[:length] for group, length in lengths.items()
         }
-        return replace(snapshot, **blocks)
+        return snapshot._replace(**blocks)
 
     return change
 
@@ -838,7 +838,7 @@ SENT: Final[Sequence[Sent]] = (
     Sent(
         name="calculations that are all 0",
         rule="mostly-zero",
-        change=lambda snapshot: replace(snapshot, calculations=(0,) * len(snapshot.calculations)),
+        change=lambda snapshot: snapshot._replace(calculations=(0,) * len(snapshot.calculations)),
     ),
     Sent(name="calculation 5 lost", rule="firmware-text", change=_dropped("calculations", 5)),
     Sent(name="parameter 100 lost", rule="heat-quantities", change=_dropped("parameters", 100)),

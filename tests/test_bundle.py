@@ -6,7 +6,6 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def personal(snapshot: Snapshot) -> Snapshot:
     for index in PRIVATE["parameters"] & set(range(len(parameters))):
         parameters[index] = ADDRESS
     parameters[874:877] = SERIAL
-    return replace(snapshot, calculations=tuple(calculations), parameters=tuple(parameters))
+    return snapshot._replace(calculations=tuple(calculations), parameters=tuple(parameters))
 
 
 def members(path: Path) -> dict[str, str]:

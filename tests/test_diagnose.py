@@ -8,7 +8,6 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +266,7 @@ def test_the_controller_is_described_without_its_serial_number(tmp_path):
     def numbered(snapshot: Snapshot) -> Snapshot:
         block = list(snapshot.parameters)
         block[874:876] = 290311, 4711
-        return replace(snapshot, parameters=tuple(block))
+        return snapshot._replace(parameters=tuple(block))
 
     found = of_pump(tmp_path, numbered)
     assert "model MSW 6, firmware V3.78" in lines(found, "controller")
@@ -317,8 +316,7 @@ def test_shorter_and_longer_blocks_are_described_not_refused(tmp_path, profile):
 
 def longer(snapshot: Snapshot) -> Snapshot:
     """What a later firmware may send: more of everything, of unknown meaning."""
-    return replace(
-        snapshot,
+    return snapshot._replace(
         calculations=(*snapshot.calculations, *range(-60, 0)),
         parameters=(*snapshot.parameters, *range(300)),
         visibilities=(*snapshot.visibilities, *[1] * 90),
@@ -327,8 +325,7 @@ def longer(snapshot: Snapshot) -> Snapshot:
 
 def shorter(snapshot: Snapshot) -> Snapshot:
     """What an old firmware sends: neither heat quantities nor the second serial number."""
-    return replace(
-        snapshot,
+    return snapshot._replace(
         calculations=snapshot.calculations[:150],
         parameters=snapshot.parameters[:850],
         visibilities=snapshot.visibilities[:100],
@@ -405,7 +402,7 @@ def test_sensors_are_judged_by_ranges_and_the_values_of_not_fitted_ones(
 
 
 def test_a_critical_sensor_beyond_the_end_of_the_block_is_missing(tmp_path):
-    found = of_pump(tmp_path, lambda s: replace(s, calculations=s.calculations[:63]))
+    found = of_pump(tmp_path, lambda s: s._replace(calculations=s.calculations[:63]))
     assert any(
         "ID_WEB_Zaehler_BetrZeitWP (Heat pump run time) is missing" in text
         for text in lines(found, "sensors", "problem")
@@ -414,7 +411,7 @@ def test_a_critical_sensor_beyond_the_end_of_the_block_is_missing(tmp_path):
 
 
 def test_almost_empty_answers_fail_the_checklist(tmp_path):
-    found = of_pump(tmp_path, lambda s: replace(s, calculations=s.calculations[:12]))
+    found = of_pump(tmp_path, lambda s: s._replace(calculations=s.calculations[:12]))
     assert any("only 12 sensor readings" in text for text in lines(found, "sensors", "problem"))
     assert passed(found)["more than 50 sensor readings per poll"] is False
     assert passed(found)["all critical temperature sensors present"] is False

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def numbered(serial: tuple[int, int]) -> Callable[[Snapshot], Snapshot]:
     def change(snapshot: Snapshot) -> Snapshot:
         block = list(snapshot.parameters)
         block[874:876] = serial
-        return replace(snapshot, parameters=tuple(block))
+        return snapshot._replace(parameters=tuple(block))
 
     return change
 
@@ -171,7 +170,7 @@ def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(
 
 def test_archived_days_that_prune_has_removed_are_not_missed(tmp_path):
     settings = archived(tmp_path)
-    kept = replace(settings, cache_retention_days=2)
+    kept = settings._replace(cache_retention_days=2)
     Store(settings.cache_path).remove_before(NOW_MS - 2 * DAY_MS - 14 * HOUR_MS)
     found = diagnose(kept, offline=True)
     assert values(found, "storage")["days_only_in_archives"] == []

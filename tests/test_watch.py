@@ -116,8 +116,7 @@ def test_a_switch_that_changed_says_what_it_was():
 
 def test_the_most_telling_changes_come_first():
     before = replay().at(NOW_S)
-    now = replace(
-        with_calculations({46: 1 - before.calculations[46], 16: 77, 67: 4711})(before),
+    now = with_calculations({46: 1 - before.calculations[46], 16: 77, 67: 4711})(before)._replace(
         parameters=(*before.parameters[:2], before.parameters[2] + 10, *before.parameters[3:]),
     )
     found = [change.register.id for change in keyvalues.changes(before, now)]

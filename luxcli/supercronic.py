@@ -1,0 +1,92 @@
+"""Starts supercronic with the schedule, which is what a container does.
+
+What cannot work is refused at once, with one line that says why: later it would be one every
+interval. A heat pump that does not answer is not refused, since it may come later.
+"""
+
+import glob
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NoReturn
+
+from luxcli import checks, settings, supervisor
+from luxcli.config import Config
+from luxcli.errors import ConfigError, StorageError
+from luxcli.storage import open_store
+
+# -no-reap: the supervisor takes care of orphans. -quiet: not two lines for each run, which would be
+# 5,760 a day; failures are logged. -passthrough-logs: lines of the jobs stay as they are.
+_OPTIONS: Final = ("-no-reap", "-quiet", "-passthrough-logs")
+
+
+def check(config: Config, environ: Mapping[str, str]) -> str:
+    """Return the absolute path of supercronic when everything is there that jobs need.
+
+    Raises:
+        ConfigError: No heat pump is configured, or the time zone of the environment is none.
+        StorageError: The data cannot be written, or there is no supercronic.
+    """
+    if config.host is None:
+        raise ConfigError(
+            ["host: missing; set HOST in the environment, or host in a configuration file"]
+        )
+    if config.timezone is None and environ.get("TZ"):
+        # Elsewhere a warning and UTC; here it is a value of an .env file like any other.
+        try:
+            settings.checked("timezone", environ["TZ"].removeprefix(":"))
+        except ValueError as exc:
+            raise ConfigError([f"TZ: {exc}"]) from exc
+    store = open_store(config)
+    directory = config.cache_path.parent
+    for place in (directory, store.archive_directory, config.daily_dir, config.weekly_dir):
+        if failure := checks.unwritable(place):
+            raise StorageError(f"{failure}{_remedy(place)}")
+    for file in (*directory.glob(f"{glob.escape(store.path.name)}*"), *directory.glob("*.lock")):
+        if not os.access(file, os.W_OK):
+            raise StorageError(f"{file}: cannot be written{_remedy(file)}")
+    program = shutil.which("supercronic")
+    if program is None:
+        raise StorageError("supercronic: not found; it is a package of Debian from release 14 on")
+    return os.path.abspath(program)
+
+
+def become(program: str, crontab: str, *, as_json: bool) -> NoReturn:
+    """Replace this process by a small one that runs supercronic.
+
+    The crontab is kept in memory: there may be no file system that can be written to.
+
+    Args:
+        program: Of supercronic.
+        crontab: The text.
+        as_json: Whether supercronic is to log lines of JSON.
+
+    Raises:
+        StorageError: This system has no files in memory, or does not start a process.
+    """
+    try:
+        memory = os.memfd_create("crontab", 0)  # no MFD_CLOEXEC: it is for supercronic
+        with open(memory, "w", encoding="utf-8", closefd=False) as file:
+            file.write(crontab)
+        options = (*_OPTIONS, "-json") if as_json else _OPTIONS
+        command = (program, *options, f"/proc/self/fd/{memory}")
+        small = (sys.executable, "-I", "-S", supervisor.__file__)
+        os.execv(sys.executable, [*small, *command])  # noqa: S606  no shell is wanted
+    except (AttributeError, OSError) as exc:
+        raise StorageError(f"{program}: cannot be started: {exc}") from exc
+
+
+def _remedy(path: Path) -> str:
+    """Return what to do about a path that cannot be written if the reason is its owner."""
+    there = next(place for place in (path, *path.parents) if place.exists())
+    found, uid = there.stat(), os.geteuid()
+    if found.st_uid == uid:
+        return ""
+    as_owner = f", or run as its owner (--user {found.st_uid}:{found.st_gid})"
+    return (
+        f"; it belongs to uid {found.st_uid}, and this is uid {uid}: on the host"
+        f" 'sudo chown -R {uid}:{os.getegid()}' the directory that is mounted"
+        f"{as_owner if found.st_uid else ''}"
+    )
