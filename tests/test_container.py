@@ -295,7 +295,7 @@ def test_a_job_that_ends_soon_is_left_in_peace_when_the_container_stops(supervis
 
 
 def test_a_job_that_goes_on_is_told_to_end(supervised):
-    process = supervised("sleep 1000")
+    process = supervised("sleep 15")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=8)[0] == "job: -15\n"
@@ -304,7 +304,7 @@ def test_a_job_that_goes_on_is_told_to_end(supervised):
 
 
 def test_a_second_signal_is_heard_at_once(supervised):
-    process = supervised("sleep 1000")
+    process = supervised("sleep 15")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)
