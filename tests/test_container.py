@@ -257,7 +257,7 @@ def test_data_of_somebody_else_are_refused_with_what_to_do(what):
 SCHEDULER = """
 import signal, subprocess, sys
 job = subprocess.Popen(sys.argv[1:], process_group=0)
-signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
 print("started", flush=True)
 print("job:", job.wait(), flush=True)
 raise SystemExit(3)
@@ -290,7 +290,7 @@ def supervised() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
 def test_a_job_that_ends_soon_is_left_in_peace_when_the_container_stops(supervised):
     process = supervised("sleep 1; echo done")
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=8)[0] == "done\njob: 0\n"
+    assert process.communicate(timeout=8)[0] == "told\ndone\njob: 0\n"
     assert process.returncode == 3  # the scheduler's own
 
 
@@ -298,7 +298,7 @@ def test_a_job_that_goes_on_is_told_to_end(supervised):
     process = supervised("sleep 15")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=8)[0] == "job: -15\n"
+    assert process.communicate(timeout=8)[0] == "told\njob: -15\n"
     assert supervisor.PATIENCE_S - 0.1 < time.monotonic() - began < supervisor.PATIENCE_S + 2
     assert process.returncode == 3
 
@@ -309,13 +309,20 @@ def test_a_second_signal_is_heard_at_once(supervised):
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=8)[0] == "job: -15\n"
+    assert process.communicate(timeout=8)[0] == "told\ntold\njob: -15\n"
     assert time.monotonic() - began < 2
 
 
 def test_the_supervisor_ends_with_what_killed_the_scheduler():
     command = [sys.executable, "-I", "-S", supervisor.__file__, "/bin/sh", "-c", "kill -9 $$"]
     assert subprocess.run(command, check=False).returncode == 137
+
+
+def test_orphans_that_end_are_not_taken_for_the_scheduler():
+    # The first process of a container inherits them; here one that is there before it.
+    supervise = shlex.join([sys.executable, "-I", "-S", supervisor.__file__])
+    script = f"sleep 0.2 & exec {supervise} /bin/sh -c 'sleep 1; exit 5'"
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == 5
 
 
 def test_the_supervisor_stays_small_since_it_stays_for_years():
