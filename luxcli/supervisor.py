@@ -13,6 +13,10 @@ import os
 import signal
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # From the stop to the SIGTERM for jobs. A healthy poll ends within it on a Raspberry Pi, too, and
 # enough of Docker's 10 seconds is left for one that has to record why it did not.
 PATIENCE_S = 3
@@ -42,15 +46,12 @@ def supervise(command: list[str]) -> int:
         if stopping:  # somebody is in a hurry
             end_jobs()
         stopping = True
-        os.kill(scheduler, signal.SIGTERM)
+        _tell(os.kill, scheduler)
         signal.alarm(PATIENCE_S)
 
     def end_jobs(_signum: int = 0, _frame: object = None) -> None:
         for group in _groups(scheduler):
-            try:  # noqa: SIM105  contextlib would be an import
-                os.killpg(group, signal.SIGTERM)
-            except ProcessLookupError:
-                pass
+            _tell(os.killpg, group)
 
     signal.signal(signal.SIGALRM, end_jobs)
     for number in _STOPS:
@@ -62,6 +63,13 @@ def supervise(command: list[str]) -> int:
         if process == scheduler:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+
+
+def _tell(send: "Callable[[int, int], None]", target: int) -> None:
+    try:  # noqa: SIM105  contextlib would be an import
+        send(target, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
 
 
 def _groups(parent: int) -> list[int]:
