@@ -25,12 +25,13 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def supervise(command: list[str]) -> int:
+def supervise(command: list[str], *, patience_s: int = PATIENCE_S) -> int:
     """Run a scheduler until it ends or this process is told to stop.
 
     Args:
         command: An absolute path and its arguments. It has to start each job as the leader of a
             process group of its own.
+        patience_s: What jobs get to end by themselves; a second signal ends it.
 
     Returns:
         Its exit status; 128 and the signal that killed it.
@@ -47,7 +48,7 @@ def supervise(command: list[str]) -> int:
             end_jobs()
         stopping = True
         _tell(os.kill, scheduler)
-        signal.alarm(PATIENCE_S)
+        signal.alarm(patience_s)
 
     def end_jobs(_signum: int = 0, _frame: object = None) -> None:
         for group in _groups(scheduler):
