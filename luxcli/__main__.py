@@ -1,7 +1,9 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
-import logging
+import gc
+import os
 import signal
+import sys
 from types import FrameType
 
 from luxcli.errors import Interrupted
@@ -16,27 +18,71 @@ class _Handler:
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         if not self._done:
             self._done = True
+            if signum == signal.SIGHUP:
+                _leave_terminal()
             raise Interrupted(signum)
+
+
+def _leave_terminal() -> None:
+    """Let what is still said go nowhere where the terminal is gone."""
+    for number in (1, 2):
+        try:
+            os.write(number, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed (``2>&-``): a file of ours must not become what is written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest free number, so this one: those before it are open.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def main() -> None:
     """Run one command and exit with its status."""
+    _open_standard_streams()
     handler = _Handler()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGALRM, handler)  # from timelimit
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
+        signal.signal(signal.SIGHUP, handler)
     try:
-        from luxcli.cli import app
-
-        app()
+        status = _run()
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
+        import logging
+
         from luxcli import log
 
         if log.tell(logging.CRITICAL, "a bug, please report it", exc):
             raise SystemExit(1) from None
         raise
+    raise SystemExit(status)
+
+
+def _run() -> int:
+    """Return the exit status; Typer raises SystemExit itself."""
+    # What is loaded stays until the end: looking for garbage in it, while it is loaded and again
+    # when the interpreter ends, takes a sixth of the time of a poll.
+    gc.disable()
+    from luxcli import shortcut
+
+    status = shortcut.run(sys.argv[1:], os.environ)
+    if status is None:
+        from luxcli.cli import app
+
+        gc.enable()
+        app()
+        raise AssertionError("unreachable: Typer exits")
+    gc.freeze()
+    return status
 
 
 if __name__ == "__main__":

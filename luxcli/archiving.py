@@ -80,7 +80,7 @@ def archive_due(
             span = bounds(day, zone)
             record = records.get(span)
             progress(span[0] - first_ms, now_ms - first_ms)
-            if span[1] > now_ms or _is_there(path_of(config, day), store, span, record):
+            if span[1] > now_ms or _is_there(path_of(config, day), record):
                 continue
             try:
                 done.append(_archive(config, store, day, now_ms, zone))
@@ -95,11 +95,12 @@ def archive_due(
 
 def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
     """Yield the local days before `until_ms` of which there is a poll or a missed tick."""
-    entry_ms = store.next_entry(0)
-    while entry_ms is not None and entry_ms < until_ms:
-        day = periods.local_date(entry_ms, zone)
-        yield day
-        entry_ms = store.next_entry(bounds(day, zone)[1])
+    with store.stepping() as next_entry:
+        entry_ms = next_entry(0)
+        while entry_ms is not None and entry_ms < until_ms:
+            day = periods.local_date(entry_ms, zone)
+            yield day
+            entry_ms = next_entry(bounds(day, zone)[1])
 
 
 def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
@@ -127,16 +128,12 @@ def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None
     return f"the archive lacks some of it; {advice}"
 
 
-def _is_there(
-    path: Path, store: Store, span: tuple[int, int], record: ArchiveRecord | None
-) -> bool:
-    """Whether the archive is as it was written, and the cache has got nothing new since."""
+def _is_there(path: Path, record: ArchiveRecord | None) -> bool:
+    """Whether the archive is as it was written; what comes later for its day takes its record."""
     try:
-        size = path.stat().st_size
+        return record is not None and record.size == path.stat().st_size
     except OSError:
         return False
-    entries = store.count(*span) + len(store.missed(*span))
-    return record is not None and (record.entries, record.size) == (entries, size)
 
 
 def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:

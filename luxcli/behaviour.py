@@ -8,7 +8,8 @@ from luxcli.findings import Findings, Poll
 from luxcli.limits import CRITICAL_TEMPERATURES, NOT_FITTED
 from luxcli.periods import span
 
-_FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW, _SOURCE = 10, 11, 12, 14, 15, 17, 19
+_FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW = 10, 11, 12, 14, 15, 17
+_SOURCE_IN, _SOURCE_OUT = 19, 20
 _DEFROST_VALVE, _HEATING_PUMP = 37, 39
 # DHW, heating, source-side and further circulation pumps, pool: whatever may move heating water.
 _PUMPS: Final = (38, 39, 46, 47, 51, 53)
@@ -44,16 +45,19 @@ _FROZEN_POLLS: Final = 5
 _FROZEN_VALUES_S: Final = 7200
 
 # Sensors that move whenever the compressor runs; that of the weather moves anyway.
-STUCK: Final = tuple(
-    index for index in (*CRITICAL_TEMPERATURES, _HOT_GAS, _SOURCE) if index != _SET_POINT
-)
+_OPTIONAL: Final = (_HOT_GAS, _SOURCE_IN, _SOURCE_OUT, _HIGH_PRESSURE, _LOW_PRESSURE)
+STUCK: Final = tuple(index for index in (*CRITICAL_TEMPERATURES, *_OPTIONAL) if index != _SET_POINT)
+# What channels show where nothing is fitted, raw; on optional ones it is no measured value.
+_NOTHING: Final = frozenset({0, 50, 750, 1500, -500})
+# Two sensors of the same water differ by so much when they stand still, raw: 1 K.
+_SENSOR_SLACK: Final = 10
 _STUCK_S: Final = 12 * 3600
 # Within what is looked at by default, a day less a poll or two. The longest in the captures is
 # 88 minutes; fog for a day still moves tenths of a degree.
 _OUTDOOR_STUCK_S: Final = 20 * 3600
 _RAN_S: Final = 1800
 # Raw: a jump of so much and back between polls that are close.
-_SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
+SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
 _SPIKE_S: Final = 300
 
 
@@ -82,7 +86,7 @@ class Behaviour:
         self._spells: dict[str, _Spell] = {}
         self._compressors = [_Compressor(findings, *pair) for pair in _COMPRESSORS]
         self._stuck = [Stuck(findings, index) for index in STUCK]
-        self._before: list[Poll] = []
+        self._spikes = Spikes(findings)
         self._flow_seen = False
         self._frozen = Frozen(findings)
 
@@ -93,12 +97,11 @@ class Behaviour:
         self._water(poll, running)
         self._refrigerant(poll, running)
         self._frozen.see(poll.ts_ms, poll.calculations)
-        self._spikes(poll)
+        self._spikes.see(poll)
         for compressor in self._compressors:
             compressor.see(poll)
         for sensor in self._stuck:
             sensor.see(poll)
-        self._before = [*self._before[-1:], poll]
 
     def end(self) -> None:
         """Judge what lasts until the end."""
@@ -158,6 +161,13 @@ class Behaviour:
                 lambda: f"flow {supply / 10} °C, return {back / 10} °C, heat counter still",
                 value=fine or block[_HEAT_TOTAL],
             )
+            self._long(
+                "flow-below-return",
+                poll,
+                heating and supply < back - _SENSOR_SLACK,
+                lambda: f"flow {supply / 10} °C, return {back / 10} °C",
+                index=_FLOW,
+            )
 
     def _refrigerant(self, poll: Poll, running: bool) -> None:
         block = poll.calculations
@@ -172,6 +182,15 @@ class Behaviour:
                 lambda: f"high {high / 100} bar, low {low / 100} bar",
                 index=_HIGH_PRESSURE,
             )
+        enters, leaves = block[_SOURCE_IN], block[_SOURCE_OUT]
+        if enters is not None and leaves is not None and not {enters, leaves} & _NOTHING:
+            self._long(
+                "source-reversed",
+                poll,
+                forward and leaves > enters + _SENSOR_SLACK,
+                lambda: f"source in {enters / 10} °C, out {leaves / 10} °C",
+                index=_SOURCE_IN,
+            )
         heat, power = block[_HEAT_OUTPUT], block[_POWER]
         if heat is not None:
             odd = not 0 <= heat <= _HIGHEST_OUTPUT_W
@@ -185,11 +204,23 @@ class Behaviour:
                 index=_HEAT_OUTPUT,
             )
 
-    def _spikes(self, poll: Poll) -> None:
-        if len(self._before) < 2 or poll.ts_ms - self._before[0].ts_ms > _SPIKE_S * 1000:
-            return
-        blocks = (self._before[0].calculations, self._before[1].calculations, poll.calculations)
-        for index, limit in _SPIKES.items():
+
+class Spikes:
+    """Tells jumps of a temperature away and back within three polls that are close."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._before: list[Poll] = []
+
+    def see(self, poll: Poll) -> None:
+        """Look at one poll."""
+        if len(self._before) == 2 and poll.ts_ms - self._before[0].ts_ms <= _SPIKE_S * 1000:
+            self._compare(self._before[0], self._before[1], poll)
+        self._before = [*self._before[-1:], poll]
+
+    def _compare(self, first: Poll, second: Poll, third: Poll) -> None:
+        blocks = (first.calculations, second.calculations, third.calculations)
+        for index, limit in SPIKES.items():
             before, now, after = (block[index] for block in blocks)
             if before is None or now is None or after is None or now == before:
                 continue
@@ -198,7 +229,7 @@ class Behaviour:
             if now not in NOT_FITTED.get(index, ()):
                 self._findings.add(
                     "temperature-spike",
-                    self._before[1].ts_ms,
+                    second.ts_ms,
                     f"{before / 10}, {now / 10}, {after / 10} °C",
                     index=index,
                 )
@@ -317,8 +348,8 @@ class Stuck:
         raw = self._raw
         if raw is None or raw in NOT_FITTED.get(self._index, ()):
             return
-        if self._index in (_HOT_GAS, _SOURCE) and raw in (0, 50, 750, 1500, -500):
-            return  # what other channels show where nothing is fitted
+        if self._index in _OPTIONAL and raw in _NOTHING:
+            return
         if self._index == _OUTDOOR:
             stuck = self._seen_s >= _OUTDOOR_STUCK_S
         else:

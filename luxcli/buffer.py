@@ -20,7 +20,6 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,13 +31,12 @@ _LOGGER = logging.getLogger("luxcli.buffer")
 _REPEAT = 20
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024
-_NUMBER = re.compile(rb'\{"v":1,"i":(\d{1,9}),')
-_HEAD = re.compile(rb'\{"v":1,"i":\d{1,9},"t":(-?\d{1,18}),"d":')
+_BEGIN = b'{"v":1,"i":'
+_HEAD = rb'\{"v":1,"i":\d{1,9},"t":(-?\d{1,18}),"d":'
 _SEAL_BYTES = len(',"k":"00000000"}')
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What a buffer holds.
 
     Attributes:
@@ -60,8 +58,7 @@ class Head(NamedTuple):
     taken_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """What waits in a buffer, as `Content`, but of each poll only when it was made."""
 
     polls: tuple[Head, ...]
@@ -177,7 +174,7 @@ def waiting(path: Path) -> Waiting:
         line = raw.rstrip(b"\n")
         if not line:
             continue
-        head = _HEAD.match(line)
+        head = re.match(_HEAD, line)
         try:
             if head and _is_sealed(line):
                 polls.append(Head(int(head[1])))
@@ -282,9 +279,10 @@ def _tail(path: Path) -> bytes:
 
 def _next_number(tail: bytes) -> int:
     for line in reversed(list(_lines(tail))):
-        found = _NUMBER.match(line)
-        if found:
-            return int(found[1]) + 1
+        if line.startswith(_BEGIN):
+            digits, comma, _ = line[len(_BEGIN) : len(_BEGIN) + 10].partition(b",")
+            if comma and digits.isdigit():
+                return int(digits) + 1
     return 1
 
 

@@ -20,11 +20,26 @@ from luxcli.registers import PRIVATE
 
 
 def check_place(path: Path) -> None:
-    """Raise UsageError when there is a file already, which is not replaced, or no directory."""
-    if not path.parent.is_dir():
-        raise UsageError(f"--bundle: {path.parent}: is no directory; make it or name another one")
-    if path.exists():
-        raise UsageError(f"--bundle: {path}: exists already and was left alone")
+    """Look whether a bundle can be written there.
+
+    Raises:
+        UsageError: There is a file already, which is not replaced, or no directory, or the name
+            cannot be a file's.
+        StorageError: The directory cannot be looked into.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"--bundle: {path.parent}: is no directory; make it or name another one"
+            )
+        path.lstat()  # a link that leads nowhere is something, too
+    except FileNotFoundError:
+        return
+    except PermissionError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"--bundle: {path}: cannot be a file: {exc}") from exc
+    raise UsageError(f"--bundle: {path}: exists already and was left alone")
 
 
 def write(

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 from typing import Final
@@ -112,8 +112,7 @@ def prepare(config: Config, directory: Path, interval_s: float) -> Config:
         raise UsageError(f"{directory}: is not a directory; name another --output") from None
     except OSError as exc:
         raise StorageError(f"{directory}: cannot be written: {exc.strerror}") from exc
-    return replace(
-        config,
+    return config._replace(
         cache_path=cache,
         daily_dir=directory,
         weekly_dir=directory,

@@ -1,12 +1,7 @@
 """The scheduled commands and their kin: options in, one job, a line out."""
 
-import math
 import os
-import sys
-import time
-from datetime import tzinfo
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,40 +16,24 @@ from luxcli import (
     cli_validate,
     cli_watch,
     periods,
+    scheduled,
 )
-from luxcli.config import Config
 from luxcli.console import (
     HELP_OPTIONS,
     ConfigOption,
     Group,
     JsonOption,
     LevelOption,
-    coverage_entry,
-    current_ms,
-    date_option,
-    duration_option,
     epilog,
-    interval_option,
-    megabytes,
-    nothing_done,
-    poll_entry,
-    print_json,
-    result_line,
-    say,
+    session_of,
     start,
-    warn,
 )
-from luxcli.errors import FINDINGS, LuxcliError, UsageError
+from luxcli.errors import FINDINGS
+from luxcli.options import current_ms, date_option
+from luxcli.output import megabytes, print_json, result_line, say, warn
 from luxcli.screen import (
     progress,
 )
-
-if TYPE_CHECKING:
-    from luxcli.jobs import PollResult
-    from luxcli.recording import State
-
-# A run of several polls is short: what is longer survives neither a reboot nor an update.
-_LONGEST_RUN_S = 3600
 
 app = typer.Typer(
     cls=Group,
@@ -95,7 +74,7 @@ def _main(
     "poll-once",
     epilog=epilog(
         "0 stored; 2 wrong usage; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
-        " 76 bad answer; 78 configuration; 130, 143 interrupted;"
+        " 76 bad answer; 78 configuration; 129, 130, 143 interrupted;"
         " 142 took too long; of several polls that of the last one that failed",
         "luxcli poll-once -c /etc/luxcli/config.yaml",
     ),
@@ -124,58 +103,15 @@ def poll_once(
     as_json: JsonOption = False,
 ) -> None:
     """Read the heat pump once and store every value."""
-    from luxcli import pacing
-
-    def lasts_s(settings: Config) -> float:
-        if count is None:
-            return 0 if every is None else pacing.MINUTE_S
-        return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
-
-    settings = start(ctx, config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
-    address = f"{settings.require_host()}:{settings.port}"
-    every_s = interval_option(every, "--every") or settings.interval_sec
-    if count is None and every is None:
-        # One by hand is not the schedule's: nobody waits for what else is recorded.
-        schedule_s = math.inf if sys.stdout.isatty() else every_s
-        [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
-        if isinstance(outcome, LuxcliError):
-            raise outcome
-        if as_json:
-            print_json(**poll_entry(outcome))
-        _tell_poll(outcome, address, as_json=as_json)
-        return
-    if count is not None and (count - 1) * every_s >= _LONGEST_RUN_S:
-        raise UsageError(f"--count {count}: takes an hour or longer; that is what cron is for")
-    offsets_s = (
-        [float(number * every_s) for number in range(count)]
-        if count is not None
-        else pacing.in_minute(time.time(), every_s)
+    status = scheduled.poll_once(
+        session_of(ctx),
+        every=every,
+        count=count,
+        config_path=config_path,
+        log_level=log_level,
+        as_json=as_json,
     )
-    if not offsets_s:
-        nothing_done(ctx)
-    run = pacing.poll(
-        settings,
-        offsets_s,
-        every_s=every_s,
-        stored=lambda result: _tell_poll(result, address, as_json=as_json),
-        failed=lambda failure: warn(str(failure)),
-    )
-    if as_json:
-        print_json(
-            ok=run.failure is None,
-            polls=[poll_entry(outcome) for outcome in run.outcomes],
-            overrun=run.overrun,
-        )
-    if run.failure:
-        raise typer.Exit(run.failure.exit_code)
-
-
-def _tell_poll(result: "PollResult", address: str, *, as_json: bool) -> None:
-    if result.warning:
-        warn(result.warning)
-    if not as_json:
-        took_s = result.snapshot.took_ms / 1000
-        result_line(f"stored {result.values} values of {address}, read in {took_s:.2f} s")
+    raise typer.Exit(status)
 
 
 @app.command(
@@ -200,55 +136,14 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Say in one line whether it is still recording; for health checks."""
-    from luxcli import recording
-    from luxcli.storage import Store
-
-    settings = start(ctx, config_path, log_level, as_json=as_json)
-    limit_s = duration_option(max_age, "--max-age")
-    if limit_s is None:
-        limit_s = recording.default_max_age_s(settings.interval_sec)
-    found = recording.state(Store(settings.cache_path), current_ms(), settings.interval_sec)
-    stale = found.stale(limit_s)
-    if as_json:
-        print_json(
-            ok=not stale,
-            last=None if found.last_ms is None else periods.utc_text(found.last_ms),
-            age_s=found.age_s,
-            max_age_s=limit_s,
-            ahead=None if found.ahead_ms is None else periods.utc_text(found.ahead_ms),
-            failure=found.failure
-            and {
-                "time": periods.utc_text(found.failure.ts_ms),
-                "reason": found.failure.reason,
-                "detail": found.failure.detail,
-            },
-            day=coverage_entry(found.day),
-        )
-    else:
-        zone = periods.zone(settings.timezone, os.environ)
-        say(_status_line(found, settings.cache_path, limit_s, zone))
-    if stale:
-        raise typer.Exit(FINDINGS)
-
-
-def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> str:
-    from luxcli import recording
-
-    if found.age_s is None:
-        text = f"nothing recorded in {cache}"
-    else:
-        text = f"last poll {recording.age(found.age_s)} ago"
-        if found.stale(limit_s):
-            text += f", more than {recording.age(limit_s)}"
-    verdict = "not recording" if found.stale(limit_s) else "recording"
-    if found.failure:
-        text += f"; {found.failure.reason}: {found.failure.detail}"
-    if found.ahead_ms:
-        ahead = periods.local_time(found.ahead_ms, zone)
-        text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
-    if found.day.expected:
-        text += f"; 24 h: {recording.in_words(found.day, zone)}"
-    return f"{verdict}: {text}"
+    status = scheduled.status(
+        session_of(ctx),
+        max_age=max_age,
+        config_path=config_path,
+        log_level=log_level,
+        as_json=as_json,
+    )
+    raise typer.Exit(status)
 
 
 @app.command(

@@ -9,23 +9,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from luxcli import periods
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    current_ms,
-    duration_option,
-    epilog,
-    failure_entry,
-    interval_option,
-    megabytes,
-    print_json,
-    rollup_entry,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
+from luxcli.options import current_ms, duration_option, interval_option
+from luxcli.output import failure_entry, megabytes, print_json, rollup_entry, say, warn
 from luxcli.screen import (
     Show,
     progress,

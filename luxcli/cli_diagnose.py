@@ -9,22 +9,12 @@ import typer
 
 from luxcli import log, periods, screen
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    current_ms,
-    default_level,
-    epilog,
-    level_of,
-    megabytes,
-    print_json,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import ConfigError, StorageError
+from luxcli.options import current_ms, level_of
+from luxcli.output import megabytes, print_json, say, warn
 from luxcli.screen import table
+from luxcli.session import default_level
 
 if TYPE_CHECKING:
     from luxcli.diagnosis import Diagnosis

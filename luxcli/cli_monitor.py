@@ -2,15 +2,9 @@
 
 import typer
 
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    epilog,
-    print_json,
-    start,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, ConfigError
+from luxcli.output import print_json
 from luxcli.screen import table
 from luxcli.targets import JOBS
 

@@ -13,22 +13,10 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    current_ms,
-    date_option,
-    epilog,
-    failure_entry,
-    megabytes,
-    print_json,
-    result_line,
-    rollup_entry,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, LuxcliError, UsageError
+from luxcli.options import current_ms, date_option
+from luxcli.output import failure_entry, megabytes, print_json, result_line, rollup_entry, warn
 from luxcli.periods import KINDS, Kind
 from luxcli.screen import (
     progress,

@@ -11,15 +11,9 @@ import typer
 
 from luxcli import __version__, periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    LevelOption,
-    epilog,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.output import say, warn
 
 _LOGGER = logging.getLogger("luxcli.cli_schedule")
 _UNITS = Path("/etc/systemd/system")
@@ -81,13 +75,13 @@ def cron(
     if system != bool(user):
         raise UsageError("--system and --user NAME belong together")
     if uninstall:
-        _change(None, yes=yes)
+        _change(None, 0, yes=yes)
         return
     settings = start(ctx, config_path, log_level)
     lines = schedule.cron(settings, _command(command), user=user)
     _tell_unseen(settings, "cron", needed=install)
     if install:
-        _change(lines, yes=yes)
+        _change(lines, settings.interval_sec, yes=yes)
     else:
         say((lines if user else usercrontab.marked(lines)).rstrip("\n"))
 
@@ -113,9 +107,8 @@ def supercronic(
     from luxcli import schedule
 
     settings = start(ctx, config_path, log_level)
-    crontab = schedule.supercronic(settings, _command(command))
     if not run:
-        say(crontab.rstrip("\n"))
+        say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
         return
     from luxcli import supercronic as scheduler
 
@@ -129,6 +122,7 @@ def supercronic(
         *(__version__, settings.host, settings.port, settings.interval_sec),
         *(settings.cache_path, f"{settings.csv_time:%H:%M}", zone),
     )
+    crontab = schedule.supercronic(settings, _command(command))
     scheduler.become(program, crontab, as_json=settings.log_format == "json")
 
 
@@ -159,11 +153,13 @@ def systemd(
     log_level: LevelOption = None,
 ) -> None:
     """Print units for systemd, or write them to files."""
-    from luxcli import schedule
+    from luxcli import units
 
     settings = start(ctx, config_path, log_level)
     who = user or os.environ.get("SUDO_USER") or _own_name()
-    units = schedule.systemd(settings, _command(command), who)
+    # Beside the script, which may be in another place.
+    program = [Path(sys.executable).resolve(), Path(units.__file__).resolve()]
+    made = units.systemd(settings, _command(command), who, program=[] if command else program)
     _tell_unseen(settings, "systemd", needed=output is not None)
     if settings.origins["cache_path"] == "default":
         warn(
@@ -171,13 +167,13 @@ def systemd(
             " it to /var/lib/luxcli/cache.sqlite3"
         )
     if output is None:
-        say("\n".join(units.values()))
+        say("\n".join(made.values()))
     else:
-        for name, text in units.items():
+        for name, text in made.items():
             say(f"{_write(output / name, text)}: written")
     mark = "# " if output is None else ""
     say(f"{mark}Three commands put it into service:")
-    enable = f"sudo systemctl enable --now {' '.join(schedule.TIMERS)}"
+    enable = f"sudo systemctl enable --now {' '.join(units.TIMERS)}"
     for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
         say(f"{mark}  {step}")
 
@@ -252,17 +248,28 @@ def _tell_unseen(settings: Config, scheduler: str, *, needed: bool) -> None:
         warn(f"the jobs of {scheduler} will not have what is not in a file: {', '.join(found)}")
 
 
-def _change(lines: str | None, *, yes: bool) -> None:
+def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
     """Show what changes in the user's crontab and, if it is wanted, change it."""
     import difflib
 
-    from luxcli import usercrontab
+    from luxcli import periods, usercrontab
 
+    caller = os.environ.get("SUDO_USER", "root")
+    if caller != "root":
+        warn(f"with sudo this is the crontab of root; without it, that of {caller}")
     old = usercrontab.read()
     take_out = usercrontab.without_block
     new = take_out(old) if lines is None else usercrontab.with_block(old, lines)
     for number in usercrontab.foreign_polls(new) if lines else ():
-        warn(f"line {number} of your crontab polls as well; remove it with 'crontab -e'")
+        warn(
+            f"line {number} of your crontab polls as well; unless it is for another heat pump,"
+            " remove it with 'crontab -e'"
+        )
+    if lines and (other := usercrontab.replaced(old, lines)):
+        warn(
+            f"the lines there are for {other}, which is no longer polled then; for two heat pumps"
+            " add the lines of 'luxcli schedule cron' by hand, outside of the markers"
+        )
     if new == old:
         say("crontab: nothing to change")
         return
@@ -272,8 +279,14 @@ def _change(lines: str | None, *, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("this would be changed; say --yes to do it")
-        if not typer.confirm("Change the crontab?"):
+        try:
+            wanted = typer.confirm("Change the crontab?")
+        except typer.Abort:  # the end of the input
+            say("")
+            wanted = False
+        if not wanted:
             say("crontab: nothing was changed")
             return
     usercrontab.write(new)
-    say("crontab: changed" if lines is None else "crontab: changed; the first poll is next minute")
+    follows = f"; the first poll follows within {periods.span(max(60, interval_s))}"
+    say("crontab: changed" + (follows if lines else ""))

@@ -10,24 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luxcli import config, log, periods
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    default_level,
-    epilog,
-    level_of,
-    megabytes,
-    print_json,
-    rollup_entry,
-    say,
-    start,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of, start
 from luxcli.errors import Interrupted, UsageError
+from luxcli.options import level_of
+from luxcli.output import megabytes, print_json, rollup_entry, say
 from luxcli.screen import (
     progress,
     table,
 )
+from luxcli.session import default_level
 
 if TYPE_CHECKING:
     from luxcli.demo import DemoResult
@@ -126,7 +117,7 @@ def sensors(
     """List the registers: index, id, English and German name, unit."""
     from luxcli import sensors as catalogue
 
-    ctx.meta["luxcli.json"] = as_json
+    session_of(ctx).as_json = as_json
     try:
         chosen = catalogue.select(patterns or ["all"])
     except ValueError as exc:
@@ -207,7 +198,7 @@ def demo(
     """Run the whole job against a simulated heat pump: no hardware, no configuration."""
     from luxcli import demo as scenario
 
-    ctx.meta["luxcli.json"] = as_json
+    session_of(ctx).as_json = as_json
     log.set_up("WARNING", "text")
     zone = periods.zone(None, os.environ)
     with progress("polling") as show:

@@ -11,25 +11,15 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    JsonOption,
-    LevelOption,
-    coverage_entry,
-    current_ms,
-    date_option,
-    duration_option,
-    epilog,
-    print_json,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, NoDataError, UsageError
+from luxcli.options import current_ms, date_option, duration_option
+from luxcli.output import coverage_entry, print_json, warn
 from luxcli.screen import (
     progress,
     records,
     table,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +35,7 @@ _STATUS: Mapping[str, int] = {"good": 0, "warnings": FINDINGS, "problems": NoDat
 @app.command(
     epilog=epilog(
         "0 good; 2 wrong usage; 3 warnings; 65 problems, or nothing stored; 69, 75, 76 heat pump"
-        " (--live); 74 storage; 75 storage locked; 78 configuration",
+        " (--live); 74 storage; 78 configuration",
         "luxcli validate --last 7d",
     ),
 )
@@ -185,13 +175,13 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
         head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
         records(head, [_row(finding, zone) for finding in report.findings], 3)
     if report.coverage is not None:
-        say(f"polls: {recording.in_words(report.coverage, zone)}")
+        wrapped(f"polls: {recording.in_words(report.coverage, zone)}")
     if report.not_fitted:
         # Dozens of ids tell a person nothing new every time.
         short = f"{len(report.not_fitted)} sensors, which '--json' names"
-        say(f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}")
+        wrapped(f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}")
     count = _counted(report.findings)
-    say(f"{report.verdict}: {source}{': ' + count if count else ''}")
+    wrapped(f"{report.verdict}: {source}{': ' + count if count else ''}")
 
 
 def _row(finding: "Finding", zone: tzinfo) -> tuple[str, ...]:

@@ -12,23 +12,11 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import (
-    ConfigOption,
-    LevelOption,
-    duration_option,
-    end_unread,
-    epilog,
-    failure_entry,
-    print_json,
-    say,
-    start,
-    warn,
-)
+from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, UsageError
-from luxcli.screen import (
-    Sheet,
-    live,
-)
+from luxcli.options import duration_option
+from luxcli.output import end_unread, failure_entry, print_json, say, warn
+from luxcli.screen import Sheet, live, printable
 
 if TYPE_CHECKING:
     from luxcli.keyvalues import Change, Item, Shown, Values
@@ -84,6 +72,8 @@ def watch(
     if is_live:
         with live(page.sheet):
             last = watching.follow(settings, page.turn, every_s=every_s, count=count)
+        if last.failure is None:
+            page.tell(last)  # the screen that showed it is gone
     else:
         tell = _tell_json if as_json else page.tell
         last = watching.follow(settings, tell, every_s=every_s, count=count, sleep=_nap)
@@ -161,13 +151,13 @@ class Page:
         if view.polls > 1:
             say("")
         local = periods.local_time(view.snapshot.taken_ms, self._zone)
-        say(f"{local:%Y-%m-%d %H:%M:%S}\t{keyvalues.state(values)}")
+        say(printable(f"{local:%Y-%m-%d %H:%M:%S}\t{keyvalues.state(values)}"))
         for shown, change in _rows(view, (*keyvalues.TEMPERATURES, *keyvalues.MACHINE)):
-            say("\t".join((shown.label, shown.text, change)).rstrip("\t"))
+            say(printable("\t".join((shown.label, shown.text, change)).rstrip("\t")))
         for line in self._history(values):
-            say(line.replace(": ", "\t", 1))
+            say(printable(line.replace(": ", "\t", 1)))
         for text in _changed(view)[:_CHANGES_SAID]:
-            say(f"changed\t{text}")
+            say(printable(f"changed\t{text}"))
 
     def _history(self, values: "Values") -> Iterator[str]:
         from luxcli import keyvalues

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from luxcli import exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.exchange import Exchange
-from luxcli.model import GROUPS, Group, Reading, Snapshot
+from luxcli.model import GROUPS, Group, Snapshot
 
 if TYPE_CHECKING:
     from luxtronik.calculations import Calculations
     from luxtronik.parameters import Parameters
     from luxtronik.visibilities import Visibilities
+
+    from luxcli.sensors import Reading
+
+    _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
 _LOGGER = logging.getLogger("luxcli.client")
 
@@ -29,7 +33,6 @@ _BACKOFF_S: Final = (2.0, 4.0, 8.0)
 _JITTER: Final = 1.25
 
 Check = Callable[[Snapshot], Sequence[str]]
-_Table = TypeVar("_Table", "Calculations", "Parameters", "Visibilities")
 
 
 def read_snapshot(
@@ -162,7 +165,7 @@ class Connection:
 
         return _filled(Visibilities(), "visibilities", self.snapshot.visibilities)
 
-    def get_all(self, group: Group) -> list[Reading]:
+    def get_all(self, group: Group) -> "list[Reading]":
         """Return every register of one block with id, decoded value and unit, in index order."""
         from luxcli import sensors
 
@@ -186,7 +189,7 @@ class Connection:
         return found
 
 
-def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
+def _filled(table: "_Table", attribute: str, block: Sequence[int]) -> "_Table":
     # The library keeps the values in the class: an instance needs a table of its own first.
     import copy
 

@@ -7,7 +7,6 @@ such as ``HOST`` (for ``docker run --env-file``), default.
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 from types import MappingProxyType
@@ -29,8 +28,7 @@ _DEFAULT: Final = "default"
 HIDDEN: Final = "(hidden)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """Every setting, checked; times in seconds, paths absolute.
 
     `origins` says for each key where its value comes from: ``file:line``, a variable or "default".
@@ -61,24 +59,29 @@ class Config:
     log_level: str | None
     log_format: str
     log_file: Path | None
-    monitoring_healthchecks_url: Urls = field(repr=False)
+    monitoring_healthchecks_url: Urls
     monitoring_healthchecks_url_file: Path | None
-    monitoring_uptime_kuma_url: Urls = field(repr=False)
+    monitoring_uptime_kuma_url: Urls
     monitoring_uptime_kuma_url_file: Path | None
-    monitoring_ntfy_url: str = field(repr=False)
+    monitoring_ntfy_url: str
     monitoring_ntfy_url_file: Path | None
-    monitoring_ntfy_token: str = field(repr=False)
+    monitoring_ntfy_token: str
     monitoring_ntfy_token_file: Path | None
     monitoring_ntfy_title: str
     monitoring_ntfy_priority: int
     monitoring_ntfy_tags: tuple[str, ...]
-    monitoring_command: tuple[str, ...] = field(repr=False)
+    monitoring_command: tuple[str, ...]
     monitoring_jobs: tuple[str, ...]
     monitoring_events: tuple[str, ...]
     monitoring_ping_every: int
     monitoring_stale_after: int | None
     file: Path | None
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Show what is no secret."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in self._fields if name not in _SECRETS)
+        return f"Config({', '.join(shown)})"
 
     @property
     def monitored(self) -> bool:
@@ -210,6 +213,7 @@ def effective(config: Config) -> Iterator[tuple[str, str, str]]:
 
 
 _Default = TypeVar("_Default", Path, None)
+_SECRETS: Final = frozenset(s.key.replace(".", "_") for s in SETTINGS if s.secret)
 _DIRECTORIES: Final = {"output_dirs.daily": "daily_dir", "output_dirs.weekly": "weekly_dir"}
 _KEYS: Final = {setting.key: setting for setting in SETTINGS}
 _NESTED: Final = frozenset(key.split(".")[0] for key in _KEYS if "." in key)
@@ -244,18 +248,25 @@ def _from_variables(
 
 
 def _from_yaml(file: Path, problems: list[str]) -> dict[str, _Given]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        problems.append(f"{file}: cannot be read: {getattr(exc, 'strerror', None) or exc}")
+        return {}
+    from luxcli import plainyaml
+
+    base = file.absolute().parent
+    plain = plainyaml.entries(text)
+    if plain is not None and all(entry.key in _KEYS or entry.key in _GROUP_KEYS for entry in plain):
+        return {e.key: _Given(e.value, f"{file}:{e.line}", base) for e in plain}
     import yaml
 
     try:
-        text = file.read_text(encoding="utf-8")
         loader = yaml.SafeLoader(text)
         try:
             root = loader.get_single_node()
         finally:
             loader.dispose()
-    except (OSError, UnicodeDecodeError) as exc:
-        problems.append(f"{file}: cannot be read: {getattr(exc, 'strerror', None) or exc}")
-        return {}
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)

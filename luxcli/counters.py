@@ -14,7 +14,10 @@ from luxcli.model import Group
 from luxcli.periods import span
 
 _BACK_WITHIN_MS: Final = 900_000
-_TOTAL_SINCE_RESET: Final = 154
+# The same total in both blocks, which its owner may reset.
+_SINCE_RESET: Final[frozenset[tuple[Group, int]]] = frozenset(
+    {("calculations", 154), ("parameters", 852)}
+)
 # Below this part of what it was, a counter has begun anew.
 _RESTART: Final = 0.05
 
@@ -107,7 +110,7 @@ class _Counter:
         if self._odd > self._good:
             self._tell("counter-jump", "within {gap}")
         elif self._odd <= self._good * _RESTART:
-            total = (self._group, self._index) == ("calculations", _TOTAL_SINCE_RESET)
+            total = (self._group, self._index) in _SINCE_RESET
             self._tell("counter-reset-total" if total else "counter-reset", "")
         elif early and self._good - self._odd > self._limit.loss:
             # What came first may have been the spike; there is nothing before to compare with.

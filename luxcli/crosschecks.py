@@ -14,6 +14,7 @@ from luxcli.health import Line, Section, Table, counted, info, ok, problem, warn
 from luxcli.model import Group, Snapshot
 from luxcli.recording import age
 from luxcli.registers import SWITCH_OFF_REASONS
+from luxcli.rules import RULES
 
 _CALCULATIONS: Final[Group] = "calculations"
 # Five slots each; sources of all numbers here: sensors.md sections 2 and 3.
@@ -43,10 +44,7 @@ def alignment(snapshot: Snapshot) -> Section:
     broken = {issue.rule: issue.message for issue in quality.structural(snapshot)}
     results = {rule: (_MEANINGS.get(rule, rule), broken.get(rule)) for rule in quality.RULES}
     results |= {rule: (says, test(snapshot)) for rule, says, test in _further()}
-    lines = [
-        ok(says) if found is None else warning(f"not so: {says}: {found}")
-        for says, found in results.values()
-    ]
+    lines = [_line(rule, says, found) for rule, (says, found) in results.items()]
     if not is_accepted(snapshot):
         text = f"{len(broken)} rules contradict this answer: 'poll-once' would not store it"
         advice = "values stand on the wrong registers, or it is no heat pump: try again"
@@ -55,6 +53,15 @@ def alignment(snapshot: Snapshot) -> Section:
         {"id": rule, "ok": found is None, "found": found} for rule, (_, found) in results.items()
     ]
     return Section("cross checks", tuple(lines), (), {"rules": rules})
+
+
+def _line(rule: str, says: str, found: str | None) -> Line:
+    if found is None:
+        return ok(says)
+    text = f"not so: {says}: {found}"
+    # What `luxcli validate` only notes is no reason to worry here either.
+    noted = rule in RULES and RULES[rule].severity == "note"
+    return info(text) if noted else warning(text)
 
 
 def is_accepted(snapshot: Snapshot) -> bool:
@@ -67,7 +74,7 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
     errors = _entries(snapshot, _ERROR_TIMES, _ERROR_CODES, _NO_ERRORS)
     offs = _entries(snapshot, _SWITCH_OFF_TIMES, _SWITCH_OFF_CODES)
     lines = [
-        _newest_error(errors, now_ms),
+        _newest_error(errors, _raw(snapshot, _CLOCK) or now_ms // 1000),
         info(f"in its switch-off log: {counted(len(offs), 'entry', 'entries')}"),
     ]
     rows = [(_local(time_s, zone), str(code), meaning(code)) for time_s, code in errors]
@@ -86,9 +93,14 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
 
 def recent_errors(snapshot: Snapshot) -> set[int]:
     """Return the error codes of the last week by the controller's clock, which dates them."""
-    since_s = (_raw(snapshot, _CLOCK) or 0) - _RECENT_S
-    entries = _entries(snapshot, _ERROR_TIMES, _ERROR_CODES, _NO_ERRORS)
-    return {code for time_s, code in entries if time_s >= since_s}
+    clock_s = _raw(snapshot, _CLOCK) or 0
+    entries = _past(_entries(snapshot, _ERROR_TIMES, _ERROR_CODES, _NO_ERRORS), clock_s)
+    return {code for time_s, code in entries if time_s >= clock_s - _RECENT_S}
+
+
+def _past(entries: list[tuple[int, int]], clock_s: int) -> list[tuple[int, int]]:
+    """Return the entries that are not later than the clock: a dead one begins again in 1999."""
+    return [entry for entry in entries if entry[0] <= clock_s + _READ_APART_S]
 
 
 def _entries(
@@ -101,12 +113,16 @@ def _entries(
     return sorted(((t, code) for t, code in pairs if t > 0 and code not in none), reverse=True)
 
 
-def _newest_error(errors: list[tuple[int, int]], now_ms: int) -> Line:
+def _newest_error(errors: list[tuple[int, int]], clock_s: int) -> Line:
+    """Judge the newest error by the clock that dates it, the controller's."""
     if not errors:
         return ok("no errors in its log")
-    time_s, code = errors[0]
-    ago_s = max(0, now_ms // 1000 - time_s)
     text = f"{counted(len(errors), 'error', 'errors')} in its log"
+    past = _past(errors, clock_s)
+    if not past:
+        return info(f"{text}, all from before the controller's clock was set back")
+    time_s, code = past[0]
+    ago_s = max(0, clock_s - time_s)
     text += f", the newest {age(ago_s)} ago: {code} {meaning(code)}"
     if ago_s > _DAY_S:
         return info(text)

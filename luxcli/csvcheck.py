@@ -18,7 +18,7 @@ from luxcli.csvvalues import Values
 from luxcli.errors import NoDataError, StorageError
 from luxcli.findings import Findings
 from luxcli.periods import KINDS, span
-from luxcli.recording import POOR
+from luxcli.recording import POOR, fits_schedule
 from luxcli.sensors import Register
 from luxcli.storage import Store
 from luxcli.verdicts import Report
@@ -36,6 +36,8 @@ _LATE: Final = 1.5
 # A row that has so much less than the fullest one lost something; firmware adds a tenth at once.
 _INCOMPLETE: Final = 0.75
 _HALF: Final = 0.5
+# Fewer say nothing about the schedule.
+_FEW: Final = 10
 _FIRST_YEAR, _LAST_YEAR = 2000, 9998
 
 Progress = Callable[[int, int], object]
@@ -72,7 +74,7 @@ def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _uns
             if b"\0" in head:
                 raise NoDataError(f"{path}: not a CSV, it holds binary data")
             file.seek(0)
-            table = _Table(found, config.interval_sec)
+            table = _Table(found, config.interval_sec, zone)
             with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
                 for row in _rows(text, head):
                     table.see(row)
@@ -109,8 +111,10 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 
 def _rows(text: Iterable[str], head: bytes) -> Iterator[list[str]]:
     """Yield the rows; the delimiter is what follows the first column's name."""
-    begin = head.removeprefix(b"\xef\xbb\xbf").removeprefix(TIME_COLUMNS[0].encode())[:1].decode()
-    delimiter = begin if begin and begin in _DELIMITERS else ","
+    begin = head.removeprefix(b"\xef\xbb\xbf").removeprefix(b'"')
+    begin = begin.removeprefix(TIME_COLUMNS[0].encode()).removeprefix(b'"')[:1]
+    # All there is may be the first column's name.
+    delimiter = begin.decode() if begin and begin in _DELIMITERS.encode() else ","
     return csv.reader(text, delimiter=delimiter)
 
 
@@ -125,11 +129,11 @@ class _Table:
         values: What judges the numbers.
     """
 
-    def __init__(self, found: Findings, interval_s: int) -> None:
+    def __init__(self, found: Findings, interval_s: int, zone: tzinfo) -> None:
         self.rows = self.first_ms = self.last_ms = 0
         self.ids: set[str] = set()
         self.values = Values(found, (), interval_s)
-        self._found, self._interval_s = found, interval_s
+        self._found, self._interval_s, self._zone = found, interval_s, zone
         self._header: list[str] | None = None
         self._usable = True
         self._cells: list[tuple[Register, _Cells] | None] = []
@@ -228,6 +232,8 @@ class _Table:
         if local is None or local.tzinfo is None or local != utc:
             text = f"{row[0]} but {row[1][:40] if len(row) > 1 else ''!r}"
             self._found.add("csv-local-time", ts_ms, text)
+        elif local.utcoffset() != utc.astimezone(self._zone).utcoffset():
+            self._found.add("csv-zone", ts_ms, f"{row[1]}, the zone is {self._zone}")
         if not self.first_ms:
             self.first_ms = ts_ms
         elif ts_ms <= self.last_ms:
@@ -256,6 +262,14 @@ class _Table:
         if not self._distances:
             return
         usual_s = max(self._distances, key=lambda distance: self._distances[distance][0])
+        if self.rows >= _FEW and not fits_schedule(usual_s, self._interval_s):
+            self._found.add(
+                "spacing",
+                self.last_ms,
+                f"mostly {usual_s} s, interval_sec is {self._interval_s}",
+                since_ms=self.first_ms,
+                count=self.rows,
+            )
         interval_s = max(self._interval_s, usual_s)
         late = {s: where for s, where in self._distances.items() if s > _LATE * interval_s}
         missing = sum((round(s / interval_s) - 1) * where[0] for s, where in late.items())

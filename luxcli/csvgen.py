@@ -3,18 +3,25 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from luxcli import files, sensors
 from luxcli.errors import StorageError
 from luxcli.model import GROUPS, Chunk
-from luxcli.sensors import Register
+from luxcli.sensors import NOT_AVAILABLE, Register
 
 # The firmware text is ten registers; its column needs them all.
 _TEXT_PARTS: Final = range(81, 91)
 # Keeps the memory of a long report bounded: counters have a new value in every row.
 _MEMO_SIZE: Final = 4096
+
+# Clocks are set at whole quarters of an hour of UTC.
+_QUARTER_S: Final = 900
+_MINUTES: Final = tuple(f"{minute:02}:{second:02}" for minute in range(60) for second in range(60))
+# Kinds whose values are not just numbers.
+_WORDS: Final = frozenset({"switch", "enum", "time", "address", "text", "character"})
 
 TEMPORARY: Final = ".luxcli-rollup.tmp"
 TIME_COLUMNS: Final = ("timestamp_utc", "timestamp_local")
@@ -142,6 +149,7 @@ class _Table:
         self.rows, self.first_ms, self.last_ms = 0, 0, 0
         self._registers, self._zone, self._style = registers, zone, style
         self._texts = [_Texts(_renderer(register, style)) for register in registers]
+        self._moments = _Moments(zone, style.delimiter)
 
     def header(self) -> bytes:
         titles = (title(register, self._style.headers) for register in self._registers)
@@ -152,29 +160,25 @@ class _Table:
     def lines(self, chunk: Chunk) -> bytes:
         if not chunk.rows:
             return b""
-        varying = [place for place in chunk.varying if place < len(self._registers)]
-        # What does not change within the chunk is part of the template.
-        cells = ["%s", "%s"]
+        # Column by column: a week has five million cells, and a loop in Python over them takes
+        # longer than all the rest.
+        times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
+        varying = dict(zip(chunk.varying, columns, strict=True))
+        parts: list[Iterable[str]] = [map(self._moments.text, times)]
+        between = ""
         for place, register in enumerate(self._registers):
-            if place in chunk.fixed:
-                text = self._fixed(place, register, chunk.fixed)
-                cells.append(text.replace("%", "%%"))
+            between += self._style.delimiter
+            if place in varying:
+                # What does not change within the chunk is one text from column to column.
+                parts += [repeat(between), map(self._texts[place].__getitem__, varying[place])]
+                between = ""
             else:
-                cells.append("%s")
-        template = self._style.delimiter.join(cells) + "\n"
-        texts = [self._texts[place] for place in varying]
-        out = []
-        for (ts_ms, _took_ms, _tries, _crc), values in chunk.split():
-            shown = [text[raw] for text, raw in zip(texts, values, strict=False)]
-            out.append(template % (*self._times(ts_ms), *shown))
-            self.first_ms, self.last_ms = self.first_ms or ts_ms, ts_ms
-        self.rows += len(out)
-        return "".join(out).encode()
-
-    def _times(self, ts_ms: int) -> tuple[str, str]:
-        moment = datetime.fromtimestamp(ts_ms // 1000, UTC)
-        local = moment.astimezone(self._zone).isoformat()
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), local
+                between += self._fixed(place, register, chunk.fixed)
+        parts.append(repeat(between + "\n"))
+        text = "".join(map("".join, zip(*parts, strict=False)))
+        self.rows += len(times)
+        self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
+        return text.encode()
 
     def _fixed(self, place: int, register: Register, fixed: dict[int, int | None]) -> str:
         if register.kind != "text":
@@ -185,6 +189,58 @@ class _Table:
             return ""
         text = sensors.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in parts)])
         return _quoted(text, self._style.delimiter)
+
+
+class _Moments:
+    """Times of polls as the two time columns, joined; most of their text is that of the next."""
+
+    def __init__(self, zone: tzinfo, delimiter: str) -> None:
+        self._zone, self._delimiter = zone, delimiter
+        self._quarter: int | None = None
+        self._regular = False
+        self._utc = self._local = ("", 0)  # up to the hour, and the second in it
+
+    def utc(self, time_s: int) -> str:
+        """Return a time in UTC only."""
+        quarter, second = divmod(time_s, _QUARTER_S)
+        if quarter != self._quarter:
+            self._begin(quarter)
+        utc, utc_s = self._utc
+        return f"{utc}{_MINUTES[utc_s + second]}Z"
+
+    def text(self, ts_ms: int) -> str:
+        """Return the time of a poll as both columns."""
+        quarter, second = divmod(ts_ms // 1000, _QUARTER_S)
+        if quarter != self._quarter:
+            self._begin(quarter)
+        if not self._regular:
+            return self._delimiter.join(self._spelt(ts_ms // 1000))
+        (utc, utc_s), (local, local_s) = self._utc, self._local
+        return (
+            f"{utc}{_MINUTES[utc_s + second]}Z{self._delimiter}"
+            f"{local}{_MINUTES[local_s + second]}{self._offset}"
+        )
+
+    def _begin(self, quarter: int) -> None:
+        """Look whether local time is a whole number of quarters off throughout this one."""
+        self._quarter = quarter
+        first, last = (
+            datetime.fromtimestamp(quarter * _QUARTER_S + second, UTC)
+            for second in (0, _QUARTER_S - 1)
+        )
+        local = first.astimezone(self._zone)
+        offset = local.utcoffset()
+        assert offset is not None
+        unchanged = last.astimezone(self._zone).utcoffset() == offset
+        self._regular = unchanged and offset.total_seconds() % _QUARTER_S == 0
+        self._utc, self._local = (
+            (moment.isoformat()[:14], moment.minute * 60) for moment in (first, local)
+        )
+        self._offset = local.isoformat()[19:]
+
+    def _spelt(self, time_s: int) -> tuple[str, str]:
+        moment = datetime.fromtimestamp(time_s, UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.astimezone(self._zone).isoformat()
 
 
 class _Texts(dict[int | None, str]):
@@ -203,6 +259,12 @@ class _Texts(dict[int | None, str]):
 
 def _renderer(register: Register, style: Style) -> Callable[[int], str]:
     digits = len(str(register.scale)) - 1
+    plain = register.kind not in _WORDS and (register.group, register.index) not in NOT_AVAILABLE
+    if plain and not digits:
+        return str
+    if register.kind == "time":
+        moments = _Moments(UTC, style.delimiter)
+        return lambda raw: moments.utc(raw) if raw > 0 else ""
 
     def render(raw: int) -> str:
         value = sensors.decode(register, raw)

@@ -1,22 +1,27 @@
 """Judges the numbers in the rows of a CSV by the rules for polls, as far as its columns allow."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from luxcli import limits
-from luxcli.behaviour import STUCK, Frozen, Stuck
+from luxcli.behaviour import SPIKES, STUCK, Frozen, Spikes, Stuck
+from luxcli.counters import Counters
 from luxcli.findings import Findings, Poll, area_of
 from luxcli.plausibility import FEWEST_READINGS, Ranges, longest_pause_s
 from luxcli.rules import Area
 from luxcli.sensors import Register
 
-_RUN_TIME, _DISPLAY_TIMER, _NEWEST_ERROR = 56, 120, 95
+_DISPLAY_TIMER, _NEWEST_ERROR, _CLOCK = 120, 95, 134
 # Beyond every index that a check asks for.
 _LENGTH: Final = 300
-_NUMBERS: Final = frozenset({*limits.RANGES, *STUCK, _RUN_TIME})
+_NO_PARAMETERS: Final = (None,) * 1200
+_NUMBERS: Final = frozenset({*limits.RANGES, *limits.COUNTERS, *STUCK, *SPIKES})
 # No controller sends fewer than 200 calculations, so these columns are never empty (source:
 # "controller.md" section 1); the time of the newest error is, as long as there was none.
 _ALWAYS: Final = frozenset({*limits.CRITICAL, *limits.IMPORTANT} - {_NEWEST_ERROR})
+# A clock that has just died tells no time for some polls.
+_IN_EACH_ROW: Final = _ALWAYS - {_CLOCK}
 # Counters have a new value in each row.
 _MOST_REMEMBERED: Final = 4096
 
@@ -45,13 +50,14 @@ class Values:
             if register.index in _NUMBERS
         ]
         self._ranges, self._stuck = Ranges(found), [Stuck(found, index) for index in STUCK]
+        self._counters, self._spikes = Counters(found), Spikes(found)
         here = {register.index for _, register in self._columns}
         # A few columns may well stay the same.
         whole = len(here) >= FEWEST_READINGS and _DISPLAY_TIMER in here
         self._frozen = Frozen(found) if whole else None
         self._broken_s = longest_pause_s(interval_s)
-        self._filled: set[int] = set()
-        self._first_ms = self._last_ms = 0
+        self._filled: Counter[int] = Counter()
+        self._rows = self._first_ms = self._last_ms = 0
 
     def see(self, ts_ms: int, cells: Sequence[str]) -> None:
         """Look at one row; what its column cannot hold has to be an empty cell."""
@@ -63,15 +69,18 @@ class Values:
         raws: list[int | None] = [None] * _LENGTH
         for place, index, numbers in self._numbers:
             raws[index] = numbers[cells[place]]
-        poll = Poll(ts_ms, tuple(raws), (), gap_s, broken)
+        poll = Poll(ts_ms, tuple(raws), _NO_PARAMETERS, gap_s, broken)
+        self._rows += 1
+        self._counters.see(poll, anew=False)
         self._ranges.see(poll)
+        self._spikes.see(poll)
         for sensor in self._stuck:
             sensor.see(poll)
         texts: list[object] = [None] * _LENGTH
         for place, register in self._columns:
             if cells[place]:
                 texts[register.index] = cells[place]
-                self._filled.add(register.index)
+                self._filled[register.index] += 1
         if self._frozen is not None:
             self._frozen.see(ts_ms, texts)
 
@@ -79,23 +88,33 @@ class Values:
         """Judge what lasts until the end."""
         for sensor in self._stuck:
             sensor.end()
-        if not self._last_ms:
-            return
+        self._counters.end()
         for _, register in self._columns:
-            if register.index in _ALWAYS and register.index not in self._filled:
-                self._found.add(
-                    "csv-empty-column",
-                    self._last_ms,
-                    "empty in all rows",
-                    index=register.index,
-                    since_ms=self._first_ms,
-                )
+            empty = self._rows - self._filled[register.index]
+            if empty and register.index in _ALWAYS and not self._filled[register.index]:
+                self._tell_empty("csv-empty-column", register, "empty in all rows", 1)
+            elif empty and register.index in _IN_EACH_ROW:
+                text = f"empty in {empty} of {self._rows} rows"
+                self._tell_empty("csv-holes", register, text, empty)
+
+    def _tell_empty(self, rule: str, register: Register, text: str, count: int) -> None:
+        self._found.add(
+            rule,
+            self._last_ms,
+            text,
+            index=register.index,
+            since_ms=self._first_ms,
+            count=count,
+        )
 
     @property
     def areas(self) -> frozenset[Area]:
         """The kinds of data of which there was something to judge."""
-        ranges = {index for _, index, _ in self._numbers} & self._filled & set(limits.RANGES)
-        areas = {area_of("range", "calculations", index) for index in ranges}
+        filled = {index for _, index, _ in self._numbers if self._filled[index]}
+        areas = {area_of("range", "calculations", index) for index in filled & set(limits.RANGES)}
+        # By the name of any rule about counters.
+        counters = filled & set(limits.COUNTERS)
+        areas |= {area_of("counter-decrease", "calculations", index) for index in counters}
         if self._frozen is not None and self._last_ms:
             areas.add("status")
         return frozenset(areas)

@@ -23,9 +23,10 @@ from luxcli.health import (
     shown,
     warning,
 )
-from luxcli.model import GROUPS, Group, Reading, Snapshot
+from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.probing import Probe
 from luxcli.recording import age
+from luxcli.sensors import Reading
 
 _CALCULATIONS: Final[Group] = "calculations"
 _MODEL, _MODE, _CLOCK = 78, 80, 134

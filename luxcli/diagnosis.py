@@ -23,8 +23,10 @@ from luxcli.reports import columns
 from luxcli.storage_health import storage
 
 _LOGGER = logging.getLogger("luxcli.diagnosis")
-# For one attempt; somebody waits, and a healthy controller needs 0.1 s.
+# For one attempt; somebody waits, and a healthy controller needs 0.1 s. One that takes connections
+# but is slow gets as long as polls do by default.
 _ATTEMPT_S: Final = 20.0
+_PATIENCE_S: Final = 60.0
 _CLAIM_WAIT_S: Final = 5.0
 _PRIVATE: Final = "private"
 
@@ -63,7 +65,7 @@ def diagnose(
 ) -> Diagnosis:
     """Look at everything.
 
-    Ends within about a minute plus the time that SQLite takes to look through the cache.
+    Ends within about a minute and a half plus the time that SQLite takes to look through the cache.
 
     Args:
         settings: The configuration; the host may be missing.
@@ -200,7 +202,13 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
             except LockHeldError as second:
                 line = warning(f"{host}:{settings.port}: in use by another luxcli: {second}")
                 return Section("network", (line, *notes)), None
-        found = probe(host, settings.port, min(settings.timeout_sec, _ATTEMPT_S), others=ports)
+        found = probe(
+            host,
+            settings.port,
+            min(settings.timeout_sec, _ATTEMPT_S),
+            patience_s=min(settings.timeout_sec, _PATIENCE_S),
+            others=ports,
+        )
     section = device_health.network(host, found)
     return replace(section, lines=(*section.lines, *notes)), found
 

@@ -13,7 +13,8 @@
     └── ConfigError         78   a setting is wrong; holds every problem found
 
 Status 0 is success, 1 a bug (with traceback), 3 "done, but incomplete or with findings",
-130, 141 and 143 interrupted by Ctrl-C, a closed pipe, SIGTERM, 142 ended by its own time limit.
+129, 130, 141 and 143 interrupted by a lost terminal, Ctrl-C, a closed pipe, SIGTERM, 142 ended by
+its own time limit.
 Statuses follow sysexits.h where one fits and are only ever added to: a script must treat an unknown
 one as failure.
 """
@@ -113,7 +114,7 @@ class ConfigError(LuxcliError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM, SIGINT or the alarm of the time limit arrived, or nobody reads on (SIGPIPE).
+    """SIGTERM, SIGINT, SIGHUP or the alarm of the time limit arrived, or nobody reads on (SIGPIPE).
 
     A BaseException so that nothing swallows it by accident.
     """

@@ -169,9 +169,14 @@ class Exchange:
         # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
         found: list[list[_Address] | OSError] = []
 
+        # As bytes, unless it has to be encoded or refused: for that Unicode's tables are loaded.
+        labels = self._host.removesuffix(".").split(".")
+        plain = self._host.isascii() and all(0 < len(label) < 64 for label in labels)
+        name = self._host.encode() if plain else self._host
+
         def look_up() -> None:
             try:
-                infos = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                infos = socket.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
                 found.append([(info[0], info[4]) for info in infos])
             except OSError as exc:
                 found.append(exc)

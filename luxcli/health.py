@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from luxcli.errors import FINDINGS, DamagedError, LuxcliError, StorageError
-from luxcli.model import Reading
+from luxcli.sensors import Reading
 
 Level = Literal["ok", "warning", "problem", "info"]
 

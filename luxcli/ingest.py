@@ -8,8 +8,7 @@ change log without altering what is read for any other poll.
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from luxcli import schema
 from luxcli.model import GROUPS, Missed, Snapshot
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 Key = tuple[int, int]  # kind (index into GROUPS), register index
 
 
-@dataclass(slots=True)
 class _Place:
     """Where in the history the last poll went: between `ts_ms` and `following` there is none.
 
@@ -28,10 +26,9 @@ class _Place:
     finding another place costs a query for each setting.
     """
 
-    ts_ms: int
-    following: int | None
-    values: dict[Key, int | None]
-    settings: tuple[object, ...] = ()
+    def __init__(self, ts_ms: int, following: int | None, values: dict[Key, int | None]) -> None:
+        self.ts_ms, self.following, self.values = ts_ms, following, values
+        self.settings: tuple[object, ...] = ()
 
     def holds(self, ts_ms: int) -> bool:
         return self.ts_ms < ts_ms and (self.following is None or ts_ms < self.following)
@@ -63,11 +60,14 @@ class Writer:
     def __init__(self, db: "Connection", version: str) -> None:
         self._db, self._version = db, version
         self._columns, self._constants = layout(db)
+        # What a cache began with as a column goes on as one, whatever is called slow by now.
+        self._always_fast = frozenset((*self._columns, *self._constants))
         self._known: set[Key] = set(known_registers(db))
         self._unnamed: set[Key] = set()
         self._place = _Place(0, 0, {})
         self._views_stale = False
         self._new: tuple[int, int] | None = None  # the first and the last poll that was new
+        self._new_times: list[int] = []  # of polls and missed ticks
         self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
 
     def add_poll(self, snapshot: Snapshot) -> tuple[int, bool]:
@@ -76,7 +76,7 @@ class Writer:
         A different poll with the same millisecond (the clock had stepped back) gets the next
         free one: losing it would be worse.
         """
-        fast = {i: raw for i, raw in enumerate(snapshot.calculations) if not schema.is_slow(i)}
+        fast = {i: raw for i, raw in enumerate(snapshot.calculations) if not self._is_logged(i)}
         settings = self._settings_crc(snapshot)
         ts_ms = snapshot.taken_ms
         while True:
@@ -99,6 +99,7 @@ class Writer:
         self._log_settings(ts_ms, snapshot)
         first, last = self._new or (ts_ms, ts_ms)
         self._new = (min(first, ts_ms), max(last, ts_ms))
+        self._new_times.append(ts_ms)
         return ts_ms, True
 
     def add_missed(self, missed: Missed) -> bool:
@@ -114,10 +115,11 @@ class Writer:
                 return False
             ts_ms += 1
         self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?)", (ts_ms, *content))
+        self._new_times.append(ts_ms)
         return True
 
     def finish(self) -> None:
-        """Name new registers, rebuild the views if they no longer fit, call late CSVs stale."""
+        """Name new registers, rebuild the views if they no longer fit, call late files stale."""
         if self._new:
             # Polls that come after their period was written: a clock was set, days were restored.
             self._db.execute(
@@ -125,6 +127,7 @@ class Writer:
                 " WHERE period_start_ms<=? AND period_stop_ms>? AND state='written'",
                 (self._new[1], self._new[0]),
             )
+        self._forget_archives()
         outdated = self._db.execute("SELECT value FROM meta WHERE key='luxcli'").fetchone() != (
             self._version,
         )
@@ -154,6 +157,16 @@ class Writer:
         ):
             self._db.execute(statement)
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('luxcli',?)", (self._version,))
+
+    def _forget_archives(self) -> None:
+        """Let the archives of days that got something new be written anew."""
+        archived_ms = self._db.execute("SELECT max(stop_ms) FROM archive").fetchone()[0] or 0
+        late = [(ts_ms, ts_ms) for ts_ms in self._new_times if ts_ms < archived_ms]
+        self._db.executemany(
+            "DELETE FROM archive WHERE stop_ms>? AND start_ms="
+            "(SELECT max(start_ms) FROM archive WHERE start_ms<=?)",
+            late,
+        )
 
     def _settings_crc(self, snapshot: Snapshot) -> int:
         blocks = (snapshot.parameters, snapshot.visibilities)
@@ -192,7 +205,7 @@ class Writer:
         if not self._place.holds(ts_ms):
             self._place = self._place_at(ts_ms)
         place = self._place
-        slow = {i: raw for i, raw in enumerate(snapshot.calculations) if schema.is_slow(i)}
+        slow = {i: raw for i, raw in enumerate(snapshot.calculations) if self._is_logged(i)}
         settings = (snapshot.parameters, snapshot.visibilities, slow)
         if settings != place.settings:
             present: dict[Key, int | None] = {(0, index): raw for index, raw in slow.items()}
@@ -227,12 +240,14 @@ class Writer:
         following = self._db.execute(
             "SELECT min(ts_ms) FROM poll WHERE ts_ms>?", (ts_ms,)
         ).fetchone()[0]
-        values = {
-            key: as_of(self._db, key, ts_ms)
-            for key in self._known
-            if key[0] > 0 or schema.is_slow(key[1])
-        }
+        values = settings_at(self._db, ts_ms)
+        # What this transaction brought has no line in the register table yet.
+        values |= {key: as_of(self._db, key, ts_ms) for key in self._unnamed}
         return _Place(ts_ms - 1, following, values)
+
+    def _is_logged(self, index: int) -> bool:
+        """Whether a calculation goes into the change log."""
+        return schema.is_slow(index) and index not in self._always_fast
 
     def _see(self, keys: Iterable[Key]) -> None:
         new = set(keys) - self._known
@@ -251,16 +266,60 @@ def remove_polls(db: "Connection", cutoff_ms: int) -> None:
     if first is None:
         db.execute("DELETE FROM setting")
         return
-    for key in list(db.execute("SELECT kind, idx FROM register")):
-        value = as_of(db, key, first)
-        removed = db.execute(
-            "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms<?", (*key, first)
-        )
-        if removed.rowcount and value is not None:
-            db.execute(
-                "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-                (*key, first, value),
-            )
+    # Statements for all registers at once: nobody who records waits for two thousand of them.
+    db.execute(
+        "INSERT OR IGNORE INTO setting SELECT kind, idx, ?, value"
+        f" FROM ({_SETTINGS_AT}) WHERE value IS NOT NULL",
+        (first, first),
+    )
+    db.execute(
+        "DELETE FROM setting WHERE (kind, idx, ts_ms) IN (SELECT s.kind, s.idx, s.ts_ms"
+        " FROM register r CROSS JOIN setting s"
+        " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms<?)",
+        (first,),
+    )
+
+
+# By way of the register table: each register is one step in the change log's key, however long
+# the log has become.
+_SETTINGS_AT: Final = (
+    "SELECT r.kind, r.idx, (SELECT s.value FROM setting s WHERE s.kind=r.kind AND s.idx=r.idx"
+    " AND s.ts_ms<=? ORDER BY s.ts_ms DESC LIMIT 1) AS value FROM register r"
+)
+_CHANGES: Final = (
+    "SELECT s.kind, s.idx, s.ts_ms, s.value FROM register r CROSS JOIN setting s"
+    " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms>? AND s.ts_ms<?"
+)
+
+
+def settings_at(db: "Connection", ts_ms: int) -> dict[Key, int | None]:
+    """Return every setting at a time as `as_of`; calculations with a column are None."""
+    return {(kind, index): value for kind, index, value in db.execute(_SETTINGS_AT, (ts_ms,))}
+
+
+def setting_changes(
+    db: "Connection", after_ms: int, before_ms: int
+) -> list[tuple[Key, int, int | None]]:
+    """Return what the change log says of the time between, both excluded: key, time, value.
+
+    Raises:
+        sqlite3.DatabaseError: The log is damaged.
+    """
+    rows = db.execute(_CHANGES, (after_ms, before_ms)).fetchall()
+    pairs_of_numbers(db, ((ts_ms, value or 0) for _kind, _index, ts_ms, value in rows))
+    return [((kind, index), ts_ms, value) for kind, index, ts_ms, value in rows]
+
+
+def changes_of(
+    db: "Connection", key: Key, after_ms: int, before_ms: int
+) -> list[tuple[Key, int, int | None]]:
+    """Return the same of one register, without the help of the register table."""
+    rows = db.execute(
+        "SELECT ts_ms, value FROM setting WHERE kind=? AND idx=? AND ts_ms>? AND ts_ms<?",
+        (*key, after_ms, before_ms),
+    ).fetchall()
+    pairs_of_numbers(db, ((ts_ms, value or 0) for ts_ms, value in rows))
+    return [(key, ts_ms, value) for ts_ms, value in rows]
 
 
 def as_of(db: "Connection", key: Key, ts_ms: int) -> int | None:

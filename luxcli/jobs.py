@@ -9,8 +9,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from luxcli import client, identity, locks, quality
 from luxcli.config import Config
@@ -29,8 +29,7 @@ _LOGGER = logging.getLogger("luxcli.jobs")
 DEVICE_WAIT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class PollResult:
+class PollResult(NamedTuple):
     """What `poll_once` stored; `warning` says why it waits in the buffer longer than usual."""
 
     snapshot: Snapshot

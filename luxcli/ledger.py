@@ -104,6 +104,7 @@ def merge(
     """Take over what another cache remembers, where this one does not.
 
     Files that are there are called stale: this cache may hold polls that the other one had lost.
+    Of archives, only records of days of which this cache has as much as the other one had.
 
     Raises:
         LockHeldError, StorageError: The cache cannot be written.
@@ -113,6 +114,11 @@ def merge(
         if record.state == "written" and record.path and Path(record.path).exists()
         else record
         for record in rollup_records
+    ]
+    archive_records = [
+        record
+        for record in archive_records
+        if record.entries == store.count_entries(record.start_ms, record.stop_ms)
     ]
     with store.writing() as db:
         db.executemany(

@@ -123,6 +123,15 @@ def tell(level: int, text: str, failure: BaseException | None = None) -> bool:
     return any(isinstance(handler, _Stream) and handler.json for handler in LOGGER.handlers)
 
 
+def line(level: int, text: str) -> str:
+    """Return the line that `tell` and those who call it would make of a text on stderr."""
+    record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), None)
+    for handler in LOGGER.handlers:
+        if isinstance(handler, _Stream) and handler.json:
+            return handler.format(record)
+    return f"luxcli: {text}"
+
+
 def _json_wanted(environ: Mapping[str, str]) -> bool:
     """Whether lines are to be JSON as far as it can be told without a configuration."""
     given = environ.get("LUXCLI_LOG_FORMAT") or environ.get("LOG_FORMAT") or ""

@@ -63,7 +63,8 @@ class LogFile(logging.Handler):
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        # A named pipe that nobody reads must not keep a job waiting.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         self._fd = os.open(self._path, flags, 0o640)
         return self._fd
 
@@ -75,19 +76,20 @@ class LogFile(logging.Handler):
         return (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _rotate(self, more: int) -> None:
+        # A link stays, such as one to another disk, or /dev/stdout.
+        path = self._path.resolve()
+        if not path.is_file():
+            return
         try:
-            with locks.hold(self._numbered("lock"), wait_s=_LOCK_WAIT_S):
+            with locks.hold(_numbered(path, "lock"), wait_s=_LOCK_WAIT_S):
                 # Somebody else may have done it since.
-                if os.stat(self._path).st_size + more > self._max_bytes:
+                if os.stat(path).st_size + more > self._max_bytes:
                     for number in range(KEPT, 1, -1):
-                        self._rename(self._numbered(number - 1), self._numbered(number))
-                    self._rename(self._path, self._numbered(1))
+                        self._rename(_numbered(path, number - 1), _numbered(path, number))
+                    self._rename(path, _numbered(path, 1))
         except (LuxcliError, OSError):
             # A file that is too long is better than a lost line; the next line tries again.
             return
-
-    def _numbered(self, number: int | str) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
 
     @staticmethod
     def _rename(source: Path, target: Path) -> None:
@@ -95,3 +97,7 @@ class LogFile(logging.Handler):
             source.replace(target)
         except FileNotFoundError:
             return
+
+
+def _numbered(path: Path, number: int | str) -> Path:
+    return path.with_name(f"{path.name}.{number}")

@@ -1,8 +1,10 @@
-"""The values that modules pass to one another: frozen, without behaviour or dependencies."""
+"""The values that modules pass to one another: frozen, without behaviour or dependencies.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+Named tuples, as everywhere in the way of a poll: `dataclasses` takes as long to load as the poll
+takes, which is paid every 30 seconds.
+"""
+
+from typing import Any, Final, Literal, NamedTuple
 
 Group = Literal["calculations", "parameters", "visibilities"]
 
@@ -10,8 +12,7 @@ Group = Literal["calculations", "parameters", "visibilities"]
 GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities")
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One complete poll: the three blocks exactly as the controller sent them.
 
     Attributes:
@@ -36,8 +37,7 @@ class Snapshot:
         return block
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(NamedTuple):
     """A tick of the schedule without a poll, and why.
 
     Attributes:
@@ -55,54 +55,22 @@ class Missed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One decoded register.
-
-    Attributes:
-        group: The block it comes from.
-        index: Its position in that block.
-        id: Stable machine name.
-        value: Decoded value; None when the controller says that there is none.
-        unit: Unit of `value`, empty when it has none.
-        raw: The integer that was sent.
-    """
-
-    group: Group
-    index: int
-    id: str
-    value: float | int | bool | str | None
-    unit: str
-    raw: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Consecutive polls in which the registers at `fixed` do not change.
 
     Attributes:
         varying: Positions, in the caller's list of registers, of the values that `rows` hold.
         fixed: Raw value (None = not there) by position, valid for every row.
-        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order.
+        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order; of these four none is
+            None.
     """
 
     varying: tuple[int, ...]
     fixed: dict[int, int | None]
-    rows: list[tuple[int | None, ...]]
-
-    def split(self) -> Iterator[tuple[tuple[int, int, int, int], tuple[int | None, ...]]]:
-        """Yield each row as its four head columns, which are never None, and the values."""
-        for row in self.rows:
-            ts_ms, took_ms, tries, crc = row[:4]
-            assert ts_ms is not None
-            assert took_ms is not None
-            assert tries is not None
-            assert crc is not None
-            yield (ts_ms, took_ms, tries, crc), row[4:]
+    rows: list[tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(NamedTuple):
     """One finding of a quality rule.
 
     Attributes:

@@ -1,8 +1,8 @@
 """Tells others how a job went, when they are to hear of it. Nothing here changes the job's result.
 
 A poll runs a million times a year: that polls go well is told every `monitoring.ping_every`, a
-failure at once and then hourly, its end at once (`told`). Where it cannot be kept what was told, as
-on a full disk, polls tell once an hour.
+failure at once and then hourly, its end at once; failures that come and go, once an hour (`told`).
+Where it cannot be kept what was told, as on a full disk, polls tell in the first minute of an hour.
 """
 
 import logging
@@ -31,6 +31,7 @@ _STOPPING_S: Final = 3.0
 _AFTERWARDS_S: Final = 0.7
 _STALE_AFTER_S: Final = 1800
 _HOUR_MS: Final = 3_600_000
+_MINUTE_S: Final = 60
 _BUSY: Final = LockHeldError.exit_code
 _INTERRUPTED: Final = 128
 
@@ -61,7 +62,8 @@ class Watch:
             now_ms: The time.
         """
         total_s = _STOPPING_S if status > _INTERRUPTED else TOTAL_S
-        end = _End(status, text, output, now_ms, time.monotonic() + total_s)
+        deadline = time.monotonic() + total_s
+        end = _End(status, _sendable(text), _sendable(output), now_ms, deadline)
         try:
             self._tell_end(end)
         except Interrupted:
@@ -81,7 +83,8 @@ class Watch:
 
     def _tell_end(self, end: "_End") -> None:
         path = state_path(self._config)
-        if not self._plan(told.read(path), end)[0]:
+        known = told.read(path)
+        if self._plan(known, end) == ([], known):
             return  # as after nearly every poll: nothing is locked or written
         kept = True
         try:
@@ -92,10 +95,14 @@ class Watch:
         except (OSError, LuxcliError) as exc:
             _LOGGER.info("monitoring: what is told cannot be kept: %s", exc)
             kept = False
-            if self._job == "poll" and end.now_ms % _HOUR_MS >= self._config.interval_sec * 1000:
+            # By when it began: a run of several polls may end in any second of its minute.
+            first_ms = max(self._config.interval_sec, _MINUTE_S) * 1000
+            if self._job == "poll" and self._began_ms % _HOUR_MS >= first_ms:
                 return
             before = {}
             messages, after = self._plan(before, end)
+        if not messages:
+            return
         from luxcli import channels
 
         if self._starting:
@@ -214,6 +221,11 @@ def _polls(config: Config, now_ms: int) -> _Polls:
 def state_path(config: Config) -> Path:
     """Return the file that holds what was told."""
     return config.cache_path.with_name(config.cache_path.name + ".monitoring.json")
+
+
+def _sendable(text: str) -> str:
+    """Return a text without what cannot be sent: a path may hold bytes that are no text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _changes(

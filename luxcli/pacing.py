@@ -1,17 +1,22 @@
 """Several polls at an even pace, for schedulers that are coarser than the interval.
 
-A run makes the polls of one minute or a fixed number of them. What it cannot make because a poll
+A run makes the polls of its minute or a fixed number of them. What it cannot make because a poll
 took too long it records, so that no tick of the schedule is missing without a reason.
+
+Of the runs for a minute there is one at a time. One that reaches into the next minute makes the
+polls of that, too: supercronic and systemd start no other meanwhile, and one that cron starts has
+nothing to do.
 """
 
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
-from luxcli import jobs
+from luxcli import jobs, locks, timelimit
 from luxcli.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
 from luxcli.jobs import PollResult
@@ -27,9 +32,14 @@ MINUTE_S: Final = 60
 # (`jobs.device_to_oneself`) and the start of a process on a small computer. Shorter than any
 # interval, so that waiting for it costs no tick.
 _GRACE_S: Final = 8.0
+# From the end of the last poll to that of the process.
+_EXIT_S: Final = 0.3
+# The same on a small computer, and the start of a process before it looks at the time.
+_TURN_S: Final = 3.0
+# Whoever starts as the run before ends waits for that.
+_HANDOVER_S: Final = 1.5
 
 
-@dataclass(slots=True)
 class Run:
     """What the polls of one run came to.
 
@@ -38,8 +48,9 @@ class Run:
         overrun: Ticks that passed while a poll took too long.
     """
 
-    outcomes: list[PollResult | LuxcliError] = field(default_factory=list)
-    overrun: int = 0
+    def __init__(self) -> None:
+        self.outcomes: list[PollResult | LuxcliError] = []
+        self.overrun = 0
 
     @property
     def failure(self) -> LuxcliError | None:
@@ -59,6 +70,102 @@ def in_minute(now_s: float, interval_s: int) -> list[float]:
     begin = int(now_s // MINUTE_S) * MINUTE_S
     first = begin + -begin % interval_s
     return [float(tick - begin) for tick in range(first, begin + MINUTE_S, interval_s)]
+
+
+def poll_minute(
+    config: Config,
+    *,
+    every_s: int,
+    turn_s: float = _TURN_S,
+    stored: Callable[[PollResult], object] = lambda _result: None,
+    failed: Callable[[LuxcliError], object] = lambda _failure: None,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Run:
+    """Make the polls that an interval has in this minute, and in those into which the last reaches.
+
+    After one that failed the run does not go on, since that is to be told soon. Ends within
+    `timelimit.MINUTES_S` and the limit of one poll. Nothing is polled while the run of a minute
+    before is at it, unless that hangs.
+
+    Args:
+        config: As for `poll`.
+        every_s: The interval, seconds.
+        turn_s: How long before the next start of the scheduler a run must have made its polls.
+        stored: As for `poll`.
+        failed: As for `poll`.
+        clock: Gives the time, seconds since the epoch.
+        sleep: Waits, seconds.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+    """
+    failures = []
+
+    def note(failure: LuxcliError) -> None:
+        failures.append(failure)
+        failed(failure)
+
+    now_s = clock()
+    if not in_minute(now_s, every_s):
+        return Run()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.hold(lock_path(config), wait_s=_HANDOVER_S))
+        except LockHeldError as exc:
+            if not _is_overdue(config):
+                _LOGGER.info("the run of a minute before makes the polls of this one, too: %s", exc)
+                return Run()
+        except StorageError:
+            pass  # the polls say what is wrong
+        return poll(
+            config,
+            _minutes(now_s, every_s, turn_s, go_on=lambda: not failures),
+            every_s=every_s,
+            grace_s=0.0,  # no other run records anything meanwhile
+            until_s=_next_start,
+            stored=stored,
+            failed=note,
+            clock=clock,
+            sleep=sleep,
+        )
+
+
+def lock_path(config: Config) -> Path:
+    """Return the file that the run for a minute locks."""
+    return config.cache_path.with_name(f"{config.cache_path.name}.minute.lock")
+
+
+def _next_start(ended_s: float) -> float:
+    """Return until when nothing else polls if a run for a minute ends after so many seconds."""
+    return (ended_s // MINUTE_S + 1) * MINUTE_S - 0.001
+
+
+def _is_overdue(config: Config) -> bool:
+    """Whether who holds the lock hangs so badly that not even its time limit ended it."""
+    try:
+        began_s = lock_path(config).stat().st_mtime  # when the holder left its note
+    except OSError:
+        return False
+    longest_s = timelimit.gone_after_s("poll", config) + timelimit.MINUTES_S
+    return time.time() - began_s > longest_s
+
+
+def _minutes(
+    now_s: float, interval_s: int, turn_s: float, go_on: Callable[[], bool]
+) -> Iterator[float]:
+    """Yield when to poll, in seconds from now, until nothing reaches into the next minute.
+
+    Minutes are those from start to start, which need not be those of the clock: the task planner of
+    a NAS may start it at :40.
+    """
+    began, minute_s = time.monotonic(), 0
+    while True:
+        yield from (minute_s + offset_s for offset_s in in_minute(now_s + minute_s, interval_s))
+        minute_s += MINUTE_S
+        ended_s = time.monotonic() - began + turn_s
+        if ended_s < minute_s or minute_s >= timelimit.MINUTES_S or not go_on():
+            return
 
 
 def ticks(
@@ -93,10 +200,12 @@ def ticks(
 
 def poll(
     config: Config,
-    offsets_s: Sequence[float],
+    offsets_s: Iterable[float],
     *,
     every_s: float,
     grace_s: float = _GRACE_S,
+    exit_s: float = _EXIT_S,
+    until_s: Callable[[float], float] = lambda ended_s: ended_s,
     stored: Callable[[PollResult], object] = lambda _result: None,
     failed: Callable[[LuxcliError], object] = lambda _failure: None,
     clock: Callable[[], float] = time.time,
@@ -108,9 +217,12 @@ def poll(
 
     Args:
         config: Says where from, where to and how.
-        offsets_s: Seconds from now.
+        offsets_s: Seconds from now, in order.
         every_s: The interval of the schedule, seconds; infinite when there is none.
         grace_s: How long after a tick another run that was started at it may record nothing.
+        exit_s: How long the process goes on after the last poll.
+        until_s: Gives, from the seconds after which the process ends, those until which nothing
+            else polls.
         stored: Told what a poll stored, at once.
         failed: Told why a poll failed, at once.
         clock: Gives the time stamps, seconds since the epoch.
@@ -120,11 +232,12 @@ def poll(
         ConfigError: No heat pump is configured.
     """
     run, began, began_ms = Run(), time.monotonic(), round(clock() * 1000)
+    taken_s: list[float] = []
 
     def skipped(late_s: float) -> None:
         run.overrun += _record(config, [round((clock() - late_s) * 1000)], around_ms=0)
 
-    for _ in ticks(offsets_s, sleep=sleep, skipped=skipped):
+    for _ in ticks(_noting(offsets_s, taken_s), sleep=sleep, skipped=skipped):
         try:
             result = jobs.poll_once(config, clock=clock, sleep=sleep)
         except (DeviceError, LockHeldError, StorageError) as exc:
@@ -134,15 +247,27 @@ def poll(
             run.outcomes.append(result)
             stored(result)
     # Measured, not read from the clock: that may have been set meanwhile, by years.
-    last_s = max(offsets_s, default=math.inf)
-    passed = max(0.0, time.monotonic() - began - last_s) // every_s
-    if passed:
-        settled_s = last_s + passed * every_s + grace_s
-        sleep(max(0.0, began + settled_s - time.monotonic()))
-        due = (last_s + number * every_s for number in range(1, int(passed) + 1))
-        due_ms = [began_ms + round(due_s * 1000) for due_s in due]
+    due_s = _passed(taken_s, every_s, until_s(time.monotonic() - began + exit_s))
+    if due_s and grace_s:
+        sleep(max(0.0, began + due_s[-1] + grace_s - time.monotonic()))
+    if due_s:
+        due_ms = [began_ms + round(offset_s * 1000) for offset_s in due_s]
         run.overrun += _record(config, due_ms, around_ms=round(every_s * 500))
     return run
+
+
+def _noting(offsets_s: Iterable[float], taken_s: list[float]) -> Iterator[float]:
+    for offset_s in offsets_s:
+        taken_s.append(offset_s)
+        yield offset_s
+
+
+def _passed(taken_s: Sequence[float], every_s: float, now_s: float) -> list[float]:
+    """Return the ticks after those that a run took that are over by now."""
+    if not taken_s:
+        return []
+    count = int(max(0.0, now_s - taken_s[-1]) // every_s)
+    return [taken_s[-1] + number * every_s for number in range(1, count + 1)]
 
 
 def record_overrun(store: Store, ts_ms: int) -> None:

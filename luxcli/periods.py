@@ -8,10 +8,9 @@ change; one that occurs twice means the first of the two.
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 _LOGGER = logging.getLogger("luxcli.periods")
 
@@ -21,8 +20,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 _DAYS: dict[Kind, int] = {"daily": 1, "weekly": 7}
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """What one CSV covers.
 
     Attributes:

@@ -21,6 +21,7 @@ FEWEST_READINGS: Final = 50
 _PADDED: Final[dict[Group, int]] = {"calculations": 300, "parameters": 1200}
 _SWITCHES: Final = slice(29, 56)
 _FIRMWARE: Final = slice(81, 91)
+_LOGS: Final = slice(95, 116)
 _MODEL, _LINE_1 = 78, 117
 
 # Set-points are 0 while their circuit is off, which is no broken wire.
@@ -63,7 +64,7 @@ class Judge:
         self._ranges = Ranges(self._findings)
         self._errors = ErrorLog(self._findings, recent_s)
         self._copies = [
-            _Copies(self._findings, "heat-quantities", _heating),
+            _Copies(self._findings, "heat-quantities", _heat),
             _Copies(self._findings, "heat-total", _heat_total),
             _Copies(self._findings, "switch-off-log", quality.switch_off_log),
         ]
@@ -146,6 +147,7 @@ class _Blocks:
         self._findings = findings
         self._flags: tuple[int, ...] | None = None
         self._switches: tuple[int, ...] | None = None
+        self._logs: tuple[int, ...] | None = None
         self._lengths: list[tuple[int, ...]] = []
 
     def see(self, snapshot: Snapshot, last: Snapshot | None) -> None:
@@ -168,6 +170,7 @@ class _Blocks:
             texts = [sensors.firmware(block) for block in (last.calculations, calculations)]
             add("firmware-changed", ts_ms, " became ".join(texts), index=_FIRMWARE.start)
         self._zero_or_one(snapshot)
+        self._see_logs(snapshot)
 
     def _new_lengths(self, ts_ms: int, lengths: tuple[int, ...]) -> None:
         if self._lengths:
@@ -177,6 +180,15 @@ class _Blocks:
             self._findings.add(rule, ts_ms, text)
         # A few are enough to notice that one comes back.
         self._lengths = [*self._lengths[-8:], lengths]
+
+    def _see_logs(self, snapshot: Snapshot) -> None:
+        logs = snapshot.calculations[_LOGS]
+        if logs == self._logs:
+            return
+        text = quality.logs(snapshot)
+        self._logs = logs if text is None else None
+        if text is not None:
+            self._findings.add("logs", snapshot.taken_ms, text)
 
     def _zero_or_one(self, snapshot: Snapshot) -> None:
         ts_ms, add = snapshot.taken_ms, self._findings.add
@@ -220,8 +232,9 @@ def _codes(findings: Findings, poll: Poll) -> None:
             findings.add("no-value", poll.ts_ms, f"{raw}", index=index)
 
 
-def _heating(snapshot: Snapshot) -> str | None:
-    return quality.heat_quantities(snapshot, (quality.HEATING,))
+def _heat(snapshot: Snapshot) -> str | None:
+    copies = (quality.HEATING, quality.HOT_WATER, quality.POOL)
+    return quality.heat_quantities(snapshot, copies)
 
 
 def _heat_total(snapshot: Snapshot) -> str | None:

@@ -26,6 +26,7 @@ _SILENT_CAUSES: Final = (
     "another program holds the controller, which serves one at a time: stop other loggers,"
     " home automation and remote access for a moment",
     "the controller hangs, such as after a firmware update: switch it off and on",
+    "another device has this address and port, one that waits to be spoken to in its own language",
 )
 _UNREACHABLE_CAUSES: Final = (
     "the heat pump or its network cable is off",
@@ -106,25 +107,30 @@ def probe(
     port: int,
     timeout_s: float,
     *,
+    patience_s: float | None = None,
     others: Sequence[int] = PORTS,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Probe:
     """Try to read the controller, at most `ATTEMPTS` times, then look at the other ports.
 
-    Ends within `ATTEMPTS` times `timeout_s` and about 10 s.
+    Ends within `ATTEMPTS` times `timeout_s` and about 10 s, or `patience_s` later.
 
     Args:
         host: Name or address of the heat pump.
         port: TCP port as configured.
         timeout_s: Limit in seconds for one attempt.
+        patience_s: Limit for the last attempt if something is there that took the connection but
+            was too slow: polls wait for so long, and it may be nothing but slow.
         others: Ports to look at when this one fails; `port` itself is left out.
         clock: Gives the time stamp, seconds since the epoch.
         sleep: Waits between attempts, seconds.
     """
     attempts: list[Attempt] = []
     for number in range(1, ATTEMPTS + 1):
-        exchange = Exchange(host, port, timeout_s)
+        slow = number == ATTEMPTS and _was_slow(attempts[-1])
+        limit_s = max(timeout_s, patience_s or 0) if slow else timeout_s
+        exchange = Exchange(host, port, limit_s)
         try:
             snapshot = exchange.read(clock=clock, tries=number)
         except DeviceError as exc:
@@ -166,6 +172,11 @@ def causes(attempt: Attempt, other_port: int | None = None) -> tuple[str, ...]:
     else:
         found = _SILENT_CAUSES
     return found
+
+
+def _was_slow(attempt: Attempt) -> bool:
+    timed_out = attempt.failure is not None and attempt.failure.reason == "timeout"
+    return timed_out and CONNECT in attempt.times_s
 
 
 def _elsewhere(host: str, ports: Sequence[int]) -> int | None:

@@ -26,6 +26,8 @@ _HEAT_TOLERANCE: Final = 10
 # Calculation and parameter: heat in total, and for heating.
 HEAT_TOTAL: Final = (154, 852)
 HEATING: Final = (151, 854)
+HOT_WATER: Final = (152, 878)
+POOL: Final = (153, 879)
 
 # Model, bivalence level, operating mode, number of errors, display lines 1 and 2.
 HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
@@ -96,7 +98,7 @@ def firmware_text(snapshot: Snapshot) -> str | None:
     return f"calculations 81..85 are {list(text)}, expected a text like V3.9 or V10.1"
 
 
-def _logs(snapshot: Snapshot) -> str | None:
+def logs(snapshot: Snapshot) -> str | None:
     """Tell times from codes in the two logs: with a shift one stands in the place of the other."""
     block = snapshot.calculations
     for index in _LOG_TIMES:
@@ -162,7 +164,7 @@ def _rules() -> Iterator[tuple[str, _Test]]:
     yield "mostly-zero", mostly_zero
     yield "firmware-text", firmware_text
     yield "codes", _codes
-    yield "logs", _logs
+    yield "logs", logs
     yield "switches", _switches
     yield "visibility-flags", _flags
     yield "heat-quantities", heat_quantities

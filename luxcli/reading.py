@@ -4,14 +4,15 @@ Each chunk is a short read transaction of its own, so that nobody who writes has
 report, and a schema that grew in between is noticed.
 """
 
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from luxcli import ingest
 from luxcli.ingest import Key
 from luxcli.model import Chunk, Snapshot
+from luxcli.rowlayout import HEAD_COLUMNS, Layout, Row
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -55,15 +56,35 @@ def chunks(
     def with_others() -> list[Key]:
         return [*keys, *(key for key in ingest.known_registers(db) if key not in wanted)]
 
-    for chunk, _blocks in _verified(db, with_others, start_ms, stop_ms, damaged):
-        varying = tuple(place for place in chunk.varying if place < len(keys))
-        yield Chunk(varying, chunk.fixed, chunk.rows)
+    for window in _windows(db, with_others, start_ms, stop_ms, None):
+        varying = tuple(place for place in window.varying if place < len(keys))
+        # The columns in which they stand in a row, in the same order.
+        head = HEAD_COLUMNS + len(varying)
+        rows: list[Row] = []
+        fixed: list[int | None] = []
+        for stretch, layout in _verified(window, damaged):
+            here = layout.values[: len(keys)]
+            if rows and (here != fixed or len(rows) + len(stretch) > _CHUNK_ROWS):
+                yield _chunk(varying, fixed, rows, head)
+                rows = []
+            rows += stretch
+            fixed = here
+        if rows:
+            yield _chunk(varying, fixed, rows, head)
+
+
+def _chunk(
+    varying: tuple[int, ...], fixed: Sequence[int | None], rows: list[Row], head: int
+) -> Chunk:
+    among = set(varying)
+    constants = {place: value for place, value in enumerate(fixed) if place not in among}
+    return Chunk(varying, constants, [row[:head] for row in rows])
 
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
     """Yield every poll of ``start_ms <= ts_ms < stop_ms`` as it was sent; else as `chunks`."""
-    found = _verified(db, lambda: ingest.known_registers(db), start_ms, stop_ms, damaged)
-    yield from _snapshots(found)
+    for window in _windows(db, lambda: ingest.known_registers(db), start_ms, stop_ms, None):
+        yield from _snapshots(window, damaged)
 
 
 def among(db: "Connection", times: Sequence[int]) -> dict[int, Snapshot]:
@@ -95,69 +116,45 @@ def salvage(
         unreadable: Takes the beginnings of stretches that SQLite cannot read.
     """
     keys = [(kind, index) for kind, count in enumerate(_CANDIDATES) for index in range(count)]
-    found = _verified(db, lambda: keys, start_ms, stop_ms, damaged, unreadable)
-    yield from _snapshots(found)
+    for window in _windows(db, lambda: keys, start_ms, stop_ms, unreadable):
+        yield from _snapshots(window, damaged)
 
 
-_Blocks = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]
+def _snapshots(window: "_Window", damaged: list[int]) -> Iterator[Snapshot]:
+    for rows, layout in _verified(window, damaged):
+        parameters, visibilities = layout.settings
+        for row in rows:
+            ts_ms, took_ms, tries = row[:3]
+            assert ts_ms is not None
+            assert took_ms is not None
+            assert tries is not None
+            yield Snapshot(ts_ms, took_ms, tries, layout.block(row), parameters, visibilities)
 
 
-def _snapshots(found: Iterator[tuple[Chunk, _Blocks]]) -> Iterator[Snapshot]:
-    for chunk, (calculations, parameters, visibilities) in found:
-        for ((ts_ms, took_ms, tries, _crc), _), block in zip(
-            chunk.split(), calculations, strict=True
-        ):
-            yield Snapshot(ts_ms, took_ms, tries, block, parameters, visibilities)
+def _verified(window: "_Window", damaged: list[int]) -> Iterator[tuple[list[Row], "Layout"]]:
+    """Yield stretches of polls within which no setting changes, and how to read them.
 
-
-def _verified(
-    db: "Connection",
-    all_keys: Callable[[], list[Key]],
-    start_ms: int,
-    stop_ms: int,
-    damaged: list[int],
-    unreadable: list[int] | None = None,
-) -> Iterator[tuple[Chunk, _Blocks]]:
-    """Yield chunks with the blocks they spell.
-
-    `all_keys` gives every register of the polls; it is asked for each window, since a new
-    firmware may bring registers while a long report is read.
+    Polls that differ from their checksum are left out and told to `damaged`.
     """
-    for window in _windows(db, all_keys, start_ms, stop_ms, unreadable):
-        # A register may be asked for twice; it is part of its block only once.
-        place_of = {key: place for place, key in reversed(list(enumerate(window.keys)))}
-        places = [
-            [place_of[key] for key in sorted(place_of) if key[0] == kind] for kind in range(3)
-        ]
-        while chunk := window.read():
-            cells: list[int | None] = [chunk.fixed.get(n) for n in range(len(window.keys))]
-            parameters, visibilities = _block(cells, places[1]), _block(cells, places[2])
-            settings = ingest.settings_crc(parameters, visibilities)
-            rows: list[tuple[int | None, ...]] = []
-            blocks: list[tuple[int, ...]] = []
-            for row in chunk.rows:
-                for place, value in zip(chunk.varying, row[4:], strict=True):
-                    cells[place] = value
-                block = _block(cells, places[0])
-                if _fits(row, block, settings):
-                    rows.append(row)
-                    blocks.append(block)
-                else:
-                    damaged.append(row[0] if isinstance(row[0], int) else 0)
-            if rows:
-                yield Chunk(chunk.varying, chunk.fixed, rows), (blocks, parameters, visibilities)
+    layout = Layout(window.keys, window.varying, window.fixed)
+    while (rows := window.read()) is not None:
+        first = 0
+        while first < len(rows):
+            last = window.unchanged_until(rows, first)
+            stretch = [row for row in rows[first:last] if layout.fits(row)]
+            if len(stretch) < last - first:
+                good = set(map(id, stretch))
+                damaged += [_time(row) for row in rows[first:last] if id(row) not in good]
+            if stretch:
+                yield stretch, layout
+            first = last
+            if first < len(rows):
+                layout.change(window.changes_before(_time(rows[first])))
+        layout.change(window.changes_before(window.position))
 
 
-def _block(cells: Sequence[int | None], places: Sequence[int]) -> tuple[int, ...]:
-    """Return the values that were sent; what follows them was not in that firmware."""
-    return tuple([value for place in places if (value := cells[place]) is not None])
-
-
-def _fits(row: Sequence[int | None], block: Sequence[int], settings: int) -> bool:
-    try:
-        return ingest.poll_crc(row[:3], block, settings) == row[3]
-    except struct.error:  # damage can also turn a number into something else
-        return False
+def _time(row: Row) -> int:
+    return row[0] if isinstance(row[0], int) else 0
 
 
 def _windows(
@@ -225,75 +222,85 @@ class _Window:
     ) -> None:
         self._db, self.keys, self._stop_ms, self._unreadable = db, keys, stop_ms, unreadable
         self.position = start_ms
-        self._fixed: dict[int, int | None] = {}
-        self._varying: list[int] = []
+        self.fixed: dict[int, int | None] = {}
+        self.varying: list[int] = []
         self._bad_since: int | None = None  # from where on nothing could be salvaged so far
-        changes: list[tuple[int, int, int | None]] = []
         db.execute("BEGIN")
         columns, constants = ingest.layout(db)
         with_column = set(columns)
         self._version = self._data_version()
+        logged: dict[Key, list[int]] = {}
         for place, (kind, index) in enumerate(keys):
             if kind == 0 and index in with_column:
-                self._varying.append(place)
+                self.varying.append(place)
             elif kind == 0 and index in constants:
-                self._fixed[place] = constants[index]
+                self.fixed[place] = constants[index]
             else:
-                first, later = self._history((kind, index))
-                self._fixed[place] = first
-                changes += [(ts_ms, place, value) for ts_ms, value in later]
+                logged.setdefault((kind, index), []).append(place)
+        first, later = self._history(logged)
         self._finish()
+        self.fixed |= {place: first.get(key) for key, places in logged.items() for place in places}
+        changes = [
+            (ts_ms, place, value) for key, ts_ms, value in later for place in logged.get(key, ())
+        ]
+        # The next one last.
         self._changes = sorted(changes, key=lambda change: change[:2], reverse=True)
-        names = "".join(f",c{keys[place][1]}" for place in self._varying)
+        names = "".join(f",c{keys[place][1]}" for place in self.varying)
         self._select = (
             f"SELECT ts_ms,took_ms,tries,crc{names} FROM poll"
             " WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
         )
 
-    def read(self) -> Chunk | None:
-        """Return the next polls up to a change of a setting.
+    def read(self) -> list[Row] | None:
+        """Return the next polls.
 
         None at the end, which may come early: if somebody has written, a new window has to begin
         at `position`.
         """
         if self.position >= self._stop_ms:
             return None
-        end_ms = self._changes[-1][0] if self._changes else self._stop_ms
         self._db.execute("BEGIN")
         if self._unreadable is None:
-            bounds = (self.position, end_ms)
-            select = f"{self._select} LIMIT {_CHUNK_ROWS}"
-            rows = self._db.execute(select, bounds).fetchall()
+            bounds = (self.position, self._stop_ms)
+            rows = self._db.execute(f"{self._select} LIMIT {_CHUNK_ROWS}", bounds).fetchall()
             complete = len(rows) < _CHUNK_ROWS
         else:
-            rows, complete = self._salvaged(self.position, end_ms), True
+            rows, complete = self._salvaged(self.position, self._stop_ms), True
         unchanged = self._data_version() == self._version
         self._finish()
         if not unchanged:
             return None
-        chunk = Chunk(tuple(self._varying), dict(self._fixed), rows)
-        if not complete:
-            self.position = rows[-1][0] + 1
-            return chunk
-        self.position = end_ms
-        while self._changes and self._changes[-1][0] == end_ms:
-            _, place, value = self._changes.pop()
-            self._fixed[place] = value
-        return chunk
+        self.position = self._stop_ms if complete else rows[-1][0] + 1
+        return rows
 
-    def _history(self, key: Key) -> tuple[int | None, list[tuple[int, int | None]]]:
-        """Return a setting at the start of the window, and its changes within."""
-        try:
-            first = ingest.as_of(self._db, key, self.position)
-            later = self._db.execute(
-                "SELECT ts_ms, value FROM setting WHERE kind=? AND idx=? AND ts_ms>? AND ts_ms<?",
-                (*key, self.position, self._stop_ms),
-            ).fetchall()
-            ingest.pairs_of_numbers(self._db, ((ts_ms, value or 0) for ts_ms, value in later))
-        except self._db.DatabaseError:
-            if self._unreadable is None:
-                raise
-            return None, []  # the checksum tells which polls would have needed it
+    def unchanged_until(self, rows: Sequence[Row], first: int) -> int:
+        """Return the place behind the last of the rows from `first` on that read as that one."""
+        if not self._changes:
+            return len(rows)
+        return bisect_left(rows, self._changes[-1][0], first, key=_time)
+
+    def changes_before(self, ts_ms: int) -> Iterator[tuple[int, int | None]]:
+        """Yield the changes, each once, that hold from a time on: places and values."""
+        while self._changes and self._changes[-1][0] <= ts_ms:
+            _, place, value = self._changes.pop()
+            yield place, value
+
+    def _history(
+        self, keys: Iterable[Key]
+    ) -> tuple[dict[Key, int | None], list[tuple[Key, int, int | None]]]:
+        """Return the settings at the start of the window, and their changes within."""
+        span = (self.position, self._stop_ms)
+        if self._unreadable is None:
+            at_start = ingest.settings_at(self._db, self.position)
+            return at_start, ingest.setting_changes(self._db, *span)
+        first: dict[Key, int | None] = {}
+        later: list[tuple[Key, int, int | None]] = []
+        for key in keys:
+            # The checksum tells which polls would have needed what cannot be read.
+            with suppress(self._db.DatabaseError):
+                value = ingest.as_of(self._db, key, self.position)
+                later += ingest.changes_of(self._db, key, *span)
+                first[key] = value
         return first, later
 
     def _salvaged(self, start_ms: int, stop_ms: int) -> list[tuple[int, ...]]:

@@ -7,10 +7,9 @@ never keeps a poll waiting. What waits in the buffer counts as well.
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import tzinfo
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from luxcli import periods
 from luxcli.buffer import Waiting
@@ -36,8 +35,7 @@ _SPACING_SLACK_S: Final = 2
 POOR: Final = 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A time without polls.
 
     Attributes:
@@ -59,8 +57,7 @@ class Gap:
         return max(0, self.ticks - sum(self.reasons.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(NamedTuple):
     """Polls of an interval against the schedule.
 
     Attributes:
@@ -82,7 +79,7 @@ class Coverage:
     polls: int
     expected: int
     missing: int
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int]
     unexplained: int = 0
     gap_count: int = 0
     gaps: tuple[Gap, ...] = ()
@@ -121,13 +118,19 @@ def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Cove
     Raises:
         StorageError: The cache or the buffer cannot be read.
     """
-    waiting = store.waiting()
+    with store.kept_open():
+        return _coverage(store, store.waiting(), start_ms, stop_ms, interval_s)
+
+
+def _coverage(
+    store: Store, waiting: Waiting, start_ms: int, stop_ms: int, interval_s: int
+) -> Coverage:
     entries = [poll.taken_ms for poll in waiting.polls] + [tick.ts_ms for tick in waiting.missed]
     stored = store.next_entry(0)
     first = min([*entries, *([] if stored is None else [stored])], default=stop_ms)
     begin_ms = max(start_ms, first)
     if begin_ms >= stop_ms:
-        return Coverage(start_ms, stop_ms, 0, 0, 0)
+        return Coverage(start_ms, stop_ms, 0, 0, 0, {})
     times = _merged(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
     missed = {tick.ts_ms: tick for tick in store.missed(begin_ms, stop_ms)}
     missed |= {tick.ts_ms: tick for tick in waiting.missed if begin_ms <= tick.ts_ms < stop_ms}
@@ -198,8 +201,7 @@ def percent(coverage: Coverage) -> str:
     return f"{present * 1000 // coverage.expected / 10:g} %"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """Whether polls keep coming.
 
     Attributes:
@@ -242,12 +244,13 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
     """
     waiting = store.waiting()
     limit_ms = now_ms + _CLOCK_SLACK_MS
-    last_ms, ahead_ms = _newest(store, waiting, limit_ms)
-    since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
-    missed = [*store.missed(since, limit_ms), *waiting.missed]
+    with store.kept_open():
+        last_ms, ahead_ms = _newest(store, waiting, limit_ms)
+        since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
+        missed = [*store.missed(since, limit_ms), *waiting.missed]
+        day = _coverage(store, waiting, now_ms - _DAY_MS, now_ms, interval_s)
     later = [tick for tick in missed if since <= tick.ts_ms <= limit_ms]
     failure = max(later, key=lambda tick: tick.ts_ms, default=None)
-    day = coverage(store, now_ms - _DAY_MS, now_ms, interval_s)
     return State(now_ms, last_ms, ahead_ms, failure, day)
 
 

@@ -95,9 +95,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-# Calculations that rarely change but would cost a few bytes in every row once they have: firmware
-# text, addresses, the error and switch-off logs. By number, as python-luxtronik 0.3.14 types them.
-_SLOW: Final = frozenset([*range(81, 116), *range(217, 227)])
+# Calculations that rarely change but would cost a few bytes in every row once they have: set-points
+# (12, 18, 22, 25, 136), starts and the heating elements' run times (57, 59 to 62), firmware text,
+# addresses, the error and switch-off logs. By number, as python-luxtronik 0.3.14 types them.
+# Switches stay columns: 0 and 1 take no more room than their place in the row.
+_SLOW: Final = frozenset(
+    [12, 18, 22, 25, 57, 59, 60, 61, 62, *range(81, 116), 136, *range(217, 227)]
+)
 # SQLite takes 2000 columns at most; the largest controller known has 275 calculations.
 _FIRST_BEYOND_COLUMNS: Final = 1500
 _WIDEST: Final = 1990

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from luxcli.console import say
+from luxcli.output import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -68,7 +68,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print a table for a person, tab-separated lines for anything else."""
     if not sys.stdout.isatty():
         for row in [head, *rows]:
-            say(_printable("\t".join(row)))
+            say(printable("\t".join(row)))
         return
     from rich import box
     from rich.console import Console
@@ -156,19 +156,19 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
 def wrapped(text: str) -> None:
     """Print a sentence, on a terminal with its lines broken between words."""
     if not sys.stdout.isatty():
-        say(_printable(text))
+        say(printable(text))
         return
     from rich.console import Console
     from rich.text import Text
 
-    Console(highlight=False).print(Text(_printable(text)))
+    Console(highlight=False).print(Text(printable(text)))
 
 
 def heading(text: str) -> None:
     """Print the title of a section."""
     say("")
     if not sys.stdout.isatty():
-        say(_printable(f"{text}:"))
+        say(printable(f"{text}:"))
         return
     from rich.console import Console
     from rich.text import Text
@@ -181,19 +181,19 @@ def finding(level: str, text: str, advice: str | None = None) -> None:
     sign, plain_sign, word, colour = _SIGNS[level]
     sign = sign if _is_unicode() else plain_sign
     if not sys.stdout.isatty():
-        say(_printable(f"  {sign:<2} {word}{text}"))
+        say(printable(f"  {sign:<2} {word}{text}"))
         if advice:
-            say(_printable(f"     -> {advice}"))
+            say(printable(f"     -> {advice}"))
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_row(Text(f"  {sign}", style=colour), Text(_printable(word + text)))
+    grid.add_row(Text(f"  {sign}", style=colour), Text(printable(word + text)))
     if advice:
         arrow = "→" if _is_unicode() else "->"
-        grid.add_row("", Text(_printable(f"{arrow} {advice}"), style="bold"))
+        grid.add_row("", Text(printable(f"{arrow} {advice}"), style="bold"))
     Console(highlight=False).print(grid)
 
 
@@ -213,7 +213,7 @@ def _is_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the text with '?' for what stdout's encoding does not have."""
     encoding = sys.stdout.encoding or "ascii"
     return text.encode(encoding, "replace").decode(encoding)

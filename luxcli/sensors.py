@@ -22,7 +22,7 @@ from luxtronik.calculations import Calculations
 from luxtronik.parameters import Parameters
 from luxtronik.visibilities import Visibilities
 
-from luxcli.model import GROUPS, Group, Reading, Snapshot
+from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import CORRECTIONS, Correction, Kind
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "NOT_AVAILABLE",
     "Correction",
     "Kind",
+    "Reading",
     "Register",
     "by_id",
     "catalogue",
@@ -44,6 +45,27 @@ __all__ = [
 ]
 
 Value = float | int | bool | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One decoded register.
+
+    Attributes:
+        group: The block it comes from.
+        index: Its position in that block.
+        id: Stable machine name.
+        value: Decoded value; None when the controller says that there is none.
+        unit: Unit of `value`, empty when it has none.
+        raw: The integer that was sent.
+    """
+
+    group: Group
+    index: int
+    id: str
+    value: float | int | bool | str | None
+    unit: str
+    raw: int
 
 
 @dataclass(frozen=True, slots=True)

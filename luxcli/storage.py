@@ -14,19 +14,20 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from luxcli import __version__, buffer, cache, files, ingest, locks, reading
+from luxcli import __version__, buffer, files, locks
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError
-from luxcli.ingest import Key
 from luxcli.model import Chunk, Missed, Snapshot
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from luxcli.ingest import Key
 
 _LOGGER = logging.getLogger("luxcli.storage")
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
@@ -43,16 +44,14 @@ _REPORT_WAIT_S = 60.0
 _EARLIEST_MS = 1_262_304_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """What became of a poll: always durable; `warning` says why it is not in the cache yet."""
 
     flushed: int
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Flushed:
+class Flushed(NamedTuple):
     """What a flush moved into the cache; lines that were there already do not count."""
 
     polls: int
@@ -71,6 +70,7 @@ class Store:
         self.archive_directory = path.parent / "archive"
         self._flush_polls = flush_polls
         self._lock_wait_s, self._busy_wait_s = _LOCK_WAIT_S, _BUSY_WAIT_S
+        self._open: sqlite3.Connection | None = None
 
     def prepare(self, *, parents: bool = False) -> None:
         """Create the directory if it is missing.
@@ -205,6 +205,8 @@ class Store:
         Raises:
             LockHeldError, StorageError: As `flush`, or the cache cannot be read.
         """
+        from luxcli import reading
+
         self.flush()
         found: list[int] = [] if damaged is None else damaged
         with self._stretch(start, stop) as (db, low, high):
@@ -214,7 +216,7 @@ class Store:
         self._refuse(found if damaged is None else ())
 
     def series(
-        self, keys: Sequence[Key], start: int, stop: int, *, damaged: list[int]
+        self, keys: "Sequence[Key]", start: int, stop: int, *, damaged: list[int]
     ) -> Iterator[Chunk]:
         """Yield the raw values of some registers for ``start <= ts_ms < stop`` in time order.
 
@@ -229,11 +231,15 @@ class Store:
         Raises:
             StorageError: The cache cannot be read.
         """
+        from luxcli import reading
+
         with self._stretch(start, stop) as (db, low, high):
             yield from reading.chunks(db, keys, low, high, damaged) if db else ()
 
     def salvage(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
         """Yield what can still be read of a damaged cache, as `reading.salvage`."""
+        from luxcli import cache, reading
+
         with self._connected() as db:
             try:
                 oldest, newest = cache.bounds(db)
@@ -242,10 +248,12 @@ class Store:
             if oldest is not None and newest is not None:
                 yield from reading.salvage(db, oldest, newest + 1, damaged, unreadable)
 
-    def known_registers(self) -> list[Key]:
+    def known_registers(self) -> "list[Key]":
         """Return ``(kind, index)`` of every register ever stored, sorted."""
         if not self._begun():
             return []
+        from luxcli import ingest
+
         with self._connected() as db:
             return ingest.known_registers(db)
 
@@ -253,6 +261,8 @@ class Store:
         """Return the times of the oldest and the newest poll in the cache, None if it is empty."""
         if not self._begun():
             return None, None
+        from luxcli import cache
+
         with self._connected() as db:
             return cache.bounds(db)
 
@@ -278,25 +288,27 @@ class Store:
 
     def next_poll(self, ts_ms: int) -> int | None:
         """Return the time of the first poll in the cache at or after `ts_ms`."""
-        return self._next(ts_ms, "poll")
+        with self.reading() as db:
+            return None if db is None else _next(db, ts_ms, "poll")
 
     def next_entry(self, ts_ms: int) -> int | None:
         """Return the time of the first poll or missed tick in the cache at or after `ts_ms`."""
-        return self._next(ts_ms, "poll", "missed")
+        with self.stepping() as next_entry:
+            return next_entry(ts_ms)
 
-    def _next(self, ts_ms: int, *tables: str) -> int | None:
+    @contextmanager
+    def stepping(self) -> Iterator[Callable[[int], int | None]]:
+        """Give `next_entry` for many steps: opening the cache takes longer than one of them."""
         with self.reading() as db:
-            if db is None:
-                return None
-            found = [
-                db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
-                for table in tables
-            ]
-        return min((time for time in found if time is not None), default=None)
+            yield lambda ts_ms: None if db is None else _next(db, ts_ms, "poll", "missed")
 
     def count(self, start: int, stop: int) -> int:
         """Return how many polls the cache holds in ``start <= ts_ms < stop``."""
         return len(self.times(start, stop))
+
+    def count_entries(self, start: int, stop: int) -> int:
+        """Return how many polls and missed ticks the cache holds in ``start <= ts_ms < stop``."""
+        return self.count(start, stop) + len(self.missed(start, stop))
 
     def times(self, start: int, stop: int) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``."""
@@ -323,6 +335,8 @@ class Store:
         Returns:
             Bytes inside the cache file that are free for new polls because of it.
         """
+        from luxcli import cache, ingest
+
         if not self._begun():
             return 0
         free_before = self._free_bytes()
@@ -346,6 +360,8 @@ class Store:
             DamagedError: SQLite finds it damaged.
             StorageError: It cannot be read.
         """
+        from luxcli import cache
+
         if self._begun():
             cache.check(self.path, busy_wait_s=self._busy_wait_s)
 
@@ -393,6 +409,23 @@ class Store:
             yield db
 
     @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Open the cache once for all that is read within the block: opening costs the most.
+
+        Raises:
+            StorageError: It cannot be opened, or something read within the block cannot be read.
+        """
+        if not self._begun():
+            yield
+            return
+        with self._connected() as db:
+            self._open = db
+            try:
+                yield
+            finally:
+                self._open = None
+
+    @contextmanager
     def writing(self) -> Iterator["sqlite3.Connection"]:
         """Open the cache for one transaction, under the storage lock."""
         with self._locked(), self._transaction() as db:
@@ -406,6 +439,8 @@ class Store:
         if not self._begun():
             yield None, start, stop
             return
+        from luxcli import cache
+
         with self._connected() as db:
             oldest, newest = cache.bounds(db)
             if oldest is None or newest is None:
@@ -464,6 +499,8 @@ class Store:
 
     def _ingest_checked(self, content: buffer.Content) -> Flushed:
         """Store what the buffer holds and read it back, before the buffer forgets it."""
+        from luxcli import reading
+
         with self._transaction() as db:
             stored: dict[int, Snapshot] = {}
             flushed = _ingest(db, content.polls, content.missed, stored)
@@ -515,9 +552,15 @@ class Store:
             return pages * size
 
     def _transaction(self) -> AbstractContextManager["sqlite3.Connection"]:
+        from luxcli import cache
+
         return cache.transaction(self.path, busy_wait_s=self._busy_wait_s)
 
     def _connected(self) -> AbstractContextManager["sqlite3.Connection"]:
+        if self._open:
+            return nullcontext(self._open)
+        from luxcli import cache
+
         return cache.connect(self.path, busy_wait_s=self._busy_wait_s)
 
 
@@ -550,16 +593,37 @@ def _ingest(
     stored: dict[int, Snapshot] | None = None,
 ) -> Flushed:
     """Put everything into the tables; `stored` takes the polls by the time they are stored at."""
+    from luxcli import ingest
+
     writer = ingest.Writer(db, __version__)
     new_polls = 0
-    for poll in polls:
+    for poll in _in_time_order(polls):
         ts_ms, new = writer.add_poll(poll)
         new_polls += new
         if stored is not None:
-            stored[ts_ms] = replace(poll, taken_ms=ts_ms)
+            stored[ts_ms] = poll._replace(taken_ms=ts_ms)
     new_missed = sum([writer.add_missed(tick) for tick in missed])
     writer.finish()
     return Flushed(new_polls, new_missed, 0)
+
+
+def _next(db: "sqlite3.Connection", ts_ms: int, *tables: str) -> int | None:
+    """Return the first time at or after `ts_ms` in any of the tables."""
+    found = [
+        db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
+        for table in tables
+    ]
+    return min((time for time in found if time is not None), default=None)
+
+
+def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:
+    """Sort: finding another place in the history costs more than a poll.
+
+    What has the millisecond of one before it comes last, for it is what gives way.
+    """
+    first: dict[int, Snapshot] = {}
+    again = [poll for poll in polls if first.setdefault(poll.taken_ms, poll) is not poll]
+    return [*sorted(first.values(), key=attrgetter("taken_ms")), *again]
 
 
 def _listed(directory: Path) -> list[Path]:

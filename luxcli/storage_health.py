@@ -50,6 +50,7 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
     parts: tuple[Callable[[], Iterable[Line]], ...] = (
         lambda: _place(config, store),
         lambda: _directories(config),
+        lambda: _own_files(config, store),
         lambda: _file_system(config.cache_path.parent, values),
         lambda: _disks(config, values),
         lambda: _buffer(store, config.flush_polls, values),
@@ -101,6 +102,33 @@ def _directories(config: Config) -> Iterator[Line]:
             yield ok(f"{directory}: can be written")
         else:
             yield info(f"{directory}: not there yet; it is made when it is needed")
+
+
+def _own_files(config: Config, store: Store) -> Iterator[Line]:
+    """Look for files that this user cannot use, as after a run by hand as another user."""
+    paths = [*_lock_paths(config, store), store.buffer_path, store.path]
+    there = [path for path in paths if path.exists()]
+    for path in there:
+        if not path.is_file() and path != store.path:  # of the cache it is told already
+            text = f"{path}: is no file: luxcli cannot use it"
+            yield problem(text, "move it away", status=StorageError.exit_code)
+    closed = [path for path in there if path.is_file() and not os.access(path, os.R_OK | os.W_OK)]
+    if closed:
+        names = ", ".join(path.name for path in closed)
+        owners = ", ".join(f"uid {uid}" for uid in sorted({path.stat().st_uid for path in closed}))
+        yield problem(
+            f"cannot be read and written by uid {os.geteuid()}: {names} (of {owners})",
+            "a run as another user, such as with sudo, leaves such files: change their owner, or"
+            " run luxcli always as that user",
+            status=StorageError.exit_code,
+        )
+
+
+def _lock_paths(config: Config, store: Store) -> list[Path]:
+    paths = [store.lock_path, rollup_lock_path(config)]
+    if config.host:
+        paths.append(device_lock(config))
+    return paths
 
 
 def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
@@ -283,9 +311,7 @@ def _days(days: Sequence[date]) -> str:
 
 
 def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object]) -> Iterator[Line]:
-    paths = [store.lock_path, rollup_lock_path(config)]
-    if config.host:
-        paths.append(device_lock(config))
+    paths = _lock_paths(config, store)
     held = {path: note for path in paths if (note := locks.holder(path))}
     hidden = [path.name for path in paths if path.exists() and not os.access(path, os.R_OK)]
     if hidden:

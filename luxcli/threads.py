@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+_OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 
 
 def start(work: Callable[[], object]) -> threading.Thread:

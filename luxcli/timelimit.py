@@ -6,18 +6,22 @@ the alarm, upon which the main thread cleans up as when it is interrupted, and e
 even that takes too long.
 """
 
+import logging
 import os
 import signal
 import sys
 import time
 from typing import Final
 
-from luxcli import client, threads
+from luxcli import client, log, threads
 from luxcli.config import Config
 
 # The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
 # reason why there is none and for the buffer) and a slow disk.
 _BESIDE_POLL_S: Final = 90.0
+# So long a run for the polls of a minute may go on into the next ones (`pacing`). Others are told
+# of it at its end, so not longer.
+MINUTES_S: Final = 300
 # Minutes on a small machine, for a year's cache that has to be salvaged.
 _LIMITS_S: Final = {"rollup": 7200.0, "prune": 3600.0}
 # What cleaning up and telling others may take.
@@ -46,8 +50,8 @@ def arm(seconds: float, *, grace_s: float = _GRACE_S) -> None:
         os.kill(os.getpid(), signal.SIGALRM)
         time.sleep(grace_s)
         # Not even the alarm was heard, so nothing that could hang as well may be used here.
-        line = f"luxcli: {text(seconds)} and did not stop when told to; killed\n"
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
+        line = log.line(logging.ERROR, f"{text(seconds)} and did not stop when told to; killed")
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{line}\n".encode())
         os._exit(EXIT_STATUS)
 
     threads.start(watch)

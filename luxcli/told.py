@@ -17,6 +17,9 @@ from luxcli import locks
 
 # Trouble that lasts is told again this often.
 NOTICE_EVERY_S: Final = 3600
+# New trouble that comes sooner after the last one that was told is told when it has lasted so long:
+# polls that fail now and then must not be a message each.
+LASTING_S: Final = 300
 # Nobody could be told: the next try. A server that is away must not cost every poll ten seconds.
 RETRY_S: Final = 300
 _LOCK_WAIT_S: Final = 0.5
@@ -33,6 +36,7 @@ class State:
     Attributes:
         since_ms: When the trouble began that lasts; None when all is well.
         stale: Whether it was told that polls no longer come.
+        quiet: Whether the trouble waits for `LASTING_S` until it is told.
         told: Whether anybody heard of the trouble.
         notice_ms: When that was last tried.
         retry_ms: When the end of the trouble may be told again, after nobody could be told.
@@ -41,6 +45,7 @@ class State:
 
     since_ms: int | None = None
     stale: bool = False
+    quiet: bool = False
     told: bool = False
     notice_ms: int = 0
     retry_ms: int = 0
@@ -58,10 +63,12 @@ def after_success(before: State, now_ms: int, every_s: int) -> tuple[Result | No
         now_ms: The time.
         every_s: How often it is told that all is well, in seconds; 0 for each time.
     """
+    if before.quiet:  # nobody heard that there was trouble
+        before = replace(before, since_ms=None, quiet=False)
     if before.since_ms is not None:
         if 0 < before.retry_ms - now_ms <= RETRY_S * 1000:
             return None, before
-        return "recovered", State(ping_ms=now_ms)
+        return "recovered", State(notice_ms=before.notice_ms, ping_ms=now_ms)
     if every_s and not _passed(before.ping_ms, every_s, now_ms):
         return None, before
     return "success", replace(before, ping_ms=now_ms)
@@ -78,9 +85,16 @@ def after_failure(before: State, now_ms: int, *, stale: bool) -> tuple[Result, b
     if stale:
         return "stale", not before.stale or is_due(before, now_ms), found_stale(before, now_ms)
     if before.since_ms is None:
-        return "failed", True, State(now_ms, notice_ms=now_ms, ping_ms=before.ping_ms)
-    if is_due(before, now_ms):
-        return "failed", True, replace(before, notice_ms=now_ms)
+        soon = not is_due(before, now_ms)
+        notice_ms = before.notice_ms if soon else now_ms
+        return (
+            "failed",
+            not soon,
+            State(now_ms, quiet=soon, notice_ms=notice_ms, ping_ms=before.ping_ms),
+        )
+    lasting = before.quiet and _passed(before.since_ms, LASTING_S, now_ms)
+    if lasting or is_due(before, now_ms):
+        return "failed", True, replace(before, quiet=False, notice_ms=now_ms)
     return "failed", False, before
 
 
@@ -89,7 +103,7 @@ def found_stale(before: State, now_ms: int) -> State:
     if before.stale and not is_due(before, now_ms):
         return before
     since_ms = now_ms if before.since_ms is None else before.since_ms
-    return replace(before, since_ms=since_ms, stale=True, notice_ms=now_ms)
+    return replace(before, since_ms=since_ms, stale=True, quiet=False, notice_ms=now_ms)
 
 
 def is_due(state: State, now_ms: int) -> bool:
@@ -125,7 +139,7 @@ def read(path: Path) -> dict[str, State]:
     """Return what others know by job; nothing of what cannot be read or is of the wrong kind."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):
         return {}

@@ -1,5 +1,7 @@
 """The crontab of the user who runs luxcli: a block of lines in it, everything else left alone."""
 
+import os
+import re
 import subprocess
 from typing import Final
 
@@ -8,8 +10,11 @@ from luxcli.errors import ConfigError, StorageError
 BEGIN: Final = "# BEGIN luxcli"
 END: Final = "# END luxcli"
 _LIMIT_S: Final = 10.0
-# What Debian's and cronie's command, and busybox', say to a user who has no crontab yet.
-_NONE_YET: Final = ("no crontab for", "can't open")
+# A line that polls, and the file that it names.
+_POLLS: Final = re.compile(rb"^[^#\n].* poll-once .*--config (.+)$", re.MULTILINE)
+# What Debian's and cronie's command, and busybox', say to a user who has no crontab yet. busybox
+# begins alike when it may not read the one that is there.
+_NONE_YET: Final = re.compile(r"no crontab for|can't open .*: No such file")
 
 
 def marked(lines: str) -> str:
@@ -26,9 +31,13 @@ def with_block(crontab: bytes, lines: str) -> bytes:
     found = _block(crontab)
     if found is None:
         gap = b"" if not crontab or crontab.endswith(b"\n") else b"\n"
-        return crontab + gap + marked(lines).encode()
+        return crontab + gap + _bytes(lines)
     start, stop = found
-    return crontab[:start] + marked(lines).encode() + crontab[stop:]
+    return crontab[:start] + _bytes(lines) + crontab[stop:]
+
+
+def _bytes(lines: str) -> bytes:
+    return os.fsencode(marked(lines))  # with paths as the system has them
 
 
 def without_block(crontab: bytes) -> bytes:
@@ -47,10 +56,20 @@ def foreign_polls(crontab: bytes) -> list[int]:
     found, position = [], 0
     for number, line in enumerate(crontab.splitlines(keepends=True), 1):
         inside = start <= position < stop
-        if b"luxcli" in line and b"poll-once" in line and not inside and line[:1] != b"#":
+        if b"luxcli" in line and b"poll-once" in line and not inside and line.lstrip()[:1] != b"#":
             found.append(number)
         position += len(line)
     return found
+
+
+def replaced(crontab: bytes, lines: str) -> str | None:
+    """Return the configuration that the block polls by now, if these lines name another."""
+    start, stop = _block(crontab) or (0, 0)
+    before = _POLLS.search(crontab[start:stop].replace(b"\r\n", b"\n"))
+    after = _POLLS.search(os.fsencode(lines))
+    if before is None or after is None or before[1] == after[1]:
+        return None
+    return os.fsdecode(before[1])
 
 
 def read() -> bytes:
@@ -63,7 +82,7 @@ def read() -> bytes:
     if done.returncode == 0:
         return done.stdout
     said = done.stderr.decode(errors="replace").strip()
-    if any(words in said for words in _NONE_YET):
+    if _NONE_YET.search(said):
         return b""
     raise StorageError(f"crontab -l: {said or f'status {done.returncode}'}")
 

@@ -70,7 +70,7 @@ class Cli:
     """Runs `luxcli` as its users do: a process of its own, in an environment of its own."""
 
     def __init__(self, directory: Path, *, measured: bool = True) -> None:
-        self._directory = directory
+        self.directory = directory
         self._kept = ("PATH", "COV") if measured else ("PATH",)  # COV*: how coverage gets in
         self._running: list[subprocess.Popen[str]] = []
 
@@ -78,7 +78,7 @@ class Cli:
         kept = {name: value for name, value in os.environ.items() if name.startswith(self._kept)}
         return {
             **kept,
-            "HOME": str(self._directory / "home"),
+            "HOME": str(self.directory / "home"),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(Path(luxcli.__file__).parent.parent),
             "PYTHONWARNINGS": "error::ResourceWarning",
@@ -92,7 +92,7 @@ class Cli:
         for stream in ("stdout", "stderr"):
             options.setdefault(stream, subprocess.PIPE)
         options.setdefault("stdin", subprocess.DEVNULL)
-        options.setdefault("cwd", self._directory)
+        options.setdefault("cwd", self.directory)
         process = subprocess.Popen(
             [sys.executable, "-m", "luxcli", *map(str, args)],
             env=self.environment(**variables),

@@ -109,6 +109,21 @@ def _faults() -> Iterator[CsvFault]:
         plant=in_all_rows("ID_WEB_Temperatur_TVL", ""),
     )
     yield CsvFault(
+        name="flow temperature without a value in one row",
+        rule="csv-holes",
+        plant=in_column("ID_WEB_Temperatur_TVL", ""),
+    )
+    yield CsvFault(
+        name="every second row missing",
+        rule="spacing",
+        plant=lambda rows: [rows[0], *rows[1::2]],
+    )
+    yield CsvFault(
+        name="times of a container without a time zone",
+        rule="csv-zone",
+        plant=lambda rows: [rows[0], *([row[0], row[0], *row[2:]] for row in rows[1:])],
+    )
+    yield CsvFault(
         name="second half of the columns without values",
         rule="csv-empty-column",
         plant=lambda rows: [rows[0], *([*row[:140], *[""] * (len(row) - 140)] for row in rows[1:])],

@@ -413,7 +413,7 @@ def _random_calculations(seed: int) -> Story:
     def story(_number: int, snapshot: Snapshot) -> Snapshot:
         rng = random.Random(seed)
         block = tuple(rng.randint(SMALLEST, LARGEST) for _ in snapshot.calculations)
-        return replace(snapshot, calculations=block)
+        return snapshot._replace(calculations=block)
 
     return story
 
@@ -421,7 +421,7 @@ def _random_calculations(seed: int) -> Story:
 def _without(group: str, index: int) -> Story:
     def story(_number: int, snapshot: Snapshot) -> Snapshot:
         block = getattr(snapshot, group)
-        return replace(snapshot, **{group: (*block[:index], *block[index + 1 :], 0)})
+        return snapshot._replace(**{group: (*block[:index], *block[index + 1 :], 0)})
 
     return story
 
@@ -493,7 +493,7 @@ def _sized(parameters: int, calculations: int, visibilities: int) -> Story:
             low = 0 if group == "visibilities" else -5_000_000
             more = [low + (index + number) % 2 for index in range(len(block), size)]
             blocks[group] = (*block[:size], *more)
-        return replace(snapshot, **blocks)
+        return snapshot._replace(**blocks)
 
     return story
 
@@ -506,7 +506,7 @@ def _changed(*changes: Mapping[Group, Mapping[int, int]]) -> Story:
             block = list(snapshot.block(group))
             for index, value in values.items():
                 block[index] = value
-            snapshot = replace(snapshot, **{group: tuple(block)})
+            snapshot = snapshot._replace(**{group: tuple(block)})
         return snapshot
 
     return story

@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from luxcli.model import Snapshot
@@ -159,7 +159,7 @@ def without(group: str, index: int) -> Callable[[Snapshot], Snapshot]:
 
     def change(snapshot: Snapshot) -> Snapshot:
         block = getattr(snapshot, group)
-        return replace(snapshot, **{group: (*block[:index], *block[index + 1 :])})
+        return snapshot._replace(**{group: (*block[:index], *block[index + 1 :])})
 
     return change
 
@@ -171,7 +171,7 @@ def with_calculations(values: Mapping[int, int]) -> Callable[[Snapshot], Snapsho
         block = list(snapshot.calculations)
         for index, value in values.items():
             block[index] = value
-        return replace(snapshot, calculations=tuple(block))
+        return snapshot._replace(calculations=tuple(block))
 
     return change
 

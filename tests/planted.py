@@ -7,7 +7,7 @@ import functools
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +86,7 @@ def changed(
     block = list(getattr(poll, group))
     for index, value in values.items():
         block[index] = value(block[index]) if callable(value) else value
-    return replace(poll, **{group: tuple(block)})
+    return poll._replace(**{group: tuple(block)})
 
 
 def calculations(where: Sequence[int] | None, values: Mapping[int, Value]) -> Callable[..., Polls]:
@@ -123,7 +123,7 @@ def cut(where: Sequence[int], **lengths: int) -> Callable[[Polls], Polls]:
             for group, length in lengths.items():
                 block = getattr(polls[number], group)
                 whole = (*block, *[0] * max(0, length - len(block)))[:length]
-                polls[number] = replace(polls[number], **{group: whole})
+                polls[number] = polls[number]._replace(**{group: whole})
         return polls
 
     return plant
@@ -140,7 +140,7 @@ def moved(where: Sequence[int], seconds: int) -> Callable[[Polls], Polls]:
     def plant(polls: Polls) -> Polls:
         for number in where:
             taken_ms = polls[number].taken_ms + seconds * 1000
-            polls[number] = replace(polls[number], taken_ms=taken_ms)
+            polls[number] = polls[number]._replace(taken_ms=taken_ms)
         return polls
 
     return plant
@@ -174,7 +174,7 @@ def frozen(where: range, *running: int) -> Callable[[Polls], Polls]:
         for number in where:
             now = polls[number]
             moving = {index: now.calculations[index] for index in (134, *running)}
-            polls[number] = changed(replace(first, taken_ms=now.taken_ms), moving)
+            polls[number] = changed(first._replace(taken_ms=now.taken_ms), moving)
         return polls
 
     return plant
@@ -196,12 +196,25 @@ def restarted(start: int, gap: int, *, dead: bool = True) -> Callable[[Polls], P
     return plant
 
 
+def swapped(one: int, other: int) -> Callable[[Polls], Polls]:
+    """Exchange two calculations in all polls."""
+
+    def plant(polls: Polls) -> Polls:
+        blocks = [poll.calculations for poll in polls]
+        return [
+            changed(poll, {one: block[other], other: block[one]})
+            for poll, block in zip(polls, blocks, strict=True)
+        ]
+
+    return plant
+
+
 def tries(where: Sequence[int], count: int) -> Callable[[Polls], Polls]:
     """Say that polls needed several connections."""
 
     def plant(polls: Polls) -> Polls:
         for number in where:
-            polls[number] = replace(polls[number], tries=count)
+            polls[number] = polls[number]._replace(tries=count)
         return polls
 
     return plant
@@ -216,7 +229,7 @@ def error(code: int, *, after: int = MIDDLE) -> Callable[[Polls], Polls]:
             block = list(polls[number].calculations)
             block[95:100] = [time_s, *block[95:99]]
             block[100:105] = [code, *block[100:104]]
-            polls[number] = replace(polls[number], calculations=tuple(block))
+            polls[number] = polls[number]._replace(calculations=tuple(block))
         return polls
 
     return plant
@@ -297,6 +310,14 @@ def _values() -> Iterator[Planted]:
         plant=held(range(156), 10),
     )
     yield Planted(
+        name="high pressure that stands still all day",
+        rule="stuck",
+        sensor="ID_WEB_LIN_HD",
+        hours=26,
+        step_s=600,
+        plant=held(range(156), 180),
+    )
+    yield Planted(
         name="outdoor temperature that stands still in the day that is looked at by default",
         rule="stuck",
         sensor="ID_WEB_Temperatur_TA",
@@ -361,6 +382,12 @@ def _counters() -> Iterator[Planted]:
         rule="counter-reset-total",
         sensor="ID_WEB_WMZ_Seit",
         plant=calculations(from_(120), {154: 3}),
+    )
+    yield Planted(
+        name="heat since reset that is reset, as the other block has it",
+        rule="counter-reset-total",
+        sensor="ID_Waermemenge_Seit",
+        plant=parameters(from_(120), {852: 30}),
     )
     yield Planted(
         name="run time that loses an hour in a power cut",
@@ -444,6 +471,11 @@ def _heat() -> Iterator[Planted]:
         plant=parameters(None, {854: lambda raw: raw + 30_000}),
     )
     yield Planted(
+        name="heat for hot water of another heat pump",
+        rule="heat-quantities",
+        plant=calculations(None, {152: lambda raw: 10 * raw}),
+    )
+    yield Planted(
         name="total heat of another heat pump",
         rule="heat-total",
         plant=parameters(None, {852: lambda raw: raw + 30_000}),
@@ -469,6 +501,18 @@ def _heat() -> Iterator[Planted]:
             held(RUNNING, 151, 154),
             held_parameters(RUNNING, 852, 854, 1060),
         ),
+    )
+    yield Planted(
+        name="flow and return exchanged",
+        rule="flow-below-return",
+        sensor="ID_WEB_Temperatur_TVL",
+        plant=swapped(10, 11),
+    )
+    yield Planted(
+        name="brine inlet and outlet exchanged",
+        rule="source-reversed",
+        sensor="ID_WEB_Temperatur_TWE",
+        plant=swapped(19, 20),
     )
     yield Planted(
         name="40 times as much heat as power",
@@ -534,6 +578,11 @@ def _status() -> Iterator[Planted]:
         name="switch-off log of another heat pump",
         rule="switch-off-log",
         plant=parameters(None, dict.fromkeys(range(721, 726), 1_700_000_000)),
+    )
+    yield Planted(
+        name="code of an error in the place of its time",
+        rule="logs",
+        plant=swapped(95, 100),
     )
     yield Planted(
         name="high pressure fault",
@@ -763,7 +812,7 @@ class Sent:
 def _dropped(group: str, index: int) -> Callable[[Snapshot], Snapshot]:
     def change(snapshot: Snapshot) -> Snapshot:
         block: tuple[int, ...] = getattr(snapshot, group)
-        return replace(snapshot, **{group: block[:index] + block[index + 1 :]})
+        return snapshot._replace(**{group: block[:index] + block[index + 1 :]})
 
     return change
 
@@ -773,7 +822,7 @@ def _short(**lengths: int) -> Callable[[Snapshot], Snapshot]:
         blocks: dict[str, Any] = {
             group: getattr(snapshot, group)[:length] for group, length in lengths.items()
         }
-        return replace(snapshot, **blocks)
+        return snapshot._replace(**blocks)
 
     return change
 
@@ -789,7 +838,7 @@ SENT: Final[Sequence[Sent]] = (
     Sent(
         name="calculations that are all 0",
         rule="mostly-zero",
-        change=lambda snapshot: replace(snapshot, calculations=(0,) * len(snapshot.calculations)),
+        change=lambda snapshot: snapshot._replace(calculations=(0,) * len(snapshot.calculations)),
     ),
     Sent(name="calculation 5 lost", rule="firmware-text", change=_dropped("calculations", 5)),
     Sent(name="parameter 100 lost", rule="heat-quantities", change=_dropped("parameters", 100)),

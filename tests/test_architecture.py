@@ -11,13 +11,16 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads", "supervisor"},
-    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits", "health"}
+    {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor", "deltas"},
+    {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
-    {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"},
+    {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"}
+    | {"health"},
     {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
+    {"rowlayout"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
+    {"units"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
@@ -35,7 +38,9 @@ ROWS = [
     {"device_health"},
     {"diagnosis"},
     {"bundle"},
-    {"console"},
+    {"output", "options"},
+    {"session"},
+    {"console", "scheduled"},
     {"screen"},
     {
         "cli_setup",
@@ -47,7 +52,7 @@ ROWS = [
         "cli_watch",
         "cli_schedule",
     },
-    {"cli"},
+    {"cli", "shortcut"},
     {"__main__"},
 ]
 # Outside libraries and system modules that belong to one job.

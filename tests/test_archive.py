@@ -1,10 +1,12 @@
 """The daily archive: lossless, verified, readable without luxcli, never losing what it has."""
 
 import gzip
+import json
 import random
 import re
 import sqlite3
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
@@ -45,6 +47,25 @@ def test_registers_that_come_and_go_within_a_day_are_told_apart_from_zero(tmp_pa
     polls = tuple((long if n in (2, 3, 7) else short).at(t) for n, t in enumerate(times))
     archive.write(tmp_path / "x.gz", Day(polls, ()))
     assert archive.read(tmp_path / "x.gz").polls == polls
+
+
+def test_archives_of_the_first_version_are_read(tmp_path):
+    polls = (
+        Snapshot(1000, 9, 1, (5, 7), (3,), (1,)),
+        Snapshot(31_000, 8, 2, (6, 7, 4), (3,), (1,)),
+    )
+    text, crc = json.dumps(((3,), (1,))), 0
+    for poll, settings in zip(polls, (text, text), strict=True):
+        head = (poll.taken_ms, poll.took_ms, poll.tries, poll.calculations)
+        crc = zlib.crc32(f"{json.dumps(head)}{settings}".encode(), crc)
+    lines = [
+        *("luxlog 1", "polls 2", "t 1000 30000", "d 9 -1", "n 1 1"),
+        *("c0 5 1", "c1 7", "c2 - 4", "p0 3", "s0 1"),
+        *('m 2000 busy 0 5 "in use"', f"crc {crc:08x}", "end", ""),
+    ]
+    (tmp_path / "x.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    missed = (Missed(2000, "busy", 0, 5, "in use"),)
+    assert archive.read(tmp_path / "x.gz") == Day(polls, missed)
 
 
 def test_random_blocks_of_random_lengths_survive(tmp_path):
@@ -205,11 +226,11 @@ def test_an_archive_of_a_newer_luxcli_is_left_as_it_is_and_stops_no_other_day(tm
     settings = configured(tmp_path)
     path = archiving.path_of(settings, date(2026, 11, 18))
     path.parent.mkdir(parents=True)
-    newer = gzip.compress(b"luxlog 2\nwhatever it may hold\n")
+    newer = gzip.compress(b"luxlog 3\nwhatever it may hold\n")
     path.write_bytes(newer)
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T12:00"))
     record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
-    with pytest.raises(StorageError, match=r"2026-11-18.*newer luxcli \(luxlog 2.*upgrade"):
+    with pytest.raises(StorageError, match=r"2026-11-18.*newer luxcli \(luxlog 3.*upgrade"):
         archived(settings)
     assert path.read_bytes() == newer
     assert archiving.path_of(settings, date(2026, 11, 19)).exists()
@@ -339,6 +360,11 @@ def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
         "luxlog 1\npolls 99999999999\nt 1\nd 1\nn 1\ncrc 0\nend\n",
         "luxlog 1\npolls -1\ncrc 0\nend\n",
         "luxlog 1\npolls 1\nc0 1\nq0 1\nend\n",
+        "luxlog 2\npolls 2\nt 99999999999999999999 30000\ni 0 a\ne 0\nd 1\nn 1\ncrc 0\nend\n",
+        "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\nn 1\nc0 1 a+99999999999999999999\nend\n",
+        "luxlog 2\npolls 2\nt 1 30000\ni 0 aaa\ne 0\nd 1\nn 1\ncrc 0\nend\n",
+        "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\ncrc 0\nend\n",
+        "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\nn 1\nc0 =c1\ncrc 0\nend\n",
     ],
 )
 def test_numbers_that_cannot_be_are_damage(lines, tmp_path):

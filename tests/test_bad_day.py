@@ -150,9 +150,9 @@ def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
     kinds = plan(ticks, seed)
     with Moody() as pump, contextlib.ExitStack() as stack:
         settings = configured(directory, port=pump.port, retries=RETRIES, timeout_sec=PATIENT_S)
-        hurried = replace(settings, timeout_sec=HANGING_S)  # type: ignore[arg-type]
+        hurried = settings._replace(timeout_sec=HANGING_S)  # type: ignore[arg-type]
         # One cache for both ports: the controller that is off is the same one.
-        refused = replace(settings, port=_closed_port(stack))
+        refused = settings._replace(port=_closed_port(stack))
         other = stack.enter_context(other_process(jobs.device_lock(settings)))
         for number, kind in enumerate(kinds):
             day.kinds[kind] += 1

@@ -6,7 +6,6 @@ import random
 import stat
 import subprocess
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def test_polls_and_missed_ticks_may_alternate(path):
     for number, poll in enumerate(sent):
         buffer.append_poll(path, poll)
         if number % 3 == 0:
-            ticks.append(replace(MISSED, ts_ms=START_MS + 500 + number))
+            ticks.append(MISSED._replace(ts_ms=START_MS + 500 + number))
             buffer.append_missed(path, ticks[-1])
     content = buffer.read(path)
     assert list(content.polls) == sent
@@ -110,7 +109,7 @@ def test_polls_and_missed_ticks_may_alternate(path):
     ids=["umlauts", "quotes", "line breaks", "controls", "empty", "long", "surrogate"],
 )
 def test_any_text_may_be_the_detail_of_a_missed_tick(path, detail):
-    tick = replace(MISSED, detail=detail)
+    tick = MISSED._replace(detail=detail)
     buffer.append_missed(path, tick)
     buffer.append_poll(path, small(START_MS))
     content = buffer.read(path)

@@ -6,7 +6,6 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def personal(snapshot: Snapshot) -> Snapshot:
     for index in PRIVATE["parameters"] & set(range(len(parameters))):
         parameters[index] = ADDRESS
     parameters[874:877] = SERIAL
-    return replace(snapshot, calculations=tuple(calculations), parameters=tuple(parameters))
+    return snapshot._replace(calculations=tuple(calculations), parameters=tuple(parameters))
 
 
 def members(path: Path) -> dict[str, str]:
@@ -147,6 +146,24 @@ def test_a_directory_that_is_not_there_is_not_made(cli, tmp_path, simulator):
     assert f"luxcli: --bundle: {tmp_path / 'nowhere'}: is no directory" in ran.stderr
     assert not (tmp_path / "nowhere").exists()
     assert simulator.connections == 0
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".zip", "b" * 300 + "/x.zip"])
+def test_a_name_that_cannot_be_a_files_is_refused_in_one_line(cli, tmp_path, name):
+    path = configuration(tmp_path / "etc", cache_path=str(tmp_path / "data" / "cache.sqlite3"))
+    ran = cli("diagnose", "-c", path, "--offline", "--bundle", tmp_path / name)
+    assert ran.status == 2
+    [line] = ran.stderr.splitlines()
+    assert line.startswith("luxcli: --bundle: ")
+    assert "File name too long" in line
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced_by_a_bundle(cli, tmp_path):
+    path = configuration(tmp_path / "etc", cache_path=str(tmp_path / "data" / "cache.sqlite3"))
+    link = tmp_path / "report.zip"
+    link.symlink_to(tmp_path / "nowhere")
+    assert cli("diagnose", "-c", path, "--offline", "--bundle", link).status == 2
+    assert link.is_symlink()
 
 
 def test_the_bundle_is_written_though_the_output_cannot_be(cli, tmp_path):

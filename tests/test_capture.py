@@ -7,7 +7,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +303,7 @@ def test_a_heat_pump_that_another_luxcli_keeps_is_busy(simulator, tmp_path):
 
 
 def shortened(length: int) -> Callable[[Snapshot], Snapshot]:
-    return lambda poll: replace(poll, calculations=poll.calculations[:length])
+    return lambda poll: poll._replace(calculations=poll.calculations[:length])
 
 
 @pytest.mark.parametrize(

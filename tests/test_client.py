@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,7 +128,7 @@ def test_a_name_with_several_addresses_is_tried_at_each(only):
 
 def test_unusual_lengths_are_taken_as_they_are():
     def short(snapshot: Snapshot) -> Snapshot:
-        return replace(snapshot, calculations=snapshot.calculations[:120], visibilities=(1,))
+        return snapshot._replace(calculations=snapshot.calculations[:120], visibilities=(1,))
 
     with FaultyController(Fault(change=short)) as pump:
         snapshot = read(pump.port)
@@ -138,7 +137,7 @@ def test_unusual_lengths_are_taken_as_they_are():
 
 def test_negative_values_keep_their_sign():
     def negative(snapshot: Snapshot) -> Snapshot:
-        return replace(snapshot, calculations=(-1, -(2**31), 2**31 - 1), visibilities=(-128, 127))
+        return snapshot._replace(calculations=(-1, -(2**31), 2**31 - 1), visibilities=(-128, 127))
 
     with FaultyController(Fault(change=negative)) as pump:
         snapshot = read(pump.port)
@@ -605,7 +604,7 @@ def test_a_firmware_text_of_anything_but_characters_does_no_harm(odd):
     def change(snapshot: Snapshot) -> Snapshot:
         calculations = list(snapshot.calculations)
         calculations[81:91] = [odd] * 10
-        return replace(snapshot, calculations=tuple(calculations))
+        return snapshot._replace(calculations=tuple(calculations))
 
     with FaultyController(Fault(change=change)) as pump:
         connection = Connection(HOST, pump.port)

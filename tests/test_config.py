@@ -658,7 +658,7 @@ HEADS = {key.partition(".")[0] for key in EXAMPLES if "." in key}
 
 def test_the_sample_says_nothing_but_the_defaults():
     loaded, plain = load(settings.sample("pump")), load("host: pump\n")
-    names = [name for name in Config.__dataclass_fields__ if name not in {"file", "origins"}]
+    names = [name for name in Config._fields if name not in {"file", "origins"}]
     assert {name: getattr(loaded, name) for name in names} == {
         name: getattr(plain, name) for name in names
     }
@@ -669,7 +669,7 @@ def test_every_line_of_the_sample_can_be_put_into_force():
     text = COMMENTED.sub(r"\1", settings.sample("pump"))
     loaded, plain = load(text), load("host: pump\n")
     assert "default" not in loaded.origins.values()
-    for name in Config.__dataclass_fields__:
+    for name in Config._fields:
         if name not in {"file", "origins", *EXAMPLES_ONLY}:
             assert getattr(loaded, name) == getattr(plain, name), name
     assert loaded.timezone == "Europe/Berlin"

@@ -5,14 +5,16 @@ import os
 import sqlite3
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
 
 from luxcli import csvgen, reports, sensors
 from luxcli.errors import StorageError
+from luxcli.model import Chunk
 from luxcli.storage import Store
 from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
 
@@ -325,3 +327,19 @@ def test_a_poll_damaged_in_the_cache_is_left_out_and_reported_never_shown_wrong(
     assert rows_of(result.path) == [
         row for row in good if pd.Timestamp(row["timestamp_utc"]).timestamp() * 1000 != ts_ms
     ]
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "UTC"]
+)
+def test_times_are_those_of_the_zone_to_the_second_through_clock_changes(tmp_path, zone):
+    place = ZoneInfo(zone)
+    changes = [ms("2026-03-29T03:00"), ms("2026-04-04T17:00"), ms("2026-10-25T02:00"), 0]
+    times = [moment + second * 1000 for moment in changes for second in range(-4000, 4000, 7)]
+    times = sorted({time for time in times if time > 0})
+    chunk = Chunk((), {}, [(time, 90, 1, 0) for time in times])
+    csvgen.write(tmp_path / "x.csv", (), [chunk], place, csvgen.Style())
+    _head, *lines = (tmp_path / "x.csv").read_text(encoding="ascii").splitlines()
+    for time, line in zip(times, lines, strict=True):
+        moment = datetime.fromtimestamp(time // 1000, UTC)
+        assert line == f"{moment:%Y-%m-%dT%H:%M:%SZ},{moment.astimezone(place).isoformat()}"

@@ -17,7 +17,7 @@ from luxcli.errors import NoDataError, StorageError
 from luxcli.rules import AREAS
 from luxcli.storage import Store
 from luxcli.verdicts import Report
-from tests.csvfaults import CSV_FAULTS, Rows, in_all_rows
+from tests.csvfaults import CSV_FAULTS, Rows, in_all_rows, in_column
 from tests.planted import START_MS
 from tests.scenario import BERLIN, HOUR_MS, configured, ms
 from tests.scenario import record as recorded
@@ -81,6 +81,16 @@ def test_a_style_that_is_no_longer_configured_is_told_from_the_file_itself(tmp_p
     settings, path = written(tmp_path, **STYLES[1])
     assert checked(configured(tmp_path), path).findings == ()
     assert settings.csv_delimiter == ";"
+
+
+def test_a_file_saved_with_quotes_around_each_cell_is_read_as_before(tmp_path):
+    settings, path = written(tmp_path, **STYLES[1])
+    rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), delimiter=";")
+    text = io.StringIO()
+    csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8-sig", newline="")
+    report = checked(settings, path)
+    assert (report.findings, report.polls) == ((), ROWS)
 
 
 def test_a_day_with_a_clock_change_is_good(tmp_path):
@@ -167,9 +177,28 @@ def zeros(rows: Rows) -> Rows:
     ]
 
 
+def from_row(first: int, name: str, change: Callable[[int], object]) -> Callable[[Rows], Rows]:
+    """Change the whole numbers of a column from a row on."""
+
+    def plant(rows: Rows) -> Rows:
+        column = rows[0].index(name)
+        for row in rows[first:]:
+            row[column] = str(change(int(row[column])))
+        return rows
+
+    return plant
+
+
+RUN_TIME = "ID_WEB_Zaehler_BetrZeitWP"
+
+
 @pytest.mark.parametrize(
     ("plant", "rule", "area", "verdict"),
     [
+        (from_row(60, RUN_TIME, lambda old: old - 50_000), "counter-decrease", 2, "problems"),
+        (from_row(60, RUN_TIME, lambda old: old + 50_000), "counter-jump", 2, "problems"),
+        (from_row(60, RUN_TIME, lambda _old: 0), "counter-reset", 2, "warnings"),
+        (in_column("ID_WEB_Temperatur_TA", "40.0"), "temperature-spike", 0, "warnings"),
         (in_all_rows("ID_WEB_Temperatur_TVL", "999.9"), "range-impossible", 0, "problems"),
         (in_all_rows("ID_WEB_Temperatur_TVL", "4.9"), "range", 0, "warnings"),
         (in_all_rows("ID_WEB_LIN_HD", "70.00"), "range-impossible", 1, "problems"),

@@ -5,9 +5,9 @@ import os
 import re
 import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from luxcli.storage import Store
 from luxcli.storage_health import mount_of
 from tests.conftest import Cli
 from tests.faulty import NOW_S, Fault, FaultyController, with_calculations, without
+from tests.make import python
 from tests.scenario import BERLIN, HOUR_MS, configured, record
 from tests.test_cli import on_a_terminal
 
@@ -265,7 +266,7 @@ def test_the_controller_is_described_without_its_serial_number(tmp_path):
     def numbered(snapshot: Snapshot) -> Snapshot:
         block = list(snapshot.parameters)
         block[874:876] = 290311, 4711
-        return replace(snapshot, parameters=tuple(block))
+        return snapshot._replace(parameters=tuple(block))
 
     found = of_pump(tmp_path, numbered)
     assert "model MSW 6, firmware V3.78" in lines(found, "controller")
@@ -315,8 +316,7 @@ def test_shorter_and_longer_blocks_are_described_not_refused(tmp_path, profile):
 
 def longer(snapshot: Snapshot) -> Snapshot:
     """What a later firmware may send: more of everything, of unknown meaning."""
-    return replace(
-        snapshot,
+    return snapshot._replace(
         calculations=(*snapshot.calculations, *range(-60, 0)),
         parameters=(*snapshot.parameters, *range(300)),
         visibilities=(*snapshot.visibilities, *[1] * 90),
@@ -325,8 +325,7 @@ def longer(snapshot: Snapshot) -> Snapshot:
 
 def shorter(snapshot: Snapshot) -> Snapshot:
     """What an old firmware sends: neither heat quantities nor the second serial number."""
-    return replace(
-        snapshot,
+    return snapshot._replace(
         calculations=snapshot.calculations[:150],
         parameters=snapshot.parameters[:850],
         visibilities=snapshot.visibilities[:100],
@@ -403,7 +402,7 @@ def test_sensors_are_judged_by_ranges_and_the_values_of_not_fitted_ones(
 
 
 def test_a_critical_sensor_beyond_the_end_of_the_block_is_missing(tmp_path):
-    found = of_pump(tmp_path, lambda s: replace(s, calculations=s.calculations[:63]))
+    found = of_pump(tmp_path, lambda s: s._replace(calculations=s.calculations[:63]))
     assert any(
         "ID_WEB_Zaehler_BetrZeitWP (Heat pump run time) is missing" in text
         for text in lines(found, "sensors", "problem")
@@ -412,7 +411,7 @@ def test_a_critical_sensor_beyond_the_end_of_the_block_is_missing(tmp_path):
 
 
 def test_almost_empty_answers_fail_the_checklist(tmp_path):
-    found = of_pump(tmp_path, lambda s: replace(s, calculations=s.calculations[:12]))
+    found = of_pump(tmp_path, lambda s: s._replace(calculations=s.calculations[:12]))
     assert any("only 12 sensor readings" in text for text in lines(found, "sensors", "problem"))
     assert passed(found)["more than 50 sensor readings per poll"] is False
     assert passed(found)["all critical temperature sensors present"] is False
@@ -443,6 +442,30 @@ def test_one_peculiarity_is_a_warning_by_name(tmp_path, changed, rule):
     # An odd error code contradicts the order of the logs, too.
     assert [one for one in broken if one != "logs"] == [rule]
     assert passed(found)["validation passes before storage"] is True
+
+
+def test_an_odd_firmware_text_worries_nobody(tmp_path):
+    change = with_calculations(dict.fromkeys(range(81, 91), 66))
+    found = of_pump(tmp_path, change)
+    [text] = [t for t in lines(found, "cross checks", "info") if "firmware" in t]
+    assert text.startswith("not so: the firmware version reads like V3.9")
+    assert lines(found, "cross checks", "warning") == []
+
+
+def test_an_error_is_as_old_as_the_clock_that_dates_it_says_also_when_that_died(tmp_path):
+    dead_s = 946_684_800
+    change = with_calculations({134: dead_s + 7200, 95: dead_s + 3600, 100: 716})
+    found = of_pump(tmp_path, change)
+    [text] = lines(found, "heat pump's logs", "warning")
+    assert "the newest 60 min ago: 716" in text
+
+
+def test_errors_from_before_the_clock_died_are_no_news(tmp_path):
+    # Five of 2016, one of them about the outdoor sensor.
+    change = with_calculations({134: 946_684_800, 100: 711, 15: -50})
+    found = of_pump(tmp_path, change)
+    assert "before the controller's clock" in lines(found, "heat pump's logs", "info")[0]
+    assert lines(found, "sensors", "problem") == []
 
 
 def test_the_logs_are_told_newest_first_in_local_time_and_plain_words(tmp_path):
@@ -485,6 +508,42 @@ def test_a_directory_that_cannot_be_written_is_a_problem_of_storage(tmp_path):
     found = diagnose(settings, offline=True)
     assert any("/proc" in text for text in lines(found, "storage", "problem"))
     assert found.status == 74
+
+
+@pytest.mark.parametrize("which", ["lock", "device", "buffer"])
+def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        from luxcli import storage_health
+        from luxcli.jobs import device_lock
+        from luxcli.storage import Store
+        from tests.scenario import BERLIN, configured
+        settings = configured(Path(sys.argv[1]))
+        store = Store(settings.cache_path)
+        path = {
+            "lock": store.lock_path, "device": device_lock(settings), "buffer": store.buffer_path
+        }[sys.argv[2]]
+        path.touch(mode=0)
+        if not os.geteuid():
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+        found = storage_health.storage(settings, now_ms=0, zone=BERLIN)
+        print(path.name, *(line.text for line in found.lines if line.level == "problem"), sep="\\n")
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        said, _ = python(code, directory, which).communicate()
+    name, *problems = said.splitlines()
+    assert any(f"written by uid {os.geteuid() or 65534}: {name} (of uid" in p for p in problems)
+
+
+def test_a_directory_in_the_place_of_a_lock_is_a_problem(tmp_path):
+    settings = configured(tmp_path)
+    Store(settings.cache_path).lock_path.mkdir()
+    [text] = lines(diagnose(settings, offline=True), "storage", "problem")
+    assert text.endswith("cache.sqlite3.lock: is no file: luxcli cannot use it")
 
 
 def test_a_forgotten_mount_is_told_as_poll_once_would(tmp_path):

@@ -1,7 +1,5 @@
 """One cache, one heat pump."""
 
-from dataclasses import replace
-
 import pytest
 
 from luxcli import identity
@@ -17,7 +15,7 @@ def pump(serial=(0, 0)):
     snapshot = Replay().at(ms("2026-11-20T12:00") / 1000)
     parameters = list(snapshot.parameters)
     parameters[874:876] = serial
-    return replace(snapshot, parameters=tuple(parameters))
+    return snapshot._replace(parameters=tuple(parameters))
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Small(Replay):
 
     def at(self, epoch_s: float) -> Snapshot:
         poll = super().at(epoch_s)
-        return replace(poll, parameters=poll.parameters[:500], visibilities=poll.visibilities[:100])
+        return poll._replace(parameters=poll.parameters[:500], visibilities=poll.visibilities[:100])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class States:
         replay = Small()
         self.sent = {blocks(replay.at(moment_s)) for moment_s in MOMENTS_S}
         self.polls = {
-            ts_ms: replace(replay.at(ts_ms / 1000), taken_ms=ts_ms)
+            ts_ms: replay.at(ts_ms / 1000)._replace(taken_ms=ts_ms)
             for ts_ms in range(START, NOW, STEP_MS)
         }
 

@@ -1,6 +1,8 @@
 """The log: a line per event with command and run, as text or JSON, on stderr and in a file."""
 
 import json
+import logging
+import os
 import re
 import shutil
 import signal
@@ -13,6 +15,8 @@ import pytest
 
 from luxcli import config, timelimit
 from luxcli.client import longest_s
+from luxcli.logfile import LogFile
+from luxcli.storage import Store
 from tests.conftest import Ran
 from tests.faulty import Fault, FaultyController, eventually
 from tests.make import python
@@ -35,6 +39,23 @@ def damaged(tmp_path: Path) -> dict[str, str]:
 
 
 # On stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_poll_needs_no_standard_streams(cli, configure, simulator, tmp_path, closed):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "luxcli"]
+    for port, status in ((simulator.port, 0), (1, 69)):
+        file = configure(port=port, flush_polls=1)
+        words = [*command, "poll-once", "-c", str(file)]
+        assert subprocess.run(words, check=False, env=cli.environment()).returncode == status
+    settings = config.load(file, {}, tmp_path)
+    assert len(Store(settings.cache_path).times(0, 2**60)) == 1
+
+
+def test_a_full_disk_behind_stderr_does_not_change_the_status(cli, configure):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        assert cli("poll-once", "-c", configure(port=1), stderr=full).status == 69
+        assert cli("poll-once", "-c", "nowhere", stderr=full).status == 78
 
 
 def test_each_line_has_the_command_and_one_number_for_the_run(cli, configure):
@@ -159,6 +180,28 @@ def test_a_log_file_that_cannot_be_written_is_one_warning(cli, configure, tmp_pa
     assert re.search(r" WARNING \[poll-once .*: the log file cannot be written: [A-Z]", line)
 
 
+def test_a_named_pipe_that_nobody_reads_keeps_no_job_waiting(cli, configure, simulator, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    file = configure(port=simulator.port, log_file=str(tmp_path / "pipe"))
+    ran = cli("poll-once", "-c", file)
+    assert (ran.status, simulator.connections) == (0, 1)
+    assert "/pipe: the log file cannot be written: No such device" in ran.stderr
+
+
+def test_behind_a_link_the_file_is_rotated_and_the_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "luxcli.log"
+    link.symlink_to("disk/real.log")
+    handler = LogFile(link, "INFO", max_bytes=50)
+    for number in range(3):
+        handler.emit(logging.LogRecord("luxcli", 20, "", 0, f"{number}" * 40, (), None))
+    handler.close()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "luxcli.log"]
+    found = {path.name: path.read_text()[:1] for path in (tmp_path / "disk").glob("*[g12]")}
+    assert found == {"real.log": "2", "real.log.1": "1", "real.log.2": "0"}
+
+
 WRITER = """
 import logging, sys
 from pathlib import Path
@@ -219,7 +262,8 @@ from luxcli import __main__, cli, console, timelimit
 
 @cli.app.command("job", hidden=True)
 def job(ctx: typer.Context, log_format: str) -> None:
-    console.start(ctx, Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
+    session = console.session_of(ctx)
+    session.start(Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
     print("begun", flush=True)
     try:
         time.sleep(8)
@@ -251,20 +295,25 @@ def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path
     assert text in (tmp_path / "logs.txt").read_text()
 
 
-def test_a_job_that_does_not_even_hear_that_is_killed():
-    code = """
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_job_that_does_not_even_hear_that_is_killed(style):
+    code = f"""
 import signal, time
-from luxcli import timelimit
+from luxcli import log, timelimit
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
+log.set_up("WARNING", "{style}", run=log.Run("prune", "0a1b2c3d"))
 timelimit.arm(0.2, grace_s=0.2)
 time.sleep(8)
 """
     with python(code, stderr=subprocess.PIPE) as process:
         _, stderr = process.communicate(timeout=5)
     assert process.returncode == 142
-    assert stderr == (
-        "luxcli: took longer than its limit of 0.2 s and did not stop when told to; killed\n"
-    )
+    words = "took longer than its limit of 0.2 s and did not stop when told to; killed"
+    if style == "text":
+        assert stderr == f"luxcli: {words}\n"
+    else:
+        [entry] = entries(stderr)
+        assert (entry["level"], entry["job"], entry["msg"]) == ("error", "prune", words)
 
 
 def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, configure, tmp_path):

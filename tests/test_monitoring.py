@@ -1,6 +1,7 @@
 """Who is told how jobs go, when, and that telling them changes nothing."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -243,8 +244,9 @@ from luxcli import __main__, cli, console
 
 @cli.app.command("idle", hidden=True)
 def idle(ctx: typer.Context) -> None:
-    console.start(ctx, Path("luxcli.yaml"), None, job="poll")
-    console.nothing_done(ctx)
+    session = console.session_of(ctx)
+    session.start(Path("luxcli.yaml"), None, job="poll")
+    session.nothing_done()
 
 __main__.main()
 """
@@ -355,9 +357,38 @@ def test_each_state_leads_to_what_is_told_next():
     event, news_, stale = told.after_failure(failed, NOW_MS + 1, stale=True)
     assert (event, news_, stale.stale) == ("stale", True, True)
     assert told.after_failure(stale, NOW_MS + 2, stale=True) == ("stale", False, stale)
-    assert told.after_success(stale, NOW_MS + 3, 300) == ("recovered", State(ping_ms=NOW_MS + 3))
+    assert told.after_success(stale, NOW_MS + 3, 300) == (
+        "recovered",
+        State(notice_ms=stale.notice_ms, ping_ms=NOW_MS + 3),
+    )
     assert told.after_success(State(ping_ms=NOW_MS), NOW_MS + 299_999, 300)[0] is None
     assert told.after_success(State(ping_ms=NOW_MS), NOW_MS + 300_000, 300)[0] == "success"
+
+
+def outcomes_over(statuses: Sequence[int], file: Path, *, every_s: int) -> None:
+    """Tell how polls ended that are `every_s` apart."""
+    loaded(file).cache_path.parent.mkdir()
+    for number, status in enumerate(statuses):
+        now_ms = NOW_MS + number * every_s * 1000
+        monitoring.Watch(loaded(file), "poll", "00000000", now_ms).end(status, "", "", now_ms)
+
+
+def test_polls_that_fail_now_and_then_are_told_once_an_hour(configure, listener):
+    file = configure(port=1, monitoring=everybody(listener.url))
+    outcomes_over([69, 0, 0] * 8, file, every_s=300)  # two hours
+    once = ["luxcli: poll failed", "luxcli: poll recovered"]
+    assert news(listener) == once * 2
+    assert pushes(listener).count("down") == 2
+    assert pushes(listener).count("up") == 16  # what is good is told every five minutes, as ever
+
+
+def test_new_trouble_that_lasts_is_told_soon_after_the_last_one(configure, listener):
+    file = configure(port=1, monitoring=everybody(listener.url))
+    outcomes_over([69, 0] + [69] * 12 + [0], file, every_s=60)
+    assert news(listener) == ["luxcli: poll failed", "luxcli: poll recovered"] * 2
+    assert pushes(listener) == ["down", "up", "down", "up"]
+    last = [asked for asked in listener.asked if asked.path == "/"][-1]
+    assert last.document["message"] == "poll works again after 12 min"
 
 
 def test_a_time_from_when_the_clock_was_wrong_keeps_nobody_silent():
@@ -389,7 +420,15 @@ def test_what_reached_nobody_is_told_again_after_five_minutes(cli, configure):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"poll": 1}', '{"poll": {"since_ms": "x", "told": 2, "other": 1}}']
+    "text",
+    [
+        "[" * 100_000,
+        "",
+        "{",
+        "[]",
+        '{"poll": 1}',
+        '{"poll": {"since_ms": "x", "told": 2, "other": 1}}',
+    ],
 )
 def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tmp_path):
     path = tmp_path / "state.json"
@@ -397,14 +436,21 @@ def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tm
     assert told.read(path).get("poll", State()) == State()
 
 
-def test_where_nothing_can_be_kept_polls_tell_once_an_hour(configure, listener):
+@pytest.mark.parametrize(
+    ("begins_ms", "every_ms", "takes_ms", "times"),
+    [(300, 60_000, 30_600, 1), (17_000, 60_000, 30_600, 1), (300, 30_000, 100, 2)],
+    ids=["cron", "a NAS", "systemd"],
+)
+def test_where_nothing_can_be_kept_polls_tell_in_the_first_minute_of_an_hour(
+    configure, listener, begins_ms, every_ms, takes_ms, times
+):
     file = configure(monitoring=everybody(listener.url))
     settings = loaded(file)
     monitoring.state_path(settings).mkdir(parents=True)  # so that no file can be put there
-    for offset_ms in range(0, 2 * HOUR_MS, 30_000):
-        at_ms = NOW_MS + offset_ms
-        monitoring.Watch(settings, "poll", "0a1b2c3d", at_ms).end(69, "refused", "", at_ms)
-    assert pings(listener) == ["poll/69"] * 2
+    for at_ms in range(NOW_MS + begins_ms, NOW_MS + 2 * HOUR_MS, every_ms):
+        watch = monitoring.Watch(settings, "poll", "0a1b2c3d", at_ms)
+        watch.end(69, "refused", "", at_ms + takes_ms)
+    assert pings(listener) == ["poll/69"] * 2 * times
 
 
 # Whatever is told changes nothing
@@ -490,6 +536,16 @@ def test_a_password_in_an_address_is_sent_as_a_header(configure, listener):
     assert outcome.problem is None
     assert (outcome.where, listener.asked[0].target) == ("127.0.0.1", "/ping")
     assert listener.asked[0].headers["Authorization"].startswith("Basic ")
+
+
+def test_what_holds_bytes_that_are_no_text_is_told_as_well(configure, listener):
+    file = configure(monitoring=everybody(listener.url))
+    odd = os.fsdecode(b"/w\xe4rme: disk full")
+    loaded(file).cache_path.parent.mkdir()
+    monitoring.Watch(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(74, odd, odd, NOW_MS)
+    assert (pings(listener), pushes(listener)) == (["poll/74"], ["down"])
+    [message] = [asked.document["message"] for asked in listener.asked if asked.path == "/"]
+    assert message == r"poll failed with status 74: /w\udce4rme: disk full"
 
 
 def test_of_a_long_output_the_end_is_sent(configure, listener):

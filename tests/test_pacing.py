@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import time
 from itertools import pairwise
@@ -9,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from luxcli import config, pacing
+from luxcli import config, locks, pacing, timelimit
 from luxcli.config import Config
-from luxcli.errors import LuxcliError, ProtocolError, StorageError
+from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
 from luxcli.jobs import PollResult
 from luxcli.model import Missed
 from luxcli.storage import open_store
@@ -42,7 +43,7 @@ def entries(settings: Config) -> list[tuple[str, int]]:
 
 def test_polls_are_spaced_exactly_from_the_start_of_the_run(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
-    run = pacing.poll(settings, [0.0, 0.4, 0.8], every_s=0.4)
+    run = pacing.poll(settings, [0.0, 0.4, 0.8], every_s=0.4, exit_s=0.0)
     assert (len(run.outcomes), run.failure, run.overrun) == (3, None, 0)
     times = [ts_ms for _, ts_ms in entries(settings)]
     assert all(abs(b - a - 400) < 90 for a, b in pairwise(times))
@@ -52,7 +53,7 @@ def test_a_tick_that_a_slow_poll_costs_is_recorded_and_the_next_is_kept(tmp_path
     with Slow(clock=time.time) as pump:
         pump.takes = (0.5,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0, 0.3, 0.6, 0.9], every_s=0.3)
+        run = pacing.poll(settings, [0.0, 0.3, 0.6, 0.9], every_s=0.3, exit_s=0.0)
     assert (len(run.outcomes), run.overrun) == (3, 1)
     (first, began), *rest = entries(settings)
     assert [reason for reason, _ in rest] == ["overrun", "", ""]
@@ -66,7 +67,7 @@ def test_ticks_at_which_nothing_was_started_are_recorded_when_the_poll_is_over(t
     with Slow(clock=time.time) as pump:
         pump.takes = (1.0,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2)
+        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, exit_s=0.0)
     assert run.overrun == 3
     (_, began), *rest = entries(settings)
     assert [reason for reason, _ in rest] == ["overrun"] * 3
@@ -82,9 +83,86 @@ def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_agai
             busy = Missed(result.snapshot.taken_ms + 320, "busy", 0, 0, "in use")
             open_store(settings).add_missed(busy)
 
-        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, stored=others)
+        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, exit_s=0.0, stored=others)
     assert run.overrun == 2
     assert [reason for reason, _ in entries(settings)] == ["", "busy", "overrun", "overrun"]
+
+
+def test_a_tick_just_before_which_the_process_ends_is_recorded_as_well(tmp_path):
+    # supercronic and systemd would start nothing then, either.
+    with Slow(clock=time.time) as pump:
+        pump.takes = (0.6,)
+        settings = configured(tmp_path, port=pump.port)
+        run = pacing.poll(settings, [0.0], every_s=1.0, grace_s=0.1, exit_s=0.5)
+    assert run.overrun == 1
+    assert [reason for reason, _ in entries(settings)] == ["", "overrun"]
+
+
+def test_ticks_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tmp_path, simulator):
+    # As when a run for a minute ends in the middle of the next one.
+    settings = configured(tmp_path, port=simulator.port)
+    began = time.monotonic()
+    run = pacing.poll(
+        settings, [0.0], every_s=20, grace_s=0.0, exit_s=0.0, until_s=lambda ended_s: 59 + ended_s
+    )
+    assert time.monotonic() - began < 2
+    assert run.overrun == 2
+    (_, first_ms), *rest = entries(settings)
+    assert [reason for reason, _ in rest] == ["overrun"] * 2
+    assert all(abs(ts_ms - first_ms - 20_000 * n) < 500 for n, (_, ts_ms) in enumerate(rest, 1))
+
+
+# Every 100 s: the minute that begins here has a poll at :00, the next one at :40.
+AT_ZERO_S = 1_800_000_000
+
+
+class WaitingError(Exception):
+    """A run waits for its next poll."""
+
+
+def never(seconds: float) -> None:
+    raise WaitingError(round(seconds))
+
+
+def test_a_run_that_reaches_into_the_next_minute_makes_its_polls_too(tmp_path, simulator):
+    # There supercronic and systemd start no other, as this one still runs.
+    settings = configured(tmp_path, port=simulator.port)
+    with pytest.raises(WaitingError, match=r"^100$"):
+        pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+    assert simulator.connections == 1
+
+
+def test_after_a_poll_that_failed_a_run_does_not_go_on_as_that_is_to_be_told(tmp_path):
+    settings = configured(tmp_path, port=1, retries=0)
+    run = pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+    assert [type(outcome) for outcome in run.outcomes] == [DeviceError]
+
+
+@pytest.mark.parametrize("late_s", [0.3, 59])
+def test_a_run_that_is_over_before_the_next_start_leaves_it_its_polls(tmp_path, simulator, late_s):
+    settings = configured(tmp_path, port=simulator.port)
+    run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S + late_s, sleep=never)
+    assert len(run.outcomes) == 1
+
+
+def test_while_the_run_of_a_minute_before_goes_on_another_does_nothing(tmp_path, simulator):
+    settings = configured(tmp_path, port=simulator.port)
+    with locks.hold(pacing.lock_path(settings), wait_s=0):
+        run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
+    assert (run.outcomes, run.overrun, simulator.connections) == ([], 0, 0)
+    assert entries(settings) == []
+
+
+def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
+    tmp_path, simulator
+):
+    # As when it waits for a disk that does not answer.
+    settings = configured(tmp_path, port=simulator.port)
+    with locks.hold(pacing.lock_path(settings), wait_s=0):
+        long_ago_s = time.time() - timelimit.gone_after_s("poll", settings) - 700
+        os.utime(pacing.lock_path(settings), (long_ago_s, long_ago_s))
+        run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
+    assert len(run.outcomes) == 1
 
 
 def test_after_a_quick_poll_nothing_is_said_about_ticks(tmp_path, simulator):
@@ -107,7 +185,7 @@ def test_a_poll_that_fails_does_not_prevent_the_next(tmp_path):
     told: list[LuxcliError] = []
     with FaultyController(Fault(times=1, close_after=0), clock=time.time) as pump:
         settings = configured(tmp_path, port=pump.port, retries=0)
-        run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, failed=told.append)
+        run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, exit_s=0.0, failed=told.append)
     assert [type(outcome) for outcome in run.outcomes] == [ProtocolError, PollResult]
     assert told == [run.failure]
     assert [reason for reason, _ in entries(settings)] == ["protocol", ""]
@@ -120,7 +198,7 @@ def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simula
         assert "/missing/data" in str(failure)
         (tmp_path / "missing").mkdir()
 
-    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, failed=put_right)
+    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, exit_s=0.0, failed=put_right)
     assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
 
 

@@ -1,7 +1,5 @@
 """Where the rules draw the line between what is odd and what heat pumps do."""
 
-from dataclasses import replace
-
 import pytest
 
 from luxcli import limits, plausibility, quality
@@ -86,7 +84,7 @@ def test_problems_come_first_then_warnings_then_notes():
 def test_findings_do_not_grow_with_the_number_of_polls():
     judge = Judge(30)
     for number in range(5000):
-        poll = replace(BASE[number % 300], taken_ms=START_MS + number * 30_000)
+        poll = BASE[number % 300]._replace(taken_ms=START_MS + number * 30_000)
         judge.add(changed(poll, {17: 800 + number}))
     assert len(judge.end()) < 20
 
@@ -136,15 +134,14 @@ def test_a_spike_is_undone_within_15_minutes_and_a_fault_is_not():
 
 
 def test_the_hours_of_an_outage_do_not_count_as_too_fast():
-    polls = [BASE[0], replace(real(START_MS + 10 * 86_400_000), tries=1)]
+    polls = [BASE[0], real(START_MS + 10 * 86_400_000)._replace(tries=1)]
     assert "counter-jump" not in rules(polls)
 
 
 def test_a_counter_that_moves_once_an_hour_is_not_too_fast():
     polls = list(good("long", 3, 600))
     steps = [
-        replace(
-            poll,
+        poll._replace(
             parameters=tuple(
                 5_000_000 + n // 6 * 1500 if index == 1136 else raw
                 for index, raw in enumerate(poll.parameters)
@@ -203,8 +200,8 @@ def test_a_controller_is_frozen_only_when_nothing_at_all_changes():
         same = polls[200].calculations
         now = polls[number].calculations
         # The display's timer goes on.
-        polls[number] = replace(
-            polls[number], calculations=(*same[:120], now[120], *same[121:134], *now[134:])
+        polls[number] = polls[number]._replace(
+            calculations=(*same[:120], now[120], *same[121:134], *now[134:])
         )
     assert "frozen" not in rules(polls)
 
@@ -225,7 +222,7 @@ def test_two_hours_of_the_same_values_are_frozen_and_less_is_not():
 
 def test_the_same_weather_before_and_after_a_day_without_polls_is_not_stuck():
     polls = held(range(12), 15)(list(good("msw6", 2, 600)))
-    later = [replace(poll, taken_ms=poll.taken_ms + 86_400_000) for poll in polls]
+    later = [poll._replace(taken_ms=poll.taken_ms + 86_400_000) for poll in polls]
     assert "stuck" not in rules([*polls, *later], 600)
 
 
@@ -332,7 +329,7 @@ def test_a_firmware_without_heat_counters_in_the_calculations_is_normal():
 def test_an_answer_with_too_few_values_is_rejected_for_that_alone(lengths):
     poll = BASE[0]
     for group, length in lengths.items():
-        poll = replace(poll, **{group: poll.block(group)[:length]})
+        poll = poll._replace(**{group: poll.block(group)[:length]})
     assert [reason for reason in quality.rejection(poll) if reason.startswith("too-few-values: ")]
 
 
@@ -342,7 +339,7 @@ def test_an_answer_with_too_few_values_is_rejected_for_that_alone(lengths):
 def test_the_shortest_answers_of_real_controllers_are_stored(lengths):
     blocks = dict(zip(("calculations", "parameters", "visibilities"), lengths, strict=True))
     whole = real(START_MS, "long")
-    poll = replace(whole, **{group: whole.block(group)[:n] for group, n in blocks.items()})
+    poll = whole._replace(**{group: whole.block(group)[:n] for group, n in blocks.items()})
     assert quality.rejection(poll) == []
 
 
@@ -357,14 +354,14 @@ def test_a_block_that_lost_a_value_before_its_logs_is_rejected(group, indices):
         kept = [
             index
             for index in indices
-            if not quality.rejection(replace(poll, **{group: block[:index] + block[index + 1 :]}))
+            if not quality.rejection(poll._replace(**{group: block[:index] + block[index + 1 :]}))
         ]
         assert kept == []
 
 
 def test_an_answer_of_nothing_but_zeros_is_rejected():
     zeros = {group: (0,) * len(BASE[0].block(group)) for group in ("calculations", "parameters")}
-    reasons = quality.rejection(replace(BASE[0], **zeros))
+    reasons = quality.rejection(BASE[0]._replace(**zeros))
     assert [reason.partition(":")[0] for reason in reasons] == ["mostly-zero", "firmware-text"]
 
 

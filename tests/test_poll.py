@@ -9,7 +9,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -389,7 +388,9 @@ def test_two_spellings_of_a_name_are_one_heat_pump(settings_for):
 # Interrupted
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 @pytest.mark.parametrize("silent_after", [0, 2000, 5000])
 def test_a_signal_ends_a_hanging_poll_within_a_second_and_the_miss_is_recorded(
     signum, status, silent_after, cli, settings_for
@@ -404,6 +405,20 @@ def test_a_signal_ends_a_hanging_poll_within_a_second_and_the_miss_is_recorded(
     [missed] = misses(settings)
     assert missed.reason == "interrupted"
     assert polls(settings) == []
+
+
+def test_a_poll_started_by_nohup_outlives_its_terminal(cli, settings_for):
+    with FaultyController(Fault(pause_s=0.3)) as pump:
+        settings = settings_for(pump.port)
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as processes inherit it
+        try:
+            process = cli.start("poll-once")
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        assert eventually(lambda: pump.requests)
+        process.send_signal(signal.SIGHUP)
+        assert cli.end(process).status == 0
+    assert len(polls(settings)) == 1
 
 
 def test_a_signal_while_waiting_for_the_next_attempt_ends_the_poll_as_well(cli, settings_for):
@@ -575,4 +590,4 @@ def test_new_firmware_with_new_codes_in_several_enumerations_is_stored(settings_
     snapshot = Replay().at(1_795_000_000)
     codes = list(snapshot.calculations)
     codes[78], codes[80], codes[117], codes[118] = 95, 9, 12, 4
-    assert quality.rejection(replace(snapshot, calculations=tuple(codes))) == []
+    assert quality.rejection(snapshot._replace(calculations=tuple(codes))) == []

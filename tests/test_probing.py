@@ -133,6 +133,20 @@ def test_a_controller_that_serves_somebody_else_is_silent(simulator):
     assert "another program holds the controller" in found.causes[0]
 
 
+def test_a_controller_that_is_nothing_but_slow_is_read_as_polls_would_read_it():
+    with FaultyController(Fault(pause_s=0.4)) as pump:
+        found = probing.probe(HOST, pump.port, 0.3, patience_s=5, others=(), sleep=lambda _s: None)
+    assert found.snapshot is not None
+    assert [attempt.failure is None for attempt in found.attempts] == [False, True]
+
+
+def test_patience_is_not_for_an_address_that_swallows_everything(black_hole):
+    began = time.monotonic()
+    found = probing.probe(*black_hole, 0.3, patience_s=5, others=(), sleep=lambda _s: None)
+    assert time.monotonic() - began < 1.5
+    assert found.last.phase == CONNECT
+
+
 def test_a_controller_that_falls_silent_within_a_block_hangs():
     with FaultyController(Fault(silent_after=2000)) as pump:
         found = look(HOST, pump.port)

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from luxcli.model import Missed, Snapshot
 from luxcli.replay import Replay
 from luxcli.storage import Store
 from tests.faulty import NOW_S, Fault, FaultyController, with_calculations
-from tests.make import buffer_line
+from tests.make import buffer_line, python
 from tests.scenario import BERLIN, HOUR_MS, configured, record
 from tests.test_diagnose import diagnose, lines, passed, state, values
 
@@ -44,7 +43,7 @@ def numbered(serial: tuple[int, int]) -> Callable[[Snapshot], Snapshot]:
     def change(snapshot: Snapshot) -> Snapshot:
         block = list(snapshot.parameters)
         block[874:876] = serial
-        return replace(snapshot, parameters=tuple(block))
+        return snapshot._replace(parameters=tuple(block))
 
     return change
 
@@ -103,6 +102,22 @@ def test_a_gap_at_the_beginning_of_the_day_counts_as_it_does_for_validate(tmp_pa
     assert scores["recording"] < 50
 
 
+def test_data_is_judged_where_nothing_at_all_can_be_written(tmp_path):
+    settings = configured(tmp_path, interval_sec=600)
+    recorded(settings, tenfold)
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from luxcli.data_health import recorded_data
+        from tests.scenario import configured
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        settings = configured(Path(sys.argv[1]), interval_sec=600)
+        print(recorded_data(settings, now_ms=int(sys.argv[2])).lines[0].text)
+    """
+    said, _ = python(code, tmp_path, NOW_MS).communicate()
+    assert said.startswith("problems: 144 polls")
+
+
 def test_without_polls_there_is_nothing_to_judge(tmp_path):
     found = diagnose(configured(tmp_path), offline=True)
     assert lines(found, "recorded data") == ["no polls of the last 24 h to judge"]
@@ -145,7 +160,7 @@ def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(
 
 def test_archived_days_that_prune_has_removed_are_not_missed(tmp_path):
     settings = archived(tmp_path)
-    kept = replace(settings, cache_retention_days=2)
+    kept = settings._replace(cache_retention_days=2)
     Store(settings.cache_path).remove_before(NOW_MS - 2 * DAY_MS - 14 * HOUR_MS)
     found = diagnose(kept, offline=True)
     assert values(found, "storage")["days_only_in_archives"] == []

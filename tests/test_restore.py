@@ -6,7 +6,6 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -276,7 +275,7 @@ def test_archives_that_cannot_be_seen_are_not_taken_for_none(recorded):
 def with_serial(poll, number):
     parameters = list(poll.parameters)
     parameters[874:876] = (730214, number)
-    return replace(poll, parameters=tuple(parameters))
+    return poll._replace(parameters=tuple(parameters))
 
 
 def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):

@@ -6,14 +6,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from luxcli import config, pacing, reports, schedule, usercrontab
+from luxcli import config, pacing, reports, schedule, units, usercrontab
 from luxcli.config import Config
 from luxcli.errors import ConfigError, UsageError
 from tests.scenario import BERLIN, HOUR_MS, configured, ms, record
@@ -32,9 +31,7 @@ def polls_of(pace: schedule.Pace, begin_s: int, stop_s: int, late_s: float = 0.0
     found: list[float] = []
     for start_s in range(begin_s, stop_s, pace.step_s):
         now_s = start_s + late_s
-        if "--count" in options:
-            found += [now_s + number * options["--every"] for number in range(options["--count"])]
-        elif "--every" in options:
+        if "--every" in options:
             found += [now_s + offset_s for offset_s in pacing.in_minute(now_s, options["--every"])]
         else:
             found.append(now_s)
@@ -79,8 +76,8 @@ def test_a_minute_in_which_nothing_is_due_has_no_poll():
 @pytest.mark.parametrize(
     ("interval_s", "cron", "seven", "calendar"),
     [
-        (10, "* * * * * {} --count 6 --every 10", "*/10 * * * * * * {}", "*-*-* *:*:00/10"),
-        (30, "* * * * * {} --count 2 --every 30", "*/30 * * * * * * {}", "*-*-* *:*:00/30"),
+        (10, "* * * * * {} --every 10", "*/10 * * * * * * {}", "*-*-* *:*:00/10"),
+        (30, "* * * * * {} --every 30", "*/30 * * * * * * {}", "*-*-* *:*:00/30"),
         (25, "* * * * * {} --every 25", "0 * * * * * * {} --every 25", "*-*-* *:*:00"),
         (45, "* * * * * {} --every 45", "0 * * * * * * {} --every 45", "*-*-* *:*:00"),
         (60, "* * * * * {}", "0 * * * * * * {}", "*-*-* *:*:00"),
@@ -96,10 +93,10 @@ def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, ca
     call = "/opt/luxcli/bin/luxcli poll-once"
     assert cron.format(call) in schedule.cron(settings, LUXCLI).splitlines()
     assert seven.format(f"exec {call}") in schedule.supercronic(settings, LUXCLI).splitlines()
-    units = schedule.systemd(settings, LUXCLI, "luxcli")
-    assert f"OnCalendar={calendar} UTC" in units["luxcli-poll.timer"].splitlines()
-    arguments = cron.partition("{}")[2] if "--count" not in cron else ""
-    assert f"ExecStart={call}{arguments}" in units["luxcli-poll.service"].splitlines()
+    made = units.systemd(settings, LUXCLI, "luxcli")
+    assert f"OnCalendar={calendar} UTC" in made["luxcli-poll.timer"].splitlines()
+    arguments = seven.partition("{}")[2]
+    assert f"ExecStart={call}{arguments}" in made["luxcli-poll.service"].splitlines()
 
 
 # csv_time
@@ -126,6 +123,16 @@ def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_p
     assert {f"{first[:8]}{day}_daily.csv": f"{day} 07:07" for day in days}.items() <= came.items()
 
 
+@pytest.mark.parametrize(
+    ("zone", "minute"), [("Asia/Kolkata", 37), ("Asia/Kathmandu", 22), ("America/St_Johns", 37)]
+)
+def test_the_csv_comes_soon_in_zones_of_half_an_hour_as_well(tmp_path, zone, minute):
+    settings = configured(tmp_path, timezone=zone)
+    assert f"\n0 {minute} * * * * * exec /opt" in schedule.supercronic(settings, LUXCLI)
+    timer = units.systemd(settings, LUXCLI, "x")["luxcli-rollup.timer"]
+    assert f"OnCalendar=*-*-* *:{minute}:00 UTC\n" in timer
+
+
 # The text
 
 
@@ -134,13 +141,13 @@ def test_every_job_is_there_and_reports_come_soon_after_csv_time(tmp_path):
     lines = schedule.cron(settings, LUXCLI).splitlines()
     jobs = [line.split(maxsplit=5) for line in lines if line[:1] not in ("#", "")]
     assert [job[5] for job in jobs] == [
-        "/opt/luxcli/bin/luxcli poll-once --count 2 --every 30",
+        "/opt/luxcli/bin/luxcli poll-once --every 30",
         "/opt/luxcli/bin/luxcli rollup all --if-due",
         "/opt/luxcli/bin/luxcli prune",
     ]
     assert [job[0] for job in jobs] == ["*", "2", "20"]
-    units = schedule.systemd(settings, LUXCLI, "luxcli")
-    assert "OnCalendar=*-*-* *:02:00 UTC\n" in units["luxcli-rollup.timer"]
+    made = units.systemd(settings, LUXCLI, "luxcli")
+    assert "OnCalendar=*-*-* *:02:00 UTC\n" in made["luxcli-rollup.timer"]
 
 
 def test_supercronic_has_seven_fields_and_utc_before_the_first_job(tmp_path):
@@ -167,7 +174,7 @@ def test_the_log_of_a_container_tells_what_was_written_unless_a_level_is_set(tmp
 
 
 def odd_paths(tmp_path: Path) -> Config:
-    file = tmp_path / "50% of 'it' $HOME.yaml"
+    file = tmp_path / r"50% of 'it' \% $HOME.yaml"
     file.write_text("host: 127.0.0.1\ncache_path: /srv/a b/%c/cache.sqlite3\n", encoding="utf-8")
     return config.load(file, {"HOME": str(tmp_path)}, tmp_path)
 
@@ -177,6 +184,7 @@ def test_odd_paths_are_quoted_as_each_scheduler_wants(tmp_path):
     told = ["printf", "[%s]"]
     line = schedule.cron(settings, told).splitlines()[-1]
     assert not re.search(r"(?<!\\)%", line)
+    assert r"\\%" not in line  # for cron an escaped backslash and a bare '%'
     # cron itself turns '\%' into '%' and gives the rest to the shell.
     lines = [line.split(maxsplit=5)[5].replace(r"\%", "%")]
     lines += [schedule.supercronic(settings, told).splitlines()[-1].split(maxsplit=7)[7]]
@@ -184,10 +192,9 @@ def test_odd_paths_are_quoted_as_each_scheduler_wants(tmp_path):
         shown = subprocess.run(["/bin/sh", "-c", given], capture_output=True, text=True, check=True)
         words = shown.stdout.replace("[--log-level][INFO]", "")  # as supercronic has it
         assert words == f"[prune][--config][{settings.file}]"
-    service = schedule.systemd(settings, ["/bin/true"], "luxcli")["luxcli-prune.service"]
-    assert (
-        f'''ExecStart=/bin/true prune --config "{tmp_path}/50%% of 'it' $$HOME.yaml"''' in service
-    )
+    service = units.systemd(settings, ["/bin/true"], "luxcli")["luxcli-prune.service"]
+    word = rf'''"{tmp_path}/50%% of 'it' \\%% $$HOME.yaml"'''
+    assert f"ExecStart=/bin/true prune --config {word}" in service
     assert 'ReadWritePaths="/srv/a b/%%c"' in service
 
 
@@ -199,26 +206,87 @@ def test_a_path_with_a_line_break_is_refused(tmp_path):
         with pytest.raises(UsageError, match="line break"):
             made(settings, LUXCLI)
     with pytest.raises(UsageError, match="line break"):
-        schedule.systemd(settings, LUXCLI, "luxcli")
+        units.systemd(settings, LUXCLI, "luxcli")
+
+
+def test_what_is_no_user_is_refused(tmp_path):
+    settings = configured(tmp_path)
+    for name in ("pi\n* * * * * root reboot", "a b", "", "-x", "a%b"):
+        with pytest.raises(UsageError, match="is not the name of a user"):
+            schedule.cron(settings, LUXCLI, user=name)
+        with pytest.raises(UsageError, match="is not the name of a user"):
+            units.systemd(settings, LUXCLI, name)
+    for name in ("pi", "_apt", "machine$", "dom\\jo.doe", "jo@example.org", "björn"):
+        assert f" {name} /opt" in schedule.cron(settings, LUXCLI, user=name)
+
+
+@pytest.mark.parametrize("program", ["./luxcli", "bin/luxcli", "~/bin/luxcli"])
+def test_a_program_that_schedulers_would_not_find_is_refused(tmp_path, program):
+    settings = configured(tmp_path)
+    for made in (
+        lambda: schedule.cron(settings, [program]),
+        lambda: schedule.supercronic(settings, [program]),
+        lambda: units.systemd(settings, [program], "x"),
+    ):
+        with pytest.raises(UsageError, match="give the absolute path"):
+            made()
+
+
+def test_units_see_and_write_what_else_is_configured(tmp_path):
+    directory = Path("/var/lib/luxcli")
+    own: dict[str, object] = {"log_file": "/var/log/luxcli/luxcli.log"}
+    service = units.systemd(configured(directory, **own), LUXCLI, "x")["luxcli-poll.service"]
+    assert "ReadWritePaths=-/var/log/luxcli\n" in service
+    assert "ProtectHome=yes" in service
+    inside = configured(directory, log_file="/var/lib/luxcli/logs/luxcli.log")
+    assert "ReadWritePaths" not in units.systemd(inside, LUXCLI, "x")["luxcli-poll.service"]
+    for key, value in (
+        ("log_file", "/home/pi/luxcli.log"),
+        ("monitoring.ntfy_url_file", "/home/pi/secret"),
+        ("monitoring.command", ("/home/pi/bin/tell",)),
+    ):
+        service = units.systemd(configured(directory, **{key: value}), LUXCLI, "x")
+        assert "ProtectHome=read-only" in service["luxcli-poll.service"]
+    python = [Path("/home/pi/.local/share/python3.13")]
+    service = units.systemd(configured(directory), LUXCLI, "x", program=python)
+    assert "ProtectHome=read-only" in service["luxcli-poll.service"]
+
+
+def test_units_may_write_archives_that_were_moved_to_another_disk(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data" / "archive").symlink_to(tmp_path / "disk")
+    service = units.systemd(configured(tmp_path / "data"), LUXCLI, "x")["luxcli-rollup.service"]
+    assert f"ReadWritePaths={tmp_path}/disk\n" in service
+
+
+def test_bytes_that_are_no_text_go_into_a_crontab_and_into_no_unit(tmp_path):
+    file = tmp_path / os.fsdecode(b"w\xe4rme.yaml")
+    file.write_text("host: 127.0.0.1\n", encoding="utf-8")
+    settings = config.load(file, {"HOME": str(tmp_path)}, tmp_path)
+    changed = usercrontab.with_block(b"", schedule.cron(settings, LUXCLI))
+    assert b"/w\xe4rme.yaml" in changed
+    with pytest.raises(UsageError, match="can be printed"):
+        units.systemd(settings, LUXCLI, "x")
 
 
 def test_units_may_write_only_where_the_data_are(tmp_path):
     directory = Path("/var/lib/luxcli")
     settings = configured(directory, **{"output_dirs.weekly": "/srv/weekly"})
-    service = schedule.systemd(settings, LUXCLI, "luxcli")["luxcli-rollup.service"].splitlines()
+    service = units.systemd(settings, LUXCLI, "luxcli")["luxcli-rollup.service"].splitlines()
     assert {"StateDirectory=luxcli", "ReadWritePaths=/srv/weekly", "ProtectSystem=strict"} < {
         *service
     }
     assert "ProtectHome=yes" in service
     at_home = configured(Path("/home/pi/heat"))
-    service = schedule.systemd(at_home, LUXCLI, "pi")["luxcli-poll.service"].splitlines()
+    service = units.systemd(at_home, LUXCLI, "pi")["luxcli-poll.service"].splitlines()
     assert {"ProtectHome=read-only", "ReadWritePaths=/home/pi/heat", "User=pi"} < {*service}
 
 
 def test_a_unit_is_not_ended_before_its_poll_ends_by_itself(tmp_path):
     # Two attempts of 100 s, the wait between them, and up to a minute until the last tick.
     slow = configured(tmp_path, timeout_sec=100, retries=1, interval_sec=45)
-    unit = schedule.systemd(slow, LUXCLI, "luxcli")["luxcli-poll.service"]
+    unit = units.systemd(slow, LUXCLI, "luxcli")["luxcli-poll.service"]
     [limit] = re.findall(r"^TimeoutStartSec=(\d+)$", unit, re.MULTILINE)
     assert int(limit) >= 60 + 2 * 100 + 5 + 2 * 5
 
@@ -261,6 +329,12 @@ def test_broken_markers_are_refused(crontab):
     for change in (lambda text: usercrontab.with_block(text, "a\n"), usercrontab.without_block):
         with pytest.raises(ConfigError, match="do not belong together"):
             change(crontab)
+
+
+def test_a_comment_does_not_poll():
+    assert usercrontab.foreign_polls(
+        b"  # 1 * * * * luxcli poll-once\n\t* * * * * luxcli poll-once"
+    ) == [2]
 
 
 def test_lines_that_poll_outside_of_the_block_are_found():
@@ -306,6 +380,7 @@ def test_install_shows_the_change_and_uninstall_takes_it_back(cli, configure, cr
     assert (ran.status, ran.stderr) == (0, "")
     line = f"*/5 * * * * /opt/luxcli poll-once --config {file}\n"
     assert f"+{line}" in ran.stdout
+    assert ran.stdout.endswith("crontab: changed; the first poll follows within 5 min\n")
     installed = kept.read_bytes()
     assert installed.startswith(OWN)
     assert line.encode() in installed
@@ -327,9 +402,9 @@ def test_a_crontab_of_nothing_but_the_block_is_gone_after_uninstall(
 
 def test_at_a_terminal_it_asks_first(cli, configure, crontabs, tmp_path):
     command = ("schedule", "cron", "--install", "-c", configure())
-    for answer, there in (("n", False), ("y", True)):
+    for answer, there in (("n\n", False), ("\x04", False), ("y\n", True)):
         master, slave = pty.openpty()
-        os.write(master, f"{answer}\n".encode())
+        os.write(master, answer.encode())
         status, screen = on_a_terminal(cli, *command, env=crontabs(), stdin=slave)
         os.close(slave)
         os.close(master)
@@ -370,6 +445,47 @@ def test_a_line_that_polls_already_is_named(cli, configure, crontabs, tmp_path):
     assert "line 2 of your crontab polls as well" in ran.stderr
 
 
+def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, crontabs, tmp_path):
+    install = ("schedule", "cron", "--install", "--yes", "-c", configure())
+    ran = cli(*install, env=crontabs(SUDO_USER="pi"))
+    assert (ran.status, (tmp_path / "crontab").exists()) == (0, True)
+    assert ran.stderr == "luxcli: with sudo this is the crontab of root; without it, that of pi\n"
+
+
+def test_that_another_heat_pump_would_no_longer_be_polled_is_said(
+    cli, configure, crontabs, tmp_path
+):
+    install = ("schedule", "cron", "--install", "--yes", "-c")
+    first = tmp_path / "first.yaml"
+    first.write_text("host: 127.0.0.1\n", encoding="utf-8")
+    assert cli(*install, first, env=crontabs()).stderr == ""
+    assert cli(*install, first, "--command", "/new/luxcli", env=crontabs()).stderr == ""
+    ran = cli(*install, configure(), env=crontabs())
+    assert ran.status == 0
+    assert ran.stderr.startswith(f"luxcli: the lines there are for {first}, which is no longer")
+    assert cli(*install, configure(), env=crontabs()).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("no crontab for pi", 0),
+        ("crontab: can't open 'pi': No such file or directory", 0),
+        ("crontab: can't open 'pi': Permission denied", 74),
+        ("You (pi) are not allowed to use this program (crontab)", 74),
+    ],
+)
+def test_only_who_has_no_crontab_yet_gets_a_new_one(
+    cli, configure, crontabs, tmp_path, said, status
+):
+    variables = crontabs()
+    program = tmp_path / "bin" / "crontab"
+    text = program.read_text(encoding="utf-8").replace("no crontab for you", said)
+    program.write_text(text, encoding="utf-8")
+    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=variables)
+    assert (ran.status, (tmp_path / "crontab").exists()) == (status, status == 0)
+
+
 def test_settings_that_only_variables_hold_are_named(cli, configure):
     file = configure()
     ran = cli("schedule", "systemd", "-c", file, env={"INTERVAL_SEC": "60"})
@@ -396,7 +512,7 @@ def test_the_file_for_cron_d_has_a_user_column_and_no_markers(cli, configure):
 
 def test_the_example_is_the_output_for_the_defaults(tmp_path):
     settings = config.load(None, {"HOME": "/home/you", "LUXCLI_HOST": "x"}, tmp_path)
-    settings = replace(settings, file=Path("/etc/luxcli/config.yaml"))
+    settings = settings._replace(file=Path("/etc/luxcli/config.yaml"))
     example = (ROOT / "scripts" / "crontab.example").read_text(encoding="utf-8")
     assert example == usercrontab.marked(schedule.cron(settings, LUXCLI))
 
@@ -418,10 +534,10 @@ def test_systemd_has_nothing_to_say_about_the_units(cli, configure, tmp_path):
         )
         assert ran.status == 0
         assert ran.stdout.count(": written\n") == 6
-        units = sorted(directory.iterdir())
-        assert [unit.suffix for unit in units] == [".service", ".timer"] * 3
+        written = sorted(directory.iterdir())
+        assert [unit.suffix for unit in written] == [".service", ".timer"] * 3
         verified = subprocess.run(
-            ["systemd-analyze", "verify", *units], check=False, capture_output=True, text=True
+            ["systemd-analyze", "verify", *written], check=False, capture_output=True, text=True
         )
         assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
@@ -429,7 +545,7 @@ def test_systemd_has_nothing_to_say_about_the_units(cli, configure, tmp_path):
 @needs_analyze
 @pytest.mark.parametrize("change", ["2026-10-25 00:58:50", "2027-03-28 00:58:50"])
 def test_systemd_polls_on_through_clock_changes(tmp_path, change):
-    unit = schedule.systemd(configured(tmp_path), LUXCLI, "x")["luxcli-poll.timer"]
+    unit = units.systemd(configured(tmp_path), LUXCLI, "x")["luxcli-poll.timer"]
     [calendar] = re.findall(r"^OnCalendar=(.*)$", unit, re.MULTILINE)
     shown = subprocess.run(
         ["systemd-analyze", "calendar", "--iterations=8", f"--base-time={change} UTC", calendar],

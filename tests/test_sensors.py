@@ -19,7 +19,8 @@ from luxtronik.visibilities import Visibilities
 
 import luxcli
 from luxcli import sensors
-from luxcli.model import GROUPS, Group, Reading, Snapshot
+from luxcli.model import GROUPS, Group, Snapshot
+from luxcli.sensors import Reading
 
 DATA = Path(luxcli.__file__).parent / "data"
 EXTENTS: dict[Group, int] = {"calculations": 275, "parameters": 1200, "visibilities": 398}

@@ -238,7 +238,7 @@ def test_flushing_the_same_buffer_again_changes_nothing(store):
             *reals(2, start_ms=START_MS - DAY_MS),
         ],
     )
-    add(store, [real(START_MS), replace(real(START_MS), took_ms=5)])
+    add(store, [real(START_MS), real(START_MS)._replace(took_ms=5)])
     store.add_missed(Missed(START_MS + 1, "timeout", 4, 9, "silent"))
     saved = store.buffer_path.read_bytes()
     assert store.flush() == Flushed(13, 1, 0)
@@ -279,7 +279,7 @@ def test_different_polls_of_one_millisecond_are_both_kept(store, change):
     """A clock that steps back may show the same millisecond twice."""
     first, second = small(START_MS), small(START_MS, **change)
     add(store, [first, second, first, second])
-    assert everything(store) == [first, replace(second, taken_ms=START_MS + 1)]
+    assert everything(store) == [first, second._replace(taken_ms=START_MS + 1)]
     add(store, [second, first])
     assert len(everything(store)) == 2
 
@@ -297,7 +297,7 @@ def test_a_clock_that_was_at_1970_for_a_while_loses_nothing(store):
     sent = reals(4)
     add(store, sent[:2])
     store.flush()
-    early = [replace(small(5_000 + n, {10: n}, {2: n}), took_ms=n) for n in range(3)]
+    early = [small(5_000 + n, {10: n}, {2: n})._replace(took_ms=n) for n in range(3)]
     add(store, [*early, *sent[2:]])
     store.flush()
     assert list(store.query(START_MS, EVER)) == sent
@@ -505,7 +505,7 @@ def test_removal_frees_pages_that_later_polls_use(store):
     size = store.path.stat().st_size
     freed = store.remove_before(sent[1500].taken_ms)
     assert 0.5 * size < freed < 0.8 * size
-    moved = [replace(poll, taken_ms=poll.taken_ms + 100 * DAY_MS) for poll in sent[:1000]]
+    moved = [poll._replace(taken_ms=poll.taken_ms + 100 * DAY_MS) for poll in sent[:1000]]
     add_quickly(store, moved)
     assert store.path.stat().st_size == size
     assert everything(store) == [*sent[1500:], *moved]
@@ -1038,7 +1038,7 @@ def test_different_missed_ticks_of_one_millisecond_are_both_kept(store):
     for tick in (first, second, first):
         store.add_missed(tick)
     store.flush()
-    assert store.missed(0, EVER) == [first, replace(second, ts_ms=START_MS + 1)]
+    assert store.missed(0, EVER) == [first, second._replace(ts_ms=START_MS + 1)]
 
 
 def test_a_missed_tick_goes_to_the_cache_where_the_buffer_cannot_be_written(store):
@@ -1100,7 +1100,7 @@ def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
         sent = []
         with store.buffer_path.open("wb") as file:
             for number in range(count):
-                poll = replace(real(START_MS), taken_ms=START_MS + number * 30_000)
+                poll = real(START_MS)._replace(taken_ms=START_MS + number * 30_000)
                 sent.append(poll.taken_ms)
                 file.write(buffer_line(poll) if number >= len(lines) else lines[number])
         tracemalloc.start()

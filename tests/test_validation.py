@@ -212,7 +212,7 @@ def test_an_interval_that_begins_before_the_recording_is_told_and_no_fault(tmp_p
 
 def test_a_poll_now_and_then_late_and_a_cron_line_for_each_minute_are_on_schedule(tmp_path):
     polls = [
-        replace(poll, taken_ms=poll.taken_ms + (14_000 if number % 9 == 4 else number % 3 * 700))
+        poll._replace(taken_ms=poll.taken_ms + (14_000 if number % 9 == 4 else number % 3 * 700))
         for number, poll in enumerate(good("msw6", 3, 30))
     ]
     settings = configured(tmp_path)

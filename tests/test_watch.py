@@ -1,7 +1,11 @@
 """Watching the heat pump: what is shown, how it goes on when polls fail, how it ends."""
 
+import fcntl
 import json
+import os
+import pty
 import signal
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -116,8 +120,7 @@ def test_a_switch_that_changed_says_what_it_was():
 
 def test_the_most_telling_changes_come_first():
     before = replay().at(NOW_S)
-    now = replace(
-        with_calculations({46: 1 - before.calculations[46], 16: 77, 67: 4711})(before),
+    now = with_calculations({46: 1 - before.calculations[46], 16: 77, 67: 4711})(before)._replace(
         parameters=(*before.parameters[:2], before.parameters[2] + 10, *before.parameters[3:]),
     )
     found = [change.register.id for change in keyvalues.changes(before, now)]
@@ -162,6 +165,24 @@ def test_a_terminal_shows_a_live_table_and_gets_back_what_it_showed(cli, simulat
     assert b"Traceback" not in terminal.shown
 
 
+def test_a_terminal_keeps_the_last_values_when_it_ends_by_itself(cli, simulator, configure):
+    args = ("watch", "--count", "1", "-c", configure(port=simulator.port))
+    status, screen = on_a_terminal(cli, *args, size=(80, 24), env={"TERM": "xterm"})
+    assert status == 0
+    left = screen.rpartition(SCREEN_LEFT.decode())[2]
+    assert "flow\t" in left
+    assert "last error: " not in left
+
+
+def test_what_an_encoding_lacks_is_no_reason_to_fail(cli, simulator, configure, tmp_path):
+    args = ("watch", "--count", "1", "-c", configure(port=simulator.port))
+    shown = tmp_path / "shown"
+    with shown.open("wb") as file:
+        ran = cli.end(cli.start(*args, env={"PYTHONIOENCODING": "latin-1"}, stdout=file))
+    assert (ran.status, ran.stderr) == (0, "")
+    assert "external return\t?\n" in shown.read_text(encoding="latin-1")
+
+
 def test_a_terminal_that_can_only_print_gets_lines(cli, simulator, configure):
     file = configure(port=simulator.port)
     environ = {"TERM": "dumb"}
@@ -184,6 +205,29 @@ def test_a_signal_ends_it_silently(cli, simulator, configure, signum):
     process.send_signal(signum)
     ran = cli.end(process)
     assert (ran.status, ran.stderr) == (128 + signum, "")
+
+
+def test_it_ends_with_its_terminal_and_leaves_no_bug_in_the_log(
+    cli, simulator, configure, tmp_path
+):
+    file = configure(port=simulator.port, log_file=str(tmp_path / "log"))
+    master, slave = pty.openpty()
+    process = cli.start(
+        *("watch", "-c", file),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        env={"TERM": "xterm"},
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(slave)
+    shown = b""
+    while b"flow" not in shown:
+        shown += os.read(master, 4096)
+    os.close(master)  # which sends SIGHUP
+    assert process.wait(timeout=5) == 129
+    assert not (tmp_path / "log").exists() or "bug" not in (tmp_path / "log").read_text()
 
 
 def test_it_ends_when_nobody_reads_any_more(cli, simulator, configure):

@@ -1,0 +1,1 @@
+"""What luxcli costs, beside what one would run instead: ``python -m benchmarks --help``."""

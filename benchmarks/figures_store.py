@@ -1,0 +1,198 @@
+"""What a year takes on the disk, how quickly one sensor is read, what removing a day costs."""
+
+import multiprocessing
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks import references, stores, year
+from benchmarks.bench import Bench
+from benchmarks.processes import Sample
+from benchmarks.report import Row, sampled
+from benchmarks.stores import Filled
+from luxcli.model import Snapshot
+from luxcli.storage import Store
+from tests.make import buffer_line
+
+_SENSOR = "ID_WEB_Temperatur_TVL"
+# docs/data.md shows this query: averages of buckets, over what the primary key finds.
+QUERY = (
+    'SELECT ts_ms / :bucket * :bucket AS bucket, avg("{sensor}"), min("{sensor}"), max("{sensor}")'
+    " FROM reading WHERE ts_ms >= :start AND ts_ms < :stop GROUP BY bucket"
+)
+
+
+def size(bench: Bench) -> Iterator[Row]:
+    """Cache and archives of a year, beside a JSON object per poll and a row per value."""
+    cache = bench.cache(bench.scale.long)
+    count, sample = cache.polls, bench.scale.sample
+    scaled = year.DAYS / cache.days
+    project = "" if cache.days == year.DAYS else f"projected from {cache.days} days"
+    here = cache.cache.stat().st_size
+    moving = _movement(cache)
+    yield Row(
+        *("size", "cache of a year", here * scaled / 1e6, "MB"),
+        ours=f"{here / count:.0f} B/poll",
+        budget=250,
+        note=f"{project or 'all of it'}; {moving}",
+    )
+    polls = bench.polls(sample)
+    for label, store, budget in (
+        ("JSON object of named values per poll", references.json_rows, 1 / 300),
+        ("row per value, with index", references.value_rows, None),
+    ):
+        path = bench.scratch / "reference.sqlite3"
+        part = polls if store is references.json_rows else polls[: max(20, sample // 10)]
+        theirs = store(path, part) / len(part)
+        path.unlink()
+        yield Row(
+            *("size", f"cache : {label}", here / count / theirs),
+            ours=f"{here / count:.0f} B/poll",
+            reference=f"{theirs:.0f} B/poll, 1 : {theirs * count / here:.0f}",
+            budget=budget,
+            note=f"the reference from {len(part)} polls",
+        )
+    archives = sum(path.stat().st_size for path in cache.archives)
+    yield Row(
+        *("size", "archives of a year", archives * scaled / 1e6, "MB"),
+        ours=f"{archives / count:.1f} B/poll",
+        budget=20,
+        note=project,
+    )
+
+
+def _movement(cache: Filled) -> str:
+    """Say how much moves in the simulated year, by a day of each month that is there."""
+    days: list[dict[str, float]] = []
+    store = Store(cache.cache)
+    for back in range(1, cache.days + 1, 30):
+        start_ms = year.STOP_MS - back * year.DAY_MS
+        days.append(year.statistics(store.query(start_ms, start_ms + year.DAY_MS)))
+    with closing(sqlite3.connect(cache.cache)) as db:
+        columns = len(db.execute("PRAGMA table_info(poll)").fetchall()) - 4
+
+    def mean(key: str) -> float:
+        return sum(day[key] for day in days) / len(days)
+
+    return (
+        f"{columns} of {days[0]['calculations']:.0f} calculations have a column; changes from poll"
+        f" to poll: mean {mean('changes_mean'):.0f}, 5 % below {mean('changes_p5'):.0f}, 5 % above"
+        f" {mean('changes_p95'):.0f}; {mean('polls_with_changed_settings') / 24:.0f} polls an hour"
+        " with a changed parameter"
+    )
+
+
+def sensor(bench: Bench) -> Iterator[Row]:
+    """One sensor through the SQL view, in buckets."""
+    cache = bench.cache(bench.scale.long)
+    query = QUERY.format(sensor=_SENSOR)
+    for days, bucket_s, budget in ((1, 60, None), (30, 1800, None), (year.DAYS, 21_600, 1.0)):
+        start_ms = year.STOP_MS - days * year.DAY_MS
+        bounds = {"bucket": bucket_s * 1000, "start": start_ms, "stop": year.STOP_MS}
+        times = []
+        buckets = 0
+        for _ in range(bench.scale.slow_rounds):
+            began = time.monotonic()
+            with closing(sqlite3.connect(f"{cache.cache.as_uri()}?mode=ro", uri=True)) as db:
+                buckets = len(db.execute(query, bounds).fetchall())
+            times.append(time.monotonic() - began)
+        yield sampled(
+            "sensor",
+            f"one sensor over {days} d in buckets of {bucket_s} s",
+            Sample(tuple(times)),
+            unit="s",
+            ours=f"{buckets} buckets",
+            budget=budget,
+        )
+
+
+def prune(bench: Bench) -> Iterator[Row]:
+    """Remove one day of the cache as `luxcli prune` does, and see how long a writer waits."""
+    cache = bench.copy(bench.scale.long)
+    waits, took = [], []
+    for number in range(1, 1 + min(bench.scale.slow_rounds, cache.days // 2)):
+        today = datetime.now(UTC).date()
+        kept = cache.days - number
+        days = stores.retention_days(kept, today)
+        stores.write_config(cache.directory, cache_retention_days=days)
+        longest_s, run = _longest_wait(cache.cache, lambda: _pruned(bench, cache))
+        waits.append(longest_s * 1000)
+        took.append(run)
+    stores.write_config(cache.directory)
+    figure = f"prune of a day from {cache.days}: longest time a writer is blocked"
+    yield sampled("prune", figure, Sample(tuple(waits)), unit="ms", budget=100)
+    yield sampled("prune", f"prune of a day from {cache.days}: CPU", Sample(tuple(took)), unit="s")
+
+
+def _pruned(bench: Bench, cache: Filled) -> float:
+    oldest = Store(cache.cache).span()[0]
+    command = ("prune", "-c", cache.config_file)
+    used = bench.launcher.luxcli(*command, directory=cache.directory, statuses=(0, 3))
+    if Store(cache.cache).span()[0] == oldest:
+        raise RuntimeError(f"nothing was removed:\n{used.output}")
+    return used.cpu_s
+
+
+def _longest_wait(cache: Path, work: Callable[[], float]) -> tuple[float, float]:
+    """Return the longest time for which SQLite's write lock was not to be had during `work`."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    prober = context.Process(target=_probe, args=(cache, theirs))
+    prober.start()
+    ours.recv()
+    result = work()
+    ours.send("stop")
+    longest: float = ours.recv()
+    prober.join()
+    return longest, result
+
+
+def _probe(cache: Path, pipe: "Connection") -> None:
+    """Ask for the write lock every millisecond, and give it back."""
+    with closing(sqlite3.connect(cache, timeout=0, isolation_level=None)) as db:
+        pipe.send("ready")
+        longest = 0.0
+        blocked_since: float | None = None
+        while not pipe.poll(0.001):
+            now = time.monotonic()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                blocked_since = blocked_since or now
+            else:
+                if blocked_since is not None:
+                    longest = max(longest, now - blocked_since)
+                blocked_since = None
+    pipe.send(longest)
+
+
+def flush(bench: Bench) -> Iterator[Row]:
+    """A long backlog, in order and in reverse, into the cache."""
+    polls = bench.polls(bench.scale.sample)
+    times = {}
+    for label, ordered in (("in order", polls), ("in reverse", polls[::-1])):
+        directory = bench.scratch / "flush"
+        directory.mkdir()
+        store = Store(directory / "cache.sqlite3")
+        _write_buffer(store, ordered)
+        began = time.process_time()
+        store.flush()
+        times[label] = time.process_time() - began
+        shutil.rmtree(directory)
+    yield Row(
+        *("flush", "flush of a backlog: in reverse : in order"),
+        times["in reverse"] / times["in order"],
+        ours=f"{times['in reverse'] / len(polls) * 1000:.2f} ms/poll",
+        reference=f"{times['in order'] / len(polls) * 1000:.2f} ms/poll",
+        note=f"{len(polls)} polls, read back and compared",
+    )
+
+
+def _write_buffer(store: Store, polls: Sequence[Snapshot]) -> None:
+    store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))

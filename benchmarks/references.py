@@ -1,0 +1,136 @@
+"""What one would run instead; each is a small program: ``python -m benchmarks.references NAME``."""
+
+import csv
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from luxcli import __version__, ingest, sensors
+from luxcli.model import GROUPS, Group, Snapshot
+from luxcli.storage import Store
+
+
+def commits(cache: str, count: str, mode: str, first: str = "0") -> None:
+    """Put the cache's last polls into it once more, as later ones, each with a commit of its own.
+
+    The same tables as luxcli's, so the same data; a connection for each poll, as a process started
+    by cron would have. `mode` is SQLite's journal mode: DELETE is the default, PERSIST luxcli's.
+    """
+    path, number = Path(cache), int(count)
+    newest = Store(path).span()[1] or 0
+    start_ms = newest - 200 * 30_000 - 3_600_000
+    polls = list(Store(path).query(start_ms, newest + 1))[-200:]
+    now_ms = round(time.time() * 1000)
+    for place in range(number):
+        poll = polls[(place + int(first)) % len(polls)]
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute(f"PRAGMA journal_mode={mode}")
+            db.execute("BEGIN IMMEDIATE")
+            writer = ingest.Writer(db, __version__)
+            moved = Snapshot(
+                now_ms + place * 1000,
+                *(poll.took_ms, poll.tries, poll.calculations),
+                *(poll.parameters, poll.visibilities),
+            )
+            writer.add_poll(moved)
+            writer.finish()
+            db.execute("COMMIT")
+
+
+def json_rows(path: Path, polls: Iterable[Snapshot]) -> int:
+    """Store one JSON object of named values per poll; return the size of the file.
+
+    As the predecessor did (roelven/luxtronik-logger, `src/client.py` and `src/storage.py`): the
+    block before each name, one table with the time as its key.
+    """
+    names = _names()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE sensor_data (timestamp REAL PRIMARY KEY, data_json TEXT NOT NULL)")
+        db.execute("BEGIN")
+        for poll in polls:
+            values = {
+                f"{group}.{name}": value
+                for group in GROUPS
+                for name, value in zip(names[group], _decoded(poll, group), strict=False)
+            }
+            row = (poll.taken_ms / 1000, json.dumps(values))
+            db.execute("INSERT INTO sensor_data VALUES (?,?)", row)
+        db.execute("COMMIT")
+    return path.stat().st_size
+
+
+def value_rows(path: Path, polls: Iterable[Snapshot]) -> int:
+    """Store one row per value, with the index that reading one sensor needs; return the size."""
+    names = _names()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE value (timestamp TEXT, sensor TEXT, value REAL)")
+        db.execute("CREATE INDEX by_sensor ON value (sensor, timestamp)")
+        db.execute("BEGIN")
+        for poll in polls:
+            moment = _iso(poll.taken_ms)
+            for group in GROUPS:
+                db.executemany(
+                    "INSERT INTO value VALUES (?,?,?)",
+                    [
+                        (moment, name, value)
+                        for name, value in zip(names[group], _decoded(poll, group), strict=False)
+                    ],
+                )
+        db.execute("COMMIT")
+    return path.stat().st_size
+
+
+def csv_writer(source: str, target: str, repeats: str) -> None:
+    """Write the cells of a CSV, already in memory as numbers and text, with a plain loop.
+
+    Prints the CPU seconds of the loop alone, for numbers and for cells that are text already.
+    """
+    with Path(source).open(encoding="utf-8", newline="") as file:
+        texts = list(csv.reader(file))
+    numbers = [[_number(cell) for cell in row] for row in texts]
+    for _ in range(int(repeats)):
+        print(_looped(numbers, target), _looped(texts, target))
+
+
+def _looped(rows: Sequence[Sequence[object]], target: str) -> float:
+    began = time.process_time()
+    with Path(target).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for row in rows:
+            writer.writerow(row)
+    return time.process_time() - began
+
+
+def _number(cell: str) -> object:
+    try:
+        return float(cell) if "." in cell else int(cell)
+    except ValueError:
+        return cell
+
+
+def _names() -> dict[Group, list[str]]:
+    lengths: dict[Group, int] = {"calculations": 300, "parameters": 1300, "visibilities": 450}
+    return {
+        group: [sensors.register(group, index).id for index in range(lengths[group])]
+        for group in GROUPS
+    }
+
+
+def _decoded(poll: Snapshot, group: Group) -> list[object]:
+    block = poll.block(group)
+    return [sensors.decode(sensors.register(group, index), raw) for index, raw in enumerate(block)]
+
+
+def _iso(ts_ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ts_ms // 1000))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "commits":
+        commits(*sys.argv[2:])
+    else:
+        csv_writer(*sys.argv[2:])

@@ -1,0 +1,137 @@
+"""One call of a command: its configuration, its log and its limit, and who is told how it ends."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from luxcli import config, log
+from luxcli.config import Config
+from luxcli.errors import Interrupted, LuxcliError
+from luxcli.options import current_ms, level_of
+from luxcli.output import failure_entry, print_json, warn
+
+if TYPE_CHECKING:
+    from luxcli.monitoring import Watch
+
+
+class Session:
+    """What is known of the call while it runs.
+
+    Attributes:
+        command: Its words, such as ``rollup daily``.
+        as_json: Whether the result, or why there is none, is printed as one JSON object.
+    """
+
+    def __init__(self, command: str = "") -> None:
+        self.command = command
+        self.as_json = False
+        self._limit_s = 0.0
+        self._watch: Watch | None = None
+        self._tail: log.Tail | None = None
+
+    def start(
+        self,
+        path: Path | None,
+        level: str | None,
+        *,
+        as_json: bool = False,
+        options: Mapping[str, object] = MappingProxyType({}),
+        further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
+        job: str | None = None,
+        beyond_s: Callable[[Config], float] = lambda _: 0.0,
+    ) -> Config:
+        """Load the configuration and set up logging; what has a configuration begins so.
+
+        Args:
+            path: Of the configuration, None to look for it.
+            level: What ``--log-level`` says.
+            as_json: What ``--json`` says; also how a failure is told.
+            options: Settings from the command line, for `config.load`.
+            further: Checks of settings, for `config.load`.
+            job: What the scheduler runs: poll, rollup or prune. It has a time limit, and others
+                are told how it ends.
+            beyond_s: Gives the seconds that this run of it takes longer than usual.
+
+        Raises:
+            UsageError: There is no such level.
+            ConfigError: The configuration cannot be used.
+        """
+        self.as_json = as_json
+        given = {"log_level": level_of(level), **options}
+        loaded = config.load(path, os.environ, Path.cwd(), given, further=further)
+        run = log.Run(self.command, os.urandom(4).hex())
+        handlers: list[logging.Handler] = []
+        if job and loaded.monitored and job in loaded.monitoring_jobs:
+            from luxcli.monitoring import Watch
+
+            self._tail = log.Tail(run)
+            handlers.append(self._tail)
+            self._watch = Watch(loaded, job, run.id, current_ms())
+        style: log.Format = "json" if loaded.log_format == "json" else "text"
+        if loaded.log_file:
+            from luxcli.logfile import LogFile
+
+            handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
+            handlers[-1].setFormatter(log.formatter(style, run))
+        log.set_up(loaded.log_level or default_level(), style, run=run, further=handlers)
+        if job:
+            from luxcli import timelimit
+
+            self._limit_s = timelimit.limit_s(job, loaded) + beyond_s(loaded)
+            timelimit.arm(self._limit_s)
+        return loaded
+
+    def nothing_done(self) -> None:
+        """Keep from those who are told how jobs go that this run ended: it had nothing to do.
+
+        Such as a minute without a poll, which is no sign that polls go well.
+        """
+        self._watch = None
+
+    def run(self, work: Callable[[], int]) -> int:
+        """Do what the command is for and return the exit status.
+
+        An expected failure becomes one line on stderr and its status; whoever is to be told how
+        the job ended is told, whatever ends it.
+
+        Raises:
+            Interrupted: As `work`; also when its time was up.
+        """
+        status, bug = 1, ""
+        try:
+            status = self._done(work)
+        except Interrupted as exc:
+            status = 128 + exc.signum
+            if self._limit_s and exc.signum == signal.SIGALRM:
+                from luxcli import timelimit
+
+                warn(timelimit.text(self._limit_s), logging.ERROR)
+            raise
+        except Exception as exc:
+            bug = f"a bug: {type(exc).__name__}: {exc}"
+            raise
+        else:
+            return status
+        finally:
+            if self._watch and self._tail:
+                said = bug or self._tail.said
+                self._watch.end(status, said, self._tail.text(), current_ms())
+
+    def _done(self, work: Callable[[], int]) -> int:
+        try:
+            return work()
+        except LuxcliError as exc:
+            warn(str(exc), logging.ERROR)
+            if self.as_json:
+                print_json(ok=False, error=failure_entry(exc))
+            return exc.exit_code
+
+
+def default_level() -> str:
+    """Return the log level in force when nothing is said about it."""
+    return "INFO" if sys.stderr.isatty() else "WARNING"
