@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import figures_poll, figures_rollup, figures_store, report
+from benchmarks import figures_poll, figures_rollup, figures_store, floor, report
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.report import Row
 
@@ -22,6 +22,7 @@ FIGURES: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "sensor": figures_store.sensor,
     "prune": figures_store.prune,
     "flush": figures_store.flush,
+    "floor": floor.floor,
 }
 
 

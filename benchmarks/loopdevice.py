@@ -20,13 +20,13 @@ class Disk:
     directory: Path
     device: str
 
+    def sync(self) -> None:
+        """Write what waits in memory."""
+        _run("sync", "-f", str(self.directory))
+
     def written(self) -> int:
         """Return the bytes written to the device so far, with all that waits in memory."""
-        fd = os.open(self.directory, os.O_RDONLY)
-        try:
-            _run("sync", "-f", str(self.directory))
-        finally:
-            os.close(fd)
+        self.sync()
         fields = Path(f"/sys/block/{self.device}/stat").read_text(encoding="ascii").split()
         return int(fields[6]) * _SECTOR
 

@@ -1,5 +1,6 @@
 """The roll-up commands: daily, weekly or both, with archives, salvage and what is to be said."""
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -170,10 +171,10 @@ class _Roll:
 
     def _judged(self, result: "RollupResult") -> "Report | None":
         """Judge the polls of a day; a week is seven of them. No report fails because of that."""
-        from luxcli import validation
-
         if result.period.kind != "daily" or not result.rows or result.kept:
             return None
+        from luxcli import validation
+
         start_ms, stop_ms = result.period.start_ms, result.period.stop_ms
         try:
             return validation.validate(self.settings, start_ms=start_ms, stop_ms=stop_ms)
@@ -230,8 +231,9 @@ class _Roll:
 def _rollup(
     settings: Config, kinds: Sequence[Kind], options: "_Options", *, clean_up: bool = False
 ) -> None:
-    from luxcli import restoring
+    from luxcli import reports, restoring  # noqa: F401 (loaded before the line below)
 
+    gc.freeze()  # what is loaded stays: no need to look through it while millions of cells pass
     ending = date_option(options.date)
     if ending and options.if_due:
         raise UsageError("--date and --if-due: use one of them")

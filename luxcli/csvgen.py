@@ -148,7 +148,10 @@ class _Table:
     def __init__(self, registers: Sequence[Register], zone: tzinfo, style: Style) -> None:
         self.rows, self.first_ms, self.last_ms = 0, 0, 0
         self._registers, self._zone, self._style = registers, zone, style
-        self._texts = [_Texts(_renderer(register, style)) for register in registers]
+        # The times come first, so each cell has a delimiter before it.
+        self._texts = [
+            _Texts(_renderer(register, style), style.delimiter) for register in registers
+        ]
         self._moments = _Moments(zone, style.delimiter)
 
     def header(self) -> bytes:
@@ -163,22 +166,38 @@ class _Table:
         # Column by column: a week has five million cells, and a loop in Python over them takes
         # longer than all the rest.
         times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
-        varying = dict(zip(chunk.varying, columns, strict=True))
+        varying = {
+            place: column
+            for place, column in zip(chunk.varying, columns, strict=True)
+            if column.count(column[0]) < len(column)
+        }
+        still = {place: column[0] for place, column in zip(chunk.varying, columns, strict=True)}
+        fixed = chunk.fixed | still
         parts: list[Iterable[str]] = [map(self._moments.text, times)]
         between = ""
         for place, register in enumerate(self._registers):
-            between += self._style.delimiter
             if place in varying:
                 # What does not change within the chunk is one text from column to column.
-                parts += [repeat(between), map(self._texts[place].__getitem__, varying[place])]
+                parts += [repeat(between)] if between else []
+                parts.append(self._spelt(register, self._texts[place], varying[place]))
                 between = ""
             else:
-                between += self._fixed(place, register, chunk.fixed)
+                between += self._fixed(place, register, fixed)
         parts.append(repeat(between + "\n"))
         text = "".join(map("".join, zip(*parts, strict=False)))
         self.rows += len(times)
         self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
         return text.encode()
+
+    def _spelt(
+        self, register: Register, texts: "_Texts", column: Sequence[int | None]
+    ) -> Iterable[str]:
+        """Return a column as cells with their delimiters."""
+        if register.kind == "duration" and register.scale == 1 and None not in column:
+            # Timers count: what has been looked up once is not seen again.
+            delimiter = self._style.delimiter
+            return [f"{delimiter}{raw}" for raw in column]
+        return map(texts.__getitem__, column)
 
     def _fixed(self, place: int, register: Register, fixed: dict[int, int | None]) -> str:
         if register.kind != "text":
@@ -186,9 +205,9 @@ class _Table:
         first = len(self._registers)
         parts = [fixed.get(first + offset) for offset in range(len(_TEXT_PARTS))]
         if parts[0] is None:
-            return ""
+            return self._style.delimiter
         text = sensors.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in parts)])
-        return _quoted(text, self._style.delimiter)
+        return self._style.delimiter + _quoted(text, self._style.delimiter)
 
 
 class _Moments:
@@ -244,16 +263,17 @@ class _Moments:
 
 
 class _Texts(dict[int | None, str]):
-    """Raw value to cell, computed once for each value."""
+    """Raw value to delimiter and cell, computed once for each value."""
 
-    def __init__(self, render: Callable[[int], str]) -> None:
+    def __init__(self, render: Callable[[int], str], delimiter: str) -> None:
         super().__init__()
-        self._render = render
+        self._render, self._delimiter = render, delimiter
 
     def __missing__(self, raw: int | None) -> str:
         if len(self) >= _MEMO_SIZE:
             self.clear()
-        text = self[raw] = "" if raw is None else self._render(raw)
+        text = self._delimiter if raw is None else self._delimiter + self._render(raw)
+        self[raw] = text
         return text
 
 

@@ -36,7 +36,7 @@ class _Place:
 
 def settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> int:
     """Return the CRC-32 of two blocks as 32 bit integers; the start value for `poll_crc`."""
-    return zlib.crc32(_packed(visibilities), zlib.crc32(_packed(parameters)))
+    return zlib.crc32(packed(visibilities), zlib.crc32(packed(parameters)))
 
 
 def poll_crc(head: Sequence[int | None], calculations: Sequence[int], settings: int) -> int:
@@ -47,10 +47,11 @@ def poll_crc(head: Sequence[int | None], calculations: Sequence[int], settings: 
         calculations: The block as it was sent.
         settings: What `settings_crc` gives for the other two blocks.
     """
-    return zlib.crc32(_packed(calculations), zlib.crc32(_packed(head), settings))
+    return zlib.crc32(packed(calculations), zlib.crc32(packed(head), settings))
 
 
-def _packed(block: Sequence[int | None]) -> bytes:
+def packed(block: Sequence[int | None]) -> bytes:
+    """Return numbers as the checksums take them: 64 bits each, the highest byte first."""
     return struct.pack(f">{len(block)}q", *block)
 
 
@@ -62,6 +63,7 @@ class Writer:
         self._columns, self._constants = layout(db)
         # What a cache began with as a column goes on as one, whatever is called slow by now.
         self._always_fast = frozenset((*self._columns, *self._constants))
+        self._splits: dict[int, tuple[list[int], list[int]]] = {}
         self._known: set[Key] = set(known_registers(db))
         self._unnamed: set[Key] = set()
         self._place = _Place(0, 0, {})
@@ -76,7 +78,8 @@ class Writer:
         A different poll with the same millisecond (the clock had stepped back) gets the next
         free one: losing it would be worse.
         """
-        fast = {i: raw for i, raw in enumerate(snapshot.calculations) if not self._is_logged(i)}
+        fast_indices, _slow = self._split(len(snapshot.calculations))
+        fast = {index: snapshot.calculations[index] for index in fast_indices}
         settings = self._settings_crc(snapshot)
         ts_ms = snapshot.taken_ms
         while True:
@@ -205,7 +208,8 @@ class Writer:
         if not self._place.holds(ts_ms):
             self._place = self._place_at(ts_ms)
         place = self._place
-        slow = {i: raw for i, raw in enumerate(snapshot.calculations) if self._is_logged(i)}
+        _fast, slow_indices = self._split(len(snapshot.calculations))
+        slow = {index: snapshot.calculations[index] for index in slow_indices}
         settings = (snapshot.parameters, snapshot.visibilities, slow)
         if settings != place.settings:
             present: dict[Key, int | None] = {(0, index): raw for index, raw in slow.items()}
@@ -245,9 +249,13 @@ class Writer:
         values |= {key: as_of(self._db, key, ts_ms) for key in self._unnamed}
         return _Place(ts_ms - 1, following, values)
 
-    def _is_logged(self, index: int) -> bool:
-        """Whether a calculation goes into the change log."""
-        return schema.is_slow(index) and index not in self._always_fast
+    def _split(self, length: int) -> tuple[list[int], list[int]]:
+        """Return which calculations of a block go into columns, and which into the change log."""
+        if length not in self._splits:
+            slow = [i for i in range(length) if schema.is_slow(i) and i not in self._always_fast]
+            fast = sorted(set(range(length)).difference(slow))
+            self._splits[length] = (fast, slow)
+        return self._splits[length]
 
     def _see(self, keys: Iterable[Key]) -> None:
         new = set(keys) - self._known

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _CHUNK_ROWS: Final = 500
-# The settings of a window are looked up one by one at its beginning and their changes kept.
-_WINDOW_MS: Final = 86_400_000
+# The settings of a window are looked up at its beginning and their changes kept. What is damaged
+# is read in shorter ones.
+_WINDOW_MS: Final = 7 * 86_400_000
+_SALVAGE_WINDOW_MS: Final = 86_400_000
 # A stretch this short that cannot be read holds one poll at most.
 _SMALLEST_MS: Final = 1000
 # If both ends of such a stretch cannot be read, nothing between them can: a page of the file holds
@@ -78,7 +80,7 @@ def _chunk(
 ) -> Chunk:
     among = set(varying)
     constants = {place: value for place, value in enumerate(fixed) if place not in among}
-    return Chunk(varying, constants, [row[:head] for row in rows])
+    return Chunk(varying, constants, rows if len(rows[0]) == head else [r[:head] for r in rows])
 
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
@@ -174,7 +176,8 @@ def _windows(
             if following is None or following >= stop_ms:
                 return
             position = following
-        end_ms = min(stop_ms, position + _WINDOW_MS)
+        length_ms = _WINDOW_MS if unreadable is None else _SALVAGE_WINDOW_MS
+        end_ms = min(stop_ms, position + length_ms)
         if unreadable is not None:
             if _is_empty(db, position, end_ms):
                 position = end_ms

@@ -305,10 +305,9 @@ class _Walk:
 
     def poll(self, ts_ms: int) -> None:
         self._polls += 1
-        if self._newest is not None:
-            self._distances[round((ts_ms - self._newest) / 1000)] += 1
         held, self._newest = self._newest, ts_ms
         if held is not None:
+            self._distances[round((ts_ms - held) / 1000)] += 1
             self._take(held, ts_ms)
 
     def _take(self, ts_ms: int, next_ms: int | None) -> None:
@@ -328,7 +327,8 @@ class _Walk:
                 # Late by retries if that of the next tick follows at once.
                 soon = next_ms is not None and next_ms - ts_ms <= self._interval_ms * _EXTRA
                 ticks = 0 if soon else 1
-            self._gap(self._on_time, ts_ms, ticks)
+            if ticks or self._position < len(self._missed):
+                self._gap(self._on_time, ts_ms, ticks)
         self._on_time, self._early = ts_ms, False
         self._expected += 1
 

@@ -15,6 +15,7 @@ from luxcli.ingest import Key
 
 # Time, duration, tries and checksum; what varies follows.
 HEAD_COLUMNS: Final = 4
+_NUMBER: Final = struct.Struct(">q")
 Row = tuple[int | None, ...]
 Blocks = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -36,6 +37,7 @@ class Layout:
         self._calculations, self._places = ordered[0], ordered[1:]
         self._settings: Blocks | None = None
         self._blocks: list[list[int]] = []
+        self._packed: list[bytearray] = []
         self._position: dict[int, int] = {}
         self._kinds = {place: kind for kind, places in enumerate(ordered) for place in places}
         self._column = {place: HEAD_COLUMNS + n for n, place in enumerate(varying)}
@@ -49,8 +51,11 @@ class Layout:
             before, self.values[place] = self.values[place], value
             kind = self._kinds.get(place)
             kinds.add(kind)
-            if kind and value is not None and before is not None:
-                self._blocks[kind - 1][self._position[place]] = value
+            if kind and isinstance(value, int) and before is not None:
+                position = self._position[place]
+                self._blocks[kind - 1][position] = value
+                if self._packed:
+                    _NUMBER.pack_into(self._packed[kind - 1], position * _NUMBER.size, value)
             elif kind:
                 kinds.add(None)
         if None in kinds:
@@ -95,14 +100,19 @@ class Layout:
             sent = [(p, value) for p in places if (value := self.values[p]) is not None]
             self._position |= {place: position for position, (place, _) in enumerate(sent)}
             self._blocks.append([value for _, value in sent])
+        try:
+            # As `ingest.settings_crc` does it, but kept: most changes are of one number.
+            self._packed = [bytearray(ingest.packed(block)) for block in self._blocks]
+        except struct.error:
+            self._packed = []
         self._see_blocks()
 
     def _see_blocks(self) -> None:
         self._settings = None
-        try:
-            self._settings_crc = ingest.settings_crc(*self._blocks)
-        except struct.error:  # damage: none of its polls fits
-            self._settings_crc = -1
+        self._settings_crc = -1  # damage: none of its polls fits
+        if self._packed:
+            parameters, visibilities = self._packed
+            self._settings_crc = zlib.crc32(visibilities, zlib.crc32(parameters))
 
     def _see_calculations(self) -> None:
         sent = [
