@@ -57,11 +57,9 @@ def main() -> None:
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
-        import logging
+        from luxcli import events, log
 
-        from luxcli import log
-
-        if log.tell(logging.CRITICAL, "a bug, please report it", exc):
+        if log.tell(events.CRITICAL, "a bug, please report it", exc):
             raise SystemExit(1) from None
         raise
     raise SystemExit(status)

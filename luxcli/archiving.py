@@ -3,7 +3,6 @@
 An archive only ever gains polls: what it holds and the cache no longer does stays in it.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from datetime import time as clock_time
 from pathlib import Path
 from typing import Final
 
-from luxcli import archive, identity, ledger, periods
+from luxcli import archive, events, identity, ledger, periods
 from luxcli.archive import Day
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError, combined
@@ -20,7 +19,7 @@ from luxcli.ledger import ArchiveRecord
 from luxcli.model import Missed, Snapshot
 from luxcli.storage import Store, open_store, report_lock
 
-_LOGGER = logging.getLogger("luxcli.archiving")
+_LOGGER = events.Logger("luxcli.archiving")
 # An hourly run has to end before the next; what is left over is done then.
 _LIMIT_S: Final = 300.0
 _MIDNIGHT: Final = clock_time(0, 0)

@@ -5,7 +5,7 @@ from typing import Final
 
 from luxcli import sensors
 from luxcli.findings import Findings, Poll
-from luxcli.limits import CRITICAL_TEMPERATURES, NOT_FITTED
+from luxcli.limits import CRITICAL_TEMPERATURES, NO_VALUE_RAW, NOT_FITTED
 from luxcli.periods import span
 
 _FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW = 10, 11, 12, 14, 15, 17
@@ -164,7 +164,7 @@ class Behaviour:
             self._long(
                 "flow-below-return",
                 poll,
-                heating and supply < back - _SENSOR_SLACK,
+                heating and supply < back - _SENSOR_SLACK and back not in NO_VALUE_RAW,
                 lambda: f"flow {supply / 10} °C, return {back / 10} °C",
                 index=_FLOW,
             )

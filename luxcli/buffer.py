@@ -15,7 +15,6 @@ much of the file a writer has to read.
 """
 
 import json
-import logging
 import os
 import re
 import zlib
@@ -27,7 +26,6 @@ from luxcli import files
 from luxcli.errors import StorageError
 from luxcli.model import Missed, Snapshot
 
-_LOGGER = logging.getLogger("luxcli.buffer")
 _REPEAT = 20
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024

@@ -38,9 +38,11 @@ def check(config: Config) -> None:
 def unwritable(directory: Path) -> str | None:
     """Return why nothing can be written to a directory that is there or will be made."""
     nearest = directory
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
     try:
+        while not nearest.exists() and nearest != nearest.parent:
+            if nearest.is_symlink():
+                return f"{directory}: the link {nearest} leads to nothing: is it mounted?"
+            nearest = nearest.parent
         # Asked by doing it: permissions alone say nothing about read-only file systems or /proc.
         with tempfile.TemporaryFile(dir=nearest):
             return None

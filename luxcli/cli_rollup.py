@@ -1,7 +1,6 @@
 """The roll-up commands: daily, weekly or both, with archives, salvage and what is to be said."""
 
 import gc
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from luxcli import periods
+from luxcli import events, periods
 from luxcli.config import Config
 from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
 from luxcli.errors import FINDINGS, LuxcliError, UsageError
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from luxcli.reports import RollupResult
     from luxcli.verdicts import Report
 
-_LOGGER = logging.getLogger("luxcli.cli")
+_LOGGER = events.Logger("luxcli.cli")
 _ROLLUP_STATUSES = (
     "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
     " 74 storage; 75 another roll-up at work; 78 configuration; 142 took too long"

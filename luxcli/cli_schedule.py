@@ -1,6 +1,5 @@
 """The schedule commands: text for cron, supercronic and systemd, and help to install it."""
 
-import logging
 import os
 import shlex
 import sys
@@ -9,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from luxcli import __version__, periods
+from luxcli import __version__, events, periods
 from luxcli.config import Config
 from luxcli.console import ConfigOption, LevelOption, epilog, start
 from luxcli.errors import ConfigError, StorageError, UsageError
 from luxcli.output import say, warn
 
-_LOGGER = logging.getLogger("luxcli.cli_schedule")
+_LOGGER = events.Logger("luxcli.cli_schedule")
 _UNITS = Path("/etc/systemd/system")
 app = typer.Typer(
     no_args_is_help=True,

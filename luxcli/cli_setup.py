@@ -1,6 +1,5 @@
 """Commands for setting up and looking around: configuration, sensors, simulator, demo."""
 
-import logging
 import os
 import sys
 import time
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import config, log, periods
+from luxcli import config, events, log, periods
 from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of, start
 from luxcli.errors import Interrupted, UsageError
 from luxcli.options import level_of
@@ -23,7 +22,7 @@ from luxcli.session import default_level
 if TYPE_CHECKING:
     from luxcli.demo import DemoResult
 
-_LOGGER = logging.getLogger("luxcli.cli")
+_LOGGER = events.Logger("luxcli.cli")
 app = typer.Typer(rich_markup_mode=None)
 config_app = typer.Typer(
     no_args_is_help=True,

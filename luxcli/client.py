@@ -4,14 +4,13 @@ One attempt is an `exchange`; here are the further attempts, the claim that keep
 talking to one heat pump, and the connection that users of the library know.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from luxcli import exchange
+from luxcli import events, exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.exchange import Exchange
 from luxcli.model import GROUPS, Group, Snapshot
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
-_LOGGER = logging.getLogger("luxcli.client")
+_LOGGER = events.Logger("luxcli.client")
 
 # What other clients wait while the controller reports that it is busy (chkrause/luxtronik2).
 BUSY_WAIT_S: Final = 5.0

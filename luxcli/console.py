@@ -45,6 +45,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         envvar="LUXCLI_CONFIG",
+        readable=False,  # `config` says so if it is not
         help="Configuration file; by default ./luxcli.yaml, $XDG_CONFIG_HOME/luxcli/config.yaml"
         " or /etc/luxcli/config.yaml, whichever is found first.",
         show_default=False,

@@ -3,14 +3,22 @@
 Everything that can fail is caught and becomes a line, so that it also works when nothing works.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any, Final
 
-from luxcli import client, config, crosschecks, device_health, jobs, recording_health, sensors
+from luxcli import (
+    client,
+    config,
+    crosschecks,
+    device_health,
+    events,
+    jobs,
+    recording_health,
+    sensors,
+)
 from luxcli.config import Config
 from luxcli.data_health import recorded_data
 from luxcli.environment import environment
@@ -22,7 +30,7 @@ from luxcli.registers import PRIVATE
 from luxcli.reports import columns
 from luxcli.storage_health import storage
 
-_LOGGER = logging.getLogger("luxcli.diagnosis")
+_LOGGER = events.Logger("luxcli.diagnosis")
 # For one attempt; somebody waits, and a healthy controller needs 0.1 s. One that takes connections
 # but is slow gets as long as polls do by default.
 _ATTEMPT_S: Final = 20.0

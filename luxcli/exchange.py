@@ -192,7 +192,7 @@ class Exchange:
 
     def _connect(self, addresses: list[_Address], open_sockets: ExitStack) -> socket.socket:
         failure: OSError = OSError("no address")
-        for family, address in addresses:
+        for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             with ExitStack() as attempt:
                 # Two configurations may know one heat pump by its name and by its address.
                 guard = reserve(
@@ -205,7 +205,8 @@ class Exchange:
                 attempt.enter_context(guard)
                 sock = attempt.enter_context(socket.socket(family, socket.SOCK_STREAM))
                 try:
-                    sock.settimeout(self._remaining_s())
+                    # A dead address, such as that of another network, leaves time for the others.
+                    sock.settimeout(self._remaining_s() / left)
                     sock.connect(address)
                 except OSError as exc:
                     failure = exc

@@ -4,7 +4,6 @@ Like the jobs in `reports` and `retention` it does its work once and returns wha
 printing, no exit statuses, no state between calls; the clock is an argument.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from luxcli import client, identity, locks, quality
+from luxcli import client, events, identity, locks, quality
 from luxcli.config import Config
 from luxcli.errors import (
     DeviceError,
@@ -24,7 +23,7 @@ from luxcli.errors import (
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.storage import Store, open_store
 
-_LOGGER = logging.getLogger("luxcli.jobs")
+_LOGGER = events.Logger("luxcli.jobs")
 # A poll that finds the heat pump in use waits this long: a healthy exchange takes 0.1 s.
 DEVICE_WAIT_S = 5.0
 

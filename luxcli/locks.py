@@ -84,23 +84,38 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
         time.sleep(_RETRY_S)
 
 
-def _holder(fd: int) -> str:
-    """Return who holds a lock: found on Linux, among the processes that can be seen from here."""
-    # By inode alone: some file systems (btrfs, overlays) show another device here than there.
-    inode = str(os.fstat(fd).st_ino)
+def held_s(path: Path) -> float | None:
+    """Return for how many seconds the process that holds the lock has run, None if unknown."""
     try:
-        for line in _KERNELS_LIST.read_text(encoding="ascii").splitlines():
-            kind, _, _, pid, where = line.split()[1:6]
-            if kind == "FLOCK" and where.rpartition(":")[2] == inode:
-                return f"pid {pid} since {_began(pid)}"
+        pid = _holding(os.stat(path).st_ino)
+        return None if pid is None else _age_s(pid)
     except (OSError, ValueError):
-        pass
-    return "another process"
+        return None
 
 
-def _began(pid: str) -> str:
-    """Return when a process began, UTC; luxcli takes its locks at its beginning."""
+def _holder(fd: int) -> str:
+    try:
+        pid = _holding(os.fstat(fd).st_ino)
+        if pid is None:
+            return "another process"
+        began = time.gmtime(time.time() - _age_s(pid))  # luxcli takes its locks at its beginning
+        return f"pid {pid} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', began)}"
+    except (OSError, ValueError):
+        return "another process"
+
+
+def _holding(inode: int) -> str | None:
+    """Return who holds a lock: known on Linux, of processes that can be seen from here."""
+    # By inode alone: some file systems (btrfs, overlays) show another device here than there.
+    for line in _KERNELS_LIST.read_text(encoding="ascii").splitlines():
+        kind, _, _, pid, where = line.split()[1:6]
+        if kind == "FLOCK" and where.rpartition(":")[2] == str(inode):
+            return pid
+    return None
+
+
+def _age_s(pid: str) -> float:
+    """Return for how many seconds a process has run."""
     # The name of the program may hold anything, so count from its closing parenthesis on.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age_s))
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")

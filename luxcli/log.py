@@ -8,23 +8,16 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, TextIO
+from typing import Final, Literal, TextIO
+
+from luxcli import events
+from luxcli.events import Run
 
 LOGGER = logging.getLogger("luxcli")
 Format = Literal["text", "json"]
 _TAIL_LINES: Final = 40
 # Marks a record of which a person is told in words.
 _TOLD: Final = "told"
-# Extra of a record that is the result of a run.
-RESULT: Final = MappingProxyType({"result": True})
-
-
-class Run(NamedTuple):
-    """What each line of one process carries: the command, and which run of it this is."""
-
-    job: str
-    id: str
 
 
 class _TextFormatter(logging.Formatter):
@@ -112,6 +105,7 @@ def tell(level: int, text: str, failure: BaseException | None = None) -> bool:
     Returns:
         Whether stderr got it, as JSON; otherwise it is to be said there in words.
     """
+    events.ready()
     if not LOGGER.handlers:  # such as before the configuration was read
         if not _json_wanted(os.environ):
             return False
@@ -141,6 +135,7 @@ def _json_wanted(environ: Mapping[str, str]) -> bool:
 @contextmanager
 def recorded() -> Iterator[list[str]]:
     """Give a list that takes every line down to DEBUG; what goes to stderr stays as it was."""
+    events.ready()
     lines: list[str] = []
     handler = _Collector(lines)
     handler.setFormatter(_TextFormatter())
@@ -187,6 +182,7 @@ def set_up(
         run: What each line carries.
         further: Handlers of their own levels, such as one for a file.
     """
+    events.decided()
     least = logging.getLevelNamesMapping()[level]
     handler = _Stream(stream if stream is not None else sys.stderr, style, least)
     handler.setFormatter(formatter(style, run))

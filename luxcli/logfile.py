@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-from luxcli import locks
+from luxcli import events, locks
 from luxcli.errors import LuxcliError
 
-_LOGGER = logging.getLogger("luxcli.logfile")
+_LOGGER = events.Logger("luxcli.logfile")
 MAX_BYTES: Final = 1_000_000
 KEPT: Final = 4  # older files: luxcli.log.1, the newest of them, to luxcli.log.4
 

@@ -5,7 +5,6 @@ failure at once and then hourly, its end at once; failures that come and go, onc
 Where it cannot be kept what was told, as on a full disk, polls tell in the first minute of an hour.
 """
 
-import logging
 import os
 import threading
 import time
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from luxcli import periods, recording, threads, told
+from luxcli import events, periods, recording, threads, told
 from luxcli.config import Config
 from luxcli.errors import Interrupted, LockHeldError, LuxcliError
 from luxcli.storage import Store
@@ -23,7 +22,7 @@ from luxcli.told import State, States
 if TYPE_CHECKING:
     from luxcli.channels import Event, Message, Outcome
 
-_LOGGER = logging.getLogger("luxcli.monitoring")
+_LOGGER = events.Logger("luxcli.monitoring")
 # What telling everybody may take in all, after a job and after one that was told to stop.
 TOTAL_S: Final = 10.0
 _STOPPING_S: Final = 3.0
@@ -79,7 +78,7 @@ class Watch:
 
         message = self._message(self._job, "start", notice=False)
         # What fails now and still fails at the end is said then.
-        _log(channels.send(self._config, message, within_s=TOTAL_S / 2), logging.INFO)
+        _log(channels.send(self._config, message, within_s=TOTAL_S / 2), events.INFO)
 
     def _tell_end(self, end: "_End") -> None:
         path = state_path(self._config)
@@ -250,7 +249,7 @@ def _changes(
     return changes
 
 
-def _log(outcomes: "Sequence[Outcome]", level: int = logging.WARNING) -> None:
+def _log(outcomes: "Sequence[Outcome]", level: int = events.WARNING) -> None:
     problems = [str(outcome) for outcome in outcomes if outcome.problem]
     if problems:
         _LOGGER.log(level, "monitoring: %s", "; ".join(problems))

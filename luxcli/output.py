@@ -5,14 +5,13 @@ silent, since a scheduler mails whatever is printed.
 """
 
 import json
-import logging
 import os
 import signal
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from luxcli import log, periods
+from luxcli import events, periods
 from luxcli.errors import Interrupted, LuxcliError, StorageError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from luxcli.recording import Coverage
     from luxcli.reports import RollupResult
 
-_LOGGER = logging.getLogger("luxcli.cli")
+_LOGGER = events.Logger("luxcli.cli")
 
 
 def say(text: str) -> None:
@@ -51,8 +50,17 @@ def end_unread() -> NoReturn:
     raise Interrupted(signal.SIGPIPE)
 
 
+def _logged(level: int, text: str) -> bool:
+    from luxcli import log
+
+    return log.tell(level, text)
+
+
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(line + "\n")
+    try:
+        stream.write(line + "\n")
+    except UnicodeEncodeError:  # such as a name in an encoding that lacks its letters
+        stream.write(line.encode(stream.encoding, "replace").decode(stream.encoding) + "\n")
     stream.flush()
 
 
@@ -68,19 +76,19 @@ def result_line(text: str) -> None:
     """Tell a person at a terminal; under a scheduler it is for the log only."""
     if sys.stdout.isatty():
         say(text)
-        log.tell(logging.INFO, text)
+        _logged(events.INFO, text)
     else:
-        _LOGGER.info("%s", text, extra=log.RESULT)
+        _LOGGER.info("%s", text, extra=events.RESULT)
 
 
-def warn(text: str, level: int = logging.WARNING) -> None:
+def warn(text: str, level: int = events.WARNING) -> None:
     """Tell whoever reads stderr, a person or cron's mail, about something to act on.
 
     With ``log_format: json`` it is a line of the log, since stderr then is for programs.
     """
     try:
         for line in text.splitlines():
-            if not log.tell(level, line):
+            if not _logged(level, line):
                 _write(sys.stderr, f"luxcli: {line}")
     except OSError:
         _discard(sys.stderr)  # the status tells what nobody reads, or a full disk does not take

@@ -8,7 +8,6 @@ polls of that, too: supercronic and systemd start no other meanwhile, and one th
 nothing to do.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,14 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from luxcli import jobs, locks, timelimit
+from luxcli import events, jobs, locks, timelimit
 from luxcli.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
 from luxcli.jobs import PollResult
 from luxcli.model import Missed
 from luxcli.storage import Store, open_store
 
-_LOGGER = logging.getLogger("luxcli.pacing")
+_LOGGER = events.Logger("luxcli.pacing")
 # Ticks that are over before the poll of an earlier one.
 OVERRUN: Final = "overrun"
 # The smallest step of cron and of the task planners of NAS systems.
@@ -77,6 +76,7 @@ def poll_minute(
     *,
     every_s: int,
     turn_s: float = _TURN_S,
+    hung_s: float | None = None,
     stored: Callable[[PollResult], object] = lambda _result: None,
     failed: Callable[[LuxcliError], object] = lambda _failure: None,
     clock: Callable[[], float] = time.time,
@@ -91,6 +91,8 @@ def poll_minute(
     Args:
         config: As for `poll`.
         every_s: The interval, seconds.
+        hung_s: For how long the run before is waited for, seconds; by default until even its time
+            limit should have ended it.
         turn_s: How long before the next start of the scheduler a run must have made its polls.
         stored: As for `poll`.
         failed: As for `poll`.
@@ -113,7 +115,9 @@ def poll_minute(
         try:
             stack.enter_context(locks.hold(lock_path(config), wait_s=_HANDOVER_S))
         except LockHeldError as exc:
-            if not _is_overdue(config):
+            limit_s = timelimit.gone_after_s("poll", config) + timelimit.MINUTES_S
+            held_s = locks.held_s(lock_path(config)) or 0.0
+            if held_s <= (limit_s if hung_s is None else hung_s):
                 _LOGGER.info("the run of a minute before makes the polls of this one, too: %s", exc)
                 return Run()
         except StorageError:
@@ -139,16 +143,6 @@ def lock_path(config: Config) -> Path:
 def _next_start(ended_s: float) -> float:
     """Return until when nothing else polls if a run for a minute ends after so many seconds."""
     return (ended_s // MINUTE_S + 1) * MINUTE_S - 0.001
-
-
-def _is_overdue(config: Config) -> bool:
-    """Whether who holds the lock hangs so badly that not even its time limit ended it."""
-    try:
-        began_s = lock_path(config).stat().st_mtime  # when the holder left its note
-    except OSError:
-        return False
-    longest_s = timelimit.gone_after_s("poll", config) + timelimit.MINUTES_S
-    return time.time() - began_s > longest_s
 
 
 def _minutes(

@@ -5,14 +5,15 @@ long. A `csv_time` that a clock change skips means the moment it would have been
 change; one that occurs twice means the first of the two.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-_LOGGER = logging.getLogger("luxcli.periods")
+from luxcli import events
+
+_LOGGER = events.Logger("luxcli.periods")
 
 Kind = Literal["daily", "weekly"]
 KINDS: tuple[Kind, ...] = ("daily", "weekly")

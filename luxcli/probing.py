@@ -3,17 +3,17 @@
 Sends nothing but the three read requests.
 """
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from luxcli import events
 from luxcli.errors import DeviceBusyError, DeviceError
 from luxcli.exchange import CONNECT, FIRST_ANSWER, NAME_RESOLUTION, Exchange
 from luxcli.model import GROUPS, Snapshot
 
-_LOGGER = logging.getLogger("luxcli.probing")
+_LOGGER = events.Logger("luxcli.probing")
 # The controller's port, and that of old firmware (source: python-luxtronik's README).
 PORTS: Final = (8889, 8888)
 # A second attempt tells a passing failure from a lasting one.

@@ -25,8 +25,6 @@ _FEW_MISSED: Final = 2
 _HALF: Final = 0.5
 # Fewer say nothing about the share.
 _ENOUGH_TICKS: Final = 10
-# Schedulers start jobs a little early or late.
-_SPACING_SLACK: Final = 0.1
 # How long after its end a period's CSV is there at the latest.
 _CSV_DUE_MS: Final[dict[Kind, int]] = {"daily": 26 * _HOUR_MS, "weekly": 8 * _DAY_MS}
 _SEVERAL: Final = 2
@@ -122,7 +120,8 @@ def _coverages(
     for name, length_ms in _LOOKED_AT:
         found = recording.coverage(store, now_ms - length_ms, now_ms, config.interval_sec)
         entries[name] = recording.as_json(found)
-        usual_s = usual_s if found.usual_s is None else found.usual_s
+        # A few polls made by hand say nothing about the schedule.
+        usual_s = found.usual_s if found.polls >= _ENOUGH_TICKS else usual_s
         if name == "24 h":
             values["covered"] = _is_good(found) or found.expected < _ENOUGH_TICKS
         # Where recording began within the shorter look, the longer one shows the same again.
@@ -134,7 +133,7 @@ def _coverages(
         began_ms = found.start_ms
     values["usual_interval_sec"] = usual_s
     wanted_s = config.interval_sec
-    if usual_s is not None and abs(usual_s - wanted_s) > max(2, _SPACING_SLACK * wanted_s):
+    if usual_s is not None and not recording.fits_schedule(usual_s, wanted_s):
         advice = f"make the scheduler's line and 'interval_sec: {wanted_s}' agree"
         yield warning(f"a poll comes every {usual_s} s, configured are {wanted_s} s", advice)
 

@@ -1,13 +1,12 @@
 """The roll-up jobs: which periods are due, and one CSV for each."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
 
-from luxcli import csvgen, identity, ledger, periods, recording, sensors
+from luxcli import csvgen, events, identity, ledger, periods, recording, sensors
 from luxcli.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -25,7 +24,7 @@ from luxcli.recording import Coverage
 from luxcli.sensors import Register
 from luxcli.storage import Store, open_store, report_lock
 
-_LOGGER = logging.getLogger("luxcli.reports")
+_LOGGER = events.Logger("luxcli.reports")
 _RETRY_WAIT_S = 1.0
 # An hourly run has to end before the next.
 _LIMIT_S = 600.0

@@ -4,7 +4,6 @@ Everything goes in through the same door as a poll, so nothing is stored twice a
 changes nothing. Small transactions: a poll never has to wait for a long one.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -14,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from luxcli import archive, archiving, buffer, identity, ledger
+from luxcli import archive, archiving, buffer, events, identity, ledger
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.model import Missed, Snapshot
 from luxcli.storage import Store, open_store, report_lock
 
-_LOGGER = logging.getLogger("luxcli.restoring")
+_LOGGER = events.Logger("luxcli.restoring")
 _BATCH: Final = 500
 # A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
 _SALVAGE_S: Final = 2400.0

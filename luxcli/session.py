@@ -1,6 +1,5 @@
 """One call of a command: its configuration, its log and its limit, and who is told how it ends."""
 
-import logging
 import os
 import signal
 import sys
@@ -9,13 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from luxcli import config, log
+from luxcli import config, events
 from luxcli.config import Config
 from luxcli.errors import Interrupted, LuxcliError
 from luxcli.options import current_ms, level_of
 from luxcli.output import failure_entry, print_json, warn
 
 if TYPE_CHECKING:
+    import logging
+
+    from luxcli import log
     from luxcli.monitoring import Watch
 
 
@@ -64,27 +66,40 @@ class Session:
         self.as_json = as_json
         given = {"log_level": level_of(level), **options}
         loaded = config.load(path, os.environ, Path.cwd(), given, further=further)
-        run = log.Run(self.command, os.urandom(4).hex())
-        handlers: list[logging.Handler] = []
-        if job and loaded.monitored and job in loaded.monitoring_jobs:
+        run = events.Run(self.command, os.urandom(4).hex())
+        watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs
+        level = loaded.log_level or default_level()
+        if watched or loaded.log_file or loaded.log_format == "json":
+            self._open_log(loaded, level, run, watched=watched)
+        else:
+            events.wait_until(events.LEVELS[level], lambda: self._open_log(loaded, level, run))
+        if watched:
             from luxcli.monitoring import Watch
 
-            self._tail = log.Tail(run)
-            handlers.append(self._tail)
-            self._watch = Watch(loaded, job, run.id, current_ms())
-        style: log.Format = "json" if loaded.log_format == "json" else "text"
-        if loaded.log_file:
-            from luxcli.logfile import LogFile
-
-            handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
-            handlers[-1].setFormatter(log.formatter(style, run))
-        log.set_up(loaded.log_level or default_level(), style, run=run, further=handlers)
+            self._watch = Watch(loaded, str(job), run.id, current_ms())
         if job:
             from luxcli import timelimit
 
             self._limit_s = timelimit.limit_s(job, loaded) + beyond_s(loaded)
             timelimit.arm(self._limit_s)
         return loaded
+
+    def _open_log(
+        self, loaded: Config, level: str, run: events.Run, *, watched: bool = False
+    ) -> None:
+        from luxcli import log
+
+        style: log.Format = "json" if loaded.log_format == "json" else "text"
+        handlers: list[logging.Handler] = []
+        if watched:
+            self._tail = log.Tail(run)
+            handlers.append(self._tail)
+        if loaded.log_file:
+            from luxcli.logfile import LogFile
+
+            handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
+            handlers[-1].setFormatter(log.formatter(style, run))
+        log.set_up(level, style, run=run, further=handlers)
 
     def nothing_done(self) -> None:
         """Keep from those who are told how jobs go that this run ended: it had nothing to do.
@@ -110,7 +125,7 @@ class Session:
             if self._limit_s and exc.signum == signal.SIGALRM:
                 from luxcli import timelimit
 
-                warn(timelimit.text(self._limit_s), logging.ERROR)
+                warn(timelimit.text(self._limit_s), events.ERROR)
             raise
         except Exception as exc:
             bug = f"a bug: {type(exc).__name__}: {exc}"
@@ -126,7 +141,7 @@ class Session:
         try:
             return work()
         except LuxcliError as exc:
-            warn(str(exc), logging.ERROR)
+            warn(str(exc), events.ERROR)
             if self.as_json:
                 print_json(ok=False, error=failure_entry(exc))
             return exc.exit_code

@@ -194,7 +194,17 @@ def _decimal(value: object) -> str:
 
 
 def _path_text(value: object) -> str:
-    return "" if value == "" else _text(value)
+    text = "" if value == "" else _text(value)
+    if "\0" in text:
+        raise ValueError(f"{text!r} cannot be a path")
+    return text
+
+
+def _file_path(value: object) -> str:
+    text = _path_text(value)
+    if text and text.rstrip("/").rpartition("/")[2] in {"", ".", ".."}:
+        raise ValueError(f"{text!r} is a directory; add the name of a file")
+    return text
 
 
 PATHS: Final = (
@@ -242,7 +252,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("weekly_day", _weekday, "monday", "The weekday whose csv_time ends a week.", bare=True),
     Setting(
         "cache_path",
-        _path_text,
+        _file_path,
         "",
         "SQLite file on a local disk; relative to this file. The default follows\nXDG_DATA_HOME.",
         bare=True,

@@ -5,7 +5,6 @@ Whatever is not understood here at first sight, such as ``--help``, a typing err
 given twice, is left to the declarations in `cli`: those alone say what is right and what is not.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -81,8 +80,5 @@ def _typed(
             return None
     file = found.get("config_path") or environ.get("LUXCLI_CONFIG")
     if file:
-        # That it may not be read is a usage error of the option parser.
-        if os.path.exists(file) and not os.access(file, os.R_OK):
-            return None
         found["config_path"] = Path(file)
     return command, found

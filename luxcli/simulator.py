@@ -11,7 +11,6 @@ it refuses to be written to.
 """
 
 import contextlib
-import logging
 import socket
 import struct
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
+from luxcli import events
 from luxcli.errors import UsageError
 from luxcli.model import Snapshot
 from luxcli.replay import Replay
@@ -29,7 +29,7 @@ _BLOCKS: Final = (_PARAMETERS, _CALCULATIONS, _VISIBILITIES)
 _REQUEST: Final = struct.Struct(">ii")
 _STOP_CHECK_S: Final = 0.1  # how often a waiting server looks whether it shall stop
 
-_LOGGER = logging.getLogger("luxcli.simulator")
+_LOGGER = events.Logger("luxcli.simulator")
 
 
 class Simulator:

@@ -10,7 +10,6 @@ lines), ``NAME.lock`` and SQLite's ``NAME-journal``. The directory must be local
 nor SQLite are safe on NFS or SMB.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from luxcli import __version__, buffer, files, locks
+from luxcli import __version__, buffer, events, files, locks
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError
 from luxcli.model import Chunk, Missed, Snapshot
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from luxcli.ingest import Key
 
-_LOGGER = logging.getLogger("luxcli.storage")
+_LOGGER = events.Logger("luxcli.storage")
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
 _LOCK_WAIT_S = 20.0
 _HURRY_WAIT_S = 0.3

@@ -51,6 +51,8 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
         lambda: _place(config, store),
         lambda: _directories(config),
         lambda: _own_files(config, store),
+        lambda: _log_file(config),
+        lambda: _secrets(config),
         lambda: _file_system(config.cache_path.parent, values),
         lambda: _disks(config, values),
         lambda: _buffer(store, config.flush_polls, values),
@@ -124,6 +126,26 @@ def _own_files(config: Config, store: Store) -> Iterator[Line]:
         )
 
 
+def _log_file(config: Config) -> Iterator[Line]:
+    path = config.log_file
+    if path is None:
+        return
+    failure = checks.unwritable(path.parent)
+    if not failure and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+        failure = f"{path}: cannot be written by uid {os.geteuid()}"
+    if failure:
+        yield warning(f"log_file: {failure}", "polls are stored all the same; nothing is logged")
+
+
+def _secrets(config: Config) -> Iterator[Line]:
+    if not config.monitored:
+        return
+    from luxcli import channels
+
+    for failure in channels.unusable_files(config):
+        yield warning(failure, "until it can be used nobody is told there: 'luxcli monitor test'")
+
+
 def _lock_paths(config: Config, store: Store) -> list[Path]:
     paths = [store.lock_path, rollup_lock_path(config)]
     if config.host:
@@ -136,7 +158,8 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
     except OSError:
         mounts = ""
-    mount = mount_of(directory.resolve(), mounts)
+    # Unlike `Path.resolve` it takes links that lead in a circle.
+    mount = mount_of(Path(os.path.realpath(directory)), mounts)
     values["file_system"] = mount.kind if mount else None
     if mount is None:
         yield info("the kind of file system cannot be told here")

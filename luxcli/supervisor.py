@@ -13,6 +13,10 @@ import os
 import signal
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # From the stop to the SIGTERM for jobs. A healthy poll ends within it on a Raspberry Pi, too, and
 # enough of Docker's 10 seconds is left for one that has to record why it did not.
 PATIENCE_S = 3
@@ -21,12 +25,13 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def supervise(command: list[str]) -> int:
+def supervise(command: list[str], *, patience_s: int = PATIENCE_S) -> int:
     """Run a scheduler until it ends or this process is told to stop.
 
     Args:
         command: An absolute path and its arguments. It has to start each job as the leader of a
             process group of its own.
+        patience_s: What jobs get to end by themselves; a second signal ends it.
 
     Returns:
         Its exit status; 128 and the signal that killed it.
@@ -42,15 +47,12 @@ def supervise(command: list[str]) -> int:
         if stopping:  # somebody is in a hurry
             end_jobs()
         stopping = True
-        os.kill(scheduler, signal.SIGTERM)
-        signal.alarm(PATIENCE_S)
+        _tell(os.kill, scheduler)
+        signal.alarm(patience_s)
 
     def end_jobs(_signum: int = 0, _frame: object = None) -> None:
         for group in _groups(scheduler):
-            try:  # noqa: SIM105  contextlib would be an import
-                os.killpg(group, signal.SIGTERM)
-            except ProcessLookupError:
-                pass
+            _tell(os.killpg, group)
 
     signal.signal(signal.SIGALRM, end_jobs)
     for number in _STOPS:
@@ -62,6 +64,13 @@ def supervise(command: list[str]) -> int:
         if process == scheduler:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+
+
+def _tell(send: "Callable[[int, int], None]", target: int) -> None:
+    try:  # noqa: SIM105  contextlib would be an import
+        send(target, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
 
 
 def _groups(parent: int) -> list[int]:

@@ -6,14 +6,15 @@ the alarm, upon which the main thread cleans up as when it is interrupted, and e
 even that takes too long.
 """
 
-import logging
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from luxcli import client, log, threads
+from luxcli import client, events, threads
 from luxcli.config import Config
 
 # The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
@@ -50,11 +51,21 @@ def arm(seconds: float, *, grace_s: float = _GRACE_S) -> None:
         os.kill(os.getpid(), signal.SIGALRM)
         time.sleep(grace_s)
         # Not even the alarm was heard, so nothing that could hang as well may be used here.
-        line = log.line(logging.ERROR, f"{text(seconds)} and did not stop when told to; killed")
+        line = said(f"{text(seconds)} and did not stop when told to; killed")
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{line}\n".encode())
         os._exit(EXIT_STATUS)
 
+    # What is not loaded by now is not needed either: then lines are plain.
+    said: Callable[[str], str] = _plain
+    if not events.waits():
+        from luxcli import log
+
+        said = partial(log.line, events.ERROR)
     threads.start(watch)
+
+
+def _plain(line: str) -> str:
+    return f"luxcli: {line}"
 
 
 def text(seconds: float) -> str:

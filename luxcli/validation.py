@@ -188,7 +188,8 @@ def _together(*parts: tuple[Finding, ...]) -> tuple[Finding, ...]:
 def _missing(found: Findings, coverage: Coverage) -> None:
     """Judge how many polls are missing, and what is known about why."""
     start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
-    if coverage.poor:
+    enough = coverage.expected >= _FEW
+    if coverage.poor and enough:
         reasons = {**coverage.reasons, "not run": coverage.unexplained}
         causes = ", ".join(f"{why} {count}" for why, count in reasons.items() if count)
         found.add(
@@ -198,7 +199,8 @@ def _missing(found: Findings, coverage: Coverage) -> None:
             since_ms=start_ms,
             count=coverage.missing,
         )
-    if coverage.unexplained > max(_UNEXPLAINED, _UNEXPLAINED_SHARE * coverage.expected):
+    unexplained = max(_UNEXPLAINED, _UNEXPLAINED_SHARE * coverage.expected)
+    if coverage.unexplained > unexplained and enough:
         # A schedule that is too slow leaves none.
         gap = max(coverage.gaps, key=lambda one: one.unexplained, default=None)
         longest = ""

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import luxcli
-from luxcli import log
+from luxcli import events, log
 from luxcli.settings import SETTINGS
 from tests import debian
 from tests.faulty import FaultyController
@@ -31,6 +31,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     before = (log.LOGGER.handlers[:], log.LOGGER.level, log.LOGGER.propagate)
     log.LOGGER.propagate = True  # `caplog` listens further up
     yield
+    events.decided()
     log.LOGGER.handlers[:], log.LOGGER.propagate = before[0], before[2]
     log.LOGGER.setLevel(before[1])
 

@@ -71,9 +71,9 @@ class Engine:
 
     def build(self, context: Path, tag: str, directory: Path, *arguments: str) -> None:
         """Build the unmodified Dockerfile, with this machine's mirrors and certificates."""
-        flags: list[object] = []
+        flags: list[object] = ["--network", "host"]
         if self.program == "podman":
-            flags += ["--format", "docker", "--pull=never", "--network", "host"]
+            flags += ["--format", "docker", "--pull=never"]
             for file in ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"):
                 if Path(file).exists():
                     flags += ["-v", f"{file}:{file}:ro"]

@@ -11,7 +11,8 @@ PACKAGE = Path(luxcli.__file__).parent
 
 # A module imports only from rows above its own, never sideways. A new module is added here.
 ROWS = [
-    {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor", "deltas"},
+    {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor", "deltas"}
+    | {"events"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
     | {"usercrontab"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
@@ -67,6 +68,7 @@ ONLY = {
     },
     "rich": {"screen"},
     "yaml": {"config"},
+    "logging": {"events", "log", "logfile", "session"},  # session only for a type
     "fcntl": {"locks"},
 }
 

@@ -826,3 +826,9 @@ def test_output_that_cannot_be_written_is_one_line(cli, configure):
         _, stderr = process.communicate(timeout=8)
     assert process.returncode == 74
     assert stderr == "luxcli: the output cannot be written: No space left on device\n"
+
+
+def test_an_encoding_that_lacks_letters_costs_those_and_nothing_else(cli, configure, tmp_path):
+    file = configure(cache_path=str(tmp_path / "Wärme" / "c.sqlite3"), port=1)
+    ran = cli("status", "-c", file, env={"PYTHONIOENCODING": "ascii"})
+    assert ran == Ran(3, f"not recording: nothing recorded in {tmp_path}/W?rme/c.sqlite3\n", "")

@@ -611,3 +611,36 @@ def test_a_firmware_text_of_anything_but_characters_does_no_harm(odd):
         assert connection.calculations.get(10).value == pump.snapshot.calculations[10] / 10
         assert connection.snapshot.calculations[81] == odd
         assert connection.get_all("calculations")[81].raw == odd
+
+
+def test_a_dead_address_of_a_name_leaves_time_for_the_next(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 pump.test\n127.0.0.2 pump.test\n", encoding="utf-8")
+    own_hosts = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
+    tried = subprocess.run([*own_hosts, hosts, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"/etc/hosts cannot be another one here: {tried.stderr.strip()}")
+    read_it = (
+        "import sys; from luxcli.client import read_snapshot\n"
+        "port = int(sys.argv[1])\n"
+        "print(read_snapshot('pump.test', port, timeout_s=2, retries=0).took_ms)"
+    )
+    with (
+        FaultyController(host="127.0.0.2") as pump,
+        socket.socket() as dead,
+        contextlib.ExitStack() as full,
+    ):
+        dead.bind(("127.0.0.1", pump.port))
+        dead.listen(0)
+        for _ in range(3):  # a full backlog: what comes then is dropped
+            client = full.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(dead.getsockname())
+        done = subprocess.run(
+            [*own_hosts, hosts, sys.executable, "-c", read_it, str(pump.port)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == ""
+    assert 900 < int(done.stdout) < 2000

@@ -607,6 +607,19 @@ def test_a_section_that_is_no_mapping_is_refused():
     ]
 
 
+@pytest.mark.parametrize("written", ["/", "//", "/data/..", ".", "~/."])
+def test_a_cache_path_that_can_be_no_file_is_refused(written):
+    assert problems(f"cache_path: {written}\n") == [
+        f"luxcli.yaml:1: cache_path: {written!r} is a directory; add the name of a file"
+    ]
+
+
+def test_a_path_with_a_character_that_no_path_has_is_refused():
+    assert problems('log_file: "a\\0b"\n') == [
+        r"luxcli.yaml:1: log_file: 'a\x00b' cannot be a path"
+    ]
+
+
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     def told(path: Path) -> str:
         with pytest.raises(ConfigError) as caught:

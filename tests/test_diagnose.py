@@ -546,6 +546,24 @@ def test_a_directory_in_the_place_of_a_lock_is_a_problem(tmp_path):
     assert text.endswith("cache.sqlite3.lock: is no file: luxcli cannot use it")
 
 
+@pytest.mark.parametrize("where", ["cache_path", "output_dirs.daily"])
+def test_a_link_that_leads_in_a_circle_is_a_problem(tmp_path, where):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    place = str(tmp_path / "circle" / "x.sqlite3" if where == "cache_path" else tmp_path / "circle")
+    found = diagnose(configured(tmp_path, **{where: place}), offline=True)
+    assert any("circle leads to nothing" in t for t in lines(found, "storage", "problem"))
+
+
+def test_what_can_be_neither_logged_nor_told_is_a_warning_of_both(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    settings = configured(
+        tmp_path, log_file=str(tmp_path), **{"monitoring.ntfy_url_file": str(nowhere)}
+    )
+    found = lines(diagnose(settings, offline=True), "storage", "warning")
+    assert any(text.startswith(f"log_file: {tmp_path}: cannot be written") for text in found)
+    assert any(str(nowhere) in text for text in found)
+
+
 def test_a_forgotten_mount_is_told_as_poll_once_would(tmp_path):
     settings = configured(tmp_path, cache_path=str(tmp_path / "mnt" / "disk" / "cache.sqlite3"))
     found = diagnose(settings, offline=True)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -191,6 +192,26 @@ def test_a_lock_file_that_cannot_be_made_is_a_storage_error_with_its_path(tmp_pa
         pass
     assert str(path) in str(error.value)
     assert locks.holder(path) is None
+
+
+def test_a_lock_file_in_the_directory_of_somebody_else_names_whose_it_is():
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    code = (
+        "import os, sys; from pathlib import Path; from luxcli import errors, locks\n"
+        "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
+        "try:\n    locks.hold(Path(sys.argv[1]) / 'x.lock', wait_s=0).__enter__()\n"
+        "except errors.StorageError as exc: print(exc)"
+    )
+    with tempfile.TemporaryDirectory() as name:  # which others may enter, unlike pytest's
+        os.chown(name, 4711, 815)
+        os.chmod(name, 0o755)
+        process = python(code, name)
+        said = process.communicate()[0]
+    assert said == (
+        f"{name}/x.lock: the lock file cannot be opened for uid 12345: Permission denied;"
+        f" {name} belongs to uid 4711\n"
+    )
 
 
 def test_others_cannot_write_to_the_lock_file(path):

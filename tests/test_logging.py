@@ -87,6 +87,17 @@ def test_as_json_findings_and_failures_are_lines_of_the_log_as_well(cli, configu
     assert len({e["run"] for e in entries(found.stderr)}) == 1
 
 
+@pytest.mark.parametrize("name", ["LUXCLI_LOG_FORMAT", "LOG_FORMAT"])
+def test_a_broken_configuration_is_json_too_where_a_variable_says_so(cli, tmp_path, name):
+    (tmp_path / "luxcli.yaml").write_text("nonsense: 1\nport: many\n", encoding="utf-8")
+    ran = cli("poll-once", env={name: "json"})
+    assert (ran.status, ran.stdout) == (78, "")
+    first, second = entries(ran.stderr)
+    assert first["level"] == second["level"] == "error"
+    assert first["msg"].endswith("luxcli.yaml:1: nonsense: no such setting")
+    assert cli("poll-once").stderr.startswith("luxcli: ")
+
+
 def test_as_json_a_failure_is_still_one_object_on_stdout(cli, configure):
     ran = cli("poll-once", "--json", "-c", configure(port=1, log_format="json"))
     assert json.loads(ran.stdout)["error"]["exit"] == 69
@@ -288,9 +299,9 @@ def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path
 def test_a_job_that_does_not_even_hear_that_is_killed(style):
     code = f"""
 import signal, time
-from luxcli import log, timelimit
+from luxcli import events, log, timelimit
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
-log.set_up("WARNING", "{style}", run=log.Run("prune", "0a1b2c3d"))
+log.set_up("WARNING", "{style}", run=events.Run("prune", "0a1b2c3d"))
 timelimit.arm(0.2, grace_s=0.2)
 time.sleep(8)
 """

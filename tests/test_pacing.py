@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import time
 from itertools import pairwise
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from luxcli import config, locks, pacing, timelimit
+from luxcli import config, locks, pacing
 from luxcli.config import Config
 from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
 from luxcli.jobs import PollResult
@@ -158,11 +157,16 @@ def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
 ):
     # As when it waits for a disk that does not answer.
     settings = configured(tmp_path, port=simulator.port)
+
+    def polls(hung_s: float) -> int:
+        run = pacing.poll_minute(
+            settings, every_s=100, hung_s=hung_s, clock=lambda: AT_ZERO_S, sleep=never
+        )
+        return len(run.outcomes)
+
     with locks.hold(pacing.lock_path(settings), wait_s=0):
-        long_ago_s = time.time() - timelimit.gone_after_s("poll", settings) - 700
-        os.utime(pacing.lock_path(settings), (long_ago_s, long_ago_s))
-        run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
-    assert len(run.outcomes) == 1
+        time.sleep(0.1)
+        assert (polls(hung_s=3600), polls(hung_s=0.01)) == (0, 1)
 
 
 def test_after_a_quick_poll_nothing_is_said_about_ticks(tmp_path, simulator):

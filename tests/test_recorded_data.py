@@ -102,6 +102,16 @@ def test_a_gap_at_the_beginning_of_the_day_counts_as_it_does_for_validate(tmp_pa
     assert scores["recording"] < 50
 
 
+def test_a_few_polls_made_by_hand_are_no_schedule_that_is_wrong(tmp_path):
+    settings = configured(tmp_path)
+    for before_ms in (200_000, 199_000, 60_000):
+        record(settings, NOW_MS - before_ms, NOW_MS - before_ms + 1, step_s=1)
+    found = diagnose(settings, offline=True)
+    assert lines(found, "recording", "warning", "problem") == []
+    assert lines(found, "recorded data", "warning", "problem") == []
+    assert values(found, "recording")["coverage"]["24 h"]["missing"] > 0
+
+
 def test_data_is_judged_where_nothing_at_all_can_be_written(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     recorded(settings, tenfold)

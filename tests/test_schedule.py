@@ -162,6 +162,17 @@ def test_supercronic_has_seven_fields_and_utc_before_the_first_job(tmp_path):
     assert not any(re.fullmatch(r"\w+=", line) for line in lines)  # supercronic panics
 
 
+def test_the_log_of_a_container_tells_what_was_written_unless_a_level_is_set(tmp_path):
+    lines = schedule.supercronic(configured(tmp_path), LUXCLI).splitlines()
+    assert [line.endswith(" --log-level INFO") for line in lines if "exec" in line] == [
+        *(False, True, True),
+    ]
+    for level in ("DEBUG", "WARNING"):
+        assert "log-level" not in schedule.supercronic(
+            configured(tmp_path, log_level=level), LUXCLI
+        )
+
+
 def odd_paths(tmp_path: Path) -> Config:
     file = tmp_path / r"50% of 'it' \% $HOME.yaml"
     file.write_text("host: 127.0.0.1\ncache_path: /srv/a b/%c/cache.sqlite3\n", encoding="utf-8")

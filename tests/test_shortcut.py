@@ -19,11 +19,32 @@ from tests.conftest import Cli, Ran
 LONG_WAY = "import sys; sys.argv[0] = 'luxcli'; from luxcli.cli import app; app()"
 # What differs from run to run: times, durations, process numbers, run ids.
 VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
-NEITHER = {"typer", "click", "rich", "yaml", "dataclasses", "inspect", "luxtronik", "argparse"}
+NEITHER = {
+    "logging",
+    "typer",
+    "click",
+    "rich",
+    "yaml",
+    "dataclasses",
+    "inspect",
+    "luxtronik",
+    "argparse",
+}
 # Besides the standard library's, and only if a poll fails, goes to the cache or is told to others.
 POLL = {
-    *("", "__main__", "buffer", "client", "config", "errors", "exchange", "files", "identity"),
-    *("jobs", "locks", "log", "model", "options", "output", "pacing", "periods", "plainyaml"),
+    *(
+        "",
+        "__main__",
+        "buffer",
+        "client",
+        "config",
+        "errors",
+        "events",
+        "exchange",
+        "files",
+        "identity",
+    ),
+    *("jobs", "locks", "model", "options", "output", "pacing", "periods", "plainyaml"),
     *("quality", "scheduled", "session", "settings", "shortcut", "storage", "targets", "threads"),
     "timelimit",
 }
