@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import figures_poll, figures_rollup, figures_store, floor, report
+from benchmarks import (
+    figures_poll,
+    figures_rollup,
+    figures_store,
+    floor,
+    profiled,
+    report,
+    stores,
+)
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.report import Row
 
@@ -40,11 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.only or [name for name in FIGURES if name not in bench.scale.left_out]:
             report.say(f"{name} ...")
             rows += FIGURES[name](bench)
+        profiles = _profiles(bench) if options.profile else {}
     print(report.table(rows))
     if options.json:
-        text = json.dumps(report.document(rows, quick=options.quick), indent=1, ensure_ascii=False)
+        document = report.document(rows, quick=options.quick) | {"profiles": profiles}
+        text = json.dumps(document, indent=1, ensure_ascii=False)
         options.json.write_text(text + "\n", encoding="utf-8")
     return int(any(row.passed is False for row in rows))
+
+
+def _profiles(bench: Bench) -> dict[str, list[tuple[str, float]]]:
+    """Return the shares of the two commands that matter: the most frequent and the longest."""
+    report.say("profiles ...")
+    found = {}
+    directory = bench.scratch / "profile"
+    directory.mkdir()
+    with bench.controller(bench.polls(200)) as port:
+        config = str(stores.write_config(directory, port=port))
+        found["poll-once"] = profiled.shares(40, ["poll-once", "-c", config], directory)
+    cache = bench.copy(bench.scale.long)
+    weekly = ["rollup", "weekly", "--date", str(stores.LAST_DATE), "-c", str(cache.config_file)]
+    found["rollup weekly"] = profiled.shares(5, weekly, cache.directory)
+    return found
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -56,6 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="small caches, few rounds: tries the benchmark itself"
     )
+    parser.add_argument("--profile", action="store_true", help="also say where the time goes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
     parser.add_argument(
         "--caches",
