@@ -34,9 +34,10 @@ def test_it_lists_its_figures(tmp_path):
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(FIGURES)
 
 
-@pytest.mark.timeout(90)
-def test_the_quick_run_prints_a_table_and_writes_json(tmp_path):
-    only = ("size", "weekly", "sensor")
+@pytest.mark.parametrize(
+    "only", [("sensor",), pytest.param(("size", "weekly", "prune"), marks=pytest.mark.sweep)]
+)
+def test_the_quick_run_prints_a_table_and_writes_json(tmp_path, only):
     target = tmp_path / "rows.json"
     done = run(
         tmp_path, "--quick", "--caches", tmp_path / "caches", "--json", target, "--only", *only

@@ -464,10 +464,10 @@ def test_the_log_can_be_json(cli, configure):
     with FaultyController(Fault(times=1, close_after=0)) as pump:
         file = configure(port=pump.port, retries=1, log_format="json", log_level="INFO")
         process = cli.start("poll-once", "-c", file)
-        assert eventually(lambda: pump.closed_by_client == 1)
+        line = process.stderr.readline()
         process.send_signal(signal.SIGTERM)  # in the two seconds before the next attempt
-        ran = cli.end(process)
-    entry = json.loads(ran.stderr)
+        assert cli.end(process) == Ran(143, "", "")
+    entry = json.loads(line)
     assert set(entry) == {"time", "level", "job", "run", "msg"}
     assert (entry["level"], entry["job"]) == ("info", "poll-once")
     assert f"127.0.0.1:{pump.port}: attempt 1 of 2 failed" in entry["msg"]
