@@ -91,7 +91,7 @@ _CUTS = """## What was cut
 
 {profiles}
 
-* `poll-once`: half of it is Python itself and what the modules take to load; the exchange and the
+* `poll-once`: the start of Python and loading modules are nearly all of it; the exchange and the
   append with its fsync are a few milliseconds.
 * Bytes: the buffer's line is one or two pages; ext4 adds an inode and its journal for each fsync, which
   nothing above the file system can avoid. A flush adds a twentieth of a SQLite transaction.

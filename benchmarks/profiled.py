@@ -50,7 +50,7 @@ def _label(frame: FrameType | None) -> str:
     inner = True
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if name == "importlib._bootstrap" and "spec" in frame.f_locals:
+        if inner and name == "importlib._bootstrap" and "spec" in frame.f_locals:
             module = getattr(frame.f_locals["spec"], "name", None)
             if module:
                 ours, inner = f"import of {str(module).split('.')[0]}", False

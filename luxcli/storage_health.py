@@ -41,9 +41,9 @@ _BUSY_WAIT_S: Final = 2.0
 _ARCHIVE_DUE_MS: Final = 36 * 3_600_000
 _DAY: Final = timedelta(days=1)
 # No job takes so long but a restore.
+_LONG_S: Final = 1800
 # An exchange takes a tenth of that.
 _LOOK_AGAIN_S: Final = 1.0
-_LONG_S: Final = 1800
 
 
 def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
