@@ -65,7 +65,8 @@ def _profiles(bench: Bench) -> dict[str, list[tuple[str, float]]]:
     directory.mkdir()
     with bench.controller(bench.polls(200)) as port:
         config = str(stores.write_config(directory, port=port))
-        found["poll-once"] = profiled.shares(40, ["poll-once", "-c", config], directory)
+        found["poll-once"] = profiled.shares(60, ["poll-once", "-c", config], directory)
+        found["-X importtime poll-once"] = profiled.imports(["poll-once", "-c", config], directory)
     cache = bench.copy(bench.scale.long)
     weekly = ["rollup", "weekly", "--date", str(stores.LAST_DATE), "-c", str(cache.config_file)]
     found["rollup weekly"] = profiled.shares(5, weekly, cache.directory)

@@ -26,7 +26,7 @@ machine. Times in ms or s mean little elsewhere; ratios do, for both sides were 
 run, in turn.
 
 ```
-python -m benchmarks --profile --json build/performance.json   # 10 minutes, the first time 20
+python -m benchmarks --profile --json build/performance.json   # 5 minutes, the first time 15
 python -m benchmarks.document build/performance.json           # writes this file
 python -m benchmarks --list                                    # what is measured
 python -m benchmarks --only weekly daily                       # some of it
@@ -35,8 +35,8 @@ python -m benchmarks --quick                                   # tries the bench
 
 ## How it is measured
 
-* **Data**: a simulated year of an air/water heat pump at 30 s, {movement}. `benchmarks/year.py` says
-  what is simulated; each day passes the gate for polls and `luxcli validate`.
+* **Data**: a simulated year of an air/water heat pump at 30 s: {movement}.
+  `benchmarks/year.py` says what is simulated; its days pass the gate for polls and `luxcli validate`.
 * **CPU** is user and system time of real processes by `wait4`, **memory** their `ru_maxrss`. They are
   started by a process that is smaller than any of them, since Linux counts a parent's peak as its
   child's; one row checks that against `VmHWM`. Medians and quartiles over rounds in which all
@@ -66,6 +66,9 @@ By the same benchmark, before the first cut (commit {commit}) and now:
 
 {changes}
 
+Two of the older figures were measured otherwise: one sensor over a time by `GROUP BY` with three
+aggregates, and the bytes of polls 30 s apart from 20 polls.
+
 """
 
 _CUTS = """## What was cut
@@ -89,10 +92,11 @@ _CUTS = """## What was cut
 
 ## What dominates now
 
-{profiles}
+By a sampling profiler, and for `poll-once` also by what Python says of imports:
 
-* `poll-once`: half of it is Python itself and what the modules take to load; the exchange and the
-  append with its fsync are a few milliseconds.
+{profiles}
+* `poll-once`: beside the start of Python, loading modules adds up to {loading}; the rest is the exchange,
+  the locks and the append with its fsync.
 * Bytes: the buffer's line is one or two pages; ext4 adds an inode and its journal for each fsync, which
   nothing above the file system can avoid. A flush adds a twentieth of a SQLite transaction.
 * Cache: {cache_bytes} a poll, of which one byte per column is SQLite's header of the row, the rest the
@@ -139,17 +143,23 @@ def _texts(
     rows: Sequence[Row],
     found: Mapping[str, Row],
 ) -> dict[str, str]:
-    machine = ", ".join(map(str, document["machine"].values()))
+    machine = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
     profiles = [
-        f"`{command}`, by a sampling profiler:\n\n{profiled.table([(n, s) for n, s in shares], 6)}\n"
+        f"`{command}`:\n\n{profiled.table([(n, s) for n, s in shares], 6)}\n"
         for command, shares in document["profiles"].items()
     ]
+    loading = sum(
+        share
+        for label, share in document["profiles"]["poll-once"]
+        if label.startswith("import of") or label.endswith("<module>")
+    )
     notes = [f"* {row.figure}: {row.note}" for row in rows if row.note]
     return {
         "machine": machine,
         "table": report.markdown(rows),
         "notes": "\n".join(notes),
         "profiles": "\n".join(profiles),
+        "loading": f"{loading:.0%}",
         "movement": found["cache of a year"].note.partition("; ")[2].replace(";", ","),
     }
 

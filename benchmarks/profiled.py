@@ -37,6 +37,20 @@ def shares(runs: int, arguments: list[str], directory: Path = PROJECT) -> list[t
     return sorted([("start of the interpreter", begun), *found], key=lambda one: -one[1])
 
 
+def imports(arguments: list[str], directory: Path = PROJECT) -> list[tuple[str, float]]:
+    """Return which package takes how much of the time that ``-X importtime`` counts."""
+    spent: Counter[str] = Counter()
+    with Launcher() as launcher:
+        for _ in range(5):
+            command = ("-X", "importtime", "-m", "luxcli", *arguments)
+            for line in launcher.python(*command, directory=directory).output.splitlines():
+                head, _, rest = line.partition("import time:")
+                own, bar, name = rest.partition("|")
+                if not head and bar and own.strip().isdigit():
+                    spent[name.partition("|")[2].strip().split(".")[0]] += int(own)
+    return [(f"`{name}`", part / spent.total()) for name, part in spent.most_common()]
+
+
 def table(found: list[tuple[str, float]], shown: int = _SHOWN) -> str:
     """Return the largest shares as lines of Markdown."""
     lines = ["| share | what |", "|---|---|"]
@@ -50,7 +64,7 @@ def _label(frame: FrameType | None) -> str:
     inner = True
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if name == "importlib._bootstrap" and "spec" in frame.f_locals:
+        if inner and name == "importlib._bootstrap" and "spec" in frame.f_locals:
             module = getattr(frame.f_locals["spec"], "name", None)
             if module:
                 ours, inner = f"import of {str(module).split('.')[0]}", False

@@ -126,6 +126,8 @@ def _processor() -> str:
 def _short(value: float) -> str:
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
+    if abs(value) < 0.1:
+        return f"{value:.2g}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 

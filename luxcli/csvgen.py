@@ -153,7 +153,7 @@ class _Table:
         self._texts = [
             _Texts(_renderer(register, style), style.delimiter) for register in registers
         ]
-        self._moments = _Moments(zone, style.delimiter)
+        self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
 
     def header(self) -> bytes:
         titles = (title(register, self._style.headers) for register in self._registers)
@@ -194,10 +194,12 @@ class _Table:
         self, register: Register, texts: "_Texts", column: Sequence[int | None]
     ) -> Iterable[str]:
         """Return a column as cells with their delimiters."""
+        # Timers and clocks move on: what has been looked up once is not seen again.
         if register.kind == "duration" and register.scale == 1 and None not in column:
-            # Timers count: what has been looked up once is not seen again.
             delimiter = self._style.delimiter
             return [f"{delimiter}{raw}" for raw in column]
+        if register.kind == "time" and (seconds := _times_of_day(column)):
+            return self._clock.utc_cells(seconds)
         return map(texts.__getitem__, column)
 
     def _fixed(self, place: int, register: Register, fixed: dict[int, int | None]) -> str:
@@ -227,6 +229,15 @@ class _Moments:
             self._begin(quarter)
         utc, utc_s = self._utc
         return f"{utc}{_MINUTES[utc_s + second]}Z"
+
+    def utc_cells(self, times: Iterable[int]) -> Iterator[str]:
+        """Yield times, s, in UTC, each behind a delimiter."""
+        for quarter, within in groupby(times, key=_QUARTER_S.__rfloordiv__):
+            self._begin(quarter)
+            (utc, utc_s), first_s = self._utc, quarter * _QUARTER_S
+            before = self._delimiter + utc
+            for time_s in within:
+                yield f"{before}{_MINUTES[utc_s + time_s - first_s]}Z"
 
     def texts(self, times: Iterable[int]) -> Iterator[str]:
         """Yield the times of polls, ms, as both columns."""
@@ -303,6 +314,12 @@ def _renderer(register: Register, style: Style) -> Callable[[int], str]:
         return _quoted(str(value), style.delimiter)
 
     return render
+
+
+def _times_of_day(column: Sequence[int | None]) -> list[int] | None:
+    """Return the column if each number in it is a time, s since the epoch."""
+    times = [raw for raw in column if raw is not None and raw > 0]
+    return times if len(times) == len(column) else None
 
 
 def _number_renderer(scale: int, digits: int, decimal: str) -> Callable[[int], str]:

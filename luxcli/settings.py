@@ -140,14 +140,27 @@ def _weekday(value: object) -> int:
 def _zone(value: object) -> str | None:
     if value == "":
         return None
+    name = _text(value)
+    if _is_zone_file(name):
+        return name
     from zoneinfo import ZoneInfo
 
-    name = _text(value)
     try:
         ZoneInfo(name)
     except (KeyError, OSError, ValueError):
         raise ValueError(f"{name!r} is not a time zone like Europe/Berlin") from None
     return name
+
+
+def _is_zone_file(name: str) -> bool:
+    """Whether the system has the zone, where it usually is: `zoneinfo` takes long to load."""
+    if not all(part.replace("_", "").replace("-", "").isalnum() for part in name.split("/")):
+        return False  # such as a path that leads elsewhere, or one that zoneinfo refuses
+    try:
+        with open(f"/usr/share/zoneinfo/{name}", "rb") as file:
+            return file.read(4) == b"TZif"
+    except OSError:
+        return False
 
 
 def _words(value: object) -> tuple[str, ...]:

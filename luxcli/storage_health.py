@@ -6,6 +6,7 @@ cannot be read is a line while the others are still looked at.
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
@@ -41,6 +42,8 @@ _ARCHIVE_DUE_MS: Final = 36 * 3_600_000
 _DAY: Final = timedelta(days=1)
 # No job takes so long but a restore.
 _LONG_S: Final = 1800
+# An exchange takes a tenth of that.
+_LOOK_AGAIN_S: Final = 1.0
 
 
 def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
@@ -345,7 +348,8 @@ def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object])
     for path, note in held.items():
         text = f"{path.name}: held by {note}"
         since_ms = _since_ms(note)
-        if since_ms is not None and now_ms - since_ms > _LONG_S * 1000:
+        long = since_ms is not None and now_ms - since_ms > _LONG_S * 1000
+        if long and since_ms is not None and _still_held(path, note):
             lasted = age((now_ms - since_ms) / 1000)
             yield warning(f"{text}, for {lasted}", "does it hang? 'kill' with that number ends it")
         else:
@@ -354,8 +358,14 @@ def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object])
         yield ok("no lock is held")
 
 
+def _still_held(path: Path, note: str) -> bool:
+    """Look again: a process that runs for long, like ``watch``, takes the lock for each poll."""
+    time.sleep(_LOOK_AGAIN_S)
+    return locks.holder(path) == note
+
+
 def _since_ms(note: str) -> int | None:
-    """Return when a lock was taken, by the note that its holder left."""
+    """Return when the holder of a lock began, by what `locks` says of it."""
     stamp = note.rpartition(" ")[2].replace("-", "").replace(":", "")
     try:
         return periods.stamp_ms(stamp)

@@ -192,7 +192,7 @@ def ours(modules: set[str]) -> set[str]:
 
 
 def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, simulator):
-    file = configure(port=simulator.port, timezone="")
+    file = configure(port=simulator.port)
     assert cli("poll-once", "-c", file).status == 0
     poll = loaded(cli, "poll-once", "-c", file)
     assert ours(poll) <= POLL
