@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.only or [name for name in FIGURES if name not in bench.scale.left_out]:
             report.say(f"{name} ...")
             rows += FIGURES[name](bench)
+        if options.quick:  # a day's cache and a few rounds say nothing about the budgets
+            rows = [replace(row, budget=None) for row in rows]
         profiles = _profiles(bench) if options.profile else {}
     print(report.table(rows))
     if options.json:

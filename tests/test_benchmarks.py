@@ -42,13 +42,13 @@ def test_the_quick_run_prints_a_table_and_writes_json(tmp_path, only):
     done = run(
         tmp_path, "--quick", "--caches", tmp_path / "caches", "--json", target, "--only", *only
     )
-    assert done.returncode in (0, 1), done.stderr  # 1: a budget is missed, which is not judged here
+    assert done.returncode == 0, done.stderr
     rows = json.loads(target.read_text(encoding="utf-8"))["rows"]
     assert {row["name"] for row in rows} == set(only)
     for row in rows:
         assert row["figure"] in done.stdout
         assert row["value"] > 0
-        assert row["passed"] in (None, row["value"] <= (row["budget"] or 0))
+        assert row["passed"] is None  # so little is no year: budgets are not judged
     assert not list((tmp_path / "caches").glob("luxcli-bench-*"))  # nothing is left but the caches
 
 
