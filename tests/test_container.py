@@ -309,7 +309,8 @@ def test_a_second_signal_is_heard_at_once(supervised):
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "told\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=8)[0].endswith("job: -15\n")
+    # The scheduler hears of it, too, before or after its job has ended.
+    assert "job: -15\n" in process.communicate(timeout=8)[0]
 
 
 def test_the_supervisor_ends_with_what_killed_the_scheduler():

@@ -178,7 +178,7 @@ def loaded(cli: Cli, *args: object) -> set[str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, args)],
-        env=cli.environment(),
+        env=Cli(cli.directory, measured=False).environment(),  # measuring loads modules as well
         cwd=cli.directory,
         capture_output=True,
         text=True,
