@@ -13,20 +13,20 @@ nor SQLite are safe on NFS or SMB.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from luxcli import __version__, buffer, events, files, locks
+from luxcli.cachefile import CacheFile
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError
-from luxcli.model import Chunk, Missed, Snapshot
+from luxcli.model import Missed, Snapshot
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from luxcli.ingest import Key
 
 _LOGGER = events.Logger("luxcli.storage")
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
@@ -34,13 +34,10 @@ _LOCK_WAIT_S = 20.0
 _HURRY_WAIT_S = 0.3
 # Four hours at a poll every 30 s: a longer backlog goes in several transactions.
 _FLUSH_PART = 500
-_BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
 _ASIDE = ".damaged-"
 _REMOVAL_S = 600.0
 _REPORT_WAIT_S = 60.0
-# Luxtronik 2 controllers that this program can read were not there before 2010.
-_EARLIEST_MS = 1_262_304_000_000
 
 
 class Added(NamedTuple):
@@ -58,18 +55,17 @@ class Flushed(NamedTuple):
     rejected: int
 
 
-class Store:
+class Store(CacheFile):
     """Buffer and cache of one heat pump. Holds nothing open between calls."""
 
     def __init__(self, path: Path, *, flush_polls: int = 20) -> None:
-        self.path = path
+        super().__init__(path)
         self.buffer_path = path.with_name(path.name + ".buffer.jsonl")
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
         self.archive_directory = path.parent / "archive"
         self._flush_polls = flush_polls
-        self._lock_wait_s, self._busy_wait_s = _LOCK_WAIT_S, _BUSY_WAIT_S
-        self._open: sqlite3.Connection | None = None
+        self._lock_wait_s = _LOCK_WAIT_S
 
     def prepare(self, *, parents: bool = False) -> None:
         """Create the directory if it is missing.
@@ -214,115 +210,6 @@ class Store:
                 yield snapshot
         self._refuse(found if damaged is None else ())
 
-    def series(
-        self, keys: "Sequence[Key]", start: int, stop: int, *, damaged: list[int]
-    ) -> Iterator[Chunk]:
-        """Yield the raw values of some registers for ``start <= ts_ms < stop`` in time order.
-
-        No lock is held while the caller works. Does not flush.
-
-        Args:
-            keys: ``(kind, index)`` of the registers wanted.
-            start: ms since the epoch, included.
-            stop: ms since the epoch, excluded.
-            damaged: As for `query`.
-
-        Raises:
-            StorageError: The cache cannot be read.
-        """
-        from luxcli import reading
-
-        with self._stretch(start, stop) as (db, low, high):
-            yield from reading.chunks(db, keys, low, high, damaged) if db else ()
-
-    def salvage(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
-        """Yield what can still be read of a damaged cache, as `reading.salvage`."""
-        from luxcli import cache, reading
-
-        with self._connected() as db:
-            try:
-                oldest, newest = cache.bounds(db)
-            except db.DatabaseError:
-                oldest, newest = _EARLIEST_MS, round(time.time() * 1000) + _DAY_MS
-            if oldest is not None and newest is not None:
-                yield from reading.salvage(db, oldest, newest + 1, damaged, unreadable)
-
-    def known_registers(self) -> "list[Key]":
-        """Return ``(kind, index)`` of every register ever stored, sorted."""
-        if not self._begun():
-            return []
-        from luxcli import ingest
-
-        with self._connected() as db:
-            return ingest.known_registers(db)
-
-    def span(self) -> tuple[int | None, int | None]:
-        """Return the times of the oldest and the newest poll in the cache, None if it is empty."""
-        if not self._begun():
-            return None, None
-        from luxcli import cache
-
-        with self._connected() as db:
-            return cache.bounds(db)
-
-    def missed(self, start: int, stop: int) -> list[Missed]:
-        """Return the ticks without a poll in ``start <= ts_ms < stop``."""
-        if not self._begun():
-            return []
-        with self._connected() as db:
-            rows = db.execute(
-                "SELECT * FROM missed WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
-            )
-            return [Missed(*row) for row in rows]
-
-    def last_poll(self, ts_ms: int) -> int | None:
-        """Return the time of the last poll in the cache at or before `ts_ms`."""
-        with self.reading() as db:
-            if db is None:
-                return None
-            found: int | None = db.execute(
-                "SELECT max(ts_ms) FROM poll WHERE ts_ms<=?", (ts_ms,)
-            ).fetchone()[0]
-            return found
-
-    def next_poll(self, ts_ms: int) -> int | None:
-        """Return the time of the first poll in the cache at or after `ts_ms`."""
-        with self.reading() as db:
-            return None if db is None else _next(db, ts_ms, "poll")
-
-    def next_entry(self, ts_ms: int) -> int | None:
-        """Return the time of the first poll or missed tick in the cache at or after `ts_ms`."""
-        with self.stepping() as next_entry:
-            return next_entry(ts_ms)
-
-    @contextmanager
-    def stepping(self) -> Iterator[Callable[[int], int | None]]:
-        """Give `next_entry` for many steps: opening the cache takes longer than one of them."""
-        with self.reading() as db:
-            yield lambda ts_ms: None if db is None else _next(db, ts_ms, "poll", "missed")
-
-    def count(self, start: int, stop: int) -> int:
-        """Return how many polls the cache holds in ``start <= ts_ms < stop``."""
-        return len(self.times(start, stop))
-
-    def count_entries(self, start: int, stop: int) -> int:
-        """Return how many polls and missed ticks the cache holds in ``start <= ts_ms < stop``."""
-        return self.count(start, stop) + len(self.missed(start, stop))
-
-    def times_by_day(self, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
-        """Yield ``(begins, times)`` of each 24 hours from `start` on, as `times`.
-
-        The cache is opened once, but nobody who writes waits for more than a day's times.
-        """
-        with self.reading() as db:
-            for begins in range(start, stop, _DAY_MS):
-                yield begins, [] if db is None else _times(db, begins, min(begins + _DAY_MS, stop))
-
-    def times(self, start: int, stop: int) -> list[int]:
-        """Return the times of the polls in ``start <= ts_ms < stop``."""
-        with self.reading() as db:
-            return [] if db is None else _times(db, start, stop)
-
     def remove_before(
         self, cutoff: int, progress: Callable[[int, int], object] = lambda _done, _total: None
     ) -> int:
@@ -355,18 +242,6 @@ class Store:
             db.execute("DELETE FROM rollup WHERE period_stop_ms<?", (cutoff,))
             db.execute("DELETE FROM archive WHERE stop_ms<?", (cutoff,))
         return max(0, self._free_bytes() - free_before)
-
-    def check(self) -> None:
-        """Look through the whole cache.
-
-        Raises:
-            DamagedError: SQLite finds it damaged.
-            StorageError: It cannot be read.
-        """
-        from luxcli import cache
-
-        if self._begun():
-            cache.check(self.path, busy_wait_s=self._busy_wait_s)
 
     def set_aside(self) -> Path | None:
         """Rename the damaged cache, so that the next write begins a new one; return its new name.
@@ -403,53 +278,10 @@ class Store:
         _rename(path, path.with_name(path.name + suffix))
 
     @contextmanager
-    def reading(self) -> Iterator["sqlite3.Connection | None"]:
-        """Open the cache to read; None if nothing was ever committed."""
-        if not self._begun():
-            yield None
-            return
-        with self._connected() as db:
-            yield db
-
-    @contextmanager
-    def kept_open(self) -> Iterator[None]:
-        """Open the cache once for all that is read within the block: opening costs the most.
-
-        Raises:
-            StorageError: It cannot be opened, or something read within the block cannot be read.
-        """
-        if not self._begun():
-            yield
-            return
-        with self._connected() as db:
-            self._open = db
-            try:
-                yield
-            finally:
-                self._open = None
-
-    @contextmanager
     def writing(self) -> Iterator["sqlite3.Connection"]:
         """Open the cache for one transaction, under the storage lock."""
         with self._locked(), self._transaction() as db:
             yield db
-
-    @contextmanager
-    def _stretch(
-        self, start: int, stop: int
-    ) -> Iterator[tuple["sqlite3.Connection | None", int, int]]:
-        """Open the cache and narrow the interval to what it holds; None if that is nothing."""
-        if not self._begun():
-            yield None, start, stop
-            return
-        from luxcli import cache
-
-        with self._connected() as db:
-            oldest, newest = cache.bounds(db)
-            if oldest is None or newest is None:
-                yield None, start, stop
-            else:
-                yield db, max(start, oldest), min(stop, newest + 1)
 
     def _refuse(self, damaged: Sequence[int]) -> None:
         if damaged:
@@ -531,13 +363,6 @@ class Store:
         except StorageError as exc:
             raise StorageError(f"{reason}; nor can the cache be written: {exc}") from exc
 
-    def _begun(self) -> bool:
-        """Whether anything was ever committed; SQLite makes an empty file before that."""
-        try:
-            return self.path.stat().st_size > 0
-        except OSError:
-            return False
-
     def _set_aside(self) -> Path:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         name = f"{self.path.name}{_ASIDE}{stamp}"
@@ -547,24 +372,6 @@ class Store:
             aside = self.path.with_name(f"{name}-{count}")
         _rename(self.path, aside)
         return aside
-
-    def _free_bytes(self) -> int:
-        with self._connected() as db:
-            pages: int = db.execute("PRAGMA freelist_count").fetchone()[0]
-            size: int = db.execute("PRAGMA page_size").fetchone()[0]
-            return pages * size
-
-    def _transaction(self) -> AbstractContextManager["sqlite3.Connection"]:
-        from luxcli import cache
-
-        return cache.transaction(self.path, busy_wait_s=self._busy_wait_s)
-
-    def _connected(self) -> AbstractContextManager["sqlite3.Connection"]:
-        if self._open:
-            return nullcontext(self._open)
-        from luxcli import cache
-
-        return cache.connect(self.path, busy_wait_s=self._busy_wait_s)
 
 
 def report_lock(config: Config) -> AbstractContextManager[None]:
@@ -608,22 +415,6 @@ def _ingest(
     new_missed = sum([writer.add_missed(tick) for tick in missed])
     writer.finish()
     return Flushed(new_polls, new_missed, 0)
-
-
-def _next(db: "sqlite3.Connection", ts_ms: int, *tables: str) -> int | None:
-    """Return the first time at or after `ts_ms` in any of the tables."""
-    found = [
-        db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
-        for table in tables
-    ]
-    return min((time for time in found if time is not None), default=None)
-
-
-def _times(db: "sqlite3.Connection", start: int, stop: int) -> list[int]:
-    rows = db.execute(
-        "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
-    )
-    return [ts_ms for (ts_ms,) in rows.fetchall()]
 
 
 def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:

@@ -22,6 +22,7 @@ ROWS = [
     {"rowlayout"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"units"},
+    {"cachefile"},
     {"storage"},
     {"ledger", "recording"},
     {"archiving", "jobs", "reports", "verdicts", "monitoring"} | {"csvvalues"},
@@ -58,7 +59,8 @@ ROWS = [
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
-    "sqlite3": {"cache", "storage", "ingest", "reading"},  # all but cache only for a type
+    # all but cache only for a type
+    "sqlite3": {"cache", "cachefile", "storage", "ingest", "reading"},
     "urllib": {"channels", "targets"},  # targets only takes addresses apart
     "socket": {"exchange", "simulator"},
     "luxtronik": {"client", "sensors"},

@@ -36,6 +36,7 @@ POLL = {
         "",
         "__main__",
         "buffer",
+        "cachefile",
         "client",
         "config",
         "errors",
