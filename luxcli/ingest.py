@@ -16,6 +16,8 @@ from luxcli.model import GROUPS, Missed, Snapshot
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+# With a clock set back by two hours, as it once was in places.
+_LONGEST_DAY_MS: Final = 26 * 3_600_000
 Key = tuple[int, int]  # kind (index into GROUPS), register index
 
 
@@ -164,11 +166,14 @@ class Writer:
     def _forget_archives(self) -> None:
         """Let the archives of days that got something new be written anew."""
         archived_ms = self._db.execute("SELECT max(stop_ms) FROM archive").fetchone()[0] or 0
-        late = [(ts_ms, ts_ms) for ts_ms in self._new_times if ts_ms < archived_ms]
+        # Of all days that hold a time: after a change of the time zone there may be two.
+        late = [
+            (ts_ms - _LONGEST_DAY_MS, ts_ms, ts_ms)
+            for ts_ms in self._new_times
+            if ts_ms < archived_ms
+        ]
         self._db.executemany(
-            "DELETE FROM archive WHERE stop_ms>? AND start_ms="
-            "(SELECT max(start_ms) FROM archive WHERE start_ms<=?)",
-            late,
+            "DELETE FROM archive WHERE start_ms>? AND start_ms<=? AND stop_ms>?", late
         )
 
     def _settings_crc(self, snapshot: Snapshot) -> int:

@@ -87,7 +87,7 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
 def held_s(path: Path) -> float | None:
     """Return for how many seconds the process that holds the lock has run, None if unknown."""
     try:
-        pid = _holding(os.stat(path).st_ino)
+        pid = _holding(os.stat(path))
         return None if pid is None else _age_s(pid)
     except (OSError, ValueError):
         return None
@@ -95,7 +95,7 @@ def held_s(path: Path) -> float | None:
 
 def _holder(fd: int) -> str:
     try:
-        pid = _holding(os.fstat(fd).st_ino)
+        pid = _holding(os.fstat(fd))
         if pid is None:
             return "another process"
         began = time.gmtime(time.time() - _age_s(pid))  # luxcli takes its locks at its beginning
@@ -104,14 +104,23 @@ def _holder(fd: int) -> str:
         return "another process"
 
 
-def _holding(inode: int) -> str | None:
+def _holding(file: os.stat_result) -> str | None:
     """Return who holds a lock: known on Linux, of processes that can be seen from here."""
-    # By inode alone: some file systems (btrfs, overlays) show another device here than there.
-    for line in _KERNELS_LIST.read_text(encoding="ascii").splitlines():
+    return locking(_KERNELS_LIST.read_text(encoding="ascii"), file.st_dev, file.st_ino)
+
+
+def locking(kernels_list: str, device: int, inode: int) -> str | None:
+    """Return the pid that ``/proc/locks`` gives for the ``flock`` of a file, None if in doubt."""
+    pids = {}
+    for line in kernels_list.splitlines():
         kind, _, _, pid, where = line.split()[1:6]
-        if kind == "FLOCK" and where.rpartition(":")[2] == str(inode):
-            return pid
-    return None
+        on, _, number = where.rpartition(":")
+        if kind == "FLOCK" and number == str(inode):
+            pids[on] = pid
+    exact = pids.get(f"{os.major(device):02x}:{os.minor(device):02x}")
+    # Some file systems (btrfs, overlays) show another device here than there; but two may use the
+    # same number, and whoever is named may be told to end that process.
+    return exact or (next(iter(pids.values())) if len(pids) == 1 else None)
 
 
 def _age_s(pid: str) -> float:

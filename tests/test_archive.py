@@ -9,7 +9,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 
 import pytest
@@ -178,6 +178,16 @@ def test_polls_that_come_later_are_added_to_the_archive(tmp_path):
     record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
     [entry] = archived(settings)
     assert entry.polls == 18
+
+
+def test_a_poll_that_comes_later_is_added_after_a_change_of_the_time_zone_and_back(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    archived(settings)
+    archiving.archive_due(settings, now_ms=ms("2026-11-20T12:00"), zone=UTC)
+    record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T14:01"))
+    [entry] = archived(settings)
+    assert entry.polls == 13
 
 
 def test_what_the_archive_has_and_the_cache_lost_stays_in_the_archive(tmp_path):

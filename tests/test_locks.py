@@ -237,3 +237,16 @@ for _ in range(20):
         with process:
             assert process.wait() == 0
     assert counter.read_text() == "80"
+
+
+def test_of_two_files_with_one_inode_number_the_one_on_the_same_device_is_meant():
+    two = (
+        "1: FLOCK  ADVISORY  WRITE 111 00:1f:42 0 EOF\n"
+        "1: -> FLOCK  ADVISORY  WRITE 999 08:01:42 0 EOF\n"
+        "2: POSIX  ADVISORY  WRITE 333 08:01:42 0 EOF\n"
+        "3: FLOCK  ADVISORY  WRITE 222 08:01:42 0 EOF\n"
+    )
+    assert locks.locking(two, os.makedev(8, 1), 42) == "222"
+    assert locks.locking(two, os.makedev(0, 0x99), 42) is None
+    assert locks.locking(two.splitlines()[0], os.makedev(0, 0x99), 42) == "111"
+    assert locks.locking(two, os.makedev(8, 1), 7) is None
