@@ -250,6 +250,8 @@ class _Columns:
             return times
         first, step = times
         numbers, rests = (self._whole(self._heads.get(name)) for name in "ie")
+        if first is None or step is None or None in numbers or None in rests:
+            raise ValueError("a poll without a time")
         return [
             first + number * step + rest  # type: ignore[operator]
             for number, rest in zip(numbers, rests, strict=True)

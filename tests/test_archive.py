@@ -146,6 +146,18 @@ def test_damage_that_gzip_does_not_see_is_noticed_by_the_checksum(tmp_path):
         archive.read(path)
 
 
+@pytest.mark.parametrize("line", [b"i 0 ", b"e 0 "])
+def test_a_poll_whose_time_is_missing_is_damage(tmp_path, line):
+    path = tmp_path / "x.gz"
+    polls = tuple(Snapshot(n * 30_000 + n % 2, 9, 1, (n,), (3,), (1,)) for n in range(4))
+    archive.write(path, Day(polls, ()))
+    text = gzip.decompress(path.read_bytes())
+    assert text.count(b"\n" + line) == 1
+    path.write_bytes(gzip.compress(text.replace(b"\n" + line, b"\n" + line[:2] + b"_ ")))
+    with pytest.raises(DamagedError, match="a poll without a time"):
+        archive.read(path)
+
+
 def archived(settings, now="2026-11-20T12:00"):
     return archiving.archive_due(settings, now_ms=ms(now), zone=BERLIN)
 
