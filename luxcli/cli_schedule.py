@@ -121,6 +121,12 @@ def supercronic(
         *(__version__, settings.host, settings.port, settings.interval_sec),
         *(settings.cache_path, f"{settings.csv_time:%H:%M}", zone),
     )
+    if settings.monitored:
+        from luxcli import channels
+
+        # No reason not to record; but polls that go well may never mention it.
+        for failure in channels.unusable_files(settings):
+            _LOGGER.warning("monitoring: %s", failure)
     crontab = schedule.supercronic(settings, _command(command))
     scheduler.become(program, crontab, as_json=settings.log_format == "json")
 

@@ -80,7 +80,7 @@ def zone(name: str | None, environ: Mapping[str, str]) -> tzinfo:
     """
     from zoneinfo import ZoneInfo
 
-    given = name or environ.get("TZ", "").removeprefix(":")
+    given = name or environ.get("TZ", "").strip().removeprefix(":")
     if given:
         try:
             return ZoneInfo(given)

@@ -213,6 +213,34 @@ def test_what_cannot_work_is_refused_with_one_line(cli, tmp_path, variables, sta
     assert said.startswith(f"luxcli: {line}")
 
 
+@pytest.fixture
+def echoing(tmp_path) -> Callable[..., dict[str, str]]:
+    """Variables for a start with a scheduler that only says so; more can be given."""
+    program = tmp_path / "bin" / "supercronic"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho scheduled\n", encoding="utf-8")
+    program.chmod(0o755)
+    cache = str(tmp_path / "cache.sqlite3")
+    path = f"{program.parent}:{os.environ['PATH']}"
+    return lambda **more: {"HOST": "10.0.0.7", "CACHE_PATH": cache, "PATH": path, **more}
+
+
+def test_blanks_around_the_zone_of_an_env_file_do_not_make_it_utc(cli, echoing):
+    ran = started(cli, env=echoing(TZ=" Europe/Berlin "))
+    assert (ran.status, ran.stdout) == (0, "scheduled\n")
+    [line] = ran.stderr.splitlines()
+    assert line.endswith("CSVs at 07:00 Europe/Berlin")
+
+
+def test_a_secret_that_cannot_be_read_is_said_at_the_start_and_does_not_prevent_it(cli, echoing):
+    variables = echoing(LUXCLI_MONITORING_NTFY_URL_FILE="/nowhere/ntfy", LOG_FORMAT="json")
+    ran = started(cli, env=variables)
+    assert (ran.status, ran.stdout) == (0, "scheduled\n")
+    _, warning = map(json.loads, ran.stderr.splitlines())
+    assert warning["level"] == "warning"
+    assert "/nowhere/ntfy: cannot be read" in warning["msg"]
+
+
 REFUSED = """
 import os, sys
 from luxcli import config, errors, supercronic

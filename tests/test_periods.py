@@ -155,7 +155,7 @@ def test_a_named_zone_counts_before_the_systems():
     assert periods.zone("Europe/Berlin", {"TZ": "Asia/Tokyo"}) == BERLIN
 
 
-@pytest.mark.parametrize("variable", ["Europe/Berlin", ":Europe/Berlin"])
+@pytest.mark.parametrize("variable", ["Europe/Berlin", ":Europe/Berlin", "Europe/Berlin "])
 def test_without_a_name_the_variable_tz_counts(variable):
     assert periods.zone(None, {"TZ": variable}) == BERLIN
 
