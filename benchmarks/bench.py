@@ -97,7 +97,7 @@ class Bench:
     @contextmanager
     def controller(self, polls: Sequence[Snapshot]) -> Iterator[int]:
         """Serve these polls in turn, one for each connection; gives the TCP port."""
-        with Simulator(_Recorded(polls)) as simulator:  # type: ignore[arg-type]
+        with Simulator(_Recorded(polls)) as simulator:
             yield simulator.port
 
 

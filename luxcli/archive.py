@@ -253,8 +253,9 @@ class _Columns:
         if first is None or step is None or None in numbers or None in rests:
             raise ValueError("a poll without a time")
         return [
-            first + number * step + rest  # type: ignore[operator]
+            first + number * step + rest
             for number, rest in zip(numbers, rests, strict=True)
+            if number is not None and rest is not None  # as was seen; for the type checker
         ]
 
 

@@ -17,10 +17,11 @@ much of the file a writer has to read.
 import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from luxcli import files
 from luxcli.errors import StorageError
@@ -223,9 +224,18 @@ def _is_sealed(line: bytes) -> bool:
     return checksum == b',"k":"%08x"}' % zlib.crc32(body)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to read; nothing else, for who opens a named pipe waits for its writer."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StorageError(f"{path}: is no file; move it away")
+    return open(fd, "rb")
+
+
 def _file_lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             yield from file
     except FileNotFoundError:
         return
@@ -265,7 +275,7 @@ def _settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> str
 def _tail(path: Path) -> bytes:
     """Return the last `_TAIL_BYTES`; a missing file counts as one that ends with a line break."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             length = file.seek(0, os.SEEK_END)
             file.seek(max(0, length - _TAIL_BYTES))
             return file.read() or b"\n"

@@ -128,7 +128,7 @@ def supercronic(
         for failure in channels.unusable_files(settings):
             _LOGGER.warning("monitoring: %s", failure)
     crontab = schedule.supercronic(settings, _command(command))
-    scheduler.become(program, crontab, as_json=settings.log_format == "json")
+    scheduler.become(program, crontab, os.environ, as_json=settings.log_format == "json")
 
 
 @app.command(

@@ -46,9 +46,9 @@ def encoded(column: Sequence[int | None], *, from_first: bool = False) -> str:
     head = ABSENT if first is None else str(first)
     if column.count(first) == len(column):
         return head
-    if None in column:
+    numbers = [value for value in column if value is not None]
+    if len(numbers) < len(column):
         return f"{head} {''.join(_codes_with_gaps(column))}"
-    numbers: Sequence[int] = column  # type: ignore[assignment]
     before = [numbers[0]] * len(numbers) if from_first else numbers
     return f"{head} {''.join(map(_CODES.__getitem__, map(sub, numbers[1:], before)))}"
 

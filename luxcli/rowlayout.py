@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 from luxcli import ingest
 from luxcli.ingest import Key
@@ -142,8 +142,8 @@ class Layout:
             self._constant_crc = zlib.crc32(packed) ^ zlib.crc32(bytes(len(packed)))
 
 
-def _picker(columns: Sequence[int]) -> Callable[[Sequence[int | None]], tuple[int, ...]]:
+def _picker(columns: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     """Return what picks these columns of a row as a tuple."""
     if len(columns) > 1:
         return itemgetter(*columns)
-    return lambda row: tuple(row[column] for column in columns)  # type: ignore[misc]
+    return lambda row: tuple(row[column] for column in columns)

@@ -17,12 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from luxcli import events
 from luxcli.errors import UsageError
 from luxcli.model import Snapshot
-from luxcli.replay import Replay
 
 _WRITE, _PARAMETERS, _CALCULATIONS, _VISIBILITIES = 3002, 3003, 3004, 3005
 _BLOCKS: Final = (_PARAMETERS, _CALCULATIONS, _VISIBILITIES)
@@ -32,13 +31,20 @@ _STOP_CHECK_S: Final = 0.1  # how often a waiting server looks whether it shall 
 _LOGGER = events.Logger("luxcli.simulator")
 
 
+class Source(Protocol):
+    """What gives the values to be shown."""
+
+    def at(self, epoch_s: float, /) -> Snapshot:
+        """Return those of a moment, seconds since the epoch, UTC."""
+
+
 class Simulator:
     """A controller that serves while its `with` block runs, in a thread of its own.
 
     Override `_reply` or `_send` for one that misbehaves.
 
     Args:
-        replay: Where the values come from.
+        replay: Where the values come from, such as a `Replay`.
         host: Address to listen on.
         port: TCP port, 0 for a free one.
         clock: Returns the moment to show, seconds since the epoch, UTC. A client sees one moment
@@ -54,7 +60,7 @@ class Simulator:
 
     def __init__(
         self,
-        replay: Replay,
+        replay: Source,
         *,
         host: str = "127.0.0.1",
         port: int = 0,

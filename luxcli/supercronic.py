@@ -7,6 +7,7 @@ interval. A heat pump that does not answer is not refused, since it may come lat
 import glob
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from luxcli.storage import open_store
 # -no-reap: the supervisor takes care of orphans. -quiet: not two lines for each run, which would be
 # 5,760 a day; failures are logged. -passthrough-logs: lines of the jobs stay as they are.
 _OPTIONS: Final = ("-no-reap", "-quiet", "-passthrough-logs")
+_START_S: Final = 10.0
 
 
 def check(config: Config, environ: Mapping[str, str]) -> str:
@@ -50,10 +52,17 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
     program = shutil.which("supercronic")
     if program is None:
         raise StorageError("supercronic: not found; it is a package of Debian from release 14 on")
+    try:
+        subprocess.run(  # noqa: S603  what PATH names
+            [program, "-version"], capture_output=True, timeout=_START_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:  # such as one for another processor
+        reason = getattr(exc, "strerror", None) or f"no answer in {_START_S:g} s"
+        raise StorageError(f"{program}: cannot be started: {reason}") from exc
     return os.path.abspath(program)
 
 
-def become(program: str, crontab: str, *, as_json: bool) -> NoReturn:
+def become(program: str, crontab: str, environ: Mapping[str, str], *, as_json: bool) -> NoReturn:
     """Replace this process by a small one that runs supercronic.
 
     The crontab is kept in memory: there may be no file system that can be written to.
@@ -61,19 +70,25 @@ def become(program: str, crontab: str, *, as_json: bool) -> NoReturn:
     Args:
         program: Of supercronic.
         crontab: The text.
+        environ: Of the jobs. supercronic itself logs in UTC, as luxcli does.
         as_json: Whether supercronic is to log lines of JSON.
 
     Raises:
         StorageError: This system has no files in memory, or does not start a process.
     """
     try:
+        zone = environ.get("TZ", "").strip()
+        if zone:
+            crontab = f"TZ={zone}\n{crontab}"
         memory = os.memfd_create("crontab", 0)  # no MFD_CLOEXEC: it is for supercronic
         with open(memory, "w", encoding="utf-8", closefd=False) as file:
             file.write(crontab)
         options = (*_OPTIONS, "-json") if as_json else _OPTIONS
         command = (program, *options, f"/proc/self/fd/{memory}")
         small = (sys.executable, "-I", "-S", supervisor.__file__)
-        os.execv(sys.executable, [*small, *command])  # noqa: S606  no shell is wanted
+        os.execve(  # noqa: S606  no shell is wanted
+            sys.executable, [*small, *command], {**environ, "TZ": "UTC"} if zone else environ
+        )
     except (AttributeError, OSError) as exc:
         raise StorageError(f"{program}: cannot be started: {exc}") from exc
 

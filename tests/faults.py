@@ -58,7 +58,7 @@ class Pump(FaultyController):
         self.told: list[Snapshot] = []
         self._profile, self._story = profile, story
         self._ended_here = 0
-        self._replay = self  # type: ignore[assignment]
+        self._replay = self
 
     def at(self, epoch_s: float) -> Snapshot:
         snapshot = replay(self._profile).at(epoch_s)
@@ -592,14 +592,15 @@ def _content() -> Iterator[Profile]:
         ),
         statuses=(0, 0, 0),
     )
-    for name, change in {
+    odd: dict[str, dict[Group, dict[int, int]]] = {
         "an unknown model": {"calculations": {78: 500}},
         "an unknown operating mode": {"calculations": {80: 99}},
         "a firmware text of garbage": {"calculations": dict.fromkeys(range(81, 91), SMALLEST)},
         "flags of -128 and 127": {"visibilities": {0: -128, 7: 127}},
         "a dead clock": {"calculations": {134: 0}},
-    }.items():
-        yield Profile(name=name, controller=_telling(_changed(change)))  # type: ignore[arg-type]
+    }
+    for name, change in odd.items():
+        yield Profile(name=name, controller=_telling(_changed(change)))
     yield Profile(
         name="an unknown model and a switch that is neither on nor off",
         controller=_telling(_changed({"calculations": {78: 500, 40: 99}})),

@@ -832,3 +832,20 @@ def test_an_encoding_that_lacks_letters_costs_those_and_nothing_else(cli, config
     file = configure(cache_path=str(tmp_path / "Wärme" / "c.sqlite3"), port=1)
     ran = cli("status", "-c", file, env={"PYTHONIOENCODING": "ascii"})
     assert ran == Ran(3, f"not recording: nothing recorded in {tmp_path}/W?rme/c.sqlite3\n", "")
+
+
+@pytest.mark.parametrize("command", ["poll-once", "status"])
+def test_a_named_pipe_in_the_place_of_the_buffer_is_told_and_not_waited_for(
+    cli, configure, simulator, tmp_path, command
+):
+    file = configure(port=simulator.port)
+    (tmp_path / "data").mkdir()
+    pipe = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
+    os.mkfifo(pipe)
+    ran = cli(command, "-c", file)
+    if command == "poll-once":  # it has the cache itself to go to
+        assert (ran.status, ran.stdout) == (0, "")
+    else:
+        assert (ran.status, ran.stdout) == (74, "")
+    assert ran.stderr.startswith(f"luxcli: {pipe}: is no file; move it away")
+    assert len(ran.stderr.splitlines()) == 1

@@ -232,6 +232,26 @@ def test_blanks_around_the_zone_of_an_env_file_do_not_make_it_utc(cli, echoing):
     assert line.endswith("CSVs at 07:00 Europe/Berlin")
 
 
+def test_the_scheduler_logs_in_utc_and_its_jobs_have_the_zone_that_was_given(
+    cli, echoing, tmp_path
+):
+    program = tmp_path / "bin" / "supercronic"
+    script = '#!/bin/sh\nfor last; do :; done\necho "$TZ"\ncat "$last"\n'
+    program.write_text(script, encoding="utf-8")
+    zone, *crontab = started(cli, env=echoing(TZ=" Europe/Berlin ")).stdout.splitlines()
+    assert (zone, crontab[0]) == ("UTC", "TZ=Europe/Berlin")
+    zone, *crontab = started(cli, env=echoing(TZ="")).stdout.splitlines()
+    assert (zone, crontab[0][:1]) == ("", "#")
+
+
+def test_a_scheduler_for_another_processor_is_one_line(cli, echoing, tmp_path):
+    program = tmp_path / "bin" / "supercronic"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
+    ran = started(cli, env=echoing())
+    assert (ran.status, ran.stdout) == (74, "")
+    assert ran.stderr == f"luxcli: {program}: cannot be started: Exec format error\n"
+
+
 def test_a_secret_that_cannot_be_read_is_said_at_the_start_and_does_not_prevent_it(cli, echoing):
     variables = echoing(LUXCLI_MONITORING_NTFY_URL_FILE="/nowhere/ntfy", LOG_FORMAT="json")
     ran = started(cli, env=variables)
