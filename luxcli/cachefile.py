@@ -1,15 +1,18 @@
-"""Reading what is in the SQLite cache: its polls, its times and how it is opened.
+"""The SQLite cache as a file: its place, its polls and times, and what was made from it.
 
 Nothing here looks into the buffer in front of it or locks anything: that is `storage`. All times
 are milliseconds since the epoch, UTC; intervals are half-open.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luxcli import files
+from luxcli.errors import StorageError
 from luxcli.model import Chunk, Missed, Snapshot
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
     from luxcli.ingest import Key
 
+# In the name of a cache that was set aside, before the time.
+ASIDE = ".damaged-"
 _BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
 # Luxtronik 2 controllers that this program can read were not there before 2010.
@@ -28,8 +33,66 @@ class CacheFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.archive_directory = path.parent / "archive"
         self._busy_wait_s = _BUSY_WAIT_S
         self._open: sqlite3.Connection | None = None
+
+    def prepare(self, *, parents: bool = False) -> None:
+        """Create the directory if it is missing.
+
+        Args:
+            parents: Create those above as well; otherwise the parent must exist, so that a
+                forgotten mount or a typing error does not fill some other disk.
+
+        Raises:
+            StorageError: It cannot be created; says which directory is missing.
+        """
+        self.check_place(parents=parents)
+        directory = self.path.parent
+        if directory.is_dir():
+            return
+        try:
+            files.make_directory(directory)
+        except OSError as exc:
+            raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
+
+    def check_place(self, *, parents: bool = False) -> None:
+        """Raise the StorageError of `prepare` where it would create nothing."""
+        directory = self.path.parent
+        try:
+            if self.path.is_dir():
+                raise StorageError(f"{self.path}: is a directory; cache_path names a file")
+            if directory.is_dir():
+                return
+            if directory.exists():
+                raise StorageError(f"{directory}: is not a directory; correct cache_path")
+            if not parents and not directory.parent.is_dir():
+                raise StorageError(
+                    f"{directory}: neither this directory nor its parent exists;"
+                    " create it or correct cache_path"
+                )
+        except OSError as exc:
+            who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
+            raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
+
+    def set_aside_paths(self) -> list[Path]:
+        """Return the caches that were set aside, oldest first.
+
+        Raises:
+            StorageError: The directory cannot be read.
+        """
+        start = self.path.name + ASIDE
+        found = [path for path in _listed(self.path.parent) if path.name.startswith(start)]
+        return [path for path in found if not path.name.endswith("-journal")]
+
+    def archive_paths(self) -> list[Path]:
+        """Return the daily archives, oldest first.
+
+        Raises:
+            StorageError: Their directory is there but cannot be read.
+        """
+        found = _listed(self.archive_directory)
+        return [path for path in found if path.name.endswith(".luxlog.gz")]
 
     def series(
         self, keys: "Sequence[Key]", start: int, stop: int, *, damaged: list[int]
@@ -235,3 +298,17 @@ def _times(db: "sqlite3.Connection", start: int, stop: int) -> list[int]:
         "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
     )
     return [ts_ms for (ts_ms,) in rows.fetchall()]
+
+
+def _listed(directory: Path) -> list[Path]:
+    """Return what is in a directory, sorted; nothing when it does not exist."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError as exc:
+        if not directory.is_symlink():
+            return []
+        raise StorageError(
+            f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
+        ) from exc
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import config, events, log, periods
+from luxcli import config, events, log, periods, sampleconfig
 from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of, start
 from luxcli.errors import Interrupted, UsageError
 from luxcli.options import level_of
@@ -51,7 +51,7 @@ def config_init(
         settings.checked("host", host or "")
     except ValueError as exc:
         raise UsageError(f"--host: {exc}") from exc
-    config.write_sample(path, settings.sample(host))
+    sampleconfig.write_sample(path, sampleconfig.sample(host))
     say(
         f"{path}: written; set 'host' in it, then run 'luxcli config check'"
         if not host

@@ -212,7 +212,7 @@ def _packed(texts: Sequence[str], width: int, lines: int) -> list[str]:
 
 def _status(view: "View", now: float) -> str:
     """Return how old the values are, why, and what comes next."""
-    from luxcli import recording, watching
+    from luxcli import watching
 
     left_s = view.next_at - now
     if not view.polls and not view.failures:
@@ -221,7 +221,7 @@ def _status(view: "View", now: float) -> str:
     if view.snapshot is None:
         age = "no values yet"
     else:
-        age = f"values {recording.age(now - view.read_at)} old"
+        age = f"values {periods.span(now - view.read_at)} old"
     if view.failure is None:
         return f"{age}; {following}"
     failed = "" if view.failed == 1 else f", {view.failed} times"

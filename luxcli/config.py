@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.errors import ConfigError
 from luxcli.periods import WEEKDAYS
 from luxcli.settings import PATHS, SETTINGS
 from luxcli.targets import CHANNELS, Urls
@@ -172,22 +172,6 @@ def load(
     paths = _paths(values, given, environ)
     flat = {s.key.replace(".", "_"): values[s.key] for s in SETTINGS if s.key not in PATHS}
     return Config(**flat, **paths, file=file, origins=origins)
-
-
-def write_sample(path: Path, text: str) -> None:
-    """Write a new configuration file.
-
-    Raises:
-        UsageError: The file exists; it is left alone.
-        StorageError: It cannot be written.
-    """
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError(f"{path}: exists already and was left alone") from None
-    except OSError as exc:
-        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
 
 
 def effective(config: Config) -> Iterator[tuple[str, str, str]]:

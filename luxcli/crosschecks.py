@@ -12,7 +12,6 @@ from luxcli.errorlog import meaning
 from luxcli.errors import ProtocolError
 from luxcli.health import Line, Section, Table, counted, info, ok, problem, warning
 from luxcli.model import Group, Snapshot
-from luxcli.recording import age
 from luxcli.registers import SWITCH_OFF_REASONS
 from luxcli.rules import RULES
 
@@ -123,7 +122,7 @@ def _newest_error(errors: list[tuple[int, int]], clock_s: int) -> Line:
         return info(f"{text}, all from before the controller's clock was set back")
     time_s, code = past[0]
     ago_s = max(0, clock_s - time_s)
-    text += f", the newest {age(ago_s)} ago: {code} {meaning(code)}"
+    text += f", the newest {periods.span(ago_s)} ago: {code} {meaning(code)}"
     if ago_s > _DAY_S:
         return info(text)
     if code in limits.PASSING_ERRORS:

@@ -17,8 +17,8 @@ from luxcli.csvgen import TIME_COLUMNS
 from luxcli.csvvalues import Values
 from luxcli.errors import NoDataError, StorageError
 from luxcli.findings import Findings
+from luxcli.gaps import POOR, fits_schedule
 from luxcli.periods import KINDS, span
-from luxcli.recording import POOR, fits_schedule
 from luxcli.sensors import Register
 from luxcli.storage import Store
 from luxcli.verdicts import Report

@@ -6,7 +6,7 @@ or unknown is a line, never a failure.
 
 from typing import Final
 
-from luxcli import identity, limits, sensors
+from luxcli import identity, limits, periods, sensors
 from luxcli.config import Config
 from luxcli.crosschecks import recent_errors
 from luxcli.errors import DeviceError, ProtocolError, StorageError
@@ -25,7 +25,6 @@ from luxcli.health import (
 )
 from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.probing import Probe
-from luxcli.recording import age
 from luxcli.sensors import Reading
 
 _CALCULATIONS: Final[Group] = "calculations"
@@ -167,7 +166,7 @@ def _clock(ahead_s: int | None) -> Line:
     if abs(ahead_s) < 2:
         return ok("the controller's clock is right")
     way = "ahead" if ahead_s > 0 else "behind"
-    text = f"the controller's clock is {age(abs(ahead_s))} {way}"
+    text = f"the controller's clock is {periods.span(abs(ahead_s))} {way}"
     if abs(ahead_s) <= _DRIFT_S:
         return ok(text)
     hours = round(ahead_s / _HOUR_S)

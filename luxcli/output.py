@@ -15,8 +15,8 @@ from luxcli import events, periods
 from luxcli.errors import Interrupted, LuxcliError, StorageError
 
 if TYPE_CHECKING:
+    from luxcli.gaps import Coverage
     from luxcli.jobs import PollResult
-    from luxcli.recording import Coverage
     from luxcli.reports import RollupResult
 
 _LOGGER = events.Logger("luxcli.cli")

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from luxcli import csvgen, ledger, periods, recording, retention
+from luxcli import csvgen, gaps, ledger, periods, recording, retention
 from luxcli.config import Config
 from luxcli.errors import StorageError
+from luxcli.gaps import Coverage
 from luxcli.health import NO_DATA, Line, Section, guarded, info, ok, problem, warning
 from luxcli.periods import KINDS, Kind
-from luxcli.recording import Coverage
 from luxcli.storage import Store
 
 _HOUR_MS: Final = 3_600_000
@@ -85,7 +85,7 @@ def _last_poll(
     values["last_poll"] = None if found.last_ms is None else periods.utc_text(found.last_ms)
     values["last_poll_age_s"] = found.age_s
     if found.ahead_ms is not None:
-        ahead = recording.age((found.ahead_ms - now_ms) / 1000)
+        ahead = periods.span((found.ahead_ms - now_ms) / 1000)
         text = f"a poll lies {ahead} in the future"
         yield warning(text, "this machine's clock is or was wrong: is it synchronised?")
     failure = found.failure
@@ -100,7 +100,7 @@ def _last_poll(
         return
     stale = found.stale(recording.default_max_age_s(config.interval_sec))
     values["recent"] = not stale
-    text = f"last good poll {recording.age(found.age_s)} ago"
+    text = f"last good poll {periods.span(found.age_s)} ago"
     if failure:
         text += f"; since then: {failure.reason}: {failure.detail}"
     if stale:
@@ -133,7 +133,7 @@ def _coverages(
         began_ms = found.start_ms
     values["usual_interval_sec"] = usual_s
     wanted_s = config.interval_sec
-    if usual_s is not None and not recording.fits_schedule(usual_s, wanted_s):
+    if usual_s is not None and not gaps.fits_schedule(usual_s, wanted_s):
         advice = f"make the scheduler's line and 'interval_sec: {wanted_s}' agree"
         yield warning(f"a poll comes every {usual_s} s, configured are {wanted_s} s", advice)
 
@@ -184,7 +184,7 @@ def _rollups(
             yield info(f"no {kind} CSV yet; none is due")
         return
     name = Path(str(newest.path)).name
-    age = recording.age((now_ms - newest.stop_ms) / 1000)
+    age = periods.span((now_ms - newest.stop_ms) / 1000)
     text = f"last {kind} CSV: {name}, {newest.rows} rows, ended {age} ago"
     gone = not Path(str(newest.path)).exists()
     if gone:

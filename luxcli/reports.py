@@ -17,10 +17,10 @@ from luxcli.errors import (
     UsageError,
     combined,
 )
+from luxcli.gaps import Coverage
 from luxcli.ledger import RollupRecord
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
-from luxcli.recording import Coverage
 from luxcli.sensors import Register
 from luxcli.storage import Store, open_store, report_lock
 

@@ -134,9 +134,9 @@ def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> s
     if found.age_s is None:
         text = f"nothing recorded in {cache}"
     else:
-        text = f"last poll {recording.age(found.age_s)} ago"
+        text = f"last poll {periods.span(found.age_s)} ago"
         if found.stale(limit_s):
-            text += f", more than {recording.age(limit_s)}"
+            text += f", more than {periods.span(limit_s)}"
     verdict = "not recording" if found.stale(limit_s) else "recording"
     if found.failure:
         text += f"; {found.failure.reason}: {found.failure.detail}"

@@ -10,7 +10,6 @@ lines), ``NAME.lock`` and SQLite's ``NAME-journal``. The directory must be local
 nor SQLite are safe on NFS or SMB.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from luxcli import __version__, buffer, events, files, locks
-from luxcli.cachefile import CacheFile
+from luxcli.cachefile import ASIDE, CacheFile
 from luxcli.config import Config
 from luxcli.errors import DamagedError, StorageError
 from luxcli.model import Missed, Snapshot
@@ -35,7 +34,6 @@ _HURRY_WAIT_S = 0.3
 # Four hours at a poll every 30 s: a longer backlog goes in several transactions.
 _FLUSH_PART = 500
 _DAY_MS = 86_400_000
-_ASIDE = ".damaged-"
 _REMOVAL_S = 600.0
 _REPORT_WAIT_S = 60.0
 
@@ -63,47 +61,8 @@ class Store(CacheFile):
         self.buffer_path = path.with_name(path.name + ".buffer.jsonl")
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
-        self.archive_directory = path.parent / "archive"
         self._flush_polls = flush_polls
         self._lock_wait_s = _LOCK_WAIT_S
-
-    def prepare(self, *, parents: bool = False) -> None:
-        """Create the directory if it is missing.
-
-        Args:
-            parents: Create those above as well; otherwise the parent must exist, so that a
-                forgotten mount or a typing error does not fill some other disk.
-
-        Raises:
-            StorageError: It cannot be created; says which directory is missing.
-        """
-        self.check_place(parents=parents)
-        directory = self.path.parent
-        if directory.is_dir():
-            return
-        try:
-            files.make_directory(directory)
-        except OSError as exc:
-            raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
-
-    def check_place(self, *, parents: bool = False) -> None:
-        """Raise the StorageError of `prepare` where it would create nothing."""
-        directory = self.path.parent
-        try:
-            if self.path.is_dir():
-                raise StorageError(f"{self.path}: is a directory; cache_path names a file")
-            if directory.is_dir():
-                return
-            if directory.exists():
-                raise StorageError(f"{directory}: is not a directory; correct cache_path")
-            if not parents and not directory.parent.is_dir():
-                raise StorageError(
-                    f"{directory}: neither this directory nor its parent exists;"
-                    " create it or correct cache_path"
-                )
-        except OSError as exc:
-            who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
-            raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
 
     def hurry(self) -> None:
         """Wait for locks no longer than a process may that was told to end."""
@@ -254,25 +213,6 @@ class Store(CacheFile):
         with self._locked():
             return self._set_aside() if self.path.exists() else None
 
-    def set_aside_paths(self) -> list[Path]:
-        """Return the caches that were set aside, oldest first.
-
-        Raises:
-            StorageError: The directory cannot be read.
-        """
-        start = self.path.name + _ASIDE
-        found = [path for path in _listed(self.path.parent) if path.name.startswith(start)]
-        return [path for path in found if not path.name.endswith("-journal")]
-
-    def archive_paths(self) -> list[Path]:
-        """Return the daily archives, oldest first.
-
-        Raises:
-            StorageError: Their directory is there but cannot be read.
-        """
-        found = _listed(self.archive_directory)
-        return [path for path in found if path.name.endswith(".luxlog.gz")]
-
     def mark_salvaged(self, path: Path, suffix: str) -> None:
         """Rename a set-aside cache whose contents are in this one now."""
         _rename(path, path.with_name(path.name + suffix))
@@ -365,7 +305,7 @@ class Store(CacheFile):
 
     def _set_aside(self) -> Path:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        name = f"{self.path.name}{_ASIDE}{stamp}"
+        name = f"{self.path.name}{ASIDE}{stamp}"
         aside, count = self.path.with_name(name), 1
         while aside.exists():
             count += 1
@@ -425,20 +365,6 @@ def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:
     first: dict[int, Snapshot] = {}
     again = [poll for poll in polls if first.setdefault(poll.taken_ms, poll) is not poll]
     return [*sorted(first.values(), key=attrgetter("taken_ms")), *again]
-
-
-def _listed(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted; nothing when it does not exist."""
-    try:
-        return sorted(directory.iterdir())
-    except FileNotFoundError as exc:
-        if not directory.is_symlink():
-            return []
-        raise StorageError(
-            f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
-        ) from exc
-    except OSError as exc:
-        raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
 
 
 def _rename(old: Path, new: Path) -> None:

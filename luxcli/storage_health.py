@@ -18,7 +18,6 @@ from luxcli.config import Config
 from luxcli.errors import StorageError
 from luxcli.health import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.jobs import device_lock
-from luxcli.recording import age
 from luxcli.restoring import is_salvaged
 from luxcli.storage import Store, is_place_ours, rollup_lock_path
 
@@ -350,7 +349,7 @@ def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object])
         since_ms = _since_ms(note)
         long = since_ms is not None and now_ms - since_ms > _LONG_S * 1000
         if long and since_ms is not None and _still_held(path, note):
-            lasted = age((now_ms - since_ms) / 1000)
+            lasted = periods.span((now_ms - since_ms) / 1000)
             yield warning(f"{text}, for {lasted}", "does it hang? 'kill' with that number ends it")
         else:
             yield info(text)

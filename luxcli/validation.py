@@ -4,14 +4,14 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 
-from luxcli import buffer, jobs, reading, recording, sensors
+from luxcli import buffer, gaps, jobs, reading, recording, sensors
 from luxcli.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
 from luxcli.findings import Finding, Findings, in_order
+from luxcli.gaps import Coverage
 from luxcli.model import Missed, Snapshot
 from luxcli.periods import span, utc_text
 from luxcli.plausibility import Judge
-from luxcli.recording import Coverage
 from luxcli.storage import Store, is_place_ours, open_store
 from luxcli.verdicts import Report
 
@@ -228,7 +228,7 @@ def _rhythm(found: Findings, coverage: Coverage, interval_s: int) -> None:
     start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
     if coverage.polls < _FEW or coverage.usual_s is None:
         return
-    if not recording.fits_schedule(coverage.usual_s, interval_s):
+    if not gaps.fits_schedule(coverage.usual_s, interval_s):
         found.add(
             "spacing",
             stop_ms,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from luxcli.findings import Finding
-from luxcli.recording import Coverage
+from luxcli.gaps import Coverage
 from luxcli.rules import AREAS, Area
 
 Verdict = Literal["good", "warnings", "problems"]

@@ -14,11 +14,21 @@ ROWS = [
     {"errors", "model", "files", "targets", "threads", "plainyaml", "supervisor", "deltas"}
     | {"events"},
     {"locks", "periods", "log", "buffer", "identity", "replay", "registers", "limits"}
-    | {"usercrontab"},
+    | {"usercrontab", "gaps"},
     {"settings", "sensors", "simulator", "quality", "exchange", "rules"},
     {"config", "client", "csvgen", "schema", "keyvalues", "findings", "logfile", "told"}
     | {"health"},
-    {"ingest", "archive", "probing", "counters", "clocks", "behaviour", "errorlog", "timelimit"},
+    {
+        "sampleconfig",
+        "ingest",
+        "archive",
+        "probing",
+        "counters",
+        "clocks",
+        "behaviour",
+        "errorlog",
+        "timelimit",
+    },
     {"rowlayout"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"units"},

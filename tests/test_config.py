@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from luxcli import config, settings
+from luxcli import config, sampleconfig
 from luxcli.config import Config
 from luxcli.errors import ConfigError
 from luxcli.settings import SETTINGS
@@ -673,16 +673,16 @@ HEADS = {key.partition(".")[0] for key in EXAMPLES if "." in key}
 
 
 def test_the_sample_says_nothing_but_the_defaults():
-    loaded, plain = load(settings.sample("pump")), load("host: pump\n")
+    loaded, plain = load(sampleconfig.sample("pump")), load("host: pump\n")
     names = [name for name in Config._fields if name not in {"file", "origins"}]
     assert {name: getattr(loaded, name) for name in names} == {
         name: getattr(plain, name) for name in names
     }
-    assert yaml.safe_load(settings.sample(None)) == {"host": "192.168.1.50"}
+    assert yaml.safe_load(sampleconfig.sample(None)) == {"host": "192.168.1.50"}
 
 
 def test_every_line_of_the_sample_can_be_put_into_force():
-    text = COMMENTED.sub(r"\1", settings.sample("pump"))
+    text = COMMENTED.sub(r"\1", sampleconfig.sample("pump"))
     loaded, plain = load(text), load("host: pump\n")
     assert "default" not in loaded.origins.values()
     for name in Config._fields:
@@ -693,7 +693,7 @@ def test_every_line_of_the_sample_can_be_put_into_force():
 
 
 def test_each_line_of_the_sample_can_be_put_into_force_alone():
-    sample = settings.sample("pump")
+    sample = sampleconfig.sample("pump")
     matches = [m for m in COMMENTED.finditer(sample) if m[1].strip().rstrip(":") not in HEADS]
     assert len(matches) == len(SETTINGS) - 1
     for match in matches:
@@ -705,7 +705,7 @@ def test_each_line_of_the_sample_can_be_put_into_force_alone():
 
 
 def test_every_setting_is_explained_in_the_sample():
-    lines = settings.sample(None).splitlines()
+    lines = sampleconfig.sample(None).splitlines()
     for setting in SETTINGS:
         name = setting.key.rpartition(".")[2]
         [at] = [i for i, line in enumerate(lines) if re.match(rf"(# *)?{name}:", line)]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from luxcli import cli, settings
+from luxcli import cli, sampleconfig, settings
 from luxcli.errors import __doc__ as errors_doc
 from tests import rulebook
 
@@ -86,7 +86,7 @@ def test_every_command_that_the_guides_name_exists(name):
 
 
 def test_the_sample_configuration_is_valid_yaml_with_only_the_host_set():
-    assert yaml.safe_load(settings.sample("10.0.0.7")) == {"host": "10.0.0.7"}
+    assert yaml.safe_load(sampleconfig.sample("10.0.0.7")) == {"host": "10.0.0.7"}
 
 
 def test_the_list_of_rules_is_that_of_the_program():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from luxcli import plainyaml, settings
+from luxcli import plainyaml, sampleconfig
 from luxcli.plainyaml import Entry
 
 
@@ -66,7 +66,7 @@ def test_the_usual_configuration_is_plain():
 
 
 def test_the_file_that_config_init_writes_is_plain():
-    assert same(settings.sample("pump.lan"))
+    assert same(sampleconfig.sample("pump.lan"))
     assert same("")
     assert same("# nothing\n   \n")
 

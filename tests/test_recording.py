@@ -5,7 +5,7 @@ from datetime import UTC
 
 import pytest
 
-from luxcli import recording
+from luxcli import gaps, recording
 from luxcli.config import Config
 from luxcli.model import Missed
 from luxcli.storage import Store
@@ -127,7 +127,7 @@ def test_a_schedule_that_is_more_than_a_tenth_too_slow_is_not_complete(store, st
     assert found.share == pytest.approx(share, abs=0.01)
     assert found.expected == (120 if share < 1 else found.polls)
     assert found.missing == found.unexplained
-    assert recording.fits_schedule(step_s, 30) == (share == 1)
+    assert gaps.fits_schedule(step_s, 30) == (share == 1)
 
 
 def test_reasons_of_missing_polls_of_a_slow_schedule_are_not_told_twice(store):
@@ -207,7 +207,7 @@ def test_polls_taken_together_count_as_they_do_one_by_one(seed):
             ticks.append(Missed(ts_ms, "timeout", 1, 5, ""))
         else:
             times.append(ts_ms)
-    together, single = (recording._Walk(ticks, 0, 30_000) for _ in range(2))
+    together, single = (gaps.Walk(ticks, 0, 30_000) for _ in range(2))
     together.polls(times)
     for time in times:
         single._poll(time)

@@ -50,7 +50,7 @@ POLL = {
     "timelimit",
 }
 STATUS = (POLL - {"client", "exchange", "identity", "jobs", "pacing", "quality", "timelimit"}) | {
-    *("cache", "recording", "schema"),
+    *("cache", "gaps", "recording", "schema"),
 }
 STATUS |= {"threads"}
 

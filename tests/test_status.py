@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from luxcli import recording
+from luxcli import periods, recording
 from luxcli.model import Missed
 from luxcli.storage import Store
 from tests.make import PROJECT, small
@@ -176,4 +176,4 @@ def test_it_starts_without_network_tables_and_rich_output(cli, file, store):
     ],
 )
 def test_ages_are_said_as_people_do(seconds, text):
-    assert recording.age(seconds) == text
+    assert periods.span(seconds) == text
