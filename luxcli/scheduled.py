@@ -47,15 +47,7 @@ def poll_once(
     address = f"{settings.require_host()}:{settings.port}"
     every_s = interval_option(every, "--every") or settings.interval_sec
     if count is None and every is None:
-        # One by hand is not the schedule's: nobody waits for what else is recorded.
-        schedule_s = math.inf if sys.stdout.isatty() else every_s
-        [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
-        if isinstance(outcome, LuxcliError):
-            raise outcome
-        if as_json:
-            print_json(**poll_entry(outcome))
-        _tell_poll(outcome, address, as_json=as_json)
-        return 0
+        return _poll_single(settings, every_s, address, as_json=as_json)
     if count is not None and (count - 1) * every_s >= _LONGEST_RUN_S:
         raise UsageError(f"--count {count}: takes an hour or longer; that is what cron is for")
 
@@ -79,6 +71,20 @@ def poll_once(
             overrun=run.overrun,
         )
     return run.failure.exit_code if run.failure else 0
+
+
+def _poll_single(settings: Config, every_s: int, address: str, *, as_json: bool) -> int:
+    from luxcli import pacing
+
+    # One by hand is not the schedule's: nobody waits for what else is recorded.
+    schedule_s = math.inf if sys.stdout.isatty() else every_s
+    [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
+    if isinstance(outcome, LuxcliError):
+        raise outcome
+    if as_json:
+        print_json(**poll_entry(outcome))
+    _tell_poll(outcome, address, as_json=as_json)
+    return 0
 
 
 def _tell_poll(result: "PollResult", address: str, *, as_json: bool) -> None:
