@@ -26,7 +26,6 @@ from luxcli.console import (
     LevelOption,
     epilog,
     session_of,
-    start,
 )
 from luxcli.errors import FINDINGS
 from luxcli.options import current_ms, date_option
@@ -168,7 +167,7 @@ def prune(
     """Remove CSVs and polls that are too old, and check the disk."""
     from luxcli import retention
 
-    settings = start(ctx, config_path, log_level, as_json=as_json, job="prune")
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="prune")
     zone = periods.zone(settings.timezone, os.environ)
     with progress("prune") as show:
         result = retention.prune(
@@ -225,7 +224,7 @@ def restore(
     """Rebuild the cache, or some days of it, from archives and set-aside files."""
     from luxcli import restoring
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
     with progress("restoring") as show:
         sources = restoring.restore(
             settings,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from luxcli import periods
-from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
 from luxcli.options import current_ms, duration_option, interval_option
 from luxcli.output import failure_entry, megabytes, print_json, rollup_entry, say, warn
@@ -61,7 +61,7 @@ def capture(
     from luxcli import capturing
 
     address = {"host": host, "port": port}
-    settings = start(ctx, config_path, log_level, as_json=as_json, options=address)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, options=address)
     if settings.host is None:
         where = f"{settings.file}: " if settings.file else ""
         raise ConfigError([f"{where}host: missing; say --host ADDRESS"])

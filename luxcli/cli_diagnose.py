@@ -9,7 +9,7 @@ import typer
 
 from luxcli import log, periods, screen
 from luxcli.config import Config
-from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.errors import ConfigError, StorageError
 from luxcli.options import current_ms, level_of
 from luxcli.output import megabytes, print_json, say, warn
@@ -116,7 +116,7 @@ def _loaded(
 ) -> tuple[Config | None, ConfigError | None]:
     """Return the configuration, or what is wrong with it: even then there is something to say."""
     try:
-        return start(ctx, path, level, as_json=as_json), None
+        return session_of(ctx).start(path, level, as_json=as_json), None
     except ConfigError as exc:
         log.set_up(level_of(level) or default_level(), "text")
         return None, exc

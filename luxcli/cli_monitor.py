@@ -2,7 +2,7 @@
 
 import typer
 
-from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.errors import FINDINGS, ConfigError
 from luxcli.output import print_json
 from luxcli.screen import table
@@ -35,7 +35,7 @@ def monitor_test(
     """
     from luxcli import channels, monitoring
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
     if not settings.monitored:
         raise ConfigError(
             [f"{settings.file or 'configuration'}: monitoring: nobody is to be told; set one there"]

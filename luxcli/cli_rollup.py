@@ -13,7 +13,7 @@ import typer
 
 from luxcli import events, periods
 from luxcli.config import Config
-from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.errors import FINDINGS, LuxcliError, UsageError
 from luxcli.options import current_ms, date_option
 from luxcli.output import failure_entry, megabytes, print_json, result_line, rollup_entry, warn
@@ -78,7 +78,7 @@ def rollup_daily(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, ("daily",), _Options(ending, if_due, strict, as_json))
 
 
@@ -93,7 +93,7 @@ def rollup_weekly(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
-    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, ("weekly",), _Options(ending, if_due, strict, as_json))
 
 
@@ -108,7 +108,7 @@ def rollup_all(
     as_json: JsonOption = False,
 ) -> None:
     """Write the daily and the weekly CSV, then remove CSVs that are too old."""
-    settings = start(ctx, config_path, log_level, as_json=as_json, job="rollup")
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="rollup")
     _rollup(settings, KINDS, _Options(ending, if_due, strict, as_json), clean_up=True)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from luxcli import __version__, events, periods
 from luxcli.config import Config
-from luxcli.console import ConfigOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, LevelOption, epilog, session_of
 from luxcli.errors import ConfigError, StorageError, UsageError
 from luxcli.output import say, warn
 
@@ -76,7 +76,7 @@ def cron(
     if uninstall:
         _change(None, 0, yes=yes)
         return
-    settings = start(ctx, config_path, log_level)
+    settings = session_of(ctx).start(config_path, log_level)
     lines = schedule.cron(settings, _command(command), user=user)
     _tell_unseen(settings, "cron", needed=install)
     if install:
@@ -105,7 +105,7 @@ def supercronic(
     """Print a crontab for supercronic, the scheduler of containers."""
     from luxcli import schedule
 
-    settings = start(ctx, config_path, log_level)
+    settings = session_of(ctx).start(config_path, log_level)
     if not run:
         say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
         return
@@ -114,7 +114,7 @@ def supercronic(
     program = scheduler.check(settings, os.environ)
     if settings.log_level is None:
         # Jobs are quiet about success; that the schedule has begun is worth a line.
-        start(ctx, config_path, "INFO")
+        session_of(ctx).start(config_path, "INFO")
     zone = periods.zone(settings.timezone, os.environ)
     _LOGGER.info(
         "luxcli %s polls %s:%d every %d s into %s; CSVs at %s %s",
@@ -160,7 +160,7 @@ def systemd(
     """Print units for systemd, or write them to files."""
     from luxcli import units
 
-    settings = start(ctx, config_path, log_level)
+    settings = session_of(ctx).start(config_path, log_level)
     who = user or os.environ.get("SUDO_USER") or _own_name()
     # Beside the script, which may be in another place.
     program = [Path(sys.executable).resolve(), Path(units.__file__).resolve()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luxcli import config, events, log, periods, sampleconfig
-from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of, start
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.errors import Interrupted, UsageError
 from luxcli.options import level_of
 from luxcli.output import megabytes, print_json, rollup_entry, say
@@ -73,7 +73,7 @@ def config_check(
     from luxcli import checks, sensors
 
     further = {"csv.sensors": sensors.select, "host": checks.is_set}
-    settings = start(ctx, config_path, log_level, as_json=as_json, further=further)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, further=further)
     checks.check(settings)
     if as_json:
         print_json(ok=True, file=str(settings.file) if settings.file else None)
@@ -91,7 +91,7 @@ def config_show(
     as_json: JsonOption = False,
 ) -> None:
     """Show every setting in force and where it comes from."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
     rows = list(config.effective(settings))
     if as_json:
         print_json(

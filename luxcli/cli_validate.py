@@ -11,7 +11,7 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.errors import FINDINGS, NoDataError, UsageError
 from luxcli.options import current_ms, date_option, duration_option
 from luxcli.output import coverage_entry, print_json, warn
@@ -65,7 +65,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Judge the data: complete, plausible, consistent? A score and one verdict."""
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
     zone = periods.zone(settings.timezone, os.environ)
     interval = {"--since": since, "--until": until, "--last": last}
     _only_one(interval, live=live, csv=csv)

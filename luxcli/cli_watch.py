@@ -12,7 +12,7 @@ import typer
 
 from luxcli import periods
 from luxcli.config import Config
-from luxcli.console import ConfigOption, LevelOption, epilog, start
+from luxcli.console import ConfigOption, LevelOption, epilog, session_of
 from luxcli.errors import FINDINGS, UsageError
 from luxcli.options import duration_option
 from luxcli.output import end_unread, failure_entry, print_json, say, warn
@@ -59,7 +59,7 @@ def watch(
     """Watch the key values of the heat pump, and what changes; Ctrl-C ends it."""
     from luxcli import watching
 
-    settings = start(ctx, config_path, log_level, as_json=as_json)
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
     settings.require_host()
     every_s = duration_option(every, "--every") or settings.interval_sec
     if every_s < settings.interval_sec:

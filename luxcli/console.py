@@ -1,14 +1,11 @@
 """What the declarations of commands share: options, help, how a call of one begins and ends."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from luxcli.config import Config
 from luxcli.session import Session
 
 HELP_OPTIONS: Any = {"help_option_names": ["-h", "--help"]}
@@ -61,19 +58,3 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 def epilog(statuses: str, example: str) -> str:
     """Return how each help text ends."""
     return f"\b\nExit status: {statuses}.\nExample: {example}"
-
-
-def start(
-    ctx: typer.Context,
-    path: Path | None,
-    level: str | None,
-    *,
-    as_json: bool = False,
-    options: Mapping[str, object] = MappingProxyType({}),
-    further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
-    job: str | None = None,
-) -> Config:
-    """Begin a command that has a configuration, as `Session.start`."""
-    return session_of(ctx).start(
-        path, level, as_json=as_json, options=options, further=further, job=job
-    )
