@@ -26,11 +26,12 @@ machine. Times in ms or s mean little elsewhere; ratios do, for both sides were 
 run, in turn.
 
 ```
-python -m benchmarks --profile --json build/performance.json   # 5 minutes, the first time 15
-python -m benchmarks.document build/performance.json           # writes this file
-python -m benchmarks --list                                    # what is measured
-python -m benchmarks --only weekly daily                       # some of it
-python -m benchmarks --quick                                   # tries the benchmark, 30 s
+python3 -m venv .venv && .venv/bin/pip install -q '.[test]'
+.venv/bin/python -m benchmarks --profile --json build/performance.json   # 5 minutes, the first time 15
+.venv/bin/python -m benchmarks.document build/performance.json           # writes this file
+.venv/bin/python -m benchmarks --list                                    # what is measured
+.venv/bin/python -m benchmarks --only weekly daily                       # some of it
+.venv/bin/python -m benchmarks --quick                                   # tries the benchmark, 30 s
 ```
 
 ## How it is measured
