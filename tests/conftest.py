@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +22,19 @@ BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """No setting from outside reaches a test, and no logging set-up leaves one."""
     for name in list(os.environ):
         ours = name in BARE_NAMES or name.startswith(("LUXCLI_", "XDG_"))
         if ours and not name.startswith("LUXCLI_LIVE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # Coverage of a process costs more than the process. Of every fifth test it is enough: what is
+    # measured is a lower bound.
+    if zlib.crc32(request.node.nodeid.encode()) % 5:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     before = (log.LOGGER.handlers[:], log.LOGGER.level, log.LOGGER.propagate)
     log.LOGGER.propagate = True  # `caplog` listens further up
     yield

@@ -226,7 +226,7 @@ def test_a_killed_command_loses_nothing_and_the_next_ones_heal(
     case, workers, states, port, tmp_path
 ):
     plan, points = planned(workers, case, states, port, tmp_path)
-    sample = points[len(points) // 9 :: len(points) // 3]
+    sample = points[len(points) // 6 :: len(points) // 2]
     tried, _states, verdict = kill_at(workers, plan, sample)
     assert verdict.problems == []
     assert tried == len(sample)

@@ -1,5 +1,6 @@
 """The short way into the commands that run most often is the way through the option parser."""
 
+import functools
 import os
 import random
 import re
@@ -71,9 +72,14 @@ PIECES: list[tuple[str, ...]] = [
 ]
 
 
+@functools.cache
+def declared() -> Any:
+    return typer.main.get_command(commands.app)
+
+
 def by_parser(command: str, argv: list[str]) -> dict[str, Any]:
     """Return the parameters that the declaration of the command gives."""
-    group: Any = typer.main.get_command(commands.app)
+    group = declared()
     parameters = dict(group.commands[command].make_context(command, list(argv)).params)
     if parameters["config_path"] is not None:  # which Typer does when it calls the function
         parameters["config_path"] = Path(parameters["config_path"])

@@ -101,14 +101,17 @@ def judged(
     return report, time.monotonic() - began
 
 
-@pytest.mark.parametrize("profile", ["msw6", "long"])
+PROFILES = ["msw6", pytest.param("long", marks=pytest.mark.sweep)]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_simulated_normal_week_raises_no_alarm(profile, tmp_path):
     report, _ = judged(tmp_path, profile, ms("2026-11-16T07:00"), 7, 600)
     assert (report.findings, report.verdict, report.polls) == ((), "good", 1008)
     assert set(report.scores.values()) == {100}
 
 
-@pytest.mark.parametrize("profile", ["msw6", "long"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_48_hours_of_the_real_capture_raise_no_alarm(profile, tmp_path):
     # At the times of the captured rows the simulator plays exactly what was captured.
     report, _ = judged(tmp_path, profile, 1_648_716_112_000, 2, 60)
