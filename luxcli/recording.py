@@ -4,6 +4,7 @@ Reads only: neither flushes nor locks, so that a health check every minute wears
 never keeps a poll waiting. What waits in the buffer counts as well.
 """
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
@@ -15,6 +16,8 @@ from luxcli.gaps import Coverage, Walk
 from luxcli.model import Missed
 from luxcli.storage import Store
 
+# A flush of the buffer needs about that much.
+_LEAST_ROOM: Final = 65_536
 _DAY_MS: Final = 86_400_000
 # A poll is dated by the clock of the process that made it; two looks at one clock may differ.
 _CLOCK_SLACK_MS: Final = 2000
@@ -155,6 +158,26 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
     later = [tick for tick in missed if since <= tick.ts_ms <= limit_ms]
     failure = max(later, key=lambda tick: tick.ts_ms, default=None)
     return State(now_ms, last_ms, ahead_ms, failure, day)
+
+
+def obstacle(store: Store) -> str | None:
+    """Return what keeps polls from being stored, None where this user sees nothing in the way.
+
+    Of a full disk no missed poll tells: that cannot be stored either.
+    """
+    directory = store.path.parent
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return None
+    if disk.f_flag & os.ST_RDONLY:
+        return f"{directory}: the file system is read-only"
+    if disk.f_bavail * disk.f_frsize < _LEAST_ROOM:
+        return f"{directory}: the disk is full"
+    for path in (directory, store.lock_path, store.buffer_path):
+        if path.exists() and not os.access(path, os.W_OK):
+            return f"{path}: cannot be written by uid {os.geteuid()}"
+    return None
 
 
 def last_poll_ms(store: Store, now_ms: int) -> int | None:

@@ -111,8 +111,10 @@ def status(
     limit_s = duration_option(max_age, "--max-age")
     if limit_s is None:
         limit_s = recording.default_max_age_s(settings.interval_sec)
-    found = recording.state(Store(settings.cache_path), current_ms(), settings.interval_sec)
+    store = Store(settings.cache_path)
+    found = recording.state(store, current_ms(), settings.interval_sec)
     stale = found.stale(limit_s)
+    obstacle = recording.obstacle(store) if stale else None
     if as_json:
         print_json(
             ok=not stale,
@@ -126,15 +128,18 @@ def status(
                 "reason": found.failure.reason,
                 "detail": found.failure.detail,
             },
+            obstacle=obstacle,
             day=coverage_entry(found.day),
         )
     else:
         zone = periods.zone(settings.timezone, os.environ)
-        say(_status_line(found, settings.cache_path, limit_s, zone))
+        say(_status_line(found, settings.cache_path, limit_s, zone, obstacle))
     return FINDINGS if stale else 0
 
 
-def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> str:
+def _status_line(
+    found: "State", cache: Path, limit_s: float, zone: tzinfo, obstacle: str | None
+) -> str:
     from luxcli import recording
 
     if found.age_s is None:
@@ -143,6 +148,8 @@ def _status_line(found: "State", cache: Path, limit_s: float, zone: tzinfo) -> s
         text = f"last poll {periods.span(found.age_s)} ago"
         if found.stale(limit_s):
             text += f", more than {periods.span(limit_s)}"
+    if obstacle:
+        text += f"; {obstacle}"
     verdict = "not recording" if found.stale(limit_s) else "recording"
     if found.failure:
         text += f"; {found.failure.reason}: {found.failure.detail}"

@@ -1,17 +1,21 @@
 """`luxcli status`: one line for health checks, without touching anything."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from luxcli import periods, recording
 from luxcli.model import Missed
 from luxcli.storage import Store
-from tests.make import PROJECT, small
+from tests.make import PROJECT, python, small
+from tests.test_stress import fill, small_disk
 
 DAY_S = 86_400
 
@@ -105,6 +109,44 @@ def test_only_failures_so_far_say_why(cli, file, store):
     assert ran.status == 3
     assert "nothing recorded in " in ran.stdout
     assert "timeout: pump:8889: no answer" in ran.stdout
+
+
+def test_a_disk_that_is_full_is_named_since_no_missed_poll_can_tell_of_it(cli, configure, tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        file = configure(cache_path=str(disk / "cache.sqlite3"))
+        polls_until(Store(disk / "cache.sqlite3"), 3600)
+        filler = fill(disk, 1)
+        ran = cli("status", "-c", file)
+        assert ran.status == 3
+        assert f"ago, more than 5 min; {disk}: the disk is full; 24 h: " in ran.stdout
+        assert json.loads(cli("status", "--json", "-c", file).stdout)["obstacle"] == (
+            f"{disk}: the disk is full"
+        )
+        filler.unlink()
+        assert "full" not in cli("status", "-c", file).stdout
+
+
+@pytest.mark.parametrize("which", ["", "cache.sqlite3.lock", "cache.sqlite3.buffer.jsonl"])
+def test_files_of_another_user_are_named_as_what_is_in_the_way(which):
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        from luxcli import recording
+        from luxcli.storage import Store
+        path = Path(sys.argv[1], sys.argv[2])
+        path.is_dir() or path.touch()
+        path.chmod(0o555)
+        if not os.geteuid():
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+        print(recording.obstacle(Store(Path(sys.argv[1], "cache.sqlite3"))))
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        said, _ = python(code, directory, which).communicate()
+    path = Path(directory, which)
+    assert said == f"{path}: cannot be written by uid {os.geteuid() or 65534}\n"
 
 
 def test_polls_of_a_clock_that_was_ahead_hide_no_silence(cli, file, store):
