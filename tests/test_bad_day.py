@@ -52,6 +52,9 @@ FAULTS: dict[str, tuple[Fault | None, str | None]] = {
 }
 MACHINE_OFF = "machine off"
 
+# Much data, paths that other tests go through as well: measuring would double the time.
+pytestmark = pytest.mark.no_cover
+
 _HOLDER = """
 import fcntl, os, sys
 for line in sys.stdin:

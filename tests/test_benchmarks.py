@@ -15,6 +15,9 @@ from luxcli import quality
 from luxcli.model import Snapshot
 from luxcli.plausibility import judge
 
+# Much data, paths that other tests go through as well: measuring would double the time.
+pytestmark = pytest.mark.no_cover
+
 
 def run(directory: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(

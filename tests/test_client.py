@@ -321,6 +321,7 @@ def test_surplus_bytes_are_refused(command):
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.no_cover
 def test_random_bytes_are_never_a_snapshot(seed):
     chance = random.Random(seed)
     garbage = chance.randbytes(chance.choice([1, 4, 8, 100, 10_000]))

@@ -118,6 +118,7 @@ def test_a_change_of_firmware_within_the_day_leaves_the_earlier_cells_empty(tmp_
     assert [row["ID_WEB_SoftStand"] for row in rows] == ["V3.78"] * 72 + ["V3.90.1"] * 72
 
 
+@pytest.mark.no_cover
 def test_a_full_day_at_thirty_seconds_has_2880_complete_rows(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T07:00"), ms("2026-11-20T07:00"), step_s=30)
@@ -290,6 +291,7 @@ def test_a_roll_up_killed_while_writing_leaves_no_file_under_the_final_name(tmp_
     assert [path.name for path in directory.iterdir()] == ["2026-11-20_daily.csv"]
 
 
+@pytest.mark.no_cover
 def test_the_memory_of_a_report_does_not_grow_with_its_length(tmp_path):
     code = (
         "import sys, resource\n"

@@ -22,6 +22,9 @@ from tests.killing import Plan, Truth, Verdict, Workers
 from tests.powerloss import Order, Tried
 from tests.scenario import BERLIN, HOUR_MS, configured, ms
 
+# Much data, paths that other tests go through as well: measuring would double the time.
+pytestmark = pytest.mark.no_cover
+
 START, NOW, STEP_MS = ms("2026-11-17T03:00"), ms("2026-11-19T12:00"), 3 * HOUR_MS
 # The polls since then are in the buffer.
 LAST_FLUSH = NOW - STEP_MS

@@ -21,6 +21,9 @@ from luxcli.storage import Store
 from tests.make import START_MS, buffer_line, real, reals, small, traced
 from tests.scenario import BERLIN, configured, ms, record
 
+# Much data, paths that other tests go through as well: measuring would double the time.
+pytestmark = pytest.mark.no_cover
+
 DAY_MS = 86_400_000
 
 

@@ -81,6 +81,7 @@ def test_problems_come_first_then_warnings_then_notes():
     assert [finding.severity for finding in judged(polls)] == ["problem", "warning", "note"]
 
 
+@pytest.mark.no_cover
 def test_findings_do_not_grow_with_the_number_of_polls():
     judge = Judge(30)
     for number in range(5000):

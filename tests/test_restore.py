@@ -119,6 +119,7 @@ def test_an_interval_that_ends_before_it_begins_is_refused(recorded):
 @pytest.mark.parametrize(
     "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(4, 12))]
 )
+@pytest.mark.no_cover
 def test_bytes_flipped_at_random_lose_little_and_never_give_a_wrong_value(recorded, seed):
     polls = {p.taken_ms: p for p in expected(recorded)}
     rng = random.Random(seed)
@@ -196,6 +197,7 @@ def poll_pages(path):
 
 
 @pytest.mark.parametrize("count", [1, 12])
+@pytest.mark.no_cover
 def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
     """The newest polls are in no archive yet and stand at the end of the table."""
     settings = configured(tmp_path)

@@ -42,6 +42,7 @@ def polls_of(pace: schedule.Pace, begin_s: int, stop_s: int, late_s: float = 0.0
 
 
 @pytest.mark.parametrize("finest_s", [60, 1], ids=["cron", "supercronic and systemd"])
+@pytest.mark.no_cover
 def test_every_interval_is_kept_exactly_over_the_hour_and_the_day(finest_s):
     for interval_s in INTERVALS:
         pace = schedule.pace(interval_s, finest_s=finest_s)
@@ -107,6 +108,7 @@ def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, ca
     [("2026-10-24", ("24", "25", "26")), ("2027-03-27", ("27", "28", "29"))],
     ids=["autumn", "spring"],
 )
+@pytest.mark.no_cover
 def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_path, first, days):
     settings = configured(tmp_path)
     start_ms = ms(f"{first}T00:00") - 24 * HOUR_MS

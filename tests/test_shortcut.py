@@ -88,6 +88,7 @@ def by_parser(command: str, argv: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("environment", [{}, {"LUXCLI_CONFIG": "from-environment.yaml"}])
 @pytest.mark.parametrize("command", ["poll-once", "status"])
+@pytest.mark.no_cover
 def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_parser_gives(
     command, environment, tmp_path, monkeypatch
 ):

@@ -495,6 +495,7 @@ def test_removal_keeps_one_value_of_each_setting_and_no_more(store):
         assert rows.fetchall() == [(1002,)]
 
 
+@pytest.mark.no_cover
 def test_removal_frees_pages_that_later_polls_use(store):
     lengths = (60, 4, 3)
     fast = [i for i in range(60) if i < 81]
@@ -701,6 +702,7 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
     ],
     ids=["query", "salvage"],
 )
+@pytest.mark.no_cover
 def test_a_flipped_bit_anywhere_in_the_cache_never_gives_a_wrong_value(store, read, flips):
     """Nor does it raise anything but a StorageError, on which salvage and reports rely."""
     sent = [small(START_MS + n, {1: n, 2: n % 7}, {1: n // 9}, lengths=TINY) for n in range(40)]
@@ -933,6 +935,7 @@ def written(ts_ms: int) -> Snapshot:
     )
 
 
+@pytest.mark.no_cover
 def test_eight_processes_at_once_store_every_poll_once(store):
     processes = [python(WRITER, store.path, START_MS + number, 8, 20, 7) for number in range(8)]
     for process in processes:

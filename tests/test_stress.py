@@ -37,6 +37,9 @@ from tests.reliability import record, sample
 from tests.scenario import BERLIN, ms
 from tests.test_faults import launch
 
+# Much data, paths that other tests go through as well: measuring would double the time.
+pytestmark = pytest.mark.no_cover
+
 EVER = 1 << 60
 PAGE = 4096
 DAY_MS = 86_400_000

@@ -105,6 +105,7 @@ PROFILES = ["msw6", pytest.param("long", marks=pytest.mark.sweep)]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.no_cover
 def test_a_simulated_normal_week_raises_no_alarm(profile, tmp_path):
     report, _ = judged(tmp_path, profile, ms("2026-11-16T07:00"), 7, 600)
     assert (report.findings, report.verdict, report.polls) == ((), "good", 1008)
@@ -112,6 +113,7 @@ def test_a_simulated_normal_week_raises_no_alarm(profile, tmp_path):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.no_cover
 def test_48_hours_of_the_real_capture_raise_no_alarm(profile, tmp_path):
     # At the times of the captured rows the simulator plays exactly what was captured.
     report, _ = judged(tmp_path, profile, 1_648_716_112_000, 2, 60)
@@ -265,6 +267,7 @@ def test_a_long_buffer_is_judged_in_the_order_of_time(backwards, tmp_path):
     assert (report.polls, report.findings) == (300, ())
 
 
+@pytest.mark.no_cover
 def test_a_day_of_a_poll_every_30_seconds_takes_about_a_second(tmp_path):
     report, took_s = judged(tmp_path, "long", START_MS, 1, 30)
     assert (report.polls, report.findings) == (2880, ())
