@@ -31,9 +31,9 @@ def clean_environment(
         if ours and not name.startswith("LUXCLI_LIVE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    # Coverage of a process costs more than the process. Of every fifth test it is enough: what is
+    # Coverage of a process costs more than the process. Of every third test it is enough: what is
     # measured is a lower bound.
-    if zlib.crc32(request.node.nodeid.encode()) % 5:
+    if zlib.crc32(request.node.nodeid.encode()) % 3:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     before = (log.LOGGER.handlers[:], log.LOGGER.level, log.LOGGER.propagate)
     log.LOGGER.propagate = True  # `caplog` listens further up
