@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luxcli import config, events
 from luxcli.config import Config
-from luxcli.errors import Interrupted, LuxcliError
+from luxcli.errors import Interrupted, LuxcliError, StorageError
 from luxcli.options import current_ms, level_of
 from luxcli.output import failure_entry, print_json, warn
 
@@ -143,7 +143,10 @@ class Session:
         except LuxcliError as exc:
             warn(str(exc), events.ERROR)
             if self.as_json:
-                print_json(ok=False, error=failure_entry(exc))
+                try:
+                    print_json(ok=False, error=failure_entry(exc))
+                except StorageError as unsaid:
+                    warn(str(unsaid), events.ERROR)
             return exc.exit_code
 
 

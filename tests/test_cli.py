@@ -828,6 +828,16 @@ def test_output_that_cannot_be_written_is_one_line(cli, configure):
     assert stderr == "luxcli: the output cannot be written: No space left on device\n"
 
 
+def test_a_failure_whose_json_cannot_be_written_keeps_its_status(cli, configure):
+    file = configure(retries="many")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ran = cli.end(cli.start("poll-once", "-c", file, "--json", stdout=full))
+    assert ran.status == 78
+    first, second = ran.stderr.splitlines()
+    assert first.startswith(f"luxcli: {file}:")
+    assert second == "luxcli: the output cannot be written: No space left on device"
+
+
 def test_an_encoding_that_lacks_letters_costs_those_and_nothing_else(cli, configure, tmp_path):
     file = configure(cache_path=str(tmp_path / "Wärme" / "c.sqlite3"), port=1)
     ran = cli("status", "-c", file, env={"PYTHONIOENCODING": "ascii"})
