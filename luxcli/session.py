@@ -62,10 +62,11 @@ class Session:
         Raises:
             UsageError: There is no such level.
             ConfigError: The configuration cannot be used.
+            StorageError: The current directory does not exist any more.
         """
         self.as_json = as_json
         given = {"log_level": level_of(level), **options}
-        loaded = config.load(path, os.environ, Path.cwd(), given, further=further)
+        loaded = config.load(path, os.environ, _directory(), given, further=further)
         run = events.Run(self.command, os.urandom(4).hex())
         watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs
         level = loaded.log_level or default_level()
@@ -148,6 +149,15 @@ class Session:
                 except StorageError as unsaid:
                     warn(str(unsaid), events.ERROR)
             return exc.exit_code
+
+
+def _directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as exc:
+        raise StorageError(
+            f"the current directory cannot be used: {exc.strerror}; change to another one"
+        ) from exc
 
 
 def default_level() -> str:
