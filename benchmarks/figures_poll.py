@@ -1,51 +1,50 @@
 """A poll: CPU and memory beside the bare library, syncs and bytes beside a commit per poll."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import loopdevice, stores, syscalls
 from benchmarks.bench import Bench
 from benchmarks.processes import Sample, Used, interleaved, ratios
 from benchmarks.report import Row, sampled, say
+from luxcli.model import Snapshot
+from luxcli.storage import Store
 
+MEAN = "poll-once CPU, mean with its flushes : bare library read"
+_FLUSHED = 20  # `flush_polls`
 _PASS = ("-c", "pass")
 _MODES = ("luxcli", "DELETE", "PERSIST")
 _HIGH_WATER = "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')][0])"
 
 
 def poll(bench: Bench) -> Iterator[Row]:
-    """CPU and peak memory of `poll-once` and `status`."""
-    directory = bench.scratch / "poll"
-    directory.mkdir()
-    polls = bench.polls(200)
-    with bench.controller(polls) as port:
-        # Only the append: a flush is part of every twentieth poll, see the mean.
-        config = stores.write_config(directory, port=port)
-        buffer = directory / "cache.sqlite3.buffer.jsonl"
+    """CPU and peak memory of `poll-once` and `status`, beside a cache with a day up to now."""
+    day = bench.polls(bench.scale.sample)
+    with bench.controller(bench.polls(200)) as port:
         bare = f"import luxtronik; luxtronik.Luxtronik('127.0.0.1', {port})"
-
-        def poll_once() -> Used:
-            return bench.launcher.luxcli("poll-once", "-c", config, directory=directory)
+        # Their buffers apart: one grows by a line each round, from the other there is a flush.
+        append, flush = (_Recorder(bench, name, day, port) for name in ("append", "flush"))
 
         def appended() -> Used:
-            if buffer.exists() and buffer.read_bytes().count(b"\n") >= 18:
-                poll_once()
-                poll_once()
-                if buffer.stat().st_size == 0:
-                    poll_once()
-            return poll_once()
+            if append.flushes_next:
+                append.run("poll-once")
+            return append.run("poll-once")
 
-        poll_once()
+        def flushed() -> Used:
+            while not flush.flushes_next:
+                flush.run("poll-once")
+            return flush.run("poll-once")
+
         used = interleaved(
             bench.scale.rounds,
             {
                 "pass": lambda: bench.launcher.python(*_PASS),
                 "bare": lambda: bench.launcher.python("-c", bare),
                 "poll": appended,
-                "status": lambda: bench.launcher.luxcli(
-                    "status", "-c", config, directory=directory
-                ),
+                "flush": flushed,
+                "status": lambda: append.run("status"),
             },
         )
     cpu = {name: [one.cpu_s for one in runs] for name, runs in used.items()}
@@ -64,10 +63,23 @@ def poll(bench: Bench) -> Iterator[Row]:
         ours=_ms(cpu["poll"]),
         reference=_ms(cpu["pass"]),
     )
-    memory = Sample(tuple(one.rss_mb for one in used["poll"]))
-    yield sampled("poll", "poll-once peak RSS", memory, unit="MB", budget=30)
+    mean = [
+        (append * (_FLUSHED - 1) + flush) / _FLUSHED
+        for append, flush in zip(cpu["poll"], cpu["flush"], strict=True)
+    ]
     yield sampled(
-        "status",
+        "poll",
+        MEAN,
+        ratios(mean, cpu["bare"]),
+        ours=_ms(mean),
+        reference=_ms(cpu["bare"]),
+        note=f"each twentieth poll moves the buffer into the cache: {_ms(cpu['flush'])}",
+    )
+    for kind, name in (("poll", "poll-once"), ("flush", "poll-once with a flush,")):
+        memory = Sample(tuple(one.rss_mb for one in used[kind]))
+        yield sampled("poll", f"{name} peak RSS", memory, unit="MB", budget=30)
+    yield sampled(
+        "poll",
         "status CPU : python -c pass",
         ratios(cpu["status"], cpu["pass"]),
         ours=_ms(cpu["status"]),
@@ -75,6 +87,31 @@ def poll(bench: Bench) -> Iterator[Row]:
         budget=5,
     )
     yield _memory_check(bench)
+
+
+class _Recorder:
+    """A directory in which the heat pump has been recorded for a day, up to now."""
+
+    def __init__(self, bench: Bench, name: str, day: Sequence[Snapshot], port: int) -> None:
+        self._launcher, self._directory = bench.launcher, bench.scratch / name
+        self._directory.mkdir()
+        self._config = stores.write_config(self._directory, port=port)
+        self._store = Store(self._directory / "cache.sqlite3")
+        self._store.merge(_until(day, time.time() - 60), [])
+
+    def run(self, command: str) -> Used:
+        return self._launcher.luxcli(command, "-c", self._config, directory=self._directory)
+
+    @property
+    def flushes_next(self) -> bool:
+        """Whether the next poll moves the buffer into the cache."""
+        return len(self._store.waiting().polls) == _FLUSHED - 1
+
+
+def _until(polls: Sequence[Snapshot], end_s: float) -> list[Snapshot]:
+    """Return polls with the last one at a time, the others as long before it as they were."""
+    later_ms = round(end_s * 1000) - polls[-1].taken_ms
+    return [poll._replace(taken_ms=poll.taken_ms + later_ms) for poll in polls]
 
 
 def _memory_check(bench: Bench) -> Row:

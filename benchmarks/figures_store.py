@@ -1,5 +1,6 @@
 """What a year takes on the disk, how quickly one sensor is read, what removing a day costs."""
 
+import fcntl
 import multiprocessing
 import shutil
 import sqlite3
@@ -158,7 +159,7 @@ def _pruned(bench: Bench, cache: Filled) -> float:
 
 
 def _longest_wait(cache: Path, work: Callable[[], float]) -> tuple[float, float]:
-    """Return the longest time for which SQLite's write lock was not to be had during `work`."""
+    """Return the longest time for which a poll could not have written during `work`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     prober = context.Process(target=_probe, args=(cache, theirs))
@@ -172,22 +173,28 @@ def _longest_wait(cache: Path, work: Callable[[], float]) -> tuple[float, float]
 
 
 def _probe(cache: Path, pipe: "Connection") -> None:
-    """Ask for the write lock every millisecond, and give it back."""
-    with closing(sqlite3.connect(cache, timeout=0, isolation_level=None)) as db:
+    """Ask for the storage lock and SQLite's, which a flush needs both, every millisecond."""
+    with (
+        closing(sqlite3.connect(cache, timeout=0, isolation_level=None)) as db,
+        Store(cache).lock_path.open("ab") as lock,
+    ):
         pipe.send("ready")
         longest = 0.0
         blocked_since: float | None = None
         while not pipe.poll(0.001):
             now = time.monotonic()
             try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 db.execute("BEGIN IMMEDIATE")
                 db.execute("ROLLBACK")
-            except sqlite3.OperationalError:
+            except (BlockingIOError, sqlite3.OperationalError):
                 blocked_since = blocked_since or now
             else:
                 if blocked_since is not None:
                     longest = max(longest, now - blocked_since)
                 blocked_since = None
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)
     pipe.send(longest)
 
 

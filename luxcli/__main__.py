@@ -10,17 +10,34 @@ from luxcli.errors import Interrupted
 
 
 class _Handler:
-    """Raises `Interrupted` for the first signal: a second must not cut short what that started."""
+    """Raises `Interrupted` for the first signal: a second must not cut short what that started.
+
+    Attributes:
+        done: Whether nothing is raised any more.
+    """
 
     def __init__(self) -> None:
-        self._done = False
+        self.done = False
+        self._lost = 0
 
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
-        if not self._done:
-            self._done = True
+        if not self.done:
+            self.done = True
+            signum = self._lost or signum
             if signum == signal.SIGHUP:
                 _leave_terminal()
             raise Interrupted(signum)
+
+    def unraisable(self, thrown_away: "sys.UnraisableHookArgs") -> None:
+        """Raise a signal again a moment later that came where Python lets nothing through.
+
+        Such as in the callback that ends the lock of an import.
+        """
+        if isinstance(thrown_away.exc_value, Interrupted):
+            self.done, self._lost = False, thrown_away.exc_value.signum
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+        else:
+            sys.__unraisablehook__(thrown_away)
 
 
 def _leave_terminal() -> None:
@@ -46,14 +63,8 @@ def _open_standard_streams() -> None:
 def main() -> None:
     """Run one command and exit with its status."""
     _open_standard_streams()
-    handler = _Handler()
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGALRM, handler)  # from timelimit
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
-        signal.signal(signal.SIGHUP, handler)
     try:
-        status = _run()
+        status = _interruptible()
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
@@ -63,6 +74,20 @@ def main() -> None:
             raise SystemExit(1) from None
         raise
     raise SystemExit(status)
+
+
+def _interruptible() -> int:
+    handler = _Handler()
+    try:
+        sys.unraisablehook = handler.unraisable
+        signal.signal(signal.SIGALRM, handler)  # from timelimit
+        signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGINT, handler)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
+            signal.signal(signal.SIGHUP, handler)
+        return _run()
+    finally:
+        handler.done = True
 
 
 def _run() -> int:

@@ -21,7 +21,7 @@ from luxcli.errors import (
     StorageError,
 )
 from luxcli.model import GROUPS, Missed, Snapshot
-from luxcli.storage import Store, open_store
+from luxcli.storage import Added, Store, open_store
 
 _LOGGER = events.Logger("luxcli.jobs")
 # A poll that finds the heat pump in use waits this long: a healthy exchange takes 0.1 s.
@@ -143,18 +143,22 @@ def poll_once(
 
     device = device_to_oneself(guard or config, wait_s=device_wait_s)
     snapshot = _read(config, device, store, record, clock, sleep)
+
+    def keep() -> Added:
+        try:
+            identity.admit(config.cache_path, host, snapshot)
+        except StorageError as exc:
+            foreign = exc
+            _keep(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
+            raise
+        return store.add(snapshot.taken_ms, snapshot)
+
     try:
-        identity.admit(config.cache_path, host, snapshot)
-    except StorageError as exc:
-        foreign = exc
-        _keep(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
-        raise
-    try:
-        added = store.add(snapshot.taken_ms, snapshot)
+        added = keep()
     except Interrupted as exc:
         store.hurry()
         # Nobody knows how far it came; adding the same poll again is harmless.
-        _keep(exc, lambda: store.add(snapshot.taken_ms, snapshot))
+        _keep(exc, keep)
         raise
     return PollResult(snapshot, added.warning)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luxcli import config, events
 from luxcli.config import Config
-from luxcli.errors import Interrupted, LuxcliError
+from luxcli.errors import Interrupted, LuxcliError, StorageError
 from luxcli.options import current_ms, level_of
 from luxcli.output import failure_entry, print_json, warn
 
@@ -62,10 +62,11 @@ class Session:
         Raises:
             UsageError: There is no such level.
             ConfigError: The configuration cannot be used.
+            StorageError: The current directory does not exist any more.
         """
         self.as_json = as_json
         given = {"log_level": level_of(level), **options}
-        loaded = config.load(path, os.environ, Path.cwd(), given, further=further)
+        loaded = config.load(path, os.environ, _directory(), given, further=further)
         run = events.Run(self.command, os.urandom(4).hex())
         watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs
         level = loaded.log_level or default_level()
@@ -143,8 +144,20 @@ class Session:
         except LuxcliError as exc:
             warn(str(exc), events.ERROR)
             if self.as_json:
-                print_json(ok=False, error=failure_entry(exc))
+                try:
+                    print_json(ok=False, error=failure_entry(exc))
+                except StorageError as unsaid:
+                    warn(str(unsaid), events.ERROR)
             return exc.exit_code
+
+
+def _directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as exc:
+        raise StorageError(
+            f"the current directory cannot be used: {exc.strerror}; change to another one"
+        ) from exc
 
 
 def default_level() -> str:

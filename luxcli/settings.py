@@ -3,6 +3,7 @@
 Validation, ``config init``, ``config show`` and the documentation are made from `SETTINGS`.
 """
 
+import os
 from collections.abc import Callable
 from datetime import time
 from typing import Any, Final, NamedTuple
@@ -180,6 +181,8 @@ def _path_text(value: object) -> str:
     text = "" if value == "" else _text(value)
     if "\0" in text:
         raise ValueError(f"{text!r} cannot be a path")
+    if os.path.expanduser(text).startswith("~"):
+        raise ValueError(f"{text!r}: no home directory is known for '~'; write the whole path")
     return text
 
 

@@ -828,6 +828,49 @@ def test_output_that_cannot_be_written_is_one_line(cli, configure):
     assert stderr == "luxcli: the output cannot be written: No space left on device\n"
 
 
+def test_a_current_directory_that_is_gone_is_one_line(cli, configure, tmp_path):
+    file = configure()
+    code = "import os, sys; os.rmdir(os.getcwd()); from luxcli.__main__ import main; main()"
+    (gone := tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "-c", str(file)],
+        env=cli.environment(),
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 74
+    assert done.stderr == (
+        "luxcli: the current directory cannot be used: No such file or directory;"
+        " change to another one\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["poll-once", "status"])
+def test_a_home_directory_that_nobody_knows_is_a_problem_of_the_configuration(
+    command, cli, configure
+):
+    file = configure(cache_path="~nobody-of-that-name/c.sqlite3")
+    ran = cli(command, "-c", file)
+    assert ran == Ran(
+        78,
+        "",
+        f"luxcli: {file}:1: cache_path: '~nobody-of-that-name/c.sqlite3': no home directory is"
+        " known for '~'; write the whole path\n",
+    )
+
+
+def test_a_failure_whose_json_cannot_be_written_keeps_its_status(cli, configure):
+    file = configure(retries="many")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ran = cli.end(cli.start("poll-once", "-c", file, "--json", stdout=full))
+    assert ran.status == 78
+    first, second = ran.stderr.splitlines()
+    assert first.startswith(f"luxcli: {file}:")
+    assert second == "luxcli: the output cannot be written: No space left on device"
+
+
 def test_an_encoding_that_lacks_letters_costs_those_and_nothing_else(cli, configure, tmp_path):
     file = configure(cache_path=str(tmp_path / "Wärme" / "c.sqlite3"), port=1)
     ran = cli("status", "-c", file, env={"PYTHONIOENCODING": "ascii"})

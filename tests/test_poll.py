@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -505,6 +507,64 @@ def test_a_second_signal_does_not_cut_short_what_the_first_one_started(cli, sett
     assert ran.status in {143, 130}
     assert ran[1:] == ("", "")
     assert [missed.reason for missed in misses(settings)] == ["interrupted"]
+
+
+def test_a_signal_between_reading_and_storing_does_not_lose_what_was_read(cli, settings_for):
+    with FaultyController() as pump:
+        settings = settings_for(pump.port)
+        # Whose polls these are is told by a file: one that lets its reader wait.
+        note = settings.cache_path.with_name("cache.sqlite3.device.json")
+        note.parent.mkdir()
+        os.mkfifo(note)
+        process = cli.start("poll-once")
+        assert eventually(lambda: pump.closed_by_client == 1)
+        assert eventually(lambda: not has_open(process, jobs.device_lock(settings)))
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        with suppress(OSError):  # nobody waits there
+            os.close(os.open(note, os.O_WRONLY | os.O_NONBLOCK))
+        ran = cli.end(process)
+        note.unlink()
+    assert ran == Ran(143, "", "")
+    assert [blocks(poll) for poll in polls(settings)] == [blocks(pump.snapshot)]
+
+
+AT_ONCE = """
+install = signal.signal
+def with_signal(signum, handler):
+    install(signum, handler)
+    if signum == signal.SIGTERM:
+        os.kill(os.getpid(), signum)
+signal.signal = with_signal
+"""
+WHERE_NOTHING_IS_RAISED = """
+import weakref
+class Thing:
+    def find_spec(self, name, *_):
+        if name == "luxcli.client":
+            thing = Thing()
+            mark = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            del thing
+sys.meta_path.insert(0, Thing())
+"""
+
+
+@pytest.mark.parametrize("moment", [AT_ONCE, WHERE_NOTHING_IS_RAISED])
+def test_a_signal_ends_a_poll_quietly_also_while_it_starts(moment, cli, settings_for):
+    with FaultyController(Fault(silent_after=0)) as pump:
+        settings_for(pump.port, timeout_sec=60)
+        code = f"import os, signal, sys\nfrom luxcli import __main__\n{moment}\n__main__.main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "poll-once"],
+            env=cli.environment(),
+            cwd=cli.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    assert Ran(done.returncode, done.stdout, done.stderr) == Ran(143, "", "")
 
 
 def stopped(cli: Cli, process: subprocess.Popen[str], signum: int) -> Ran:
