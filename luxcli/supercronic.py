@@ -7,6 +7,7 @@ interval. A heat pump that does not answer is not refused, since it may come lat
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -86,6 +87,9 @@ def become(program: str, crontab: str, environ: Mapping[str, str], *, as_json: b
         options = (*_OPTIONS, "-json") if as_json else _OPTIONS
         command = (program, *options, f"/proc/self/fd/{memory}")
         small = (sys.executable, "-I", "-S", supervisor.__file__)
+        # What stops it from here on waits for the supervisor: the first process of a container
+        # would never hear of it, as it has no handler until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.STOPS)
         os.execve(  # noqa: S606  no shell is wanted
             sys.executable, [*small, *command], {**environ, "TZ": "UTC"} if zone else environ
         )

@@ -361,6 +361,29 @@ def test_a_second_signal_is_heard_at_once(supervised):
     assert "job: -15\n" in process.communicate(timeout=8)[0]
 
 
+STOPPED_EARLY = """
+import os, signal, sys
+from luxcli import supercronic
+execve = os.execve
+def stopped(*call):
+    os.kill(os.getpid(), signal.SIGTERM)
+    execve(*call)
+os.execve = stopped
+supercronic.become(sys.argv[1], "", {}, as_json=False)
+"""
+
+
+def test_a_stop_before_the_supervisor_has_begun_is_heard_by_it(tmp_path):
+    program = tmp_path / "supercronic"
+    program.write_text("#!/bin/sh\nexec sleep 8\n", encoding="utf-8")
+    program.chmod(0o755)
+    process = python(STOPPED_EARLY, program)
+    process.communicate(timeout=5)
+    # It passed the signal on. Killed itself, it would be -15; the first process of a container is
+    # not even that: it would go on as if nothing had been said.
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_the_supervisor_ends_with_what_killed_the_scheduler():
     command = [sys.executable, "-I", "-S", supervisor.__file__, "/bin/sh", "-c", "kill -9 $$"]
     assert subprocess.run(command, check=False).returncode == 137
