@@ -180,6 +180,8 @@ def _path_text(value: object) -> str:
     text = "" if value == "" else _text(value)
     if "\0" in text:
         raise ValueError(f"{text!r} cannot be a path")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":  # of an .env file, for Docker
+        raise ValueError(f"{text} is in quotes; leave them out")
     return text
 
 

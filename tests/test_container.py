@@ -185,6 +185,16 @@ def started(cli: Any, *words: str, env: dict[str, str]) -> Any:
             "CSV_TIME: csv_time: '7 am' is not a time of day like 07:00",
         ),
         (
+            {"HOST": "10.0.0.7", "LUXCLI_CSV_SENSORS": '"calculations"'},
+            78,
+            "LUXCLI_CSV_SENSORS: csv.sensors: ",
+        ),
+        (
+            {"HOST": "10.0.0.7", "OUTPUT_DIRS_DAILY": '"/data/out"'},
+            78,
+            'OUTPUT_DIRS_DAILY: output_dirs.daily: "/data/out" is in quotes; leave them out',
+        ),
+        (
             {"HOST": "10.0.0.7", "TZ": "Europe/Berln"},
             78,
             "TZ: 'Europe/Berln' is not a time zone like Europe/Berlin",
@@ -200,7 +210,7 @@ def started(cli: Any, *words: str, env: dict[str, str]) -> Any:
             "supercronic: not found; it is a package of Debian from release 14 on",
         ),
     ],
-    ids=["no host", "interval", "time", "zone", "data", "supercronic"],
+    ids=["no host", "interval", "time", "columns", "quotes", "zone", "data", "supercronic"],
 )
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_what_cannot_work_is_refused_with_one_line(cli, tmp_path, variables, status, line, style):
