@@ -311,6 +311,34 @@ def test_data_of_somebody_else_are_refused_with_what_to_do(what):
     )
 
 
+# As rootless engines do: the user becomes uid 0, and other uids are nobody's.
+ROOTLESS = """
+libc = ctypes.CDLL(None)
+libc.prctl(4, 1)  # PR_SET_DUMPABLE, for /proc/self belongs to root after setuid
+if libc.unshare(0x10000000):  # CLONE_NEWUSER
+    raise SystemExit("no user namespaces")
+Path("/proc/self/uid_map").write_text("0 12345 1")
+"""
+
+
+def test_in_a_rootless_container_the_remedy_is_to_run_as_the_user_who_started_it():
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    with tempfile.TemporaryDirectory() as data:
+        Path(data).chmod(0o755)
+        code = f"import ctypes, sys; sys.path.insert(0, {str(PROJECT)!r})\n{REFUSED}"
+        code = code.replace("try:", f"{ROOTLESS}\ntry:")
+        ran = subprocess.run(
+            [sys.executable, "-c", code, data], capture_output=True, text=True, check=False
+        )
+    if "no user namespaces" in ran.stderr:
+        pytest.skip("no user namespaces here")
+    assert ran.stdout.endswith(
+        ", and this is uid 0: uid 0 in this container is uid 12345 on the host, so"
+        " 'sudo chown -R 12345' the directory that is mounted, and run as uid 0 (--user 0:0)\n"
+    ), ran.stderr
+
+
 SUPERVISE = """
 import sys
 from luxcli import supervisor
