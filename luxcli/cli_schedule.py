@@ -105,11 +105,16 @@ def supercronic(
     """Print a crontab for supercronic, the scheduler of containers."""
     from luxcli import schedule
 
-    settings = session_of(ctx).start(config_path, log_level)
     if not run:
+        settings = session_of(ctx).start(config_path, log_level)
         say(schedule.supercronic(settings, _command(command)).rstrip("\n"))
         return
+    from luxcli import sensors
     from luxcli import supercronic as scheduler
+
+    # A wrong one would be found by the first roll-up, a day later.
+    further = {"csv.sensors": sensors.select}
+    settings = session_of(ctx).start(config_path, log_level, further=further)
 
     program = scheduler.check(settings, os.environ)
     if settings.log_level is None:

@@ -116,7 +116,8 @@ def find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
     places = [cwd / "luxcli.yaml", Path("/etc/luxcli/config.yaml")]
     if config_home:
         places.insert(1, config_home / "luxcli" / "config.yaml")
-    return next((place for place in places if place.is_file()), None)
+    # A directory is what Docker makes of a file to mount that is not there: reading it will say so.
+    return next((place for place in places if place.is_file() or place.is_dir()), None)
 
 
 def load(

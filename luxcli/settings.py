@@ -183,6 +183,8 @@ def _path_text(value: object) -> str:
         raise ValueError(f"{text!r} cannot be a path")
     if os.path.expanduser(text).startswith("~"):
         raise ValueError(f"{text!r}: no home directory is known for '~'; write the whole path")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":  # of an .env file, for Docker
+        raise ValueError(f"{text} is in quotes; leave them out")
     return text
 
 

@@ -7,6 +7,7 @@ interval. A heat pump that does not answer is not refused, since it may come lat
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -86,6 +87,9 @@ def become(program: str, crontab: str, environ: Mapping[str, str], *, as_json: b
         options = (*_OPTIONS, "-json") if as_json else _OPTIONS
         command = (program, *options, f"/proc/self/fd/{memory}")
         small = (sys.executable, "-I", "-S", supervisor.__file__)
+        # What stops it from here on waits for the supervisor: the first process of a container
+        # would never hear of it, as it has no handler until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.STOPS)
         os.execve(  # noqa: S606  no shell is wanted
             sys.executable, [*small, *command], {**environ, "TZ": "UTC"} if zone else environ
         )
@@ -99,9 +103,24 @@ def _remedy(path: Path) -> str:
     found, uid = there.stat(), os.geteuid()
     if found.st_uid == uid:
         return ""
+    whose = f"; it belongs to uid {found.st_uid}, and this is uid {uid}: "
+    root = _root_outside()
+    if root is not None:
+        return (
+            f"{whose}uid 0 in this container is uid {root} on the host, so 'sudo chown -R {root}'"
+            " the directory that is mounted, and run as uid 0 (--user 0:0)"
+        )
     as_owner = f", or run as its owner (--user {found.st_uid}:{found.st_gid})"
     return (
-        f"; it belongs to uid {found.st_uid}, and this is uid {uid}: on the host"
-        f" 'sudo chown -R {uid}:{os.getegid()}' the directory that is mounted"
+        f"{whose}on the host 'sudo chown -R {uid}:{os.getegid()}' the directory that is mounted"
         f"{as_owner if found.st_uid else ''}"
     )
+
+
+def _root_outside() -> str | None:
+    """Return which uid the uid 0 is outside, as in a rootless container; None if it is the same."""
+    try:
+        inside, outside, count = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()[:3]
+    except (OSError, ValueError):
+        return None
+    return None if (inside, outside, count) == ("0", "0", "4294967295") else outside

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # From the stop to the SIGTERM for jobs. A healthy poll ends within it on a Raspberry Pi, too, and
 # enough of Docker's 10 seconds is left for one that has to record why it did not.
 PATIENCE_S = 3
-_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 # Python ignores these, and what a process ignores its children ignore.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -36,9 +36,9 @@ def supervise(command: list[str], *, patience_s: int = PATIENCE_S) -> int:
     Returns:
         Its exit status; 128 and the signal that killed it.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # until there is something to stop
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until there is something to stop
     scheduler = os.posix_spawn(
-        command[0], command, os.environ, setsigmask=(), setsigdef=(*_STOPS, *_IGNORED)
+        command[0], command, os.environ, setsigmask=(), setsigdef=(*STOPS, *_IGNORED)
     )
     stopping = False
 
@@ -55,9 +55,9 @@ def supervise(command: list[str], *, patience_s: int = PATIENCE_S) -> int:
             _tell(os.killpg, group)
 
     signal.signal(signal.SIGALRM, end_jobs)
-    for number in _STOPS:
+    for number in STOPS:
         signal.signal(number, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     while True:
         # Any child: the first process of a container inherits those whose parents are gone.
         process, status = os.waitpid(-1, 0)

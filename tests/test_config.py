@@ -735,6 +735,12 @@ def test_config_init_without_a_host_says_what_to_do(cli, tmp_path):
     assert config.load(tmp_path / "sub.yaml", {}, tmp_path).host == "192.168.1.50"
 
 
+def test_a_directory_in_the_place_of_the_file_is_told_and_not_passed_over(tmp_path):
+    (tmp_path / "luxcli.yaml").mkdir()  # as Docker does to mount a file that is not there
+    with pytest.raises(ConfigError, match="yaml: cannot be read: Is a directory"):
+        config.load(None, {"HOST": "10.0.0.7"}, tmp_path)
+
+
 def test_config_init_into_a_missing_directory_is_one_line(cli):
     failed = cli("config", "init", "missing/luxcli.yaml")
     assert (failed.status, failed.stdout) == (74, "")

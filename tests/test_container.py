@@ -185,6 +185,16 @@ def started(cli: Any, *words: str, env: dict[str, str]) -> Any:
             "CSV_TIME: csv_time: '7 am' is not a time of day like 07:00",
         ),
         (
+            {"HOST": "10.0.0.7", "LUXCLI_CSV_SENSORS": '"calculations"'},
+            78,
+            "LUXCLI_CSV_SENSORS: csv.sensors: ",
+        ),
+        (
+            {"HOST": "10.0.0.7", "OUTPUT_DIRS_DAILY": '"/data/out"'},
+            78,
+            'OUTPUT_DIRS_DAILY: output_dirs.daily: "/data/out" is in quotes; leave them out',
+        ),
+        (
             {"HOST": "10.0.0.7", "TZ": "Europe/Berln"},
             78,
             "TZ: 'Europe/Berln' is not a time zone like Europe/Berlin",
@@ -200,7 +210,7 @@ def started(cli: Any, *words: str, env: dict[str, str]) -> Any:
             "supercronic: not found; it is a package of Debian from release 14 on",
         ),
     ],
-    ids=["no host", "interval", "time", "zone", "data", "supercronic"],
+    ids=["no host", "interval", "time", "columns", "quotes", "zone", "data", "supercronic"],
 )
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_what_cannot_work_is_refused_with_one_line(cli, tmp_path, variables, status, line, style):
@@ -301,6 +311,34 @@ def test_data_of_somebody_else_are_refused_with_what_to_do(what):
     )
 
 
+# As rootless engines do: the user becomes uid 0, and other uids are nobody's.
+ROOTLESS = """
+libc = ctypes.CDLL(None)
+libc.prctl(4, 1)  # PR_SET_DUMPABLE, for /proc/self belongs to root after setuid
+if libc.unshare(0x10000000):  # CLONE_NEWUSER
+    raise SystemExit("no user namespaces")
+Path("/proc/self/uid_map").write_text("0 12345 1")
+"""
+
+
+def test_in_a_rootless_container_the_remedy_is_to_run_as_the_user_who_started_it():
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    with tempfile.TemporaryDirectory() as data:
+        Path(data).chmod(0o755)
+        code = f"import ctypes, sys; sys.path.insert(0, {str(PROJECT)!r})\n{REFUSED}"
+        code = code.replace("try:", f"{ROOTLESS}\ntry:")
+        ran = subprocess.run(
+            [sys.executable, "-c", code, data], capture_output=True, text=True, check=False
+        )
+    if "no user namespaces" in ran.stderr:
+        pytest.skip("no user namespaces here")
+    assert ran.stdout.endswith(
+        ", and this is uid 0: uid 0 in this container is uid 12345 on the host, so"
+        " 'sudo chown -R 12345' the directory that is mounted, and run as uid 0 (--user 0:0)\n"
+    ), ran.stderr
+
+
 SUPERVISE = """
 import sys
 from luxcli import supervisor
@@ -359,6 +397,29 @@ def test_a_second_signal_is_heard_at_once(supervised):
     process.send_signal(signal.SIGINT)
     # The scheduler hears of it, too, before or after its job has ended.
     assert "job: -15\n" in process.communicate(timeout=8)[0]
+
+
+STOPPED_EARLY = """
+import os, signal, sys
+from luxcli import supercronic
+execve = os.execve
+def stopped(*call):
+    os.kill(os.getpid(), signal.SIGTERM)
+    execve(*call)
+os.execve = stopped
+supercronic.become(sys.argv[1], "", {}, as_json=False)
+"""
+
+
+def test_a_stop_before_the_supervisor_has_begun_is_heard_by_it(tmp_path):
+    program = tmp_path / "supercronic"
+    program.write_text("#!/bin/sh\nexec sleep 8\n", encoding="utf-8")
+    program.chmod(0o755)
+    process = python(STOPPED_EARLY, program)
+    process.communicate(timeout=5)
+    # It passed the signal on. Killed itself, it would be -15; the first process of a container is
+    # not even that: it would go on as if nothing had been said.
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_the_supervisor_ends_with_what_killed_the_scheduler():
