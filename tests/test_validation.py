@@ -480,8 +480,8 @@ def test_a_full_week_of_good_data_and_the_table_of_all_planted_faults(tmp_path):
         f" that should find them: {count}. False alarms over 48 h of the real capture (a poll each"
         f" minute as captured, and one every 30 s; both profiles): {alarms_capture}; over a"
         f" simulated normal week with a poll every 30 s, both profiles: {alarms}. Its"
-        f" {weeks[0][1].polls} polls took {max(took_s for *_, took_s in weeks):.1f} s. Another {len(SENT)} faults are sent by the"
-        " simulator and rejected before they are stored:"
+        f" {weeks[0][1].polls} polls took {max(took_s for *_, took_s in weeks):.1f} s. Another"
+        f" {len(SENT)} faults are sent by the simulator and rejected before they are stored:"
         f" {', '.join(one.name for one in SENT)}; {len(CSV_FAULTS)} are planted into CSVs."
     )
     columns = ("planted fault", "rule", "severity", "found", "other rules that found it")
