@@ -203,7 +203,7 @@ def flush(bench: Bench) -> Iterator[Row]:
     polls = bench.polls(bench.scale.sample)
     times = {}
     for label, ordered in (("in order", polls), ("in reverse", polls[::-1])):
-        directory = bench.scratch / "flush"
+        directory = bench.scratch / "backlog"
         directory.mkdir()
         store = Store(directory / "cache.sqlite3")
         _write_buffer(store, ordered)
