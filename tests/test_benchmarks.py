@@ -39,7 +39,10 @@ def test_it_lists_its_figures(tmp_path):
 
 @pytest.mark.parametrize(
     "only",
-    [("sensor",), pytest.param(("poll", "size", "weekly", "prune"), marks=pytest.mark.sweep)],
+    [
+        ("sensor",),
+        pytest.param(("poll", "size", "weekly", "prune", "flush"), marks=pytest.mark.sweep),
+    ],
 )
 def test_the_quick_run_prints_a_table_and_writes_json(tmp_path, only):
     target = tmp_path / "rows.json"
