@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import loopdevice, stores, syscalls
@@ -47,6 +47,11 @@ def poll(bench: Bench) -> Iterator[Row]:
                 "status": lambda: append.run("status"),
             },
         )
+    yield from _poll_rows(used)
+    yield _memory_check(bench)
+
+
+def _poll_rows(used: Mapping[str, Sequence[Used]]) -> Iterator[Row]:
     cpu = {name: [one.cpu_s for one in runs] for name, runs in used.items()}
     yield sampled(
         "poll",
@@ -86,7 +91,6 @@ def poll(bench: Bench) -> Iterator[Row]:
         reference=_ms(cpu["pass"]),
         budget=5,
     )
-    yield _memory_check(bench)
 
 
 class _Recorder:

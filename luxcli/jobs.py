@@ -143,24 +143,31 @@ def poll_once(
 
     device = device_to_oneself(guard or config, wait_s=device_wait_s)
     snapshot = _read(config, device, store, record, clock, sleep)
-
-    def keep() -> Added:
-        try:
-            identity.admit(config.cache_path, host, snapshot)
-        except StorageError as exc:
-            foreign = exc
-            _keep(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
-            raise
-        return store.add(snapshot.taken_ms, snapshot)
-
     try:
-        added = keep()
+        added = _add(config.cache_path, host, store, record, snapshot)
     except Interrupted as exc:
         store.hurry()
         # Nobody knows how far it came; adding the same poll again is harmless.
-        _keep(exc, keep)
+        _keep(exc, lambda: _add(config.cache_path, host, store, record, snapshot))
         raise
     return PollResult(snapshot, added.warning)
+
+
+def _add(
+    cache: Path,
+    host: str,
+    store: Store,
+    record: Callable[[str, int, str], None],
+    snapshot: Snapshot,
+) -> Added:
+    """Store a poll, unless it is of another heat pump than those in the cache."""
+    try:
+        identity.admit(cache, host, snapshot)
+    except StorageError as exc:
+        foreign = exc
+        _keep(exc, lambda: record("foreign", snapshot.tries, str(foreign)))
+        raise
+    return store.add(snapshot.taken_ms, snapshot)
 
 
 def _read(

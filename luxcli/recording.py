@@ -163,7 +163,8 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
 def obstacle(store: Store) -> str | None:
     """Return what keeps polls from being stored, None where this user sees nothing in the way.
 
-    Of a full disk no missed poll tells: that cannot be stored either.
+    Of a full disk no missed poll tells: that cannot be stored either. Asked without writing, unlike
+    what `checks` does: a health check leaves the disk alone.
     """
     directory = store.path.parent
     try:
