@@ -26,7 +26,7 @@ from luxcli.errors import (
     UsageError,
 )
 from luxcli.findings import Finding, in_order
-from luxcli.model import GROUPS, Snapshot
+from luxcli.model import GROUPS, OVERRUN, Snapshot
 from luxcli.periods import KINDS
 from luxcli.reports import RollupResult
 from luxcli.storage import Store, open_store
@@ -155,7 +155,7 @@ def record(
     store = open_store(config)
 
     def skipped(late_s: float) -> None:
-        result.missed[pacing.OVERRUN] += 1
+        result.missed[OVERRUN] += 1
         pacing.record_overrun(store, round((clock() - late_s) * 1000))
 
     moments = pacing.ticks(

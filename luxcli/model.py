@@ -37,6 +37,10 @@ class Snapshot(NamedTuple):
         return block
 
 
+# The reason of ticks that are over before the poll of an earlier one.
+OVERRUN: Final = "overrun"
+
+
 class Missed(NamedTuple):
     """A tick of the schedule without a poll, and why.
 

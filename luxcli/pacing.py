@@ -19,12 +19,10 @@ from luxcli import events, jobs, locks, timelimit
 from luxcli.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
 from luxcli.jobs import PollResult
-from luxcli.model import Missed
+from luxcli.model import OVERRUN, Missed
 from luxcli.storage import Store, open_store
 
 _LOGGER = events.Logger("luxcli.pacing")
-# Ticks that are over before the poll of an earlier one.
-OVERRUN: Final = "overrun"
 # The smallest step of cron and of the task planners of NAS systems.
 MINUTE_S: Final = 60
 # Whoever starts at a tick waits for the heat pump before it records that it is in use: 5 seconds

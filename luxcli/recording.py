@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from luxcli import periods
 from luxcli.buffer import Waiting
 from luxcli.gaps import Coverage, Walk
-from luxcli.model import Missed
+from luxcli.model import OVERRUN, Missed
 from luxcli.storage import Store
 
 # A flush of the buffer needs about that much.
@@ -114,7 +114,7 @@ class State(NamedTuple):
         now_ms: When this was looked at.
         last_ms: The newest poll that is not in the future, None when there is none.
         ahead_ms: The newest poll where that is in the future: the host's clock was or is wrong.
-        failure: The newest missed tick if it came after `last_ms`.
+        failure: The newest missed tick after `last_ms`; an overrun only if there is nothing else.
         day: The last 24 hours.
     """
 
@@ -156,7 +156,8 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
         missed = [*store.missed(since, limit_ms), *waiting.missed]
         day = _coverage(store, waiting, now_ms - _DAY_MS, now_ms, interval_s)
     later = [tick for tick in missed if since <= tick.ts_ms <= limit_ms]
-    failure = max(later, key=lambda tick: tick.ts_ms, default=None)
+    # An overrun only follows from a poll that took long: what that met with is the reason.
+    failure = max(later, key=lambda tick: (tick.reason != OVERRUN, tick.ts_ms), default=None)
     return State(now_ms, last_ms, ahead_ms, failure, day)
 
 

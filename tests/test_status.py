@@ -70,6 +70,16 @@ def test_a_recording_that_stopped_is_3_and_names_the_last_failure(cli, file, sto
     )
 
 
+def test_the_failure_that_made_a_poll_slow_is_named_and_not_the_overrun_it_led_to(cli, file, store):
+    polls_until(store, 3600)
+    now_ms = round(time.time() * 1000)
+    store.add_missed(Missed(now_ms - 40_000, "refused", 4, 14_000, "pump:8889: refused"))
+    store.add_missed(Missed(now_ms - 30_000, "overrun", 0, 0, "the poll before took too long"))
+    said = cli("status", "-c", file).stdout
+    assert "; refused: pump:8889: refused; " in said
+    assert "took too long" not in said
+
+
 def test_a_failure_before_the_last_poll_is_no_news(cli, file, store):
     polls_until(store, 10)
     store.merge((), [Missed(round(time.time() * 1000) - 15_000, "busy", 0, 1, "in use")])
