@@ -1,32 +1,12 @@
-"""The roll-up commands: daily, weekly or both, with archives, salvage and what is to be said."""
+"""The roll-up commands: their options and help; `rollup` does the work."""
 
-import gc
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, tzinfo
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 
-from luxcli import events, periods
-from luxcli.config import Config
+from luxcli import rollup
 from luxcli.console import ConfigOption, JsonOption, LevelOption, epilog, session_of
-from luxcli.errors import FINDINGS, LuxcliError, UsageError
-from luxcli.options import current_ms, date_option
-from luxcli.output import failure_entry, megabytes, print_json, result_line, rollup_entry, warn
-from luxcli.periods import KINDS, Kind
-from luxcli.screen import (
-    progress,
-)
 
-if TYPE_CHECKING:
-    from luxcli.reports import RollupResult
-    from luxcli.verdicts import Report
-
-_LOGGER = events.Logger("luxcli.cli")
 _ROLLUP_STATUSES = (
     "0 done; 2 wrong usage; 3 done, with findings to act on; 65 nothing stored for --date;"
     " 74 storage; 75 another roll-up at work; 78 configuration; 142 took too long"
@@ -58,15 +38,6 @@ StrictOption = Annotated[
 ]
 
 
-class _Options(NamedTuple):
-    """What can be said to any of the roll-ups."""
-
-    date: str | None
-    if_due: bool
-    strict: bool
-    as_json: bool
-
-
 @app.command("daily", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup daily --if-due"))
 def rollup_daily(
     ctx: typer.Context,
@@ -78,8 +49,17 @@ def rollup_daily(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="rollup")
-    _rollup(settings, ("daily",), _Options(ending, if_due, strict, as_json))
+    status = rollup.roll_up(
+        session_of(ctx),
+        "daily",
+        ending=ending,
+        if_due=if_due,
+        strict=strict,
+        config_path=config_path,
+        log_level=log_level,
+        as_json=as_json,
+    )
+    raise typer.Exit(status)
 
 
 @app.command("weekly", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup weekly --date 2026-11-23"))
@@ -93,8 +73,17 @@ def rollup_weekly(
     as_json: JsonOption = False,
 ) -> None:
     """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="rollup")
-    _rollup(settings, ("weekly",), _Options(ending, if_due, strict, as_json))
+    status = rollup.roll_up(
+        session_of(ctx),
+        "weekly",
+        ending=ending,
+        if_due=if_due,
+        strict=strict,
+        config_path=config_path,
+        log_level=log_level,
+        as_json=as_json,
+    )
+    raise typer.Exit(status)
 
 
 @app.command("all", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all"))
@@ -108,177 +97,14 @@ def rollup_all(
     as_json: JsonOption = False,
 ) -> None:
     """Write the daily and the weekly CSV, then remove CSVs that are too old."""
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="rollup")
-    _rollup(settings, KINDS, _Options(ending, if_due, strict, as_json), clean_up=True)
-
-
-@dataclass
-class _Roll:
-    """What the steps of one roll-up made and found, for the lines and the object at the end."""
-
-    settings: Config
-    zone: tzinfo
-    now_ms: int
-    if_due: bool
-    as_json: bool
-    strict: bool
-    files: list[dict[str, object]] = field(default_factory=list)
-    archives: list[str] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
-
-    def write(self, kind: Kind, ending: date | None) -> None:
-        from luxcli import reports
-
-        when: Any = {"now_ms": self.now_ms, "zone": self.zone}
-        with progress(kind) as show:
-            if self.if_due:
-                reports.rollup_due(self.settings, kind, **when, progress=show, done=self.tell)
-                return
-            result = reports.rollup(self.settings, kind, **when, progress=show, ending=ending)
-        self.tell(result)
-
-    def tell(self, result: "RollupResult") -> None:
-        from luxcli import recording
-
-        entry = rollup_entry(result)
-        self.files.append(entry)
-        period = f"{result.period.label} {result.period.kind}"
-        if result.damaged:
-            self.findings.append(
-                f"{period}: {result.damaged} polls are damaged in the cache and were left out;"
-                " 'luxcli restore' puts right what an archive holds"
-            )
-        poor = []
-        if result.path and result.coverage.poor:
-            poor.append(f"{period}: {recording.in_words(result.coverage, self.zone)}")
-        judged = self._judged(result)
-        entry["verdict"] = judged.verdict if judged else None
-        entry["problems"] = []
-        if judged and judged.verdict == "problems":
-            problems = [one for one in judged.findings if one.severity == "problem"]
-            entry["problems"] = [f"{one.rule}: {one.sensor or ''} {one.found}" for one in problems]
-            rules = ", ".join(dict.fromkeys(one.rule for one in problems))
-            poor.append(
-                f"{period}: its data has problems: {rules}; see 'luxcli validate --since"
-                f" {periods.utc_text(result.period.start_ms)}"
-                f" --until {periods.utc_text(result.period.stop_ms)}'"
-            )
-        for text in poor:
-            # The file is as good as can be; a reason to fail only for those who ask for it.
-            (self.findings.append if self.strict else warn)(text)
-        if not self.as_json or result.path is None:
-            _tell_rollup(result, self.zone, judged, quiet=self.if_due)
-
-    def _judged(self, result: "RollupResult") -> "Report | None":
-        """Judge the polls of a day; a week is seven of them. No report fails because of that."""
-        if result.period.kind != "daily" or not result.rows or result.kept:
-            return None
-        from luxcli import validation
-
-        start_ms, stop_ms = result.period.start_ms, result.period.stop_ms
-        try:
-            return validation.validate(self.settings, start_ms=start_ms, stop_ms=stop_ms)
-        except LuxcliError as exc:
-            _LOGGER.info("the data could not be judged: %s", exc)
-            return None
-
-    def salvage(self) -> None:
-        from luxcli import restoring
-
-        with progress("salvage") as show:
-            sources = restoring.salvage_pending(self.settings, show)
-        for source in sources:
-            (self.findings.append if source.problem else warn)(str(source))
-
-    def archive(self) -> None:
-        from luxcli import archiving
-
-        with progress("archive") as show:
-            written = archiving.archive_due(
-                self.settings, now_ms=self.now_ms, zone=self.zone, progress=show
-            )
-        for entry in written:
-            self.archives.append(str(entry.path))
-            self.findings += entry.findings
-            if not self.as_json:
-                result_line(f"archive: {entry.polls} polls, {megabytes(entry.size)}: {entry.path}")
-
-    def clean_up(self) -> None:
-        from luxcli import retention
-
-        made = {Path(str(entry["path"])) for entry in self.files if entry["path"]}
-        pruned = retention.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
-        # What it refuses to remove is for `prune` to say, once a day.
-        if pruned.csv_files or not self.if_due:  # no news every hour
-            result_line(f"removed {len(pruned.csv_files)} old CSV files")
-
-    def end(self, failures: Sequence[LuxcliError]) -> None:
-        """Say what was found, and fail as the first failure does."""
-        for finding in self.findings:
-            warn(finding)
-        made = {"files": self.files, "archives": self.archives, "findings": self.findings}
-        for text in dict.fromkeys(str(failure) for failure in failures):
-            warn(text)
-        if self.as_json:
-            error = {"error": failure_entry(failures[0])} if failures else {}
-            print_json(ok=not (failures or self.findings), **made, **error)
-        if failures:
-            raise typer.Exit(failures[0].exit_code)
-        if self.findings:
-            raise typer.Exit(FINDINGS)
-
-
-def _rollup(
-    settings: Config, kinds: Sequence[Kind], options: "_Options", *, clean_up: bool = False
-) -> None:
-    from luxcli import restoring
-
-    # Millions of cells pass, none of which is ever part of a cycle.
-    gc.disable()
-    ending = date_option(options.date)
-    if ending and options.if_due:
-        raise UsageError("--date and --if-due: use one of them")
-    zone = periods.zone(settings.timezone, os.environ)
-    roll = _Roll(settings, zone, current_ms(), options.if_due, options.as_json, options.strict)
-    steps: list[Callable[[], None]] = [partial(roll.write, kind, ending) for kind in kinds]
-    if "daily" in kinds:
-        steps = [roll.salvage, *steps, roll.archive]
-    if clean_up:
-        steps.append(roll.clean_up)
-    failures: list[LuxcliError] = []
-    for step in steps:
-        try:
-            with progress("salvage") as show:
-                roll.findings += restoring.healed(settings, step, show)
-        except UsageError:
-            raise
-        except LuxcliError as exc:
-            # The weekly report is wanted even if the daily one could not be written.
-            failures.append(exc)
-    roll.end(failures)
-
-
-def _tell_rollup(
-    result: "RollupResult", zone: tzinfo, judged: "Report | None", *, quiet: bool
-) -> None:
-    from luxcli import recording
-
-    period = result.period
-    span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
-    if result.kept:
-        more = result.rows > result.coverage.polls
-        amount = "more than" if more else "all that"
-        text = f"{result.path}: kept, for its {result.rows} rows are {amount} the cache has"
-        (warn if more and not quiet else result_line)(text)
-        return
-    if result.path is None:
-        text = f"{period.kind}: nothing is stored from {span}; no file written"
-        # A period in which the machine was off is no news every hour.
-        (result_line if quiet else warn)(text)
-        return
-    verdict = f"; data: {judged.verdict}" if judged else ""
-    result_line(
-        f"{period.kind}: {result.rows} rows, {result.columns} columns,"
-        f" {megabytes(result.size)}, {span}: {result.path}"
-        f" ({recording.in_words(result.coverage, zone)}{verdict})"
+    status = rollup.roll_up(
+        session_of(ctx),
+        "all",
+        ending=ending,
+        if_due=if_due,
+        strict=strict,
+        config_path=config_path,
+        log_level=log_level,
+        as_json=as_json,
     )
+    raise typer.Exit(status)

@@ -1,17 +1,17 @@
 """Readings to CSV: RFC 4180, complete or not there at all, the same bytes for the same input."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import groupby, repeat
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from luxcli import files, sensors
 from luxcli.errors import StorageError
 from luxcli.model import GROUPS, Chunk
 from luxcli.sensors import NOT_AVAILABLE, Register
 
+_UNSEEN: Final = object()
 # The firmware text is ten registers; its column needs them all.
 _TEXT_PARTS: Final = range(81, 91)
 # Keeps the memory of a long report bounded: counters have a new value in every row.
@@ -28,10 +28,10 @@ TEMPORARY: Final = ".luxcli-rollup.tmp"
 TIME_COLUMNS: Final = ("timestamp_utc", "timestamp_local")
 
 Key = tuple[int, int]
+Column = Sequence[int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How cells look: see the ``csv`` settings."""
 
     headers: str = "id"
@@ -41,8 +41,7 @@ class Style:
     enums: str = "label"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What was written; `first_ms` and `last_ms` are the times of the first and last row, UTC."""
 
     rows: int
@@ -102,8 +101,7 @@ def write(
     return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """What a CSV holds: rows, and the times of the first and the last, as whole seconds in ms."""
 
     rows: int
@@ -153,6 +151,12 @@ class _Table:
         self._texts = [
             _Texts(_renderer(register, style), style.delimiter) for register in registers
         ]
+        # Columns with the firmware's text, and the places of its letters, behind all columns.
+        self._firmware = [place for place, one in enumerate(registers) if one.kind == "text"]
+        self._letters = range(len(registers), len(keys_for(registers)))
+        # By place: what was the same in all rows of a chunk when it last was, as raw value and text.
+        self._values: dict[int, int | None] = {}
+        self._still = [""] * len(registers)
         self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
 
     def header(self) -> bytes:
@@ -167,49 +171,65 @@ class _Table:
         # Column by column: a week has five million cells, and a loop in Python over them takes
         # longer than all the rest.
         times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
-        varying = {
-            place: column
-            for place, column in zip(chunk.varying, columns, strict=True)
-            if column[-1] != column[0] or column.count(column[0]) < len(column)
-        }
-        still = {place: column[0] for place, column in zip(chunk.varying, columns, strict=True)}
-        fixed = chunk.fixed | still
-        parts: list[Iterable[str]] = [self._moments.texts(times)]
-        between = ""
-        for place, register in enumerate(self._registers):
-            if place in varying:
-                # What does not change within the chunk is one text from column to column.
-                parts += [repeat(between)] if between else []
-                parts.append(self._spelt(register, self._texts[place], varying[place]))
-                between = ""
+        varying: dict[int, Column] = {}
+        still = dict(chunk.fixed)
+        for place, column in zip(chunk.varying, columns, strict=True):
+            if column[-1] != column[0] or column.count(column[0]) < len(column):
+                varying[place] = column
             else:
-                between += self._fixed(place, register, fixed)
-        parts.append(repeat(between + "\n"))
+                still[place] = column[0]
+        self._see(still)
+        cells = self._cells(varying, still)
+        parts: list[Iterable[str]] = [self._moments.texts(times)]
+        following = 0
+        for place in sorted(cells):
+            # What does not change within the chunk is one text from column to column.
+            delimiter, texts = cells[place]
+            between = "".join(self._still[following:place]) + delimiter
+            parts += [repeat(between), texts] if between else [texts]
+            following = place + 1
+        parts.append(repeat("".join(self._still[following:]) + "\n"))
         text = "".join(map("".join, zip(*parts, strict=False)))
         self.rows += len(times)
         self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
         return text.encode()
 
-    def _spelt(
-        self, register: Register, texts: "_Texts", column: Sequence[int | None]
-    ) -> Iterable[str]:
-        """Return a column as cells with their delimiters."""
-        # Timers and clocks move on: what has been looked up once is not seen again.
-        if register.kind == "duration" and register.scale == 1 and None not in column:
-            delimiter = self._style.delimiter
-            return [f"{delimiter}{raw}" for raw in column]
-        if register.kind == "time" and (seconds := _times_of_day(column)):
-            return self._clock.utc_cells(seconds)
-        return map(texts.__getitem__, column)
+    def _see(self, values: dict[int, int | None]) -> None:
+        """Spell what is the same in all rows of a chunk, as far as it was not so before."""
+        for place, raw in values.items():
+            if place < len(self._registers) and self._values.get(place, _UNSEEN) != raw:
+                self._values[place] = raw
+                self._still[place] = self._texts[place][raw]
+        for place in self._firmware:
+            self._still[place] = self._spelt([values.get(letter) for letter in self._letters])
 
-    def _fixed(self, place: int, register: Register, fixed: dict[int, int | None]) -> str:
-        if register.kind != "text":
-            return self._texts[place][fixed[place]]
-        first = len(self._registers)
-        parts = [fixed.get(first + offset) for offset in range(len(_TEXT_PARTS))]
-        if parts[0] is None:
+    def _cells(
+        self, varying: dict[int, Column], still: dict[int, int | None]
+    ) -> dict[int, tuple[str, Iterable[str]]]:
+        """Return for the columns that vary what stands before each cell, and the cells."""
+        cells: dict[int, tuple[str, Iterable[str]]] = {}
+        for place, column in varying.items():
+            if place >= len(self._registers):
+                continue
+            register = self._registers[place]
+            # Timers and clocks move on: what has been looked up once is not seen again.
+            if register.kind == "duration" and register.scale == 1 and None not in column:
+                cells[place] = self._style.delimiter, map(str, column)
+            elif register.kind == "time" and (seconds := _times_of_day(column)):
+                cells[place] = "", self._clock.utc_cells(seconds)
+            else:
+                cells[place] = "", map(self._texts[place].__getitem__, column)
+        if any(letter in varying for letter in self._letters):
+            for place in self._firmware:
+                letters = (varying.get(one) or repeat(still[one]) for one in self._letters)
+                cells[place] = "", map(self._spelt, zip(*letters, strict=False))
+        return cells
+
+    def _spelt(self, letters: Sequence[int | None]) -> str:
+        """Return the firmware's text, with a delimiter before it."""
+        if letters[0] is None:
             return self._style.delimiter
-        text = sensors.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in parts)])
+        text = sensors.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in letters)])
         return self._style.delimiter + _quoted(text, self._style.delimiter)
 
 
@@ -316,7 +336,7 @@ def _renderer(register: Register, style: Style) -> Callable[[int], str]:
     return render
 
 
-def _times_of_day(column: Sequence[int | None]) -> list[int] | None:
+def _times_of_day(column: Column) -> list[int] | None:
     """Return the column if each number in it is a time, s since the epoch."""
     times = [raw for raw in column if raw is not None and raw > 0]
     return times if len(times) == len(column) else None

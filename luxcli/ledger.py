@@ -4,14 +4,13 @@ So that generation survives a crash and catches up, and a file is not made twice
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from luxcli.storage import Store
 
 
-@dataclass(frozen=True, slots=True)
-class RollupRecord:
+class RollupRecord(NamedTuple):
     """One line of the ``rollup`` table; `state` is written, stale, empty or failed.
 
     Stale means that polls have been stored for the period since the file was written.
@@ -27,8 +26,7 @@ class RollupRecord:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveRecord:
+class ArchiveRecord(NamedTuple):
     """One line of the ``archive`` table.
 
     `entries` is how many of the cache's polls and missed ticks the day's archive has, `size` its
@@ -63,7 +61,7 @@ def record_rollup(store: Store, record: RollupRecord) -> None:
         LockHeldError, StorageError: The cache cannot be written.
     """
     with store.writing() as db:
-        db.execute("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)", astuple(record))
+        db.execute("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)", record)
 
 
 def archives(store: Store) -> list[ArchiveRecord]:
@@ -85,7 +83,7 @@ def record_archive(store: Store, record: ArchiveRecord) -> None:
         LockHeldError, StorageError: The cache cannot be written.
     """
     with store.writing() as db:
-        db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", astuple(record))
+        db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", record)
 
 
 def forget_archive(store: Store, start_ms: int) -> None:
@@ -110,7 +108,7 @@ def merge(
         LockHeldError, StorageError: The cache cannot be written.
     """
     rollup_records = [
-        replace(record, state="stale")
+        record._replace(state="stale")
         if record.state == "written" and record.path and Path(record.path).exists()
         else record
         for record in rollup_records
@@ -121,9 +119,5 @@ def merge(
         if record.entries == store.count_entries(record.start_ms, record.stop_ms)
     ]
     with store.writing() as db:
-        db.executemany(
-            "INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", map(astuple, rollup_records)
-        )
-        db.executemany(
-            "INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?)", map(astuple, archive_records)
-        )
+        db.executemany("INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", rollup_records)
+        db.executemany("INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?)", archive_records)

@@ -6,8 +6,7 @@ firmware V3.78 in ``data/``, "upstream" is python-luxtronik's unreleased main br
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from luxcli.model import Group
 
@@ -176,8 +175,7 @@ _MODELS: Final[Mapping[int, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Correction(NamedTuple):
     """One deviation from python-luxtronik 0.3.14 and why.
 
     Attributes:

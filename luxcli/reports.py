@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
+from typing import NamedTuple
 
 from luxcli import csvgen, events, identity, ledger, periods, recording, sensors
 from luxcli.config import Config
@@ -38,8 +38,7 @@ def _unseen(_done: int, _total: int) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class RollupResult:
+class RollupResult(NamedTuple):
     """What became of one period: `path` is None when nothing is stored for it.
 
     `coverage` compares what is stored with the schedule. `damaged` polls differ from their checksum
@@ -59,8 +58,7 @@ class RollupResult:
     kept: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(NamedTuple):
     """What every step of one roll-up needs to know."""
 
     config: Config

@@ -93,27 +93,21 @@ def restore(
     return sources
 
 
-def healed(
-    config: Config, job: Callable[[], None], progress: Progress = lambda _done, _total: None
+def begun_anew(
+    config: Config, damage: DamagedError, progress: Progress = lambda _done, _total: None
 ) -> list[str]:
-    """Run a job; if it finds the cache damaged, begin a new one with what can be read, and again.
+    """Begin a new cache with what can be read of the damaged one; return what to tell the user.
 
-    Returns:
-        What the user is to know about that; nothing when all is well.
+    `progress` is told how many milliseconds of history of how many are done.
 
     Raises:
-        LuxcliError: Whatever the job raises.
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The new cache cannot be written.
     """
-    try:
-        job()
-    except DamagedError as exc:
-        aside = open_store(config).set_aside()
-        name = aside.name if aside else "another file by another process"
-        said = [f"{exc}; set aside as {name} and begun anew with what can be read"]
-        said += map(str, salvage_pending(config, progress))
-        job()
-        return said
-    return []
+    aside = open_store(config).set_aside()
+    name = aside.name if aside else "another file by another process"
+    said = [f"{damage}; set aside as {name} and begun anew with what can be read"]
+    return [*said, *map(str, salvage_pending(config, progress))]
 
 
 def salvage_pending(

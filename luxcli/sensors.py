@@ -14,9 +14,8 @@ import re
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from luxtronik.calculations import Calculations
 from luxtronik.parameters import Parameters
@@ -47,8 +46,7 @@ __all__ = [
 Value = float | int | bool | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One decoded register.
 
     Attributes:
@@ -61,15 +59,14 @@ class Reading:
     """
 
     group: Group
-    index: int
+    index: int  # type: ignore[assignment]  # hides what a tuple calls so
     id: str
     value: float | int | bool | str | None
     unit: str
     raw: int
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """What is known about one register.
 
     Attributes:
@@ -85,14 +82,17 @@ class Register:
     """
 
     group: Group
-    index: int
+    index: int  # type: ignore[assignment]  # hides what a tuple calls so
     id: str
     name: str
     german: str
     unit: str
     scale: int
     kind: Kind
-    labels: Mapping[int, str] = field(hash=False)
+    labels: Mapping[int, str]
+
+    def __hash__(self) -> int:
+        return hash((self.group, self.index, self.id))
 
     @property
     def is_known(self) -> bool:
@@ -272,7 +272,7 @@ def _text(codes: Sequence[int]) -> str:
 def _table(group: Group) -> tuple[Register, ...]:
     names = _names(group)
     table = [
-        replace(_from_library(group, index), name=name, german=german)
+        _from_library(group, index)._replace(name=name, german=german)
         for index, (name, german) in enumerate(names)
     ]
     for correction in CORRECTIONS:
@@ -322,8 +322,7 @@ def _corrected(entry: Register, correction: Correction, position: int) -> Regist
     labels = {**entry.labels, **(correction.labels or {})}
     for code in correction.unassigned:
         del labels[code]
-    return replace(
-        entry,
+    return entry._replace(
         id=correction.ids[position] if correction.ids else entry.id,
         kind=correction.kind or entry.kind,
         unit=entry.unit if correction.unit is None else correction.unit,

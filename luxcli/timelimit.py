@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from luxcli import client, events, threads
+from luxcli import events, threads
 from luxcli.config import Config
 
 # The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
@@ -34,6 +34,8 @@ EXIT_STATUS: Final = 128 + signal.SIGALRM
 def limit_s(job: str, config: Config) -> float:
     """Return the seconds after which a job (poll, rollup or prune) is ended."""
     if job == "poll":
+        from luxcli import client
+
         return client.longest_s(config.timeout_sec, config.retries) + _BESIDE_POLL_S
     return _LIMITS_S[job]
 

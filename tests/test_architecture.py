@@ -51,9 +51,8 @@ ROWS = [
     {"diagnosis"},
     {"bundle"},
     {"output", "options"},
-    {"session"},
-    {"console", "scheduled"},
-    {"screen"},
+    {"session", "screen"},
+    {"console", "scheduled", "rollup"},
     {
         "cli_setup",
         "cli_monitor",

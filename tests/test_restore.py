@@ -11,7 +11,7 @@ from datetime import date
 import pytest
 
 from luxcli import archive, archiving, identity, reports, restoring, retention
-from luxcli.errors import StorageError, UnavailableError, UsageError
+from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.storage import Store
 from tests import reliability
 from tests.make import real
@@ -303,7 +303,11 @@ def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
     due = {"now_ms": ms("2026-11-19T12:00"), "zone": BERLIN}
 
     def report():
-        restoring.healed(recorded, lambda: reports.rollup_due(recorded, "daily", **due))
+        try:
+            reports.rollup_due(recorded, "daily", **due)
+        except DamagedError as exc:
+            restoring.begun_anew(recorded, exc)
+            reports.rollup_due(recorded, "daily", **due)
 
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(job) for job in (lambda: restore(recorded), report) * 2]

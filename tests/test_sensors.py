@@ -8,7 +8,6 @@ import math
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -350,7 +349,7 @@ def test_error_codes_stay_numbers_and_have_a_text():
 
 
 def test_a_register_can_be_written_as_json_and_kept_in_a_set():
-    assert json.loads(json.dumps(asdict(sensors.by_id("ID_WEB_SH_HZ"))))["index"] == 125
+    assert json.loads(json.dumps(sensors.by_id("ID_WEB_SH_HZ")._asdict()))["index"] == 125
     assert len(set(sensors.catalogue())) == len(sensors.catalogue())
 
 

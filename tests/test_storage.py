@@ -12,7 +12,6 @@ import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -456,7 +455,7 @@ def test_roll_up_records_come_back_by_kind_in_order_and_are_replaced(store):
         ledger.record_rollup(store, record)
     assert ledger.rollups(store, "daily") == [first, second]
     assert ledger.rollups(store, "weekly") == [week]
-    repaired = replace(first, path="/x/1.csv", state="written", rows=9, error=None)
+    repaired = first._replace(path="/x/1.csv", state="written", rows=9, error=None)
     ledger.record_rollup(store, repaired)
     assert ledger.rollups(store, "daily") == [repaired, second]
 
