@@ -154,7 +154,8 @@ class _Table:
         # Columns with the firmware's text, and the places of its letters, behind all columns.
         self._firmware = [place for place, one in enumerate(registers) if one.kind == "text"]
         self._letters = range(len(registers), len(keys_for(registers)))
-        # By place: what was the same in all rows of a chunk when it last was, as raw value and text.
+        self._fixed: dict[int, int | None] = {}
+        # By place: what last was the same in all rows of a chunk, as raw value and as text.
         self._values: dict[int, int | None] = {}
         self._still = [""] * len(registers)
         self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
@@ -172,14 +173,20 @@ class _Table:
         # longer than all the rest.
         times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
         varying: dict[int, Column] = {}
-        still = dict(chunk.fixed)
+        still: dict[int, int | None] = {}
         for place, column in zip(chunk.varying, columns, strict=True):
             if column[-1] != column[0] or column.count(column[0]) < len(column):
                 varying[place] = column
             else:
                 still[place] = column[0]
+        if chunk.fixed is not self._fixed:
+            self._fixed = chunk.fixed
+            self._see(chunk.fixed)
         self._see(still)
-        cells = self._cells(varying, still)
+        known = chunk.fixed | still
+        for place in self._firmware:
+            self._still[place] = self._spelt([known.get(letter) for letter in self._letters])
+        cells = self._cells(varying, known)
         parts: list[Iterable[str]] = [self._moments.texts(times)]
         following = 0
         for place in sorted(cells):
@@ -195,13 +202,11 @@ class _Table:
         return text.encode()
 
     def _see(self, values: dict[int, int | None]) -> None:
-        """Spell what is the same in all rows of a chunk, as far as it was not so before."""
+        """Spell what is the same in all rows of a chunk, as far as it has changed."""
         for place, raw in values.items():
             if place < len(self._registers) and self._values.get(place, _UNSEEN) != raw:
                 self._values[place] = raw
                 self._still[place] = self._texts[place][raw]
-        for place in self._firmware:
-            self._still[place] = self._spelt([values.get(letter) for letter in self._letters])
 
     def _cells(
         self, varying: dict[int, Column], still: dict[int, int | None]

@@ -7,9 +7,11 @@ report, and a schema that grew in between is noticed.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, count
+from sqlite3 import enable_callback_tracebacks
 from typing import TYPE_CHECKING, Final
 
-from luxcli import ingest
+from luxcli import ingest, threads
 from luxcli.ingest import Key
 from luxcli.model import Chunk, Snapshot
 from luxcli.rowlayout import HEAD_COLUMNS, Layout, Row
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _CHUNK_ROWS: Final = 500
+# What SQLite lets a function have, unless it was built otherwise.
+_MOST_ARGUMENTS: Final = 127
 # The settings of a window are looked up at its beginning and their changes kept. What is damaged
 # is read in shorter ones.
 _WINDOW_MS: Final = 7 * 86_400_000
@@ -62,25 +66,25 @@ def chunks(
         varying = tuple(place for place in window.varying if place < len(keys))
         # The columns in which they stand in a row, in the same order.
         head = HEAD_COLUMNS + len(varying)
+        others = sorted(set(range(len(keys))) - set(varying))
         rows: list[Row] = []
-        fixed: list[int | None] = []
+        fixed: dict[int, int | None] | None = None
         for stretch, layout in _verified(window, damaged):
-            here = layout.values[: len(keys)]
-            if rows and (here != fixed or len(rows) + len(stretch) > _CHUNK_ROWS):
+            differs = layout.changed(len(keys)) or fixed is None
+            if rows and fixed is not None and (differs or len(rows) + len(stretch) > _CHUNK_ROWS):
                 yield _chunk(varying, fixed, rows, head)
                 rows = []
+            if differs:
+                fixed = {place: layout.values[place] for place in others}
             rows += stretch
-            fixed = here
-        if rows:
+        if rows and fixed is not None:
             yield _chunk(varying, fixed, rows, head)
 
 
 def _chunk(
-    varying: tuple[int, ...], fixed: Sequence[int | None], rows: list[Row], head: int
+    varying: tuple[int, ...], fixed: dict[int, int | None], rows: list[Row], head: int
 ) -> Chunk:
-    among = set(varying)
-    constants = {place: value for place, value in enumerate(fixed) if place not in among}
-    return Chunk(varying, constants, rows if len(rows[0]) == head else [r[:head] for r in rows])
+    return Chunk(varying, fixed, rows if len(rows[0]) == head else [r[:head] for r in rows])
 
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
@@ -212,6 +216,64 @@ def _is_lost(db: "Connection", start_ms: int, stop_ms: int, probes: int) -> bool
     return True
 
 
+class _Fetch:
+    """Takes rows of polls from SQLite.
+
+    Fetched as results, each number costs the lock of the connection twice and the interpreter's
+    twice, which together takes longer than all else that is done with a number in a CSV. A function
+    that is called with the numbers gets a row for once both.
+    """
+
+    _numbers = count()
+
+    def __init__(self, db: "Connection", columns: Sequence[str]) -> None:
+        enable_callback_tracebacks(True)
+        self._db = db
+        self._select = "SELECT {} FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
+        self._taken: list[list[Row]] = []
+        self._takers: list[Callable[..., None]] = []
+        calls = []
+        for first in range(0, len(columns), _MOST_ARGUMENTS):
+            # Each its own: another window may be read by the same connection.
+            name = f"take{next(self._numbers)}"
+            rows: list[Row] = []
+            self._taken.append(rows)
+            self._takers.append(_taker(rows))
+            db.create_function(name, -1, self._takers[-1])
+            calls.append(f"{name}({','.join(columns[first : first + _MOST_ARGUMENTS])})")
+        self._columns, self._calls = ",".join(columns), ",".join(calls)
+
+    def some(self, bounds: tuple[int, int], most: int) -> list[Row]:
+        """Return the first rows of an interval; raises what SQLite raises."""
+        limit = f" LIMIT {most}"
+        lost: list[BaseException] = []
+        try:
+            with threads.thrown_away(self._takers) as lost:
+                self._db.execute(self._select.format(self._calls) + limit, bounds).fetchall()
+            first, *others = self._taken
+            if not others:
+                return first[:]
+            return [tuple(chain(*parts)) for parts in zip(first, *others, strict=True)]
+        except self._db.OperationalError:
+            for reason in lost:  # the handler of a signal, which may run anywhere
+                if not isinstance(reason, Exception):
+                    raise reason from None
+            # Such as for a text that is none, where damage made one of a number.
+            return self._db.execute(self._select.format(self._columns) + limit, bounds).fetchall()
+        finally:
+            for rows in self._taken:
+                rows.clear()
+
+    def all(self, bounds: tuple[int, int]) -> list[Row]:
+        """Return all rows of an interval as results, which says best what cannot be read."""
+        return self._db.execute(self._select.format(self._columns), bounds).fetchall()
+
+
+def _taker(rows: list[Row]) -> Callable[..., None]:
+    append = rows.append
+    return lambda *row: append(row)
+
+
 class _Window:
     """A stretch of polls, read chunk by chunk; knows the settings in force at `position`."""
 
@@ -248,11 +310,8 @@ class _Window:
         ]
         # The next one last.
         self._changes = sorted(changes, key=lambda change: change[:2], reverse=True)
-        names = "".join(f",c{keys[place][1]}" for place in self.varying)
-        self._select = (
-            f"SELECT ts_ms,took_ms,tries,crc{names} FROM poll"
-            " WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
-        )
+        names = [f"c{keys[place][1]}" for place in self.varying]
+        self._fetch = _Fetch(db, ["ts_ms", "took_ms", "tries", "crc", *names])
 
     def read(self) -> list[Row] | None:
         """Return the next polls.
@@ -265,7 +324,7 @@ class _Window:
         self._db.execute("BEGIN")
         if self._unreadable is None:
             bounds = (self.position, self._stop_ms)
-            rows = self._db.execute(f"{self._select} LIMIT {_CHUNK_ROWS}", bounds).fetchall()
+            rows = self._fetch.some(bounds, _CHUNK_ROWS)
             complete = len(rows) < _CHUNK_ROWS
         else:
             rows, complete = self._salvaged(self.position, self._stop_ms), True
@@ -273,7 +332,7 @@ class _Window:
         self._finish()
         if not unchanged:
             return None
-        self.position = self._stop_ms if complete else rows[-1][0] + 1
+        self.position = self._stop_ms if complete else _time(rows[-1]) + 1
         return rows
 
     def unchanged_until(self, rows: Sequence[Row], first: int) -> int:
@@ -306,7 +365,7 @@ class _Window:
                 first[key] = value
         return first, later
 
-    def _salvaged(self, start_ms: int, stop_ms: int) -> list[tuple[int, ...]]:
+    def _salvaged(self, start_ms: int, stop_ms: int) -> list[Row]:
         """Read what can be read, by halves where something cannot."""
         assert self._unreadable is not None
         rows = self._stretch(start_ms, stop_ms)
@@ -331,10 +390,10 @@ class _Window:
         middle = (start_ms + stop_ms) // 2
         return self._salvaged(start_ms, middle) + self._salvaged(middle, stop_ms)
 
-    def _stretch(self, start_ms: int, stop_ms: int) -> list[tuple[int, ...]] | None:
+    def _stretch(self, start_ms: int, stop_ms: int) -> list[Row] | None:
         """Return the rows of a stretch, None if SQLite cannot read them all."""
         try:
-            return self._db.execute(self._select, (start_ms, stop_ms)).fetchall()
+            return self._fetch.all((start_ms, stop_ms))
         except self._db.DatabaseError:
             return None
 

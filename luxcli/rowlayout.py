@@ -31,6 +31,7 @@ class Layout:
         self, keys: Sequence[Key], varying: Sequence[int], fixed: dict[int, int | None]
     ) -> None:
         self.values: list[int | None] = [fixed.get(place) for place in range(len(keys))]
+        self._changed: set[int] = set()
         # A register may be asked for twice; it is part of its block only once.
         place_of = {key: place for place, key in reversed(list(enumerate(keys)))}
         ordered = [[place_of[key] for key in sorted(place_of) if key[0] == k] for k in range(3)]
@@ -44,11 +45,17 @@ class Layout:
         self._see_settings()
         self._see_calculations()
 
+    def changed(self, count: int) -> bool:
+        """Return whether any of the first so many values has changed since this was last asked."""
+        changed, self._changed = self._changed, set()
+        return bool(changed) and min(changed) < count
+
     def change(self, changes: Iterable[tuple[int, int | None]]) -> None:
         """Take over new values of places."""
         kinds = set()
         for place, value in changes:
             before, self.values[place] = self.values[place], value
+            self._changed.add(place)
             kind = self._kinds.get(place)
             kinds.add(kind)
             if kind and isinstance(value, int) and before is not None:

@@ -68,7 +68,7 @@ ROWS = [
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
-    # all but cache only for a type
+    # all but cache and reading only for a type
     "sqlite3": {"cache", "cachefile", "storage", "ingest", "reading"},
     "urllib": {"channels", "targets"},  # targets only takes addresses apart
     "socket": {"exchange", "simulator"},

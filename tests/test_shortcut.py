@@ -55,6 +55,13 @@ STATUS = (POLL - {"client", "exchange", "identity", "jobs", "pacing", "quality",
 }
 STATUS |= {"threads"}
 
+ROLLUP = {"ending": None, "if_due": False, "strict": False}
+# Parameters beside those that each command has.
+COMMANDS: dict[str, dict[str, Any]] = {
+    "poll-once": {"every": None, "count": None},
+    "status": {"max_age": None},
+    **{f"rollup {what}": ROLLUP for what in ("daily", "weekly", "all")},
+}
 PIECES: list[tuple[str, ...]] = [
     *[("--json",), ("-c", "a.yaml"), ("-ca.yaml",), ("--config", "b.yaml"), ("--config=b.yaml",)],
     *[("--log-level", "DEBUG"), ("--log-level=debug",), ("--log-level",), ("--every", "30")],
@@ -68,6 +75,8 @@ PIECES: list[tuple[str, ...]] = [
         ("--count", "+2"),
         ("--count", "1_0"),
     ],
+    *[("--date", "2026-11-24"), ("--date=yesterday",), ("--if-due",), ("--strict",), ("--date",)],
+    *[("--if-due=1",), ("--strict", "--if-due"), ("--strict", "--json"), ("--no-strict",)],
     *[("-c", "unreadable"), ("-c", "directory"), ("--count", "1e3"), ("--version",), ("",)],
 ]
 
@@ -79,15 +88,17 @@ def declared() -> Any:
 
 def by_parser(command: str, argv: list[str]) -> dict[str, Any]:
     """Return the parameters that the declaration of the command gives."""
-    group = declared()
-    parameters = dict(group.commands[command].make_context(command, list(argv)).params)
+    found = declared()
+    for word in command.split():
+        found = found.commands[word]
+    parameters = dict(found.make_context(command, list(argv)).params)
     if parameters["config_path"] is not None:  # which Typer does when it calls the function
         parameters["config_path"] = Path(parameters["config_path"])
     return parameters
 
 
 @pytest.mark.parametrize("environment", [{}, {"LUXCLI_CONFIG": "from-environment.yaml"}])
-@pytest.mark.parametrize("command", ["poll-once", "status"])
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.no_cover
 def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_parser_gives(
     command, environment, tmp_path, monkeypatch
@@ -100,13 +111,13 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
     chance, understood = random.Random(2), 0
     for _ in range(1500):
         argv = [word for piece in chance.choices(PIECES, k=chance.randint(0, 3)) for word in piece]
-        call = shortcut.parsed([command, *argv], os.environ)
+        call = shortcut.parsed([*command.split(), *argv], os.environ)
         if call is None:
             continue
         understood += 1
         name, parameters = call
         usual = {"config_path": None, "log_level": None, "as_json": False}
-        usual |= {"max_age": None} if command == "status" else {"every": None, "count": None}
+        usual |= COMMANDS[command]
         assert (name, usual | parameters) == (command, by_parser(command, argv)), argv
     assert understood > 300
 
@@ -114,7 +125,9 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
 @pytest.mark.parametrize(
     "argv",
     [
-        *[(), ("rollup", "daily"), ("--version",), ("poll-once", "--help"), ("status", "-h")],
+        *[(), ("rollup",), ("--version",), ("poll-once", "--help"), ("status", "-h")],
+        *[("rollup", "monthly"), ("rollup", "--json", "daily"), ("rollup", "all", "-h")],
+        *[("rollup", "all", "daily"), ("prune",), ("rollup", "daily", "--max-age", "5m")],
         *[("poll-once", "--max-age", "5m"), ("status", "--every", "30"), ("poll-once", "now")],
         *[("poll-once", "--json", "--json"), ("poll-once", "-c", "a", "--config", "b")],
     ],
@@ -164,6 +177,11 @@ def test_a_poll_says_and_does_the_same_both_ways(cli, configure, simulator, opti
         *[(("status", "--log-level", "LOUD"), 2), (("poll-once", "--every", "1s"), 2)],
         *[(("poll-once", "--count", "200"), 2), (("poll-once", "-c", "missing.yaml"), 78)],
         *[(("status", "-c", "."), 78), (("poll-once", "--count", "0"), 2), (("status", "x"), 2)],
+        *[(("rollup", "daily"), 0), (("rollup", "all", "--json"), 0), (("rollup", "all", "x"), 2)],
+        *[(("rollup", "weekly", "--date", "2026-11-2"), 2), (("rollup", "daily", "--strict"), 0)],
+        *[(("rollup", "daily", "--date", "2026-11-20"), 65), (("rollup", "all", "-c", "."), 78)],
+        *[(("rollup", "all", "--date", "2026-11-20", "--if-due"), 2), (("rollup", "--help"), 0)],
+        *[(("rollup",), 2), (("rollup", "month"), 2), (("rollup", "daily", "--dat", "x"), 2)],
         *[(("status", "--help"), 0), (("poll-once", "-h"), 0), (("poll-once", "--jsn"), 2)],
     ],
 )
@@ -210,6 +228,29 @@ def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, 
     assert ours(status) <= STATUS
     assert not {name.partition(".")[0] for name in status} & (NEITHER | {"socket"})
     assert not status & {"urllib.request", "subprocess", "http", "asyncio"}
+
+
+def test_a_roll_up_loads_neither_the_option_parser_nor_what_that_loads(cli, configure, simulator):
+    file = configure(port=simulator.port, flush_polls=1)
+    assert cli("poll-once", "-c", file).status == 0
+    for what in ("weekly", "all"):
+        modules = loaded(cli, "rollup", what, "-c", file)
+        assert "luxcli.csvgen" in modules
+        assert not {name.partition(".")[0] for name in modules} & {"typer", "click", "rich", "yaml"}
+    # The weekly report is the one that is compared with a loop over its cells.
+    assert not loaded(cli, "rollup", "weekly", "-c", file) & {"dataclasses", "inspect", "socket"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("daily",), ("weekly", "--json"), ("all", "--if-due", "--log-level", "DEBUG"), ("all",)],
+)
+def test_a_roll_up_says_and_does_the_same_both_ways(cli, configure, simulator, options):
+    file = configure(port=simulator.port, flush_polls=1)
+    assert cli("poll-once", "-c", file).status == 0
+    short, long = both_ways(cli, "rollup", *options, "-c", file)
+    assert alike(short) == alike(long)
+    assert short.status == 0
 
 
 def test_a_poll_goes_the_short_way_also_when_the_schedule_names_its_options(
