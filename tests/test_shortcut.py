@@ -226,7 +226,7 @@ def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, 
     assert cli("poll-once", "-c", file).status == 0
     status = loaded(cli, "status", "-c", file)
     assert ours(status) <= STATUS
-    assert not {name.partition(".")[0] for name in status} & (NEITHER | {"socket"})
+    assert not {name.partition(".")[0] for name in status} & (NEITHER | {"socket", "zoneinfo"})
     assert not status & {"urllib.request", "subprocess", "http", "asyncio"}
 
 
