@@ -6,19 +6,23 @@ imported, or else the innermost function of luxcli. The start of the interpreter
 first sample: it is measured by itself, as ``python -c pass``.
 """
 
+import faulthandler
 import json
+import re
 import runpy
 import signal
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from types import FrameType
 
+import luxcli
 from benchmarks.processes import PROJECT, Launcher, Sample
 
 _INTERVAL_S = 0.001
 _SHOWN = 8
+_PACKAGE = Path(luxcli.__file__).parent
+_FRAME = re.compile(r'  File "(.*)", line [0-9?]+ in (.*)')
 
 
 def shares(runs: int, arguments: list[str], directory: Path = PROJECT) -> list[tuple[str, float]]:
@@ -59,31 +63,49 @@ def table(found: list[tuple[str, float]], shown: int = _SHOWN) -> str:
     return "\n".join([*lines, f"| {rest:.0%} | everything else |"])
 
 
-def _label(frame: FrameType | None) -> str:
-    ours = "the rest"
-    inner = True
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if inner and name == "importlib._bootstrap" and "spec" in frame.f_locals:
-            module = getattr(frame.f_locals["spec"], "name", None)
-            if module:
-                ours, inner = f"import of {str(module).split('.')[0]}", False
-        elif inner and str(name).startswith("luxcli"):
-            ours, inner = f"{name}.{frame.f_code.co_qualname}", False
-        frame = frame.f_back
-    return ours
+def _label(stack: list[tuple[str, str]]) -> str:
+    """Name what a stack of files and functions, the innermost first, is at work on."""
+    for file, function in stack:
+        path = Path(file)
+        if function == "<module>":
+            return f"import of {_top_level(path)}"
+        if path.parent == _PACKAGE:
+            return f"luxcli.{path.stem}.{function}"
+    return "the rest"
+
+
+def _top_level(path: Path) -> str:
+    for entry in sorted(filter(None, sys.path), key=len, reverse=True):
+        if path.is_relative_to(entry):
+            return path.relative_to(entry).parts[0].removesuffix(".py")
+    return path.stem
+
+
+def _stacks(text: str) -> list[list[tuple[str, str]]]:
+    """Take apart what `faulthandler` wrote."""
+    stacks: list[list[tuple[str, str]]] = []
+    for line in text.splitlines():
+        if line.startswith("Stack"):
+            stacks.append([])
+        elif found := _FRAME.fullmatch(line):
+            stacks[-1].append((found[1], found[2]))
+    return stacks
 
 
 def _sample(target: str, arguments: list[str]) -> None:
-    found: Counter[str] = Counter()
-    signal.signal(signal.SIGPROF, lambda _signal, frame: found.update([_label(frame)]))
     sys.argv = ["luxcli", *arguments]
-    signal.setitimer(signal.ITIMER_PROF, _INTERVAL_S, _INTERVAL_S)
-    try:
-        runpy.run_module("luxcli", run_name="__main__", alter_sys=True)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        Path(target).write_text(json.dumps(found), encoding="utf-8")
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
+        # A handler in Python would run only when the function in C that the time is spent in is
+        # over, and find somebody else at work.
+        faulthandler.register(signal.SIGPROF, file, all_threads=False)
+        signal.setitimer(signal.ITIMER_PROF, _INTERVAL_S, _INTERVAL_S)
+        try:
+            runpy.run_module("luxcli", run_name="__main__", alter_sys=True)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            file.seek(0)
+            found = Counter(map(_label, _stacks(file.read())))
+            Path(target).write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
