@@ -260,13 +260,14 @@ def test_reports_made_before_the_directory_was_moved_stay_as_they_are(workers, s
     assert [name for name in before if name.endswith(".csv") and before[name] != after[name]] == []
 
 
+@pytest.mark.parametrize("first", [1, 6, 11])
 def test_a_roll_up_that_finds_the_cache_damaged_reports_all_that_can_be_read(
-    workers, states, tmp_path
+    workers, states, tmp_path, first
 ):
     sound = states.make("sound", BEFORE_CSV, ms(BEFORE_CSV))
     name = "reports/daily/2026-11-19_daily.csv"
     incomplete = []
-    for page in range(1, (sound / "data" / "cache.sqlite3").stat().st_size // 4096, 5):
+    for page in range(first, (sound / "data" / "cache.sqlite3").stat().st_size // 4096, 15):
         work = shutil.copytree(sound, tmp_path / str(page))
         with (work / "data" / "cache.sqlite3").open("r+b") as file:
             file.seek(page * 4096)

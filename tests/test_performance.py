@@ -141,7 +141,9 @@ def test_the_daily_roll_up_goes_through_no_table_from_end_to_end(histories):
     with cache.connect(settings.cache_path, busy_wait_s=1) as db:
         for text in dict.fromkeys(found):
             if re.match(r"SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH", text):
-                plans |= {row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}")}
+                # Known to the connection that reads polls through it, as `max` is to any.
+                known = re.sub(r"\btake[0-9]+\(", "max(", text)
+                plans |= {row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {known}")}
     assert any("poll" in plan for plan in plans)
     assert any("setting" in plan or " s " in plan for plan in plans)
     # `register` has a row for each register, `archive` and `rollup` one for each file.
