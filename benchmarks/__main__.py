@@ -51,13 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += FIGURES[name](bench)
         if options.quick:  # a day's cache and a few rounds say nothing about the budgets
             rows = [replace(row, budget=None) for row in rows]
-        profiles = _profiles(bench) if options.profile else {}
-    print(report.table(rows))
-    if options.json:
-        document = report.document(rows, quick=options.quick) | {"profiles": profiles}
-        text = json.dumps(document, indent=1, ensure_ascii=False)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        print(report.table(rows), flush=True)
+        document = report.document(rows, quick=options.quick) | {"profiles": {}}
+        _write(options.json, document)
+        if options.profile:
+            _write(options.json, document | {"profiles": _profiles(bench)})
     return int(any(row.passed is False for row in rows))
+
+
+def _write(path: Path | None, document: dict[str, object]) -> None:
+    if path:
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def _profiles(bench: Bench) -> dict[str, list[tuple[str, float]]]:
