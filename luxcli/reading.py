@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, count
-from sqlite3 import enable_callback_tracebacks
+from sqlite3 import SQLITE_ERROR, enable_callback_tracebacks
 from typing import TYPE_CHECKING, Final
 
 from luxcli import ingest, threads
@@ -254,10 +254,12 @@ class _Fetch:
             if not others:
                 return first[:]
             return [tuple(chain(*parts)) for parts in zip(first, *others, strict=True)]
-        except self._db.OperationalError:
+        except self._db.OperationalError as exc:
             for reason in lost:  # the handler of a signal, which may run anywhere
                 if not isinstance(reason, Exception):
                     raise reason from None
+            if exc.sqlite_errorcode != SQLITE_ERROR:  # such as a lock, for which it has waited
+                raise
             # Such as for a text that is none, where damage made one of a number.
             return self._db.execute(self._select.format(self._columns) + limit, bounds).fetchall()
         finally:

@@ -122,3 +122,19 @@ def test_what_is_no_number_any_more_is_damage_and_the_other_polls_are_read(tmp_p
     assert [poll.taken_ms for poll in polls] == [
         START_MS + n * 30_000 for n in range(30) if n != 10
     ]
+
+
+def test_a_lock_that_is_held_while_rows_are_read_is_waited_for_once(tmp_path):
+    store = stored(tmp_path / "cache.sqlite3", 1200, 5)
+    with (
+        closing(sqlite3.connect(store.path, isolation_level=None, timeout=1)) as db,
+        closing(sqlite3.connect(store.path, isolation_level=None)) as other,
+    ):
+        chunks = reading.chunks(db, [(0, 3)], 0, EVER, [])
+        next(chunks)
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            list(chunks)
+        took_s = time.monotonic() - began
+    assert took_s < 1.7
