@@ -258,7 +258,8 @@ class _Fetch:
             for reason in lost:  # the handler of a signal, which may run anywhere
                 if not isinstance(reason, Exception):
                     raise reason from None
-            if exc.sqlite_errorcode != SQLITE_ERROR:  # such as a lock, for which it has waited
+            code = getattr(exc, "sqlite_errorcode", SQLITE_ERROR)
+            if code != SQLITE_ERROR:  # such as a lock, for which it has waited
                 raise
             # Such as for a text that is none, where damage made one of a number.
             return self._db.execute(self._select.format(self._columns) + limit, bounds).fetchall()

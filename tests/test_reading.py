@@ -127,7 +127,7 @@ def test_what_is_no_number_any_more_is_damage_and_the_other_polls_are_read(tmp_p
 def test_a_lock_that_is_held_while_rows_are_read_is_waited_for_once(tmp_path):
     store = stored(tmp_path / "cache.sqlite3", 1200, 5)
     with (
-        closing(sqlite3.connect(store.path, isolation_level=None, timeout=1)) as db,
+        closing(sqlite3.connect(store.path, isolation_level=None, timeout=2)) as db,
         closing(sqlite3.connect(store.path, isolation_level=None)) as other,
     ):
         chunks = reading.chunks(db, [(0, 3)], 0, EVER, [])
@@ -137,4 +137,4 @@ def test_a_lock_that_is_held_while_rows_are_read_is_waited_for_once(tmp_path):
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             list(chunks)
         took_s = time.monotonic() - began
-    assert took_s < 1.7
+    assert 1.5 < took_s < 3.5
