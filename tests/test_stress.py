@@ -402,7 +402,10 @@ def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left
 
 def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_is_some(tmp_path):
     with small_disk(tmp_path / "disk", 16_384) as disk:
-        settings, times = past(disk, 3, 1800, interval_sec=1800)
+        # Half a day from now, so that the first period has polls enough not to fit as well.
+        half_a_day_ago = periods.local_time(round(time.time() * 1000) - DAY_MS // 2, BERLIN)
+        csv_time = f"{half_a_day_ago:%H:%M}"
+        settings, times = past(disk, 3, 1800, interval_sec=1800, csv_time=csv_time)
         filler = fill(disk, 2)
         ran = launch(disk, "rollup", "all", "--if-due", "--json")
         assert ran.status == 74
