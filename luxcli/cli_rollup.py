@@ -38,73 +38,38 @@ StrictOption = Annotated[
 ]
 
 
-@app.command("daily", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup daily --if-due"))
-def rollup_daily(
-    ctx: typer.Context,
-    ending: DateOption = None,
-    if_due: DueOption = False,
-    strict: StrictOption = False,
-    config_path: ConfigOption = None,
-    log_level: LevelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the CSV of the last 24 hours, of a closed day, or of all days that are due."""
-    status = rollup.roll_up(
-        session_of(ctx),
-        "daily",
-        ending=ending,
-        if_due=if_due,
-        strict=strict,
-        config_path=config_path,
-        log_level=log_level,
-        as_json=as_json,
-    )
-    raise typer.Exit(status)
+def _declare(what: rollup.What, text: str, example: str) -> None:
+    @app.command(what, help=text, epilog=epilog(_ROLLUP_STATUSES, f"luxcli rollup {example}"))
+    def command(
+        ctx: typer.Context,
+        ending: DateOption = None,
+        if_due: DueOption = False,
+        strict: StrictOption = False,
+        config_path: ConfigOption = None,
+        log_level: LevelOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        status = rollup.roll_up(
+            session_of(ctx),
+            what,
+            ending=ending,
+            if_due=if_due,
+            strict=strict,
+            config_path=config_path,
+            log_level=log_level,
+            as_json=as_json,
+        )
+        raise typer.Exit(status)
 
 
-@app.command("weekly", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup weekly --date 2026-11-23"))
-def rollup_weekly(
-    ctx: typer.Context,
-    ending: DateOption = None,
-    if_due: DueOption = False,
-    strict: StrictOption = False,
-    config_path: ConfigOption = None,
-    log_level: LevelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the CSV of the last 7 days, of a closed week, or of all weeks that are due."""
-    status = rollup.roll_up(
-        session_of(ctx),
-        "weekly",
-        ending=ending,
-        if_due=if_due,
-        strict=strict,
-        config_path=config_path,
-        log_level=log_level,
-        as_json=as_json,
-    )
-    raise typer.Exit(status)
-
-
-@app.command("all", epilog=epilog(_ROLLUP_STATUSES, "luxcli rollup all"))
-def rollup_all(
-    ctx: typer.Context,
-    ending: DateOption = None,
-    if_due: DueOption = False,
-    strict: StrictOption = False,
-    config_path: ConfigOption = None,
-    log_level: LevelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the daily and the weekly CSV, then remove CSVs that are too old."""
-    status = rollup.roll_up(
-        session_of(ctx),
-        "all",
-        ending=ending,
-        if_due=if_due,
-        strict=strict,
-        config_path=config_path,
-        log_level=log_level,
-        as_json=as_json,
-    )
-    raise typer.Exit(status)
+_declare(
+    "daily",
+    "Write the CSV of the last 24 hours, of a closed day, or of all days that are due.",
+    "daily --if-due",
+)
+_declare(
+    "weekly",
+    "Write the CSV of the last 7 days, of a closed week, or of all weeks that are due.",
+    "weekly --date 2026-11-23",
+)
+_declare("all", "Write the daily and the weekly CSV, then remove CSVs that are too old.", "all")

@@ -132,8 +132,10 @@ def status(
             day=coverage_entry(found.day),
         )
     else:
-        # Loading the rules of a zone takes a tenth of the time, and only gaps are told with times.
-        told = found.ahead_ms or found.day.missing
+        # Loading the rules of a zone takes a tenth of the time, and only gaps are told with times;
+        # but that TZ is none is said.
+        unchecked = not settings.timezone and "TZ" in os.environ
+        told = found.ahead_ms or found.day.missing or unchecked
         zone = periods.zone(settings.timezone, os.environ) if told else UTC
         say(_status_line(found, settings.cache_path, limit_s, zone, obstacle))
     return FINDINGS if stale else 0

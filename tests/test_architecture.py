@@ -30,6 +30,7 @@ ROWS = [
         "timelimit",
     },
     {"rowlayout"},
+    {"fetching"},
     {"cache", "reading", "plausibility", "channels", "schedule"},
     {"units"},
     {"cachefile"},
@@ -68,8 +69,8 @@ ROWS = [
 ]
 # Outside libraries and system modules that belong to one job.
 ONLY = {
-    # all but cache and reading only for a type
-    "sqlite3": {"cache", "cachefile", "storage", "ingest", "reading"},
+    # all but cache and fetching only for a type
+    "sqlite3": {"cache", "cachefile", "storage", "ingest", "reading", "fetching"},
     "urllib": {"channels", "targets"},  # targets only takes addresses apart
     "socket": {"exchange", "simulator"},
     "luxtronik": {"client", "sensors"},

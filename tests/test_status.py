@@ -229,3 +229,14 @@ def test_it_starts_without_network_tables_and_rich_output(cli, file, store):
 )
 def test_ages_are_said_as_people_do(seconds, text):
     assert periods.span(seconds) == text
+
+
+def test_a_time_zone_that_is_none_is_said_although_no_time_is_told(cli, configure, simulator):
+    file = configure(port=simulator.port, flush_polls=1)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("timezone:")))
+    assert cli("poll-once").status == 0
+    ran = cli("status", env={"TZ": "No/Where"})
+    assert ran.status == 0
+    assert "TZ=No/Where is not a zone like Europe/Berlin" in ran.stderr
+    assert "TZ" not in cli("status", env={"TZ": "Europe/Berlin"}).stderr
