@@ -13,8 +13,8 @@ from benchmarks import stores, year
 from benchmarks.processes import Launcher
 from benchmarks.stores import Filled
 from luxcli.model import Snapshot
-from luxcli.simulator import Simulator
-from luxcli.storage import Store
+from luxcli.simulator.server import Simulator
+from luxcli.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

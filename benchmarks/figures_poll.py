@@ -10,7 +10,7 @@ from benchmarks.bench import Bench
 from benchmarks.processes import Sample, Used, interleaved, ratios
 from benchmarks.report import Row, sampled, say
 from luxcli.model import Snapshot
-from luxcli.storage import Store
+from luxcli.store.store import Store
 
 MEAN = "poll-once CPU, mean with its flushes : bare library read"
 _FLUSHED = 20  # `flush_polls`

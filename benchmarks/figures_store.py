@@ -17,8 +17,8 @@ from benchmarks.processes import Sample
 from benchmarks.report import Row, sampled
 from benchmarks.stores import Filled
 from luxcli.model import Snapshot
-from luxcli.storage import Store
-from tests.make import buffer_line
+from luxcli.store.store import Store
+from tests.support.builders import buffer_line
 
 _SENSOR = "ID_WEB_Temperatur_TVL"
 # docs/data.md shows these queries: the average of each bucket, by a search for each and by sorting

@@ -10,7 +10,7 @@ from benchmarks import year
 from benchmarks.bench import Bench
 from benchmarks.report import Row
 from luxcli.model import Snapshot
-from luxcli.storage import Store
+from luxcli.store.store import Store
 
 
 def floor(bench: Bench) -> Iterator[Row]:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from luxcli import __version__, ingest, sensors
+from luxcli import __version__
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.storage import Store
+from luxcli.registers import catalogue
+from luxcli.store import writer as poll_writer
+from luxcli.store.store import Store
 
 
 def commits(cache: str, count: str, mode: str, first: str = "0") -> None:
@@ -30,7 +32,7 @@ def commits(cache: str, count: str, mode: str, first: str = "0") -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute(f"PRAGMA journal_mode={mode}")
             db.execute("BEGIN IMMEDIATE")
-            writer = ingest.Writer(db, __version__)
+            writer = poll_writer.Writer(db, __version__)
             moved = Snapshot(
                 now_ms + place * 1000,
                 *(poll.took_ms, poll.tries, poll.calculations),
@@ -115,14 +117,16 @@ def _number(cell: str) -> object:
 def _names() -> dict[Group, list[str]]:
     lengths: dict[Group, int] = {"calculations": 300, "parameters": 1300, "visibilities": 450}
     return {
-        group: [sensors.register(group, index).id for index in range(lengths[group])]
+        group: [catalogue.register(group, index).id for index in range(lengths[group])]
         for group in GROUPS
     }
 
 
 def _decoded(poll: Snapshot, group: Group) -> list[object]:
     block = poll.block(group)
-    return [sensors.decode(sensors.register(group, index), raw) for index, raw in enumerate(block)]
+    return [
+        catalogue.decode(catalogue.register(group, index), raw) for index, raw in enumerate(block)
+    ]
 
 
 def _iso(ts_ms: int) -> str:

@@ -16,13 +16,14 @@ from zoneinfo import ZoneInfo
 
 import luxcli
 from benchmarks import year
-from luxcli import archiving, config
-from luxcli.config import Config
+from luxcli.config import config
+from luxcli.config.config import Config
+from luxcli.maintenance import archive
 from luxcli.model import Missed, Snapshot
-from luxcli.storage import Store
+from luxcli.store.store import Store
 
 PACKAGE = Path(luxcli.__file__).parent
-_DECIDES = ("ingest.py", "schema.py", "archive.py", "cache.py")
+_DECIDES = ("store/writer.py", "store/schema.py", "maintenance/luxlog.py", "store/sqlite_file.py")
 _BLOCK = 2880
 ZONE = ZoneInfo(year.ZONE)
 # The local date on which the simulated year ends.
@@ -89,7 +90,7 @@ def filled(root: Path, days: int, history: int) -> Filled:
 def archived(cache: Filled) -> None:
     """Write every archive of a cache that is due; a run of luxcli stops after a few minutes."""
     now_ms = year.STOP_MS + 2 * year.DAY_MS
-    while archiving.archive_due(cache.config, now_ms=now_ms, zone=ZONE):
+    while archive.archive_due(cache.config, now_ms=now_ms, zone=ZONE):
         pass
 
 

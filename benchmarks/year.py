@@ -1,11 +1,12 @@
 """A year of an air/water heat pump in a heated house, poll by poll, for ever the same by its seed.
 
 Real captures of a whole year are not published. The constants are those of a real dump
-(`luxcli.replay`, profile "long"); what moves is simulated: weather with seasons, days and fronts, a
-house that cools, a compressor that starts and stops by its hysteresis, hot water that is drawn and
-heated, defrosts in damp cold, run times, timers and meters, sensors that flicker by a tenth, a
-scheduler that is a little late, an owner who turns a knob twice a month. `statistics` says of any
-stretch how many registers move and how many change from poll to poll; the benchmark prints that.
+(`luxcli.simulator.replay`, profile "long"); what moves is simulated: weather with seasons, days
+and fronts, a house that cools, a compressor that starts and stops by its hysteresis, hot water
+that is drawn and heated, defrosts in damp cold, run times, timers and meters, sensors that flicker
+by a tenth, a scheduler that is a little late, an owner who turns a knob twice a month.
+`statistics` says of any stretch how many registers move and how many change from poll to poll; the
+benchmark prints that.
 """
 
 import math
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from luxcli.model import Missed, Snapshot
-from luxcli.replay import Replay
+from luxcli.simulator.replay import Replay
 
 # Ends with a week and a day of the default configuration: Monday 07:00 in Berlin.
 STOP_MS: Final = 1_764_568_800_000  # 2025-12-01T06:00:00Z
@@ -349,7 +350,7 @@ class HeatPump:
 
 
 def _pressure(raw: int) -> int:
-    # R410A as in `luxcli.replay`.
+    # R410A as in `luxcli.simulator.replay`.
     return round(100 * math.exp(10.745 - 2367 / (raw / 10 + 273.15)))
 
 

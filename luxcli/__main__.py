@@ -68,9 +68,9 @@ def main() -> None:
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
-        from luxcli import events, log
+        from luxcli.system import log_setup, logger
 
-        if log.tell(events.CRITICAL, "a bug, please report it", exc):
+        if log_setup.tell(logger.CRITICAL, "a bug, please report it", exc):
             raise SystemExit(1) from None
         raise
     raise SystemExit(status)
@@ -95,11 +95,11 @@ def _run() -> int:
     # What is loaded stays until the end: looking for garbage in it, while it is loaded and again
     # when the interpreter ends, takes a sixth of the time of a poll.
     gc.disable()
-    from luxcli import shortcut
+    from luxcli.cli import fast
 
-    status = shortcut.run(sys.argv[1:], os.environ)
+    status = fast.run(sys.argv[1:], os.environ)
     if status is None:
-        from luxcli.cli import app
+        from luxcli.cli.app import app
 
         gc.enable()
         app()

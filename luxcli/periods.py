@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from luxcli import events
+from luxcli.system import logger
 
-_LOGGER = events.Logger("luxcli.periods")
+_LOGGER = logger.Logger("luxcli.periods")
 
 Kind = Literal["daily", "weekly"]
 KINDS: tuple[Kind, ...] = ("daily", "weekly")

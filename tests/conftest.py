@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 import luxcli
-from luxcli import events, log
-from luxcli.settings import SETTINGS
-from tests import debian
-from tests.faulty import FaultyController
+from luxcli.config.settings import SETTINGS
+from luxcli.system import log_setup, logger
+from tests.support import debian
+from tests.support.faulty_controller import FaultyController
 
 BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
 
@@ -35,12 +35,12 @@ def clean_environment(
     # measured is a lower bound.
     if zlib.crc32(request.node.nodeid.encode()) % 3:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    before = (log.LOGGER.handlers[:], log.LOGGER.level, log.LOGGER.propagate)
-    log.LOGGER.propagate = True  # `caplog` listens further up
+    before = (log_setup.LOGGER.handlers[:], log_setup.LOGGER.level, log_setup.LOGGER.propagate)
+    log_setup.LOGGER.propagate = True  # `caplog` listens further up
     yield
-    events.decided()
-    log.LOGGER.handlers[:], log.LOGGER.propagate = before[0], before[2]
-    log.LOGGER.setLevel(before[1])
+    logger.decided()
+    log_setup.LOGGER.handlers[:], log_setup.LOGGER.propagate = before[0], before[2]
+    log_setup.LOGGER.setLevel(before[1])
 
 
 @pytest.fixture

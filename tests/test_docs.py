@@ -8,9 +8,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from luxcli import cli, sampleconfig, settings
+from luxcli.cli import app
+from luxcli.config import sample, settings
 from luxcli.errors import __doc__ as errors_doc
-from tests import rulebook
+from tests.support import rulebook
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,7 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands() -> list[str]:
     found = []
-    for name, command in get_command(cli.app).commands.items():
+    for name, command in get_command(app.app).commands.items():
         children = getattr(command, "commands", None)
         found += [f"{name} {child}" for child in children] if children else [name]
     return found
@@ -27,7 +28,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_in_the_readme_and_has_a_help_text(command):
     assert f"`luxcli {command}" in README
-    node = get_command(cli.app)
+    node = get_command(app.app)
     for word in command.split():
         node = node.commands[word]
     assert node.help
@@ -86,7 +87,7 @@ def test_every_command_that_the_guides_name_exists(name):
 
 
 def test_the_sample_configuration_is_valid_yaml_with_only_the_host_set():
-    assert yaml.safe_load(sampleconfig.sample("10.0.0.7")) == {"host": "10.0.0.7"}
+    assert yaml.safe_load(sample.sample("10.0.0.7")) == {"host": "10.0.0.7"}
 
 
 def test_the_list_of_rules_is_that_of_the_program():

@@ -11,7 +11,7 @@ import pytest
 
 from luxcli import periods
 from luxcli.periods import Period, closed, ending_on, sliding
-from tests.make import PROJECT
+from tests.support.builders import PROJECT
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000

@@ -1,0 +1,150 @@
+"""The command ``diagnose``: what the health check found, for people, programs and bug reports."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luxcli import periods
+from luxcli.cli import screen
+from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
+from luxcli.cli.options import current_ms, level_of
+from luxcli.cli.output import megabytes, print_json, say, warn
+from luxcli.cli.screen import table
+from luxcli.cli.session import default_level
+from luxcli.config.config import Config
+from luxcli.errors import ConfigError, StorageError
+from luxcli.system import log_setup
+
+if TYPE_CHECKING:
+    from luxcli.diagnosis.diagnose import Diagnosis
+
+app = typer.Typer(rich_markup_mode=None)
+_VERDICTS = {0: "all is well", 3: "it works, with warnings"}
+
+
+@app.command(
+    epilog=epilog(
+        "0 all is well; 3 warnings; of several problems the first of: 78 configuration,"
+        " 74 storage, 76 bad answer, 69 unreachable, 75 controller busy, 65 data or recording;"
+        " 2 the bundle's file exists or its directory does not",
+        "luxcli diagnose --bundle report.zip",
+    ),
+)
+def diagnose(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave the heat pump alone.")] = False,
+    bundle_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE.zip",
+            help="Also write a report for a public issue, without addresses and serial number.",
+        ),
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at everything: is it recording, is the data good, and if not, why? Stores nothing.
+
+    With --log-level DEBUG it lists every register.
+    """
+    from luxcli.diagnosis import bundle
+    from luxcli.diagnosis import diagnose as diagnosis
+
+    if bundle_path:
+        bundle.check_place(bundle_path)
+    settings, failure = _loaded(ctx, config_path, log_level, as_json=as_json)
+    level = level_of(log_level) or (settings.log_level if settings else None)
+    with log_setup.recorded() as lines:
+        found = _looked(settings, failure, offline=offline)
+    thorough = level == "DEBUG"
+    # Before anything is printed, which may fail or end early as well.
+    written, unwritten = _bundled(bundle_path, found, settings, lines)
+    if as_json:
+        bundled = {"bundle": str(bundle_path) if written else None} if bundle_path else {}
+        print_json(**diagnosis.as_json(found, thorough=thorough), **bundled)
+    else:
+        _show(found, thorough=thorough)
+        if written:
+            screen.wrapped(written)
+    if unwritten:
+        warn(str(unwritten))
+        raise typer.Exit(unwritten.exit_code)
+    if found.status:
+        raise typer.Exit(found.status)
+
+
+def _bundled(
+    path: Path | None, found: "Diagnosis", settings: Config | None, lines: Sequence[str]
+) -> tuple[str | None, StorageError | None]:
+    """Write the bundle if one is wanted; return what to say about it, or what went wrong."""
+    from luxcli.diagnosis import bundle
+
+    if path is None:
+        return None, None
+    try:
+        size = bundle.write(path, found, settings, lines, os.environ)
+    except StorageError as exc:
+        return None, exc
+    return f"{path}: written, {megabytes(size)}; look into it before you share it", None
+
+
+def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bool) -> "Diagnosis":
+    from luxcli.diagnosis import diagnose as diagnosis
+
+    zone = periods.zone(settings.timezone if settings else None, os.environ)
+    now_ms = current_ms()
+    if settings is None:
+        assert failure is not None
+        return diagnosis.without_configuration(
+            failure, now_ms=now_ms, zone=zone, environ=os.environ
+        )
+    with screen.waiting("looking at") as begin:
+        return diagnosis.diagnose(
+            settings,
+            now_ms=now_ms,
+            zone=zone,
+            environ=os.environ,
+            offline=offline,
+            begin=begin,
+        )
+
+
+def _loaded(
+    ctx: typer.Context, path: Path | None, level: str | None, *, as_json: bool
+) -> tuple[Config | None, ConfigError | None]:
+    """Return the configuration, or what is wrong with it: even then there is something to say."""
+    try:
+        return session_of(ctx).start(path, level, as_json=as_json), None
+    except ConfigError as exc:
+        log_setup.set_up(level_of(level) or default_level(), "text")
+        return None, exc
+
+
+def _show(found: "Diagnosis", *, thorough: bool) -> None:
+    from luxcli.diagnosis import diagnose as diagnosis
+
+    for section in found.sections:
+        screen.heading(section.name)
+        for line in section.lines:
+            screen.finding(line.level, line.text, line.advice)
+        for content in section.tables:
+            table(content.head, content.rows)
+    if thorough and found.snapshot:
+        screen.heading("every register")
+        head = ("group", "index", "id", "name", "raw", "value", "unit")
+        rows = (tuple(map(str, entry.values())) for entry in diagnosis.registers(found.snapshot))
+        table(head, rows)
+    if found.checklist:
+        screen.heading("production checklist")
+    for item in found.checklist:
+        level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
+        level = "doubtful" if item.doubtful else level
+        screen.finding(level, f"{item.text} ({item.found})")
+    say("")
+    verdict = _VERDICTS.get(found.status, "there are problems, see above")
+    screen.wrapped(f"{verdict} (exit status {found.status})")

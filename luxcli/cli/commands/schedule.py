@@ -1,0 +1,306 @@
+"""The schedule commands: text for cron, supercronic and systemd, and help to install it."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luxcli import __version__, periods
+from luxcli.cli.declare import ConfigOption, LevelOption, epilog, session_of
+from luxcli.cli.output import say, warn
+from luxcli.config.config import Config
+from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.system import logger
+
+_LOGGER = logger.Logger("luxcli.cli.commands.schedule")
+_UNITS = Path("/etc/systemd/system")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write the schedule for cron, supercronic or systemd.",
+    epilog=epilog(
+        "0 done; 2 wrong usage; 74 storage; 78 configuration", "luxcli schedule cron --install"
+    ),
+)
+CommandOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="How luxcli is started; by default by its own absolute path.",
+        show_default=False,
+    ),
+]
+
+
+@app.command(
+    epilog=epilog(
+        "0 done; 2 wrong usage; 74 no cron, or the crontab was refused; 78 configuration, or"
+        " broken markers in the crontab",
+        "luxcli schedule cron --install",
+    )
+)
+def cron(
+    ctx: typer.Context,
+    install: Annotated[
+        bool, typer.Option("--install", help="Put it into your crontab, after showing the change.")
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Take it out of your crontab again.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="In the form of a file in /etc/cron.d.")
+    ] = False,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who runs the jobs of --system.", show_default=False),
+    ] = None,
+    command: CommandOption = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Print the lines for your crontab, or install them there."""
+    from luxcli.schedule import crontabs, user_crontab
+
+    if install and uninstall:
+        raise UsageError("--install and --uninstall exclude each other")
+    if system and (install or uninstall):
+        raise UsageError(
+            "--system is only printed: luxcli schedule cron --system --user NAME |"
+            " sudo tee /etc/cron.d/luxcli"
+        )
+    if system != bool(user):
+        raise UsageError("--system and --user NAME belong together")
+    if uninstall:
+        _change(None, 0, yes=yes)
+        return
+    settings = session_of(ctx).start(config_path, log_level)
+    lines = crontabs.cron(settings, _command(command), user=user)
+    _tell_unseen(settings, "cron", needed=install)
+    if install:
+        _change(lines, settings.interval_sec, yes=yes)
+    else:
+        say((lines if user else user_crontab.marked(lines)).rstrip("\n"))
+
+
+@app.command(
+    epilog=epilog(
+        "0 printed; 2 wrong usage; 74 data cannot be written, or no supercronic;"
+        " 78 configuration; with --run then that of supercronic",
+        "luxcli schedule supercronic --command luxcli > crontab",
+    )
+)
+def supercronic(
+    ctx: typer.Context,
+    run: Annotated[
+        bool,
+        typer.Option("--run", help="Run it, until it is stopped; this is what a container does."),
+    ] = False,
+    command: CommandOption = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Print a crontab for supercronic, the scheduler of containers."""
+    from luxcli.schedule import crontabs
+
+    if not run:
+        settings = session_of(ctx).start(config_path, log_level)
+        say(crontabs.supercronic(settings, _command(command)).rstrip("\n"))
+        return
+    from luxcli.registers import catalogue
+    from luxcli.schedule import container as scheduler
+
+    # A wrong one would be found by the first roll-up, a day later.
+    further = {"csv.sensors": catalogue.select}
+    settings = session_of(ctx).start(config_path, log_level, further=further)
+
+    program = scheduler.check(settings, os.environ)
+    if settings.log_level is None:
+        # Jobs are quiet about success; that the schedule has begun is worth a line.
+        session_of(ctx).start(config_path, "INFO")
+    zone = periods.zone(settings.timezone, os.environ)
+    _LOGGER.info(
+        "luxcli %s polls %s:%d every %d s into %s; CSVs at %s %s",
+        *(__version__, settings.host, settings.port, settings.interval_sec),
+        *(settings.cache_path, f"{settings.csv_time:%H:%M}", zone),
+    )
+    if settings.monitored:
+        from luxcli.monitoring import channels
+
+        # No reason not to record; but polls that go well may never mention it.
+        for failure in channels.unusable_files(settings):
+            _LOGGER.warning("monitoring: %s", failure)
+    crontab = crontabs.supercronic(settings, _command(command))
+    scheduler.become(program, crontab, os.environ, as_json=settings.log_format == "json")
+
+
+@app.command(
+    epilog=epilog(
+        "0 done; 2 wrong usage; 74 a file cannot be written; 78 configuration",
+        "luxcli schedule systemd --user luxcli --output /etc/systemd/system",
+    )
+)
+def systemd(
+    ctx: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write the files there.", show_default=False
+        ),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who runs the jobs; by default you, also with sudo.",
+            show_default=False,
+        ),
+    ] = None,
+    command: CommandOption = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Print units for systemd, or write them to files."""
+    from luxcli.schedule import systemd as systemd_units
+
+    settings = session_of(ctx).start(config_path, log_level)
+    who = user or os.environ.get("SUDO_USER") or _own_name()
+    # Beside the script, which may be in another place.
+    program = [Path(sys.executable).resolve(), Path(systemd_units.__file__).resolve()]
+    made = systemd_units.systemd(
+        settings, _command(command), who, program=[] if command else program
+    )
+    _tell_unseen(settings, "systemd", needed=output is not None)
+    if settings.origins["cache_path"] == "default":
+        warn(
+            f"cache_path is not set: {settings.cache_path} depends on the user; for systemd set"
+            " it to /var/lib/luxcli/cache.sqlite3"
+        )
+    if output is None:
+        say("\n".join(made.values()))
+    else:
+        for name, text in made.items():
+            say(f"{_write(output / name, text)}: written")
+    mark = "# " if output is None else ""
+    say(f"{mark}Three commands put it into service:")
+    enable = f"sudo systemctl enable --now {' '.join(systemd_units.TIMERS)}"
+    for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
+        say(f"{mark}  {step}")
+
+
+def _copying(output: Path | None, user: str, settings: Config) -> str:
+    """Return the command that puts the files where systemd looks, or checks those there."""
+    if output == _UNITS:
+        return f"systemd-analyze verify {_UNITS}/luxcli-*.timer"
+    if output is not None:
+        return f"sudo cp {shlex.quote(str(output))}/luxcli-*.service" + (
+            f" {shlex.quote(str(output))}/luxcli-*.timer {_UNITS}/"
+        )
+    words = [*_command(None), "schedule", "systemd", "--user", user, "--output", str(_UNITS)]
+    if settings.file:
+        words += ["--config", str(settings.file.absolute())]
+    return f"sudo {shlex.join(words)}"
+
+
+def _write(path: Path, text: str) -> Path:
+    from luxcli.system import files
+
+    try:
+        files.replace_durably(
+            path, path.with_name(f".{path.name}.new"), lambda file: file.write(text.encode())
+        )
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
+    return path
+
+
+def _own_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise UsageError(f"uid {os.getuid()} has no name; say --user NAME") from None
+
+
+def _command(given: str | None) -> list[str]:
+    """Return how a scheduler starts this luxcli."""
+    if given is not None:
+        try:
+            words = shlex.split(given)
+        except ValueError as exc:
+            raise UsageError(f"--command {given!r}: {exc}") from exc
+        if not words:
+            raise UsageError("--command is empty")
+        return words
+    # Symbolic links stay: they outlive what they point to.
+    program = Path(os.path.abspath(sys.argv[0]))
+    if program.name == "__main__.py":
+        return [sys.executable, "-m", "luxcli"]
+    return [str(program)]
+
+
+def _tell_unseen(settings: Config, scheduler: str, *, needed: bool) -> None:
+    """Say which settings the jobs would not have; what cannot work is not installed."""
+    from luxcli.schedule import crontabs
+
+    found = crontabs.unseen(settings)
+    if needed:
+        settings.require_host()
+    if found and needed and any(setting.startswith("host ") for setting in found):
+        raise ConfigError(
+            [
+                f"host: {settings.origins['host']} is not there for a job of {scheduler};"
+                " 'luxcli config init' writes a file to set it in"
+            ]
+        )
+    if found:
+        warn(f"the jobs of {scheduler} will not have what is not in a file: {', '.join(found)}")
+
+
+def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
+    """Show what changes in the user's crontab and, if it is wanted, change it."""
+    import difflib
+
+    from luxcli import periods
+    from luxcli.schedule import user_crontab
+
+    caller = os.environ.get("SUDO_USER", "root")
+    if caller != "root":
+        warn(f"with sudo this is the crontab of root; without it, that of {caller}")
+    old = user_crontab.read()
+    take_out = user_crontab.without_block
+    new = take_out(old) if lines is None else user_crontab.with_block(old, lines)
+    for number in user_crontab.foreign_polls(new) if lines else ():
+        warn(
+            f"line {number} of your crontab polls as well; unless it is for another heat pump,"
+            " remove it with 'crontab -e'"
+        )
+    if lines and (other := user_crontab.replaced(old, lines)):
+        warn(
+            f"the lines there are for {other}, which is no longer polled then; for two heat pumps"
+            " add the lines of 'luxcli schedule cron' by hand, outside of the markers"
+        )
+    if new == old:
+        say("crontab: nothing to change")
+        return
+    before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
+    for line in difflib.unified_diff(before, after, "crontab", "changed", lineterm=""):
+        say(line)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("this would be changed; say --yes to do it")
+        try:
+            wanted = typer.confirm("Change the crontab?")
+        except typer.Abort:  # the end of the input
+            say("")
+            wanted = False
+        if not wanted:
+            say("crontab: nothing was changed")
+            return
+    user_crontab.write(new)
+    follows = f"; the first poll follows within {periods.span(max(60, interval_s))}"
+    say("crontab: changed" + (follows if lines else ""))

@@ -1,0 +1,238 @@
+"""The command that judges recorded data, a fresh poll or a CSV."""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luxcli import periods
+from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
+from luxcli.cli.options import current_ms, date_option, duration_option
+from luxcli.cli.output import coverage_entry, print_json, warn
+from luxcli.cli.screen import progress, records, table, wrapped
+from luxcli.config.config import Config
+from luxcli.errors import FINDINGS, NoDataError, UsageError
+
+if TYPE_CHECKING:
+    from luxcli.validation.findings import Finding
+    from luxcli.validation.report import Report
+
+app = typer.Typer(rich_markup_mode=None)
+_DAY_S = 86_400
+_FIRST_YEAR, _LAST_YEAR = 2000, 9998
+_STATUS: Mapping[str, int] = {"good": 0, "warnings": FINDINGS, "problems": NoDataError.exit_code}
+
+
+@app.command(
+    epilog=epilog(
+        "0 good; 2 wrong usage; 3 warnings; 65 problems, or nothing stored; 69, 75, 76 heat pump"
+        " (--live); 74 storage; 78 configuration",
+        "luxcli validate --last 7d",
+    ),
+)
+def validate(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="First local day, or a time like 2026-11-24T07:00:00+01:00."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Last local day, or a time; now by default.")
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="The last 7d, 36h or 90m; 24h by default."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Read the heat pump once and judge that; store nothing.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Check a CSV of 'luxcli rollup'.")
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the data: complete, plausible, consistent? A score and one verdict."""
+    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
+    zone = periods.zone(settings.timezone, os.environ)
+    interval = {"--since": since, "--until": until, "--last": last}
+    _only_one(interval, live=live, csv=csv)
+    report = _judged(settings, interval, zone, live=live, csv=csv)
+    if report.remark:
+        warn(report.remark)
+    if as_json:
+        print_json(**_entry(report))
+    else:
+        _show(report, zone, source=_source(report, zone, live=live, csv=csv))
+    if report.verdict != "good":
+        raise typer.Exit(_STATUS[report.verdict])
+
+
+def _only_one(interval: Mapping[str, str | None], *, live: bool, csv: Path | None) -> None:
+    """Refuse options of which one would be ignored."""
+    given = [option for option, text in interval.items() if text is not None]
+    kinds = [option for option, chosen in (("--live", live), ("--csv", csv)) if chosen]
+    if len(kinds) > 1 or (kinds and given):
+        raise UsageError(f"{' and '.join([*kinds, *given])}: use one of them")
+    if "--last" in given and len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: use --last, or --since and --until")
+
+
+def _judged(
+    settings: Config,
+    interval: Mapping[str, str | None],
+    zone: tzinfo,
+    *,
+    live: bool,
+    csv: Path | None,
+) -> "Report":
+    if csv is not None:
+        from luxcli.validation import csv_file
+
+        with progress("checking") as show:
+            return csv_file.check(settings, csv, zone, progress=show)
+    from luxcli.validation import stored
+
+    if live:
+        return stored.validate_live(settings)
+    now_ms = current_ms()
+    start_ms, stop_ms = _interval(interval, now_ms, zone)
+    with progress("validating") as show:
+        return stored.validate(
+            settings, start_ms=start_ms, stop_ms=stop_ms, now_ms=now_ms, progress=show
+        )
+
+
+def _interval(given: Mapping[str, str | None], now_ms: int, zone: tzinfo) -> tuple[int, int]:
+    """Return the interval that the options name, half-open, in ms."""
+    length_s = duration_option(given["--last"], "--last") or _DAY_S
+    since, until = given["--since"], given["--until"]
+    if length_s > now_ms / 1000:
+        raise UsageError(f"--last {given['--last']} begins before 1970")
+    stop_ms = now_ms if until is None else min(now_ms, _moment(until, "--until", zone, days=1))
+    if since is None:
+        return stop_ms - length_s * 1000, stop_ms
+    start_ms = _moment(since, "--since", zone)
+    if start_ms >= now_ms:
+        raise UsageError(f"--since {since} is in the future")
+    if start_ms >= stop_ms:
+        raise UsageError(f"--since {since} is not before --until {until}")
+    return start_ms, stop_ms
+
+
+def _moment(text: str, option: str, zone: tzinfo, *, days: int = 0) -> int:
+    """Return a time, or the beginning of a local day and `days` later, in ms since the epoch."""
+    if "T" in text:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise UsageError(f"{option} {text!r} is not a time like 2026-11-24T07:00:00") from None
+        # As for days; near the ends of the calendar no other zone has that moment.
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise UsageError(f"{option} {text!r} is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone)
+    else:
+        day = date_option(text, option)
+        assert day is not None
+        moment = datetime.combine(day + timedelta(days=days), time(), tzinfo=zone)
+    return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+def _source(report: "Report", zone: tzinfo, *, live: bool, csv: Path | None) -> str:
+    count = f"{report.polls} {'row' if csv else 'poll'}{'' if report.polls == 1 else 's'}"
+    if csv is not None:
+        return f"{csv}, {count}"
+    if live:
+        return "one poll of the heat pump, not stored"
+    first, last = (periods.local_time(ms, zone) for ms in (report.start_ms, report.stop_ms))
+    return f"{count} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+
+
+def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
+    from luxcli.recording import state
+    from luxcli.validation.rules import AREAS
+
+    worst = {area: [f for f in report.findings if f.area == area] for area in AREAS}
+    scores = {
+        area: "-" if points is None else str(points) for area, points in report.scores.items()
+    }
+    rows = [(name, scores[area], _counted(worst[area])) for area, name in AREAS.items()]
+    table(("data", "score", "findings"), rows)
+    if report.findings:
+        head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
+        records(head, [_row(finding, zone) for finding in report.findings], 3)
+    if report.coverage is not None:
+        wrapped(f"polls: {state.in_words(report.coverage, zone)}")
+    if report.not_fitted:
+        # Dozens of ids tell a person nothing new every time.
+        short = f"{len(report.not_fitted)} sensors, which '--json' names"
+        wrapped(f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}")
+    count = _counted(report.findings)
+    wrapped(f"{report.verdict}: {source}{': ' + count if count else ''}")
+
+
+def _row(finding: "Finding", zone: tzinfo) -> tuple[str, ...]:
+    when = ""
+    if finding.first_ms:
+        first, last = (periods.local_time(ms, zone) for ms in (finding.first_ms, finding.last_ms))
+        when = f"{first:%Y-%m-%d %H:%M}"
+        if f"{last:%Y-%m-%d %H:%M}" != when:
+            when += (
+                f" to {last:%H:%M}" if last.date() == first.date() else f" to {last:%Y-%m-%d %H:%M}"
+            )
+    return (
+        *(finding.severity, finding.rule, finding.sensor or ""),
+        *(finding.found, finding.expected, str(finding.count), when),
+    )
+
+
+def _counted(findings: "tuple[Finding, ...] | list[Finding]") -> str:
+    """Return how many findings of each severity there are."""
+    from luxcli.validation.rules import SEVERITIES
+
+    counts = [(sum(f.severity == one for f in findings), one) for one in SEVERITIES]
+    return ", ".join(f"{n} {one}{'' if n == 1 else 's'}" for n, one in counts if n)
+
+
+def _entry(report: "Report") -> dict[str, Any]:
+    """Return what ``--json`` says."""
+
+    def moment(ms: int) -> str | None:
+        return periods.utc_text(ms) if ms else None
+
+    coverage = {}
+    if report.coverage is not None:
+        coverage = {"coverage": coverage_entry(report.coverage)}
+    return {
+        "ok": report.verdict == "good",
+        "verdict": report.verdict,
+        "start": moment(report.start_ms),
+        "stop": moment(report.stop_ms),
+        "polls": report.polls,
+        **coverage,
+        "scores": dict(report.scores),
+        "findings": [
+            {
+                "rule": finding.rule,
+                "severity": finding.severity,
+                "area": finding.area,
+                "sensor": finding.sensor,
+                "expected": finding.expected,
+                "found": finding.found,
+                "count": finding.count,
+                "first": moment(finding.first_ms),
+                "last": moment(finding.last_ms),
+            }
+            for finding in report.findings
+        ],
+        "not_fitted": list(report.not_fitted),
+        "remark": report.remark,
+    }

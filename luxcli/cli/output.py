@@ -1,0 +1,149 @@
+"""What commands print, for people and for programs.
+
+Results go to stdout, problems to stderr. On a terminal a person reads along; elsewhere success is
+silent, since a scheduler mails whatever is printed.
+"""
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from luxcli import periods
+from luxcli.errors import Interrupted, LuxcliError, StorageError
+from luxcli.system import logger
+
+if TYPE_CHECKING:
+    from luxcli.recording.coverage import Coverage
+    from luxcli.recording.poll import PollResult
+    from luxcli.rollup.rollup import RollupResult
+
+_LOGGER = logger.Logger("luxcli.cli.app")
+
+
+def say(text: str) -> None:
+    """Print a result.
+
+    Raises:
+        StorageError: It cannot be written, such as to a file on a full disk.
+        Interrupted: Nobody reads it any more, see `end_unread`.
+    """
+    try:
+        _write(sys.stdout, text)
+    except BrokenPipeError:
+        end_unread()
+    except OSError as exc:
+        _discard(sys.stdout)
+        raise StorageError(f"the output cannot be written: {exc.strerror}") from exc
+
+
+def end_unread() -> NoReturn:
+    """End quietly because whoever read along, such as 'head', has seen enough and gone.
+
+    With the status of a program that SIGPIPE ends, as it ends most; Python ignores that signal.
+
+    Raises:
+        Interrupted: Always.
+    """
+    _discard(sys.stdout)
+    raise Interrupted(signal.SIGPIPE)
+
+
+def _logged(level: int, text: str) -> bool:
+    from luxcli.system import log_setup
+
+    return log_setup.tell(level, text)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    try:
+        stream.write(line + "\n")
+    except UnicodeEncodeError:  # such as a name in an encoding that lacks its letters
+        stream.write(line.encode(stream.encoding, "replace").decode(stream.encoding) + "\n")
+    stream.flush()
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be written go nowhere: the interpreter flushes when it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def result_line(text: str) -> None:
+    """Tell a person at a terminal; under a scheduler it is for the log only."""
+    if sys.stdout.isatty():
+        say(text)
+        _logged(logger.INFO, text)
+    else:
+        _LOGGER.info("%s", text, extra=logger.RESULT)
+
+
+def warn(text: str, level: int = logger.WARNING) -> None:
+    """Tell whoever reads stderr, a person or cron's mail, about something to act on.
+
+    With ``log_format: json`` it is a line of the log, since stderr then is for programs.
+    """
+    try:
+        for line in text.splitlines():
+            if not _logged(level, line):
+                _write(sys.stderr, f"luxcli: {line}")
+    except OSError:
+        _discard(sys.stderr)  # the status tells what nobody reads, or a full disk does not take
+
+
+def failure_entry(failure: LuxcliError) -> dict[str, object]:
+    """Return what ``--json`` says about a failure."""
+    return {"type": type(failure).__name__, "exit": failure.exit_code, "text": str(failure)}
+
+
+def poll_entry(outcome: "PollResult | LuxcliError") -> dict[str, object]:
+    """Return what ``--json`` says about one poll."""
+    if isinstance(outcome, LuxcliError):
+        return {"ok": False, "error": failure_entry(outcome)}
+    snapshot = outcome.snapshot
+    return {
+        "ok": True,
+        "taken": periods.utc_text(snapshot.taken_ms),
+        "taken_ms": snapshot.taken_ms,
+        "took_ms": snapshot.took_ms,
+        "tries": snapshot.tries,
+        "calculations": len(snapshot.calculations),
+        "parameters": len(snapshot.parameters),
+        "visibilities": len(snapshot.visibilities),
+        "warning": outcome.warning,
+    }
+
+
+def rollup_entry(result: "RollupResult") -> dict[str, object]:
+    """Return what ``--json`` says about one CSV."""
+    return {
+        "kind": result.period.kind,
+        "start": periods.utc_text(result.period.start_ms),
+        "stop": periods.utc_text(result.period.stop_ms),
+        "path": str(result.path) if result.path else None,
+        "rows": result.rows,
+        "columns": result.columns,
+        "bytes": result.size,
+        "coverage": coverage_entry(result.coverage),
+    }
+
+
+def coverage_entry(coverage: "Coverage") -> dict[str, object]:
+    """Return what ``--json`` says about polls and the schedule."""
+    from luxcli.recording import state
+
+    return state.as_json(coverage)
+
+
+def print_json(**fields: object) -> None:
+    """Print the one object of ``--json``."""
+    say(json.dumps(fields, ensure_ascii=False))
+
+
+def megabytes(size: int) -> str:
+    """Return a size for people."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

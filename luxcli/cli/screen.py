@@ -1,0 +1,235 @@
+"""What a terminal gets beyond single lines: tables, bars, signs, a live sheet.
+
+Colour, boxes and bars are for people only: into a pipe everything goes as tab-separated or plain
+lines.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from luxcli.cli.output import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_BAR_AFTER_S = 1.0
+_REFRESH_PER_S = 2
+_COLUMN_WIDTH = 36
+_CHANGE_WIDTH = 7
+
+
+class Show(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: float, total: float, text: str | None = None) -> None:
+        """Show how much of how much is done."""
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Show]:
+    """Give a function ``(done, total)`` that moves a bar, once the work has taken a second.
+
+    Its third argument replaces what stands before the bar. Without a terminal it does nothing; what
+    is quick shows no bar that would only flicker.
+    """
+    shown: list[tuple[Progress, TaskID]] = []
+    began = time.monotonic()
+
+    def show(done: float, total: float, text: str | None = None) -> None:
+        if not shown:
+            if not sys.stderr.isatty() or time.monotonic() - began < _BAR_AFTER_S:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=None),  # what the text leaves
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeRemainingColumn(),
+            )
+            bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+            bar.start()
+            shown.append((bar, bar.add_task(what, total=None)))
+        bar, task = shown[0]
+        bar.update(task, completed=done, total=total, description=text or what)
+
+    try:
+        yield show
+    finally:
+        for bar, _task in shown:
+            bar.stop()
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a table for a person, tab-separated lines for anything else."""
+    if not sys.stdout.isatty():
+        for row in [head, *rows]:
+            say(printable("\t".join(row)))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    # Folded, not cut: what is cut off is what tells long ids and paths apart.
+    columns = [Column(title, overflow="fold") for title in head]
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table, markup=False)
+
+
+class Sheet(NamedTuple):
+    """What `live` shows: lines, then columns of ``(name, value, change)`` side by side, then lines.
+
+    The style of a line is one of rich, such as "bold" or "red"; empty for none.
+    """
+
+    head: Sequence[tuple[str, str]]
+    columns: Sequence[Sequence[tuple[str, str, str]]]
+    foot: Sequence[tuple[str, str]]
+
+
+@contextmanager
+def live(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
+    """Fill the terminal with a sheet, twice a second anew, and restore it at the end.
+
+    Args:
+        compose: Called with columns and lines of the terminal; must not wait.
+    """
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+
+    def line(text: str, style: str = "") -> Text:
+        return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+    def paint() -> Group:
+        sheet = compose(console.width, console.height)
+        side_by_side = Table.grid(expand=True, padding=(0, 2, 0, 0), pad_edge=False)
+        for _ in sheet.columns[1:]:
+            side_by_side.add_column(width=_COLUMN_WIDTH)
+        side_by_side.add_column(ratio=1)
+        blocks = []
+        for rows in sheet.columns:
+            block = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+            block.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+            block.add_column(justify="right", no_wrap=True)
+            if any(row[1] for row in rows):
+                block.add_column(width=_CHANGE_WIDTH)
+            for name, value, change in rows:
+                cells = (line(name), line(value, "bold"), line(change, "cyan"))
+                block.add_row(*cells[: len(block.columns)])
+            blocks.append(block)
+        side_by_side.add_row(*blocks)
+        head, foot = ([line(*entry) for entry in entries] for entries in (sheet.head, sheet.foot))
+        return Group(*head, side_by_side, *foot)
+
+    with Live(
+        console=console,
+        screen=True,
+        get_renderable=paint,
+        refresh_per_second=_REFRESH_PER_S,
+        vertical_overflow="crop",
+    ):
+        yield
+
+
+# Level of a finding -> sign, sign without Unicode, word, colour.
+_SIGNS: Mapping[str, tuple[str, str, str, str]] = {
+    "ok": ("✓", "ok", "", "green"),
+    "warning": ("!", "!", "warning: ", "yellow"),
+    "problem": ("✗", "X", "problem: ", "red"),
+    "info": ("·", "-", "", "dim"),
+    "failed": ("✗", "X", "", "red"),
+    "doubtful": ("!", "!", "", "yellow"),
+    "unknown": ("?", "?", "", "dim"),
+}
+
+
+def wrapped(text: str) -> None:
+    """Print a sentence, on a terminal with its lines broken between words."""
+    if not sys.stdout.isatty():
+        say(printable(text))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text(printable(text)))
+
+
+def heading(text: str) -> None:
+    """Print the title of a section."""
+    say("")
+    if not sys.stdout.isatty():
+        say(printable(f"{text}:"))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console().print(Text(text, style="bold"))
+
+
+def finding(level: str, text: str, advice: str | None = None) -> None:
+    """Print one finding with its sign: ok, warning, problem, info, failed, doubtful or unknown."""
+    sign, plain_sign, word, colour = _SIGNS[level]
+    sign = sign if _is_unicode() else plain_sign
+    if not sys.stdout.isatty():
+        say(printable(f"  {sign:<2} {word}{text}"))
+        if advice:
+            say(printable(f"     -> {advice}"))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(Text(f"  {sign}", style=colour), Text(printable(word + text)))
+    if advice:
+        arrow = "→" if _is_unicode() else "->"
+        grid.add_row("", Text(printable(f"{arrow} {advice}"), style="bold"))
+    Console(highlight=False).print(grid)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something goes on; give a function that says what it is now."""
+    if not sys.stderr.isatty():
+        yield lambda _what: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda now: status.update(f"{what}: {now}")
+
+
+def _is_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def printable(text: str) -> str:
+    """Return the text with '?' for what stdout's encoding does not have."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def records(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], titles: int) -> None:
+    """Print rows with long texts: a block of lines each for a person, else as `table` does.
+
+    The first `titles` cells are the heading of a block.
+    """
+    if not sys.stdout.isatty():
+        table(head, rows)
+        return
+    width = max(map(len, head[titles:]))
+    for row in rows:
+        say("  ".join(cell for cell in row[:titles] if cell))
+        for name, cell in zip(head[titles:], row[titles:], strict=True):
+            if cell:
+                say(f"    {name:{width}}  {cell}")

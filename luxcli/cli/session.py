@@ -1,0 +1,166 @@
+"""One call of a command: its configuration, its log and its limit, and who is told how it ends."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from luxcli.cli.options import current_ms, level_of
+from luxcli.cli.output import failure_entry, print_json, warn
+from luxcli.config import config
+from luxcli.config.config import Config
+from luxcli.errors import Interrupted, LuxcliError, StorageError
+from luxcli.system import logger
+
+if TYPE_CHECKING:
+    import logging
+
+    from luxcli.monitoring.monitor import Watch
+    from luxcli.system import log_setup
+
+
+class Session:
+    """What is known of the call while it runs.
+
+    Attributes:
+        command: Its words, such as ``rollup daily``.
+        as_json: Whether the result, or why there is none, is printed as one JSON object.
+    """
+
+    def __init__(self, command: str = "") -> None:
+        self.command = command
+        self.as_json = False
+        self._limit_s = 0.0
+        self._watch: Watch | None = None
+        self._tail: log_setup.Tail | None = None
+
+    def start(
+        self,
+        path: Path | None,
+        level: str | None,
+        *,
+        as_json: bool = False,
+        options: Mapping[str, object] = MappingProxyType({}),
+        further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
+        job: str | None = None,
+        beyond_s: Callable[[Config], float] = lambda _: 0.0,
+    ) -> Config:
+        """Load the configuration and set up logging; what has a configuration begins so.
+
+        Args:
+            path: Of the configuration, None to look for it.
+            level: What ``--log-level`` says.
+            as_json: What ``--json`` says; also how a failure is told.
+            options: Settings from the command line, for `config.load`.
+            further: Checks of settings, for `config.load`.
+            job: What the scheduler runs: poll, rollup or prune. It has a time limit, and others
+                are told how it ends.
+            beyond_s: Gives the seconds that this run of it takes longer than usual.
+
+        Raises:
+            UsageError: There is no such level.
+            ConfigError: The configuration cannot be used.
+            StorageError: The current directory does not exist any more.
+        """
+        self.as_json = as_json
+        given = {"log_level": level_of(level), **options}
+        loaded = config.load(path, os.environ, _directory(), given, further=further)
+        run = logger.Run(self.command, os.urandom(4).hex())
+        watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs
+        level = loaded.log_level or default_level()
+        if watched or loaded.log_file or loaded.log_format == "json":
+            self._open_log(loaded, level, run, watched=watched)
+        else:
+            logger.wait_until(logger.LEVELS[level], lambda: self._open_log(loaded, level, run))
+        if watched:
+            from luxcli.monitoring.monitor import Watch
+
+            self._watch = Watch(loaded, str(job), run.id, current_ms())
+        if job:
+            from luxcli.system import watchdog
+
+            self._limit_s = watchdog.limit_s(job, loaded) + beyond_s(loaded)
+            watchdog.arm(self._limit_s)
+        return loaded
+
+    def _open_log(
+        self, loaded: Config, level: str, run: logger.Run, *, watched: bool = False
+    ) -> None:
+        from luxcli.system import log_setup
+
+        style: log_setup.Format = "json" if loaded.log_format == "json" else "text"
+        handlers: list[logging.Handler] = []
+        if watched:
+            self._tail = log_setup.Tail(run)
+            handlers.append(self._tail)
+        if loaded.log_file:
+            from luxcli.system.log_file import LogFile
+
+            handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
+            handlers[-1].setFormatter(log_setup.formatter(style, run))
+        log_setup.set_up(level, style, run=run, further=handlers)
+
+    def nothing_done(self) -> None:
+        """Keep from those who are told how jobs go that this run ended: it had nothing to do.
+
+        Such as a minute without a poll, which is no sign that polls go well.
+        """
+        self._watch = None
+
+    def run(self, work: Callable[[], int]) -> int:
+        """Do what the command is for and return the exit status.
+
+        An expected failure becomes one line on stderr and its status; whoever is to be told how
+        the job ended is told, whatever ends it.
+
+        Raises:
+            Interrupted: As `work`; also when its time was up.
+        """
+        status, bug = 1, ""
+        try:
+            status = self._done(work)
+        except Interrupted as exc:
+            status = 128 + exc.signum
+            if self._limit_s and exc.signum == signal.SIGALRM:
+                from luxcli.system import watchdog
+
+                warn(watchdog.text(self._limit_s), logger.ERROR)
+            raise
+        except Exception as exc:
+            bug = f"a bug: {type(exc).__name__}: {exc}"
+            raise
+        else:
+            return status
+        finally:
+            if self._watch and self._tail:
+                said = bug or self._tail.said
+                self._watch.end(status, said, self._tail.text(), current_ms())
+
+    def _done(self, work: Callable[[], int]) -> int:
+        try:
+            return work()
+        except LuxcliError as exc:
+            warn(str(exc), logger.ERROR)
+            if self.as_json:
+                try:
+                    print_json(ok=False, error=failure_entry(exc))
+                except StorageError as unsaid:
+                    warn(str(unsaid), logger.ERROR)
+            return exc.exit_code
+
+
+def _directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as exc:
+        raise StorageError(
+            f"the current directory cannot be used: {exc.strerror}; change to another one"
+        ) from exc
+
+
+def default_level() -> str:
+    """Return the log level in force when nothing is said about it."""
+    return "INFO" if sys.stderr.isatty() else "WARNING"

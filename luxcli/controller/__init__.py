@@ -1,0 +1,1 @@
+"""Reads a Luxtronik controller over TCP; never writes to it."""

@@ -1,0 +1,269 @@
+"""One conversation with a Luxtronik controller: the three blocks, complete, or not at all.
+
+Wire format, all integers big endian and signed (source: python-luxtronik 0.3.14,
+``__init__.py``)::
+
+    request  int32 command, int32 0          3003 parameters, 3004 calculations, 3005 visibilities
+    answer   int32 command, [int32 status], int32 n, n items
+             status only for 3004, above 0 while the controller is busy (source:
+             chkrause/luxtronik2); items are int32, for 3005 int8
+
+python-luxtronik 0.3.14 has no time limit, takes whatever one ``recv`` gives for an integer and
+checks neither echo nor length, so it can hang for ever or shift every value onto the next
+register without an error. Its tables and conversions are used elsewhere, its transport is not. No
+code in luxcli sends 3002, the command that writes.
+"""
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
+from luxcli.model import Group, Snapshot
+from luxcli.system import threads
+
+NAME_RESOLUTION: Final = "name resolution"
+CONNECT: Final = "connect"
+FIRST_BYTE: Final = "first byte"
+_COMMANDS: Final[dict[Group, int]] = {
+    "parameters": 3003,
+    "calculations": 3004,
+    "visibilities": 3005,
+}
+# How the answer of whatever is a controller begins: with the first command.
+FIRST_ANSWER: Final = struct.pack(">i", _COMMANDS["parameters"])
+# The longest block known has 1200 items (parameters of V3.92.3).
+MAX_LENGTH: Final = 10_000
+# Enough to recognise by what else is listening there, such as the first line of a web server.
+_KEPT_BYTES: Final = 64
+# A healthy conversation takes 0.1 s.
+_IN_USE_WAIT_S: Final = 5.0
+_RESERVE_RETRY_S: Final = 0.05
+
+_Address = tuple[int, tuple[object, ...]]
+
+
+def reserve(name: str, until: float) -> socket.socket | None:
+    """Hold a name that only one luxcli on this machine can hold, until the socket is closed.
+
+    A name in Linux's abstract socket namespace: it needs no directory that all users can write,
+    leaves no file and goes with the process. Where there is no such thing it is done without.
+
+    Args:
+        name: Any text.
+        until: How long to wait while another process holds it, by the monotonic clock.
+
+    Returns:
+        The socket; None when another process kept it.
+    """
+    guard = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        while True:
+            try:
+                guard.bind(f"\0luxcli {name}")
+            except OSError as exc:
+                if exc.errno == errno.EADDRINUSE:
+                    if time.monotonic() >= until:
+                        guard.close()
+                        return None
+                    time.sleep(_RESERVE_RETRY_S)
+                    continue
+            return guard
+    except BaseException:
+        guard.close()
+        raise
+
+
+class Exchange:
+    """One connection from name resolution to close, for one use; says how far it came, and when.
+
+    Attributes:
+        phase: The step it is at, or was at when it failed: one of the names above or a block.
+        addresses: What the name was resolved to.
+        peer: The address that took the connection, None when none did.
+        times_s: Seconds of each finished step, in order; a block's include those of its first byte.
+        status: Second word of the answer to 3004, None before it came.
+        received: The first bytes that came.
+    """
+
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        self.phase = NAME_RESOLUTION
+        self.addresses: tuple[str, ...] = ()
+        self.peer: str | None = None
+        self.times_s: dict[str, float] = {}
+        self.status: int | None = None
+        self.received = b""
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._deadline = 0.0
+
+    def read(self, *, clock: Callable[[], float] = time.time, tries: int = 1) -> Snapshot:
+        """Read all three blocks.
+
+        Args:
+            clock: Gives the time stamp, seconds since the epoch.
+            tries: Which attempt this is, for the snapshot.
+
+        Raises:
+            DeviceError: Name not found, refused, reset or out of time.
+            DeviceBusyError: The controller said "busy".
+            ProtocolError: Something else than a Luxtronik controller answered, or a damaged answer.
+        """
+        began = time.monotonic()
+        taken_ms = round(clock() * 1000)
+        blocks: dict[Group, tuple[int, ...]] = {}
+        with self._connected() as sock:
+            for group in _COMMANDS:
+                blocks[group] = self._timed_block(sock, group)
+            self._expect_silence(sock)
+        took_ms = round((time.monotonic() - began) * 1000)
+        return Snapshot(taken_ms, took_ms, tries, **blocks)
+
+    def greet(self) -> None:
+        """Ask for the shortest block alone: whether there is a Luxtronik at all.
+
+        Raises:
+            DeviceError, DeviceBusyError, ProtocolError: As `read`.
+        """
+        with self._connected() as sock:
+            self._timed_block(sock, "visibilities")
+
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        """Resolve, connect and close; what goes wrong meanwhile says at which phase."""
+        self._deadline = time.monotonic() + self._timeout_s
+        try:
+            with self._timed(NAME_RESOLUTION):
+                addresses = self._resolve()
+            self.addresses = tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
+            with ExitStack() as open_sockets:
+                with self._timed(CONNECT):
+                    sock = self._connect(addresses, open_sockets)
+                yield sock
+        except TimeoutError as exc:
+            raise DeviceError(
+                f"{self.phase}: no complete answer within {self._timeout_s:g} s", reason="timeout"
+            ) from exc
+        except ConnectionRefusedError as exc:
+            raise DeviceError(f"{self.phase}: connection refused", reason="refused") from exc
+        except OSError as exc:
+            raise DeviceError(f"{self.phase}: {exc.strerror or exc}") from exc
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        self.phase = phase
+        began = time.monotonic()
+        yield
+        self.times_s[phase] = time.monotonic() - began
+
+    def _remaining_s(self) -> float:
+        remaining_s = self._deadline - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        return remaining_s
+
+    def _resolve(self) -> list[_Address]:
+        # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
+        found: list[list[_Address] | OSError] = []
+
+        # As bytes, unless it has to be encoded or refused: for that Unicode's tables are loaded.
+        labels = self._host.removesuffix(".").split(".")
+        plain = self._host.isascii() and all(0 < len(label) < 64 for label in labels)
+        name = self._host.encode() if plain else self._host
+
+        def look_up() -> None:
+            try:
+                infos = socket.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
+                found.append([(info[0], info[4]) for info in infos])
+            except OSError as exc:
+                found.append(exc)
+            except UnicodeError:
+                found.append(OSError(f"{self._host!r} is not a host name"))
+
+        threads.start(look_up).join(self._remaining_s())
+        if not found:
+            raise TimeoutError
+        if isinstance(found[0], OSError):
+            raise found[0]
+        return found[0]
+
+    def _connect(self, addresses: list[_Address], open_sockets: ExitStack) -> socket.socket:
+        failure: OSError = OSError("no address")
+        for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            with ExitStack() as attempt:
+                # Two configurations may know one heat pump by its name and by its address.
+                guard = reserve(
+                    f"at {address[0]} {address[1]}",
+                    min(self._deadline, time.monotonic() + _IN_USE_WAIT_S),
+                )
+                if guard is None:
+                    text = f"{self.phase}: another luxcli is talking to {address[0]}"
+                    raise DeviceBusyError(text, reason="busy")
+                attempt.enter_context(guard)
+                sock = attempt.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                try:
+                    # A dead address, such as that of another network, leaves time for the others.
+                    sock.settimeout(self._remaining_s() / left)
+                    sock.connect(address)
+                except OSError as exc:
+                    failure = exc
+                    continue
+                self.peer = str(address[0])
+                open_sockets.enter_context(attempt.pop_all())
+                return sock
+        raise failure
+
+    def _timed_block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:
+        with self._timed(group):
+            return self._block(sock, group)
+
+    def _block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:
+        command = _COMMANDS[group]
+        sock.settimeout(self._remaining_s())
+        sock.sendall(struct.pack(">ii", command, 0))
+        asked = time.monotonic()
+        (echo,) = struct.unpack(">i", self._exactly(sock, 4))
+        self.times_s.setdefault(FIRST_BYTE, time.monotonic() - asked)
+        if echo != command:
+            raise ProtocolError(f"{group}: asked with {command}, answered with {echo}")
+        if group == "calculations":
+            (self.status,) = struct.unpack(">i", self._exactly(sock, 4))
+            if self.status > 0:
+                raise DeviceBusyError(
+                    f"{group}: controller is busy (status {self.status})", reason="busy"
+                )
+        (length,) = struct.unpack(">i", self._exactly(sock, 4))
+        if not 1 <= length <= MAX_LENGTH:
+            raise ProtocolError(f"{group}: impossible length {length}")
+        code = "b" if group == "visibilities" else "i"
+        layout = struct.Struct(f">{length}{code}")
+        return layout.unpack(self._exactly(sock, layout.size))
+
+    def _exactly(self, sock: socket.socket, size: int) -> bytes:
+        """Return `size` bytes; one byte lost would shift every later value."""
+        received = bytearray(size)
+        view = memoryview(received)
+        done = 0
+        while done < size:
+            sock.settimeout(self._remaining_s())
+            count = sock.recv_into(view[done:])
+            if not count:
+                raise ProtocolError(f"{self.phase}: connection closed after {done} of {size} bytes")
+            if len(self.received) < _KEPT_BYTES:
+                self.received += bytes(view[done : done + min(count, _KEPT_BYTES)])
+            done += count
+        return bytes(received)
+
+    @staticmethod
+    def _expect_silence(sock: socket.socket) -> None:
+        sock.setblocking(False)
+        try:
+            surplus = sock.recv(4096)
+        except (BlockingIOError, ConnectionError):
+            return
+        if surplus:
+            count = "1 byte" if len(surplus) == 1 else f"{len(surplus)} bytes"
+            raise ProtocolError(f"visibilities: {count} more than announced")

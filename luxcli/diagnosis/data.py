@@ -1,0 +1,85 @@
+"""Whether what was recorded in the last day is good data, as ``luxcli validate`` judges it.
+
+A health check leaves everything as it is: polls that wait in the buffer are judged from there.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from luxcli.config.config import Config
+from luxcli.diagnosis.sections import NO_DATA, Line, Section, counted, info, ok, problem, warning
+from luxcli.errors import LuxcliError, NoDataError
+from luxcli.store.store import Store
+from luxcli.validation import stored
+from luxcli.validation.findings import Finding
+from luxcli.validation.report import Report
+from luxcli.validation.rules import AREAS
+
+_DAY_MS: Final = 86_400_000
+# The fastest schedule has 8640 in a day; of more only the newest are looked at.
+_MOST_POLLS: Final = 10_000
+# More findings than anybody reads here.
+_MOST_SHOWN: Final = 10
+
+
+def recorded_data(config: Config, *, now_ms: int) -> Section:
+    """Return the verdict on the last 24 hours, its scores and what was found."""
+    try:
+        start_ms = _beginning(Store(config.cache_path), now_ms)
+        report = stored.validate(
+            config, start_ms=start_ms, stop_ms=now_ms, now_ms=now_ms, flush=False
+        )
+    except NoDataError:
+        return Section("recorded data", (info("no polls of the last 24 h to judge"),))
+    except LuxcliError as exc:
+        # Other sections say what is wrong with the cache and what to do about it.
+        return Section("recorded data", (info(f"cannot be judged: {exc}"),))
+    return Section("recorded data", (_verdict(report), *_shown(report)), (), _values(report))
+
+
+def _beginning(store: Store, now_ms: int) -> int:
+    """Return where to begin: a day ago, or later if there is more than anybody schedules."""
+    start_ms = now_ms - _DAY_MS
+    times = store.times(start_ms, now_ms)
+    times += [p.taken_ms for p in store.waiting().polls if start_ms <= p.taken_ms < now_ms]
+    return start_ms if len(times) <= _MOST_POLLS else sorted(times)[-_MOST_POLLS]
+
+
+def _verdict(report: Report) -> Line:
+    text = f"{report.verdict}: {counted(report.polls, 'poll', 'polls')} of the last 24 h"
+    scores = {name: report.scores[area] for area, name in AREAS.items() if area in report.scores}
+    text += "; of 100 points: " + ", ".join(
+        f"{name} {'-' if points is None else points}" for name, points in scores.items()
+    )
+    return ok(text) if report.verdict == "good" else info(text)
+
+
+def _shown(report: Report) -> Iterator[Line]:
+    """Yield a line for each finding that is more than a note."""
+    found = [finding for finding in report.findings if finding.severity != "note"]
+    for number, finding in enumerate(found[:_MOST_SHOWN]):
+        advice = "'luxcli validate' says when" if number == 0 else None
+        if finding.severity == "problem":
+            yield problem(_text(finding), advice, status=NO_DATA)
+        else:
+            yield warning(_text(finding), advice)
+    if len(found) > _MOST_SHOWN:
+        yield info(f"and {len(found) - _MOST_SHOWN} more: 'luxcli validate' shows them")
+
+
+def _text(finding: Finding) -> str:
+    times = f" ({finding.count} times)" if finding.count > 1 else ""
+    sensor = f"{finding.sensor}: " if finding.sensor else ""
+    return f"{finding.rule}: {sensor}{finding.found}{times}; expected is {finding.expected}"
+
+
+def _values(report: Report) -> dict[str, object]:
+    return {
+        "verdict": report.verdict,
+        "polls": report.polls,
+        "scores": dict(report.scores),
+        "findings": [
+            {"rule": one.rule, "severity": one.severity, "sensor": one.sensor, "count": one.count}
+            for one in report.findings
+        ],
+    }

@@ -1,0 +1,50 @@
+"""What ``config check`` looks at beyond the single values: do they work on this machine?"""
+
+import tempfile
+from pathlib import Path
+
+from luxcli.config.config import Config
+from luxcli.errors import StorageError
+from luxcli.store.store import open_store
+
+
+def is_set(host: str | None) -> None:
+    """Raise ValueError when no heat pump is named."""
+    if host is None:
+        raise ValueError("missing; set it here or as LUXCLI_HOST")
+
+
+def check(config: Config) -> None:
+    """Look whether everything that will be written can be.
+
+    Raises:
+        StorageError: Something cannot, or a file with a secret cannot be used; all at once.
+    """
+    store = open_store(config)
+    failures = [unwritable(config.cache_path.parent)]
+    failures += map(unwritable, sorted({config.daily_dir, config.weekly_dir}))
+    if config.log_file:
+        failures.append(unwritable(config.log_file.parent))
+    if config.monitored:
+        from luxcli.monitoring import channels
+
+        failures += channels.unusable_files(config)
+    found = [failure for failure in failures if failure]
+    if found:
+        raise StorageError("\n".join(found))
+    store.span()
+
+
+def unwritable(directory: Path) -> str | None:
+    """Return why nothing can be written to a directory that is there or will be made."""
+    nearest = directory
+    try:
+        while not nearest.exists() and nearest != nearest.parent:
+            if nearest.is_symlink():
+                return f"{directory}: the link {nearest} leads to nothing: is it mounted?"
+            nearest = nearest.parent
+        # Asked by doing it: permissions alone say nothing about read-only file systems or /proc.
+        with tempfile.TemporaryFile(dir=nearest):
+            return None
+    except OSError as exc:
+        return f"{directory}: nothing can be written to {nearest}: {exc.strerror}"

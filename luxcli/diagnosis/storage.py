@@ -1,0 +1,376 @@
+"""The disk's half of a health check: directory, buffer, cache, archives, locks. Changes nothing.
+
+In particular it neither flushes the buffer nor sets a damaged cache aside, and every part that
+cannot be read is a line while the others are still looked at.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta, tzinfo
+from pathlib import Path
+from typing import Final
+
+from luxcli import periods
+from luxcli.config.config import Config
+from luxcli.diagnosis import preflight
+from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
+from luxcli.errors import StorageError
+from luxcli.maintenance import archive, prune
+from luxcli.maintenance.restore import is_salvaged
+from luxcli.recording.poll import device_lock
+from luxcli.store import schema, sqlite_file
+from luxcli.store.store import Store, is_place_ours, rollup_lock_path
+from luxcli.system import locks
+
+# Neither flock nor SQLite's locks can be relied on there.
+_NETWORK: Final = frozenset(
+    {
+        *("9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "lustre", "ncpfs"),
+        *("nfs", "nfs4", "smb3", "smbfs"),
+        *("fuse.davfs", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"),
+    }
+)
+_VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
+# A check of so large a cache takes too long for somebody who waits (a Raspberry Pi reads from its
+# card about 20 MB/s).
+_CHECKED_BYTES: Final = 500_000_000
+# Less than the buffer and the cache's journal need within a day.
+_LEAST_FREE: Final = 20_000_000
+_BUSY_WAIT_S: Final = 2.0
+# Archives are written by the hourly roll-up, or by one in the morning.
+_ARCHIVE_DUE_MS: Final = 36 * 3_600_000
+_DAY: Final = timedelta(days=1)
+# No job takes so long but a restore.
+_LONG_S: Final = 1800
+# An exchange takes a tenth of that.
+_LOOK_AGAIN_S: Final = 1.0
+
+
+def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
+    """Return where the data is, whether it can be written, and whether it is sound."""
+    store = Store(config.cache_path, flush_polls=config.flush_polls)
+    values: dict[str, object] = {"directory": str(config.cache_path.parent)}
+    parts: tuple[Callable[[], Iterable[Line]], ...] = (
+        lambda: _place(config, store),
+        lambda: _directories(config),
+        lambda: _own_files(config, store),
+        lambda: _log_file(config),
+        lambda: _secrets(config),
+        lambda: _file_system(config.cache_path.parent, values),
+        lambda: _disks(config, values),
+        lambda: _buffer(store, config.flush_polls, values),
+        lambda: _cache(store, values),
+        lambda: _soundness(store, values),
+        lambda: _archives(config, store, now_ms, zone, values),
+        lambda: _locks(config, store, now_ms, values),
+    )
+    return Section("storage", tuple(guarded(parts)), (), values)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The file system that holds a path."""
+
+    kind: str
+    where: str
+
+
+def mount_of(path: Path, mounts: str) -> Mount | None:
+    """Return the file system that holds `path`, by a text like that of ``/proc/mounts``."""
+    found: Mount | None = None
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        # A blank in a name is written as an octal number.
+        where = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[1])
+        # A later mount on the same place hides the earlier one.
+        if path.is_relative_to(where) and (found is None or len(where) >= len(found.where)):
+            found = Mount(fields[2], where)
+    return found
+
+
+def _place(config: Config, store: Store) -> Iterable[Line]:
+    store.check_place(parents=is_place_ours(config))
+    return ()
+
+
+def _directories(config: Config) -> Iterator[Line]:
+    for directory in sorted({config.cache_path.parent, config.daily_dir, config.weekly_dir}):
+        failure = preflight.unwritable(directory)
+        if failure:
+            advice = (
+                f"change its owner, or run luxcli as the user who owns it (now uid {os.geteuid()})"
+            )
+            yield problem(failure, advice, status=StorageError.exit_code)
+        elif directory.is_dir():
+            yield ok(f"{directory}: can be written")
+        else:
+            yield info(f"{directory}: not there yet; it is made when it is needed")
+
+
+def _own_files(config: Config, store: Store) -> Iterator[Line]:
+    """Look for files that this user cannot use, as after a run by hand as another user."""
+    paths = [*_lock_paths(config, store), store.buffer_path, store.path]
+    there = [path for path in paths if path.exists()]
+    for path in there:
+        if not path.is_file() and path != store.path:  # of the cache it is told already
+            text = f"{path}: is no file: luxcli cannot use it"
+            yield problem(text, "move it away", status=StorageError.exit_code)
+    closed = [path for path in there if path.is_file() and not os.access(path, os.R_OK | os.W_OK)]
+    if closed:
+        names = ", ".join(path.name for path in closed)
+        owners = ", ".join(f"uid {uid}" for uid in sorted({path.stat().st_uid for path in closed}))
+        yield problem(
+            f"cannot be read and written by uid {os.geteuid()}: {names} (of {owners})",
+            "a run as another user, such as with sudo, leaves such files: change their owner, or"
+            " run luxcli always as that user",
+            status=StorageError.exit_code,
+        )
+
+
+def _log_file(config: Config) -> Iterator[Line]:
+    path = config.log_file
+    if path is None:
+        return
+    failure = preflight.unwritable(path.parent)
+    if not failure and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+        failure = f"{path}: cannot be written by uid {os.geteuid()}"
+    if failure:
+        yield warning(f"log_file: {failure}", "polls are stored all the same; nothing is logged")
+
+
+def _secrets(config: Config) -> Iterator[Line]:
+    if not config.monitored:
+        return
+    from luxcli.monitoring import channels
+
+    for failure in channels.unusable_files(config):
+        yield warning(failure, "until it can be used nobody is told there: 'luxcli monitor test'")
+
+
+def _lock_paths(config: Config, store: Store) -> list[Path]:
+    paths = [store.lock_path, rollup_lock_path(config)]
+    if config.host:
+        paths.append(device_lock(config))
+    return paths
+
+
+def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        mounts = ""
+    # Unlike `Path.resolve` it takes links that lead in a circle.
+    mount = mount_of(Path(os.path.realpath(directory)), mounts)
+    values["file_system"] = mount.kind if mount else None
+    if mount is None:
+        yield info("the kind of file system cannot be told here")
+    elif mount.kind in _NETWORK:
+        yield problem(
+            f"file system {mount.kind} at {mount.where}: a network share",
+            "cache_path must be local: locks and SQLite are not safe here; CSVs may go to a share",
+            status=StorageError.exit_code,
+        )
+    elif mount.kind in _VOLATILE:
+        yield warning(
+            f"file system {mount.kind} at {mount.where}: in memory",
+            "everything is gone with the next restart: set cache_path to a disk",
+        )
+    elif mount.kind == "overlay":
+        yield warning(
+            "file system overlay: the container's own",
+            "everything is gone with the container: mount a directory, such as -v ./data:/data",
+        )
+    else:
+        yield ok(f"file system {mount.kind} at {mount.where}: local")
+
+
+def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
+    limit = config.disk_usage_limit_percent
+    disks = prune.disks(config)
+    values["disks"] = [
+        {"directory": str(d.directory), "percent": round(d.percent, 1), "free": d.free}
+        for d in disks
+    ]
+    for disk in disks:
+        text = disk.text(limit)
+        if disk.free < _LEAST_FREE:
+            advice = "make room now: polls cannot be stored for long"
+            yield problem(text, advice, status=StorageError.exit_code)
+        elif disk.percent > limit:
+            yield warning(text, "make room; shorter retention days help with the next 'prune'")
+        else:
+            yield ok(text)
+
+
+def _buffer(store: Store, flush_polls: int, values: dict[str, object]) -> Iterator[Line]:
+    waiting = store.waiting()
+    entries = len(waiting.polls) + len(waiting.missed)
+    values["buffer"] = {
+        "entries": entries,
+        "bytes": waiting.size,
+        "damaged_lines": len(waiting.rejected),
+    }
+    # One interrupted flush is normal; more entries mean that the cache could not be written.
+    text = f"in the buffer: {counted(entries, 'entry', 'entries')}, {waiting.size / 1e3:.0f} kB"
+    if entries > 3 * max(flush_polls, 10):
+        yield warning(text, "the cache could not be written for a while: see the other lines")
+    else:
+        yield ok(text)
+    if waiting.rejected:
+        advice = "the next flush sets them aside; a failing card or a power cut leaves such lines"
+        lines = counted(len(waiting.rejected), "damaged line", "damaged lines")
+        yield warning(f"{lines} in the buffer", advice)
+    if store.rejected_path.exists():
+        size = store.rejected_path.stat().st_size
+        yield info(f"{store.rejected_path}: damaged lines of earlier ({size} bytes)")
+
+
+def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
+    aside = [path for path in store.set_aside_paths() if not is_salvaged(path)]
+    values["set_aside"] = [str(path) for path in aside]
+    for path in aside:
+        yield warning(
+            f"{path}: a damaged cache that was set aside",
+            "'luxcli rollup daily' puts back what can be read, then 'luxcli restore' the rest",
+        )
+    if not store.path.exists():
+        yield info(f"{store.path}: no cache yet; it is made with the first polls")
+        return
+    size = store.path.stat().st_size
+    values["cache_bytes"] = size
+    if not size:
+        yield info(f"{store.path}: empty")
+        return
+    version = sqlite_file.schema_version(store.path, busy_wait_s=_BUSY_WAIT_S)
+    values["schema"] = version
+    yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {version} of {len(schema.MIGRATIONS)}")
+    oldest, newest = store.span()
+    values["oldest"] = periods.utc_text(oldest) if oldest is not None else None
+    values["newest"] = periods.utc_text(newest) if newest is not None else None
+    if oldest is not None and newest is not None:
+        yield info(f"polls from {values['oldest']} to {values['newest']} are in the cache")
+
+
+def _soundness(store: Store, values: dict[str, object]) -> Iterator[Line]:
+    if not store.path.exists():
+        return
+    if store.path.stat().st_size > _CHECKED_BYTES:
+        yield info(f"not checked for damage: larger than {_CHECKED_BYTES // 10**6} MB")
+        return
+    store.check()
+    values["sound"] = True
+    yield ok("the cache is sound")
+
+
+def _archives(
+    config: Config, store: Store, now_ms: int, zone: tzinfo, values: dict[str, object]
+) -> Iterator[Line]:
+    there = [path.name for path in store.archive_paths()]
+    values["archives"] = len(there)
+    stored = list(archive.days(store, now_ms, zone))
+    yield from _lost(config, stored, there, now_ms, zone, values)
+    if not config.archive:
+        yield info(f"no archives are wanted (archive: false); {len(there)} are there")
+        return
+    until_ms = now_ms - _ARCHIVE_DUE_MS
+    due = [day for day in stored if archive.bounds(day, zone)[1] <= until_ms]
+    missing = [day for day in due if archive.path_of(config, day).name not in there]
+    values["days_without_archive"] = [str(day) for day in missing]
+    archives = counted(len(there), "archive", "archives")
+    newest = f", the newest of {there[-1][:10]}" if there else ""
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        yield warning(
+            f"{archives}{newest}; none of {missing[0]}{more}",
+            "'luxcli rollup daily --if-due' writes them; is it in the crontab?",
+        )
+    else:
+        yield ok(f"{archives}{newest}; no day of the cache is missing")
+
+
+def _lost(
+    config: Config,
+    stored: Sequence[date],
+    archives: Sequence[str],
+    now_ms: int,
+    zone: tzinfo,
+    values: dict[str, object],
+) -> Iterator[Line]:
+    """Compare the cache with the files made from it: a new one begins empty, and looks well."""
+    first = date.min
+    if config.cache_retention_days:
+        first = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+    archived = {day for day in map(_dated, archives) if day and day >= first}
+    lost = sorted(archived.difference(stored))
+    values["days_only_in_archives"] = [str(day) for day in lost]
+    if lost:
+        text = f"{_days(lost)} in archives but not in the database"
+        yield warning(text, "'luxcli restore' puts them back")
+    # The daily CSV of a day is mostly about the day before.
+    written = {day - _DAY for day, path in prune.csvs(config) if _is_closed_day(path)}
+    only = sorted(
+        day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
+    )
+    only = [day for day in only if day not in archived]
+    values["days_only_in_csvs"] = [str(day) for day in only]
+    if only:
+        advice = "no archive has them: keep the CSVs; was the database lost, or is this another?"
+        yield warning(f"{_days(only)} in CSVs but not in the database", advice)
+
+
+def _dated(name: str) -> date | None:
+    try:
+        return date.fromisoformat(name[:10])
+    except ValueError:
+        return None
+
+
+def _is_closed_day(path: Path) -> bool:
+    """Whether a CSV is that of a closed day, not one that somebody made in the afternoon."""
+    return path.name[10:] == "_daily.csv"
+
+
+def _days(days: Sequence[date]) -> str:
+    return f"{days[0]} is" if len(days) == 1 else f"{len(days)} days ({days[0]} to {days[-1]}) are"
+
+
+def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object]) -> Iterator[Line]:
+    paths = _lock_paths(config, store)
+    held = {path: note for path in paths if (note := locks.holder(path))}
+    hidden = [path.name for path in paths if path.exists() and not os.access(path, os.R_OK)]
+    if hidden:
+        yield info(
+            f"whether they are held cannot be told as uid {os.geteuid()}: {', '.join(hidden)}"
+        )
+    values["locks"] = {path.name: note for path, note in held.items()}
+    for path, note in held.items():
+        text = f"{path.name}: held by {note}"
+        since_ms = _since_ms(note)
+        long = since_ms is not None and now_ms - since_ms > _LONG_S * 1000
+        if long and since_ms is not None and _still_held(path, note):
+            lasted = periods.span((now_ms - since_ms) / 1000)
+            yield warning(f"{text}, for {lasted}", "does it hang? 'kill' with that number ends it")
+        else:
+            yield info(text)
+    if not held and not hidden:
+        yield ok("no lock is held")
+
+
+def _still_held(path: Path, note: str) -> bool:
+    """Look again: a process that runs for long, like ``watch``, takes the lock for each poll."""
+    time.sleep(_LOOK_AGAIN_S)
+    return locks.holder(path) == note
+
+
+def _since_ms(note: str) -> int | None:
+    """Return when the holder of a lock began, by what `locks` says of it."""
+    stamp = note.rpartition(" ")[2].replace("-", "").replace(":", "")
+    try:
+        return periods.stamp_ms(stamp)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Writes stored polls to files in other formats."""

@@ -1,0 +1,362 @@
+"""Readings to CSV: RFC 4180, complete or not there at all, the same bytes for the same input."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
+from itertools import groupby, repeat
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from luxcli.errors import StorageError
+from luxcli.model import GROUPS, Chunk
+from luxcli.registers import catalogue
+from luxcli.registers.catalogue import NOT_AVAILABLE, Register
+from luxcli.system import files
+
+_UNSEEN: Final = object()
+# The firmware text is ten registers; its column needs them all.
+_TEXT_PARTS: Final = range(81, 91)
+# Keeps the memory of a long report bounded: counters have a new value in every row.
+_MEMO_SIZE: Final = 4096
+
+# Clocks are set at whole quarters of an hour of UTC.
+_QUARTER_S: Final = 900
+_QUARTER_MS: Final = _QUARTER_S * 1000
+_MINUTES: Final = tuple(f"{minute:02}:{second:02}" for minute in range(60) for second in range(60))
+# Kinds whose values are not just numbers.
+_WORDS: Final = frozenset({"switch", "enum", "time", "address", "text", "character"})
+
+TEMPORARY: Final = ".luxcli-rollup.tmp"
+TIME_COLUMNS: Final = ("timestamp_utc", "timestamp_local")
+
+Key = tuple[int, int]
+Column = Sequence[int | None]
+
+
+class Style(NamedTuple):
+    """How cells look: see the ``csv`` settings."""
+
+    headers: str = "id"
+    delimiter: str = ","
+    decimal: str = "."
+    bom: bool = False
+    enums: str = "label"
+
+
+class Written(NamedTuple):
+    """What was written; `first_ms` and `last_ms` are the times of the first and last row, UTC."""
+
+    rows: int
+    columns: int
+    size: int
+    first_ms: int
+    last_ms: int
+
+
+def keys_for(registers: Sequence[Register]) -> list[Key]:
+    """Return ``(kind, index)`` of the raw values that `write` needs for these columns, in order."""
+    keys = [(GROUPS.index(register.group), register.index) for register in registers]
+    if any(register.kind == "text" for register in registers):
+        keys += [(GROUPS.index("calculations"), index) for index in _TEXT_PARTS]
+    return keys
+
+
+def title(register: Register, headers: str) -> str:
+    """Return the title of a column: the id, or for `headers` "name" the name with the unit."""
+    if headers != "name":
+        return register.id
+    return f"{register.name} ({register.unit})" if register.unit else register.name
+
+
+def write(
+    path: Path, registers: Sequence[Register], chunks: Iterable[Chunk], zone: tzinfo, style: Style
+) -> Written | None:
+    """Write one CSV and put it under its final name in one step.
+
+    Args:
+        path: The file; its directory is created if necessary.
+        registers: The sensor columns, after the two time columns.
+        chunks: Raw values of ``keys_for(registers)``, in time order.
+        zone: For the ``timestamp_local`` column.
+        style: How cells look.
+
+    Returns:
+        What was written, or None when there are no rows: then no file is made or replaced.
+
+    Raises:
+        StorageError: The file cannot be written; one that was there before is as it was.
+    """
+    # One name for all: what a killed run leaves is replaced by the next, whatever it writes.
+    temporary = path.with_name(TEMPORARY)
+    table = _Table(registers, zone, style)
+
+    def fill(file: BinaryIO) -> None:
+        file.write(table.header())
+        file.writelines(table.lines(chunk) for chunk in chunks)
+
+    try:
+        size = files.replace_durably(path, temporary, fill, lambda: table.rows > 0)
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+    if size is None:
+        return None
+    return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)
+
+
+class Extent(NamedTuple):
+    """What a CSV holds: rows, and the times of the first and the last, as whole seconds in ms."""
+
+    rows: int
+    first_ms: int
+    last_ms: int
+
+
+def extent(path: Path) -> Extent | None:
+    """Return what a CSV of ours holds; None if there is none, or it is not whole."""
+    count, times = 0, []
+    try:
+        with path.open("rb") as file:
+            next(file, None)  # the header
+            for line in file:
+                if not count:
+                    times.append(line[:20])
+                last = line
+                count += 1
+        if not count or not last.endswith(b"\n"):
+            return None
+        times.append(last[:20])
+        first, last_ms = (
+            round(datetime.fromisoformat(time.decode()).timestamp()) * 1000 for time in times
+        )
+    except (OSError, ValueError):
+        return None
+    return Extent(count, first, last_ms)
+
+
+def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
+    """Return the number of rows of a CSV of ours if all lie in the interval; 0 otherwise."""
+    found = extent(path)
+    if found is None:
+        return 0
+    # The column holds whole seconds, rounded down.
+    within = start_ms - 1000 < found.first_ms <= found.last_ms < stop_ms
+    return found.rows if within else 0
+
+
+class _Table:
+    """Turns chunks into bytes and counts."""
+
+    def __init__(self, registers: Sequence[Register], zone: tzinfo, style: Style) -> None:
+        self.rows, self.first_ms, self.last_ms = 0, 0, 0
+        self._registers, self._zone, self._style = registers, zone, style
+        # The times come first, so each cell has a delimiter before it.
+        self._texts = [
+            _Texts(_renderer(register, style), style.delimiter) for register in registers
+        ]
+        # Columns with the firmware's text, and the places of its letters, behind all columns.
+        self._firmware = [place for place, one in enumerate(registers) if one.kind == "text"]
+        self._letters = range(len(registers), len(keys_for(registers)))
+        self._fixed: dict[int, int | None] = {}
+        # By place: what last was the same in all rows of a chunk, as raw value and as text.
+        self._values: dict[int, int | None] = {}
+        self._still = [""] * len(registers)
+        self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
+
+    def header(self) -> bytes:
+        titles = (title(register, self._style.headers) for register in self._registers)
+        names = [*TIME_COLUMNS, *(_quoted(text, self._style.delimiter) for text in titles)]
+        mark = "\ufeff" if self._style.bom else ""
+        return (mark + self._style.delimiter.join(names) + "\n").encode()
+
+    def lines(self, chunk: Chunk) -> bytes:
+        if not chunk.rows:
+            return b""
+        # Column by column: a week has five million cells, and a loop in Python over them takes
+        # longer than all the rest.
+        times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
+        varying: dict[int, Column] = {}
+        still: dict[int, int | None] = {}
+        for place, column in zip(chunk.varying, columns, strict=True):
+            if column[-1] != column[0] or column.count(column[0]) < len(column):
+                varying[place] = column
+            else:
+                still[place] = column[0]
+        if chunk.fixed is not self._fixed:
+            self._fixed = chunk.fixed
+            self._see(chunk.fixed)
+        self._see(still)
+        known = chunk.fixed | still
+        for place in self._firmware:
+            self._still[place] = self._spelt([known.get(letter) for letter in self._letters])
+        cells = self._cells(varying, known)
+        parts: list[Iterable[str]] = [self._moments.texts(times)]
+        following = 0
+        for place in sorted(cells):
+            # What does not change within the chunk is one text from column to column.
+            delimiter, texts = cells[place]
+            between = "".join(self._still[following:place]) + delimiter
+            parts += [repeat(between), texts] if between else [texts]
+            following = place + 1
+        parts.append(repeat("".join(self._still[following:]) + "\n"))
+        text = "".join(map("".join, zip(*parts, strict=False)))
+        self.rows += len(times)
+        self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
+        return text.encode()
+
+    def _see(self, values: dict[int, int | None]) -> None:
+        """Spell what is the same in all rows of a chunk, as far as it has changed."""
+        for place, raw in values.items():
+            if place < len(self._registers) and self._values.get(place, _UNSEEN) != raw:
+                self._values[place] = raw
+                self._still[place] = self._texts[place][raw]
+
+    def _cells(
+        self, varying: dict[int, Column], still: dict[int, int | None]
+    ) -> dict[int, tuple[str, Iterable[str]]]:
+        """Return for the columns that vary what stands before each cell, and the cells."""
+        cells: dict[int, tuple[str, Iterable[str]]] = {}
+        for place, column in varying.items():
+            if place >= len(self._registers):
+                continue
+            register = self._registers[place]
+            # Timers and clocks move on: what has been looked up once is not seen again.
+            if register.kind == "duration" and register.scale == 1 and None not in column:
+                cells[place] = self._style.delimiter, map(str, column)
+            elif register.kind == "time" and (seconds := _times_of_day(column)):
+                cells[place] = "", self._clock.utc_cells(seconds)
+            else:
+                cells[place] = "", map(self._texts[place].__getitem__, column)
+        if any(letter in varying for letter in self._letters):
+            for place in self._firmware:
+                letters = (varying.get(one) or repeat(still[one]) for one in self._letters)
+                cells[place] = "", map(self._spelt, zip(*letters, strict=False))
+        return cells
+
+    def _spelt(self, letters: Sequence[int | None]) -> str:
+        """Return the firmware's text, with a delimiter before it."""
+        if letters[0] is None:
+            return self._style.delimiter
+        text = catalogue.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in letters)])
+        return self._style.delimiter + _quoted(text, self._style.delimiter)
+
+
+class _Moments:
+    """Times of polls as the two time columns, joined; most of their text is that of the next."""
+
+    def __init__(self, zone: tzinfo, delimiter: str) -> None:
+        self._zone, self._delimiter = zone, delimiter
+        self._quarter: int | None = None
+        self._regular = False
+        self._utc = self._local = ("", 0)  # up to the hour, and the second in it
+
+    def utc(self, time_s: int) -> str:
+        """Return a time in UTC only."""
+        quarter, second = divmod(time_s, _QUARTER_S)
+        if quarter != self._quarter:
+            self._begin(quarter)
+        utc, utc_s = self._utc
+        return f"{utc}{_MINUTES[utc_s + second]}Z"
+
+    def utc_cells(self, times: Iterable[int]) -> Iterator[str]:
+        """Yield times, s, in UTC, each behind a delimiter."""
+        for quarter, within in groupby(times, key=_QUARTER_S.__rfloordiv__):
+            self._begin(quarter)
+            (utc, utc_s), first_s = self._utc, quarter * _QUARTER_S
+            before = self._delimiter + utc
+            for time_s in within:
+                yield f"{before}{_MINUTES[utc_s + time_s - first_s]}Z"
+
+    def texts(self, times: Iterable[int]) -> Iterator[str]:
+        """Yield the times of polls, ms, as both columns."""
+        delimiter = self._delimiter
+        for quarter, polls in groupby(times, key=_QUARTER_MS.__rfloordiv__):
+            self._begin(quarter)
+            if not self._regular:
+                yield from (delimiter.join(self._spelt(ts_ms // 1000)) for ts_ms in polls)
+                continue
+            (utc, utc_s), (local, local_s) = self._utc, self._local
+            between, end = f"Z{delimiter}{local}", self._offset
+            first_s = quarter * _QUARTER_S
+            for ts_ms in polls:
+                second = ts_ms // 1000 - first_s
+                here, there = _MINUTES[utc_s + second], _MINUTES[local_s + second]
+                yield f"{utc}{here}{between}{there}{end}"
+
+    def _begin(self, quarter: int) -> None:
+        """Look whether local time is a whole number of quarters off throughout this one."""
+        self._quarter = quarter
+        first, last = (
+            datetime.fromtimestamp(quarter * _QUARTER_S + second, UTC)
+            for second in (0, _QUARTER_S - 1)
+        )
+        local = first.astimezone(self._zone)
+        offset = local.utcoffset()
+        assert offset is not None
+        unchanged = last.astimezone(self._zone).utcoffset() == offset
+        self._regular = unchanged and offset.total_seconds() % _QUARTER_S == 0
+        self._utc, self._local = (
+            (moment.isoformat()[:14], moment.minute * 60) for moment in (first, local)
+        )
+        self._offset = local.isoformat()[19:]
+
+    def _spelt(self, time_s: int) -> tuple[str, str]:
+        moment = datetime.fromtimestamp(time_s, UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.astimezone(self._zone).isoformat()
+
+
+class _Texts(dict[int | None, str]):
+    """Raw value to delimiter and cell, computed once for each value."""
+
+    def __init__(self, render: Callable[[int], str], delimiter: str) -> None:
+        super().__init__()
+        self._render, self._delimiter = render, delimiter
+
+    def __missing__(self, raw: int | None) -> str:
+        if len(self) >= _MEMO_SIZE:
+            self.clear()
+        text = self._delimiter if raw is None else self._delimiter + self._render(raw)
+        self[raw] = text
+        return text
+
+
+def _renderer(register: Register, style: Style) -> Callable[[int], str]:
+    digits = len(str(register.scale)) - 1
+    plain = register.kind not in _WORDS and (register.group, register.index) not in NOT_AVAILABLE
+    if plain:
+        return _number_renderer(register.scale, digits, style.decimal)
+    if register.kind == "time":
+        moments = _Moments(UTC, style.delimiter)
+        return lambda raw: moments.utc(raw) if raw > 0 else ""
+
+    def render(raw: int) -> str:
+        value = catalogue.decode(register, raw)
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "1" if value else "0"
+        if isinstance(value, float):
+            return f"{value:.{digits}f}".replace(".", style.decimal)
+        if register.kind == "enum" and style.enums == "code":
+            return str(raw)
+        return _quoted(str(value), style.delimiter)
+
+    return render
+
+
+def _times_of_day(column: Column) -> list[int] | None:
+    """Return the column if each number in it is a time, s since the epoch."""
+    times = [raw for raw in column if raw is not None and raw > 0]
+    return times if len(times) == len(column) else None
+
+
+def _number_renderer(scale: int, digits: int, decimal: str) -> Callable[[int], str]:
+    if not digits:
+        return str
+    if decimal == ".":
+        return lambda raw: f"{raw / scale:.{digits}f}"
+    return lambda raw: f"{raw / scale:.{digits}f}".replace(".", decimal)
+
+
+def _quoted(text: str, delimiter: str) -> str:
+    if any(mark in text for mark in (delimiter, '"', "\n", "\r")):
+        return '"' + text.replace('"', '""') + '"'
+    return text

@@ -1,0 +1,1 @@
+"""Shows or tries out live data: watch, capture, demo."""

@@ -1,0 +1,235 @@
+"""Does it work with this heat pump? Polls it for a while into a store of its own, makes the CSVs.
+
+Everything is what the scheduled jobs run, with two differences: a failed attempt is not repeated,
+for the next tick is the next attempt; and the cache is in the directory of the capture. `record`
+polls, `conclude` writes and judges; an interrupted capture still concludes.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from pathlib import Path
+from typing import Final
+
+from luxcli.config.config import Config
+from luxcli.errors import (
+    DeviceError,
+    Interrupted,
+    LockHeldError,
+    LuxcliError,
+    StorageError,
+    UsageError,
+)
+from luxcli.model import GROUPS, OVERRUN, Snapshot
+from luxcli.periods import KINDS
+from luxcli.recording import pacing
+from luxcli.recording import poll as poll_job
+from luxcli.rollup import rollup
+from luxcli.rollup.rollup import RollupResult
+from luxcli.store.store import Store, open_store
+from luxcli.system import files
+from luxcli.validation import csv_file, stored
+from luxcli.validation.findings import Finding, in_order
+from luxcli.validation.report import VERDICTS, Report, Verdict
+
+# The CSV of a capture holds its last 24 hours; longer is what the scheduled poll is for.
+LONGEST_S: Final = 86_400
+_LOOK_S: Final = 1.0  # how often somebody is told while it waits
+_SAMPLE: Final = 3  # polls from each end
+
+Progress = Callable[[float, Snapshot | None, LuxcliError | None], object]
+
+
+@dataclass(slots=True)
+class Recording:
+    """What the polls of a capture came to.
+
+    Attributes:
+        polls: How many are stored.
+        missed: Ticks without a poll by reason.
+        last: The last poll.
+        failure: Why the last poll that failed did so.
+        warning: Why polls wait in the buffer longer than usual.
+        interrupted: The signal that ended it early.
+    """
+
+    polls: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+    last: Snapshot | None = None
+    failure: LuxcliError | None = None
+    warning: str | None = None
+    interrupted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a capture recorded and made of it.
+
+    Attributes:
+        values: Registers per poll.
+        sample: The first and the last polls.
+        rollups: The CSVs.
+        reports: What is to be said about the polls and about each CSV.
+        cache: The database, which `luxcli` can go on with.
+    """
+
+    values: int
+    sample: tuple[Snapshot, ...]
+    rollups: tuple[RollupResult, ...]
+    reports: tuple[Report, ...]
+    cache: Path
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that somebody should look at, problems first."""
+        found = [finding for report in self.reports for finding in report.findings]
+        # A file repeats what is wrong with the polls that it was made from.
+        own = {(finding.rule, finding.sensor): finding for finding in reversed(found)}
+        return in_order([finding for finding in own.values() if finding.severity != "note"])
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the verdicts."""
+        return max((report.verdict for report in self.reports), key=VERDICTS.index)
+
+
+def prepare(config: Config, directory: Path, interval_s: float) -> Config:
+    """Make the directory of a capture and return the configuration for it.
+
+    Raises:
+        UsageError: It is not empty; nothing in it is touched.
+        StorageError: It cannot be made or written.
+    """
+    directory = directory.absolute()
+    try:
+        files.make_directory(directory)
+        if any(directory.iterdir()):
+            raise UsageError(f"{directory}: is not empty; name a new directory with --output")
+        # Better now than after two minutes of polling.
+        cache = directory / "cache.sqlite3"
+        Store(cache).lock_path.touch()
+    except FileExistsError:
+        raise UsageError(f"{directory}: is not a directory; name another --output") from None
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be written: {exc.strerror}") from exc
+    return config._replace(
+        cache_path=cache,
+        daily_dir=directory,
+        weekly_dir=directory,
+        interval_sec=max(1, round(interval_s)),
+        retries=0,
+    )
+
+
+def record(
+    config: Config,
+    shared: Config,
+    *,
+    duration_s: float,
+    interval_s: float,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    progress: Progress = lambda _elapsed_s, _poll, _failure: None,
+) -> Recording:
+    """Poll every `interval_s` seconds for `duration_s` seconds; a signal ends it early.
+
+    The first poll is made at once, the last before the time is over. Ends within `duration_s` and
+    the limit of one poll.
+
+    Args:
+        config: From `prepare`.
+        shared: The owner's own configuration: its lock keeps the scheduled polls away.
+        duration_s: Seconds.
+        interval_s: Seconds from the beginning of a poll to that of the next.
+        clock: Gives the time stamps, seconds since the epoch.
+        sleep: Waits, seconds.
+        progress: Told about once a second: seconds since the beginning, last poll, and the failure
+            of the attempt after it.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+        StorageError: A poll cannot be kept.
+    """
+    result, began = Recording(), time.monotonic()
+    failure: LuxcliError | None = None
+    store = open_store(config)
+
+    def skipped(late_s: float) -> None:
+        result.missed[OVERRUN] += 1
+        pacing.record_overrun(store, round((clock() - late_s) * 1000))
+
+    moments = pacing.ticks(
+        (tick * interval_s for tick in range(math.ceil(duration_s / interval_s))),
+        sleep=sleep,
+        look_s=_LOOK_S,
+        waiting=lambda: progress(time.monotonic() - began, result.last, failure),
+        skipped=skipped,
+    )
+    try:
+        for _ in moments:
+            failure = _poll(config, shared, result, clock)
+        progress(duration_s, result.last, failure)
+    except Interrupted as exc:
+        result.interrupted = exc.signum
+    return result
+
+
+def conclude(config: Config, recording: Recording, *, now_ms: int, zone: tzinfo) -> Capture:
+    """Write both CSVs of a capture and judge it.
+
+    Args:
+        config: From `prepare`.
+        recording: From `record`, with a poll at least.
+        now_ms: After the last poll, UTC.
+        zone: The owner's time zone.
+
+    Raises:
+        ConfigError: ``csv.sensors`` names what does not exist.
+        StorageError: The store cannot be read or a CSV not written.
+    """
+    assert recording.last is not None
+    store = open_store(config)
+    rollups = tuple(rollup.rollup(config, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
+    start_ms = min(entry.period.start_ms for entry in rollups)
+    times = store.times(start_ms, now_ms)
+    ends = {*times[:_SAMPLE], *times[-_SAMPLE:]}
+    sample = tuple(poll for ts_ms in sorted(ends) for poll in store.query(ts_ms, ts_ms + 1))
+    values = sum(len(recording.last.block(group)) for group in GROUPS)
+    judged = [stored.validate(config, start_ms=start_ms, stop_ms=now_ms)]
+    judged += [csv_file.check(config, entry.path, zone) for entry in rollups if entry.path]
+    return Capture(values, sample, rollups, tuple(judged), config.cache_path)
+
+
+def discard(config: Config) -> None:
+    """Remove what a capture without a single poll has left, so that it can be repeated."""
+    directory = config.cache_path.parent
+    for pattern in (config.cache_path.name + "*", "device-*.lock"):
+        for path in directory.glob(pattern):
+            with suppress(OSError):
+                path.unlink()
+    with suppress(OSError):  # somebody has put something there
+        directory.rmdir()
+
+
+def _poll(
+    config: Config, shared: Config, result: Recording, clock: Callable[[], float]
+) -> LuxcliError | None:
+    """Make one poll and count it; return why it failed."""
+    try:
+        poll = poll_job.poll_once(config, guard=shared, clock=clock)
+    except (LockHeldError, DeviceError) as exc:
+        result.missed["busy" if isinstance(exc, LockHeldError) else exc.reason] += 1
+        result.failure = exc
+        return exc
+    result.polls += 1
+    result.last, result.warning = poll.snapshot, poll.warning
+    return None
+
+
+def missed_in_words(missed: Mapping[str, int]) -> str:
+    """Return reasons and how often, such as ``timeout 2, overrun 1``."""
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(missed.items()))

@@ -1,0 +1,130 @@
+"""The whole job without a heat pump: simulator, polls over TCP, cache, daily and weekly CSV.
+
+Everything but the clock is what the scheduled jobs run: the polls are made in fast-forward, a week
+up to now at one every ten minutes, so that the CSVs have something to show.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from luxcli.config import config
+from luxcli.errors import StorageError, UsageError
+from luxcli.model import Snapshot
+from luxcli.periods import KINDS
+from luxcli.recording import poll
+from luxcli.registers import catalogue
+from luxcli.rollup import rollup
+from luxcli.rollup.rollup import RollupResult
+from luxcli.simulator.replay import Replay
+from luxcli.simulator.server import Simulator
+
+STEP_S = 600
+_MARKER = "DEMO.txt"
+POLLS = 7 * 86_400 // STEP_S
+# Registers that anybody with a heat pump recognises.
+_KEY_TEMPERATURES = (10, 11, 12, 15, 17, 19)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo did and where it left it."""
+
+    directory: Path
+    cache: Path
+    polls: int
+    values: int
+    cache_bytes: int
+    temperatures: tuple[tuple[str, float], ...]
+    rollups: tuple[RollupResult, ...]
+
+
+def run(
+    directory: Path,
+    *,
+    now_s: float,
+    zone: tzinfo,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> DemoResult:
+    """Run the demo into `directory`, replacing an earlier demo there and nothing else.
+
+    Args:
+        directory: Created if necessary.
+        now_s: Where the simulated week ends, seconds since the epoch.
+        zone: The owner's time zone.
+        progress: Told after each poll how many of how many are made.
+
+    Raises:
+        UsageError: `directory` holds something else than an earlier demo.
+        LuxcliError: As the jobs.
+    """
+    _make_room(directory)
+    clock = _Clock(now_s - POLLS * STEP_S)
+    with Simulator(Replay(), clock=clock) as simulator:
+        settings = config.load(
+            None,
+            {},
+            directory,
+            {
+                "host": simulator.host,
+                "port": simulator.port,
+                "cache_path": str(directory.absolute() / "cache.sqlite3"),
+                "interval_sec": STEP_S,
+            },
+            search=False,
+        )
+        for number in range(1, POLLS + 1):
+            clock.now_s += STEP_S
+            result = poll.poll_once(settings, clock=clock)
+            progress(number, POLLS)
+    now_ms = round(clock.now_s * 1000) + 1
+    rollups = tuple(rollup.rollup(settings, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
+    return DemoResult(
+        directory,
+        settings.cache_path,
+        POLLS,
+        result.values,
+        settings.cache_path.stat().st_size,
+        _temperatures(result.snapshot),
+        rollups,
+    )
+
+
+class _Clock:
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _make_room(directory: Path) -> None:
+    marker = directory / _MARKER
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not marker.exists() and any(directory.iterdir()):
+            raise UsageError(
+                f"{directory}: holds something else than an earlier demo; name another --output"
+            )
+        marker.write_text(
+            "Made by 'luxcli demo'; everything here is simulated and replaced by the next demo.\n",
+            encoding="utf-8",
+        )
+        shutil.rmtree(directory / "reports", ignore_errors=True)
+        for pattern in ("cache.sqlite3*", "device-*.lock"):
+            for path in directory.glob(pattern):
+                path.unlink()
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be used: {exc.strerror}") from exc
+
+
+def _temperatures(snapshot: Snapshot) -> tuple[tuple[str, float], ...]:
+    found = []
+    for index in _KEY_TEMPERATURES:
+        register = catalogue.register("calculations", index)
+        value = catalogue.numeric(register, snapshot.calculations[index])
+        if value is not None:
+            found.append((register.name, value))
+    return tuple(found)

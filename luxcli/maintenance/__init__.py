@@ -1,0 +1,1 @@
+"""Archives, restores and prunes what is stored."""

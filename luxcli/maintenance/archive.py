@@ -1,0 +1,184 @@
+"""The second copy: one archive for each closed local day, written by ``rollup daily``.
+
+An archive only ever gains polls: what it holds and the cache no longer does stays in it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta, tzinfo
+from datetime import time as clock_time
+from pathlib import Path
+from typing import Final
+
+from luxcli import periods
+from luxcli.config.config import Config
+from luxcli.errors import DamagedError, StorageError, combined
+from luxcli.maintenance import luxlog
+from luxcli.maintenance.luxlog import Day
+from luxcli.model import Missed, Snapshot
+from luxcli.store import ledger, owner
+from luxcli.store.ledger import ArchiveRecord
+from luxcli.store.store import Store, open_store, report_lock
+from luxcli.system import logger
+
+_LOGGER = logger.Logger("luxcli.maintenance.archive")
+# An hourly run has to end before the next; what is left over is done then.
+_LIMIT_S: Final = 300.0
+_MIDNIGHT: Final = clock_time(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """One archive that was written; `findings` are for the user to act on."""
+
+    path: Path
+    polls: int
+    size: int
+    findings: tuple[str, ...] = ()
+
+
+def path_of(config: Config, day: date) -> Path:
+    """Return the archive of one local day."""
+    return Store(config.cache_path).archive_directory / f"{day}.luxlog.gz"
+
+
+def bounds(day: date, zone: tzinfo) -> tuple[int, int]:
+    """Return a local calendar day as half-open interval in UTC milliseconds."""
+    period = periods.ending_on("daily", day + timedelta(days=1), _MIDNIGHT, zone)
+    return period.start_ms, period.stop_ms
+
+
+def archive_due(
+    config: Config,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> list[Archived]:
+    """Write the archive of every closed local day whose polls are not all in one yet.
+
+    A day that fails does not keep the later ones from being written. Stops after a few minutes;
+    the next run goes on. `progress` is told how many milliseconds of history of how many are done.
+
+    Raises:
+        LockHeldError, StorageError: The cache cannot be read or an archive not be written, after
+            all days were tried.
+    """
+    if not config.archive:
+        return []
+    store = open_store(config)
+    store.flush()
+    done: list[Archived] = []
+    failures: list[StorageError] = []
+    deadline = time.monotonic() + _LIMIT_S
+    with report_lock(config):
+        first_ms = store.next_entry(0) or now_ms
+        records = {(record.start_ms, record.stop_ms): record for record in ledger.archives(store)}
+        for day in days(store, now_ms, zone):
+            if time.monotonic() > deadline:
+                _LOGGER.info("stopped after %.0f s; the next run archives the rest", _LIMIT_S)
+                break
+            span = bounds(day, zone)
+            record = records.get(span)
+            progress(span[0] - first_ms, now_ms - first_ms)
+            if span[1] > now_ms or _is_there(path_of(config, day), record):
+                continue
+            try:
+                done.append(_archive(config, store, day, now_ms, zone))
+            except DamagedError:
+                raise
+            except StorageError as exc:
+                failures.append(exc)
+    if failures:
+        raise combined(failures) from failures[0]
+    return done
+
+
+def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
+    """Yield the local days before `until_ms` of which there is a poll or a missed tick."""
+    with store.stepping() as next_entry:
+        entry_ms = next_entry(0)
+        while entry_ms is not None and entry_ms < until_ms:
+            day = periods.local_date(entry_ms, zone)
+            yield day
+            entry_ms = next_entry(bounds(day, zone)[1])
+
+
+def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
+    """Return why the cache's entries of a day are not safe in its archive; None when they are."""
+    span = bounds(day, zone)
+    times, ticks = set(store.times(*span)), {tick.ts_ms for tick in store.missed(*span)}
+    path = path_of(config, day)
+    if not (times or ticks):
+        return None
+    advice = "'luxcli rollup daily' archives"
+    if not path.exists():
+        return f"no archive; {advice}"
+    try:
+        kept = luxlog.read(path)
+    except StorageError as exc:
+        return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
+    missing = times - {poll.taken_ms for poll in kept.polls}
+    if not missing and ticks <= {tick.ts_ms for tick in kept.missed}:
+        return None
+    damaged: list[int] = []
+    for _poll in store.query(*span, damaged=damaged):
+        pass
+    if missing and missing <= set(damaged):
+        advice = f"{len(missing)} polls are damaged in the cache; 'luxcli restore' puts that right"
+    return f"the archive lacks some of it; {advice}"
+
+
+def _is_there(path: Path, record: ArchiveRecord | None) -> bool:
+    """Whether the archive is as it was written; what comes later for its day takes its record."""
+    try:
+        return record is not None and record.size == path.stat().st_size
+    except OSError:
+        return False
+
+
+def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
+    path = path_of(config, day)
+    owner.own(path.parent, config.cache_path)
+    start_ms, stop_ms = bounds(day, zone)
+    damaged: list[int] = []
+    findings: list[str] = []
+    fresh = list(store.query(start_ms, stop_ms, damaged=damaged))
+    if damaged:
+        findings.append(f"{day}: {len(damaged)} polls are damaged in the cache and not archived")
+    polls = {poll.taken_ms: poll for poll in fresh}
+    missed = {tick.ts_ms: tick for tick in store.missed(start_ms, stop_ms)}
+    entries = len(fresh) + len(damaged) + len(missed)
+    if path.exists():
+        findings += _keep_earlier(path, polls, missed)
+    content = Day(
+        tuple(polls[ts_ms] for ts_ms in sorted(polls)),
+        tuple(missed[ts_ms] for ts_ms in sorted(missed)),
+    )
+    size = luxlog.write(path, content)
+    ledger.record_archive(store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms))
+    return Archived(path, len(content.polls), size, tuple(findings))
+
+
+def _keep_earlier(
+    path: Path, polls: dict[int, Snapshot], missed: dict[int, Missed]
+) -> Iterator[str]:
+    """Add what the day's earlier archive has; set it aside, and say so, when it is damaged."""
+    try:
+        earlier = luxlog.read(path)
+    except DamagedError as exc:
+        aside, count = path.with_name(path.name + ".damaged"), 1
+        while aside.exists():
+            count += 1
+            aside = path.with_name(f"{path.name}.damaged-{count}")
+        try:
+            path.replace(aside)
+        except OSError as failure:
+            raise StorageError(f"{path}: cannot be set aside: {failure.strerror}") from failure
+        yield f"{exc}; set aside as {aside.name} and written anew from the cache"
+        return
+    for poll in earlier.polls:
+        polls.setdefault(poll.taken_ms, poll)
+    for tick in earlier.missed:
+        missed.setdefault(tick.ts_ms, tick)

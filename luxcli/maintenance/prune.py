@@ -1,0 +1,271 @@
+"""The clean-up job: what is too old to keep, and whether the disk has room."""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import date, timedelta, tzinfo
+from pathlib import Path
+
+from luxcli import periods
+from luxcli.config.config import Config
+from luxcli.errors import StorageError
+from luxcli.maintenance import archive
+from luxcli.store import ledger
+from luxcli.store.store import Store, open_store
+
+_DAY_MS = 86_400_000
+_LONG_PAUSE_DAYS = 30
+_ARCHIVES_S = 300.0
+# Also matches the name of a sliding report made beside a closed period's.
+_SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
+_CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What `prune` removed, or would remove; `findings` are for the user to act on.
+
+    `old_caches` are damaged ones that were salvaged long ago.
+    """
+
+    csv_files: tuple[Path, ...]
+    csv_bytes: int
+    polls: int
+    cache_bytes: int
+    findings: tuple[str, ...]
+    old_caches: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """How full the disk is that holds `directory`; `free` in bytes."""
+
+    directory: Path
+    percent: float
+    free: int
+
+    def text(self, limit_percent: int) -> str:
+        """Return this for people."""
+        return (
+            f"{self.directory}: the disk is {self.percent:.0f} % full"
+            f" (limit {limit_percent} %, {self.free / 1e6:.0f} MB free)"
+        )
+
+
+def prune(
+    config: Config,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    dry_run: bool = False,
+    unarchived: bool = False,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> PruneResult:
+    """Remove CSVs and polls that are older than the configuration keeps; check the disk.
+
+    Refuses to remove everything of a kind: that is what a wrong clock looks like. Keeps days that
+    have no archive which can be read and holds all their polls, unless `unarchived` is set or no
+    archive is wanted.
+
+    Raises:
+        LockHeldError, StorageError: The cache or a directory cannot be read or written.
+    """
+    findings: list[str] = []
+    files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
+    caches = _old_salvaged(config, now_ms)
+    if not dry_run:
+        for path in [*files, *caches]:
+            _remove(path)
+    polls, cache_bytes = _prune_cache(
+        config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
+    )
+    findings += _full_disks(config)
+    return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches))
+
+
+def prune_csvs(
+    config: Config, *, now_ms: int, zone: tzinfo, keep: Collection[Path] = ()
+) -> PruneResult:
+    """Remove only CSVs that are older than the configuration keeps, but none of `keep`."""
+    findings: list[str] = []
+    files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
+    files = [path for path in files if path not in keep]
+    for path in files:
+        _remove(path)
+    return PruneResult(tuple(files), csv_bytes, 0, 0, tuple(findings))
+
+
+def csvs(config: Config) -> list[tuple[date, Path]]:
+    """Return the CSVs that are there, with the local dates in their names.
+
+    Raises:
+        StorageError: A directory cannot be read.
+    """
+    ours: list[tuple[date, Path]] = []
+    for directory in sorted({config.daily_dir, config.weekly_dir}):
+        try:
+            names = sorted(directory.iterdir()) if directory.is_dir() else []
+        except OSError as exc:
+            raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
+        for path in names:
+            match = _CSV_NAME.fullmatch(path.name)
+            if match:
+                try:
+                    ours.append((date.fromisoformat(match[1]), path))
+                except ValueError:  # such as 2026-02-31: not one of ours
+                    continue
+    return ours
+
+
+def _old_csvs(
+    config: Config, now_ms: int, zone: tzinfo, findings: list[str]
+) -> tuple[list[Path], int]:
+    """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
+    if not config.csv_retention_days:
+        return [], 0
+    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
+    ours = csvs(config)
+    old = [path for day, path in ours if day < oldest_kept]
+    if old and len(old) == len(ours):
+        findings.append(
+            f"all {len(old)} CSV files are older than {config.csv_retention_days} days:"
+            " none removed; is the clock right, are roll-ups still written?"
+        )
+        return [], 0
+    if old:
+        last = max(day for day, path in ours if day < oldest_kept)
+        first_kept = min(day for day, path in ours if day >= oldest_kept)
+        # There may be weekly ones only.
+        longest_ms = max(_longest_gap_ms(config.csv_retention_days), 8 * _DAY_MS)
+        if (first_kept - last).days * _DAY_MS > longest_ms:
+            findings.append(
+                f"there is no CSV between {last} and {first_kept}, and the limit of"
+                f" {config.csv_retention_days} days falls into that time: none removed; is the"
+                " clock right? It goes on by itself when the limit has passed"
+            )
+            return [], 0
+    return old, sum(path.stat().st_size for path in old)
+
+
+def _old_salvaged(config: Config, now_ms: int) -> list[Path]:
+    """Return damaged caches whose contents were put back long ago, with their journals."""
+    if not config.csv_retention_days:
+        return []
+    oldest_kept = now_ms - config.csv_retention_days * 86_400_000
+    found = []
+    for path in open_store(config).set_aside_paths():
+        stamp = _SALVAGED_NAME.fullmatch(path.name)
+        if stamp and periods.stamp_ms(stamp[1]) < oldest_kept:
+            journal = path.with_name(path.name + "-journal")
+            found += [path, *([journal] if journal.exists() else [])]
+    return found
+
+
+def _prune_cache(
+    config: Config,
+    now_ms: int,
+    zone: tzinfo,
+    findings: list[str],
+    progress: Callable[[int, int], object],
+    *,
+    dry_run: bool,
+    unarchived: bool,
+) -> tuple[int, int]:
+    if not config.cache_retention_days:
+        return 0, 0
+    store = open_store(config)
+    store.flush()  # also in a dry run: it is to count what would be there
+    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+    cutoff, _ = archive.bounds(oldest_kept, zone)
+    polls = store.count(0, cutoff)
+    if not polls:
+        return 0, 0
+    last = store.last_poll(cutoff - 1)
+    first_kept = store.next_poll(cutoff)
+    if first_kept is None or last is None:
+        findings.append(
+            f"all {polls} polls are older than {config.cache_retention_days} days: none removed;"
+            " is the clock right, is it still recording?"
+        )
+        return 0, 0
+    if first_kept - last > _longest_gap_ms(config.cache_retention_days):
+        findings.append(
+            f"nothing is stored from {periods.utc_text(last)} to {periods.utc_text(first_kept)},"
+            f" and the limit of {config.cache_retention_days} days falls into that time: no polls"
+            " removed; is the clock right? It goes on by itself when the limit has passed"
+        )
+        return 0, 0
+    if config.archive and not unarchived:
+        cutoff = _archived_until(
+            config, store, oldest_kept, zone, findings, progress, dry_run=dry_run
+        )
+        polls = store.count(0, cutoff)
+    return polls, 0 if dry_run or not polls else store.remove_before(cutoff, progress)
+
+
+def _longest_gap_ms(retention_days: int) -> int:
+    """Return the length of a pause from which it looks as if the clock were wrong.
+
+    Whoever was away for longer has the polls from before the pause that much longer, once.
+    """
+    return min(_LONG_PAUSE_DAYS * _DAY_MS, retention_days * _DAY_MS // 2)
+
+
+def _archived_until(
+    config: Config,
+    store: Store,
+    oldest_kept: date,
+    zone: tzinfo,
+    findings: list[str],
+    progress: Callable[[int, int], object],
+    *,
+    dry_run: bool,
+) -> int:
+    """Return the beginning of the first day that is not safely archived, at most `oldest_kept`.
+
+    Reading archives takes time, too: what is not done in a few minutes the next run does.
+    """
+    kept_from, _ = archive.bounds(oldest_kept, zone)
+    first, deadline = store.next_entry(0) or kept_from, time.monotonic() + _ARCHIVES_S
+    for day in archive.days(store, kept_from, zone):
+        start_ms, _ = archive.bounds(day, zone)
+        progress(start_ms - first, kept_from - first)
+        if time.monotonic() > deadline:
+            return start_ms
+        if problem := archive.lacking(config, store, day, zone):
+            findings.append(
+                f"{day}: {problem}; kept, with all later days; 'prune --unarchived' removes anyway"
+            )
+            if not dry_run:
+                ledger.forget_archive(store, start_ms)
+            return start_ms
+    return kept_from
+
+
+def disks(config: Config) -> list[Disk]:
+    """Return each file system that is written to, once; directories that are missing have none."""
+    found = []
+    seen: set[int] = set()
+    for directory in (config.cache_path.parent, config.daily_dir, config.weekly_dir):
+        if not directory.is_dir() or directory.stat().st_dev in seen:
+            continue
+        seen.add(directory.stat().st_dev)
+        usage = shutil.disk_usage(directory)
+        # As df does: what only root may use counts as neither used nor free.
+        percent = 100 * usage.used / (usage.used + usage.free or 1)
+        found.append(Disk(directory, percent, usage.free))
+    return found
+
+
+def _full_disks(config: Config) -> list[str]:
+    limit = config.disk_usage_limit_percent
+    return [disk.text(limit) for disk in disks(config) if disk.percent > limit]
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be removed: {exc.strerror}") from exc

@@ -1,0 +1,273 @@
+"""Rebuilds the cache from what else there is: archives, set-aside caches, rejected lines.
+
+Everything goes in through the same door as a poll, so nothing is stored twice and repeating it
+changes nothing. Small transactions: a poll never has to wait for a long one.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, tzinfo
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from luxcli.config.config import Config
+from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
+from luxcli.maintenance import archive, luxlog
+from luxcli.model import Missed, Snapshot
+from luxcli.store import buffer, ledger, owner
+from luxcli.store.store import Store, open_store, report_lock
+from luxcli.system import logger
+
+_LOGGER = logger.Logger("luxcli.maintenance.restore")
+_BATCH: Final = 500
+# A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
+_SALVAGE_S: Final = 2400.0
+_EVER: Final = 1 << 62
+# What a set-aside cache is called when its contents are in the present one; the second, when parts
+# of it could not be read, so that `prune` leaves it to people.
+_WHOLE: Final = ".salvaged"
+_PARTLY: Final = ".salvaged-partly"
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one file gave: polls that were new to the cache, and what is wrong with the file."""
+
+    path: Path
+    polls: int
+    missed: int
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.polls} polls put back into the cache"
+        return f"{text}; {self.problem.removeprefix(f'{self.path}: ')}" if self.problem else text
+
+
+def restore(
+    config: Config,
+    *,
+    zone: tzinfo,
+    since: date | None = None,
+    until: date | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> list[Source]:
+    """Put back into the cache whatever archives, set-aside caches and rejected lines still hold.
+
+    Args:
+        config: Says where they are.
+        zone: The owner's time zone, for `since` and `until`.
+        since: First local day, None for all.
+        until: Last local day, None for all.
+        progress: Told how many files of how many are done.
+
+    Raises:
+        UsageError: `until` is before `since`.
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The cache cannot be written, or the archives not be listed.
+    """
+    if since and until and until < since:
+        raise UsageError(f"--until {until} is before --since {since}")
+    store = open_store(config)
+    low = archive.bounds(since, zone)[0] if since else 0
+    high = archive.bounds(until, zone)[1] if until else _EVER
+    with report_lock(config):
+        _heal(store)
+        archives = store.archive_paths()
+        if archives:
+            owner.own(store.archive_directory, config.cache_path)
+        aside = store.set_aside_paths()
+        aside.sort(key=is_salvaged)  # those still to be marked first
+        total = len(archives) + len(aside) + 1
+        sources: list[Source] = []
+        for path in archives:
+            sources.append(_from_archive(store, path, low, high))
+            progress(len(sources), total)
+        for path in aside:
+            sources.append(_from_cache(store, path, low, high))
+            progress(len(sources), total)
+        sources.append(_from_rejected(store, low, high))
+        progress(total, total)
+    return sources
+
+
+def begun_anew(
+    config: Config, damage: DamagedError, progress: Progress = lambda _done, _total: None
+) -> list[str]:
+    """Begin a new cache with what can be read of the damaged one; return what to tell the user.
+
+    `progress` is told how many milliseconds of history of how many are done.
+
+    Raises:
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The new cache cannot be written.
+    """
+    aside = open_store(config).set_aside()
+    name = aside.name if aside else "another file by another process"
+    said = [f"{damage}; set aside as {name} and begun anew with what can be read"]
+    return [*said, *map(str, salvage_pending(config, progress))]
+
+
+def salvage_pending(
+    config: Config, progress: Progress = lambda _done, _total: None
+) -> list[Source]:
+    """Put back what caches hold that were set aside since the last time; for the hourly job.
+
+    `progress` is told how many milliseconds of history of how many are done.
+    """
+    store = open_store(config)
+    store.flush()  # finds out whether the cache is damaged before a report is made from it
+    with report_lock(config):
+        pending = [path for path in store.set_aside_paths() if not is_salvaged(path)]
+        return [_from_cache(store, path, 0, _EVER, progress) for path in pending]
+
+
+def is_salvaged(path: Path) -> bool:
+    """Whether what can be read of a set-aside cache has been put back, by its name."""
+    return path.name.endswith((_WHOLE, _PARTLY))
+
+
+def _heal(store: Store) -> None:
+    """Set the cache aside if any of it is damaged: the good parts come back with the rest."""
+    try:
+        store.flush()
+        store.check()
+        for _poll in store.query(0, _EVER):
+            pass
+    except DamagedError as exc:
+        aside = store.set_aside()
+        _LOGGER.error("%s; set aside as %s and built anew", exc, aside.name if aside else "-")
+        store.flush()
+
+
+def _from_archive(store: Store, path: Path, low: int, high: int) -> Source:
+    try:
+        day = luxlog.read(path)
+    except StorageError as exc:
+        return Source(path, 0, 0, str(exc))
+    return _merged(store, path, day.polls, day.missed, low, high)
+
+
+def _from_cache(
+    store: Store,
+    path: Path,
+    low: int,
+    high: int,
+    progress: Progress = lambda _done, _total: None,
+) -> Source:
+    old, source = Store(path), _Salvage(time.monotonic() + _SALVAGE_S, progress)
+    missed: list[Missed] = []
+    with suppress(StorageError):
+        missed = old.missed(0, _EVER)
+    result = _merged(store, path, source.polls(old), missed, low, high)
+    with suppress(StorageError):  # else those files are written once more
+        csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
+        ledger.merge(store, csvs, ledger.archives(old))
+    if source.problem:
+        said = source.problem.removeprefix(f"{path}: ")
+        both = "; ".join(filter(None, (result.problem, f"{path}: {said}")))
+        result = replace(result, problem=both)
+    if low == 0 and high == _EVER and source.ended and not is_salvaged(path):
+        store.mark_salvaged(path, _PARTLY if source.unreadable else _WHOLE)
+    return result
+
+
+class _Salvage:
+    """Reads a damaged cache for as long as it gives something, and remembers how that went.
+
+    Attributes:
+        ended: Nothing more will ever be read from it.
+        unreadable: So many stretches of it cannot be read.
+    """
+
+    def __init__(self, deadline: float, progress: Progress) -> None:
+        self._deadline, self._progress = deadline, progress
+        self._damaged: list[int] = []
+        self._unreadable: list[int] = []
+        self._stopped = ""
+        self.ended = False
+
+    @property
+    def unreadable(self) -> int:
+        return len(self._unreadable) + bool(self._stopped)
+
+    @property
+    def problem(self) -> str | None:
+        if not (self._damaged or self._unreadable or self._stopped):
+            return None
+        damage = ""
+        if self._damaged or self._unreadable:
+            damage = f"{len(self._damaged)} polls damaged, {len(self._unreadable)} parts unreadable"
+        return "; ".join(filter(None, (self._stopped, damage)))
+
+    def polls(self, old: Store) -> Iterator[Snapshot]:
+        """Yield what can be read."""
+        first: int | None = None
+        try:
+            for poll in old.salvage(self._damaged, self._unreadable):
+                first = first or poll.taken_ms
+                self._progress(poll.taken_ms - first, round(time.time() * 1000) - first)
+                yield poll
+                if time.monotonic() > self._deadline:
+                    self._stopped = "not finished in time; the next run reads it once more"
+                    return
+            self.ended = True
+        except UnavailableError:
+            raise  # it may be read the next time
+        except DamagedError as exc:
+            self._stopped, self.ended = str(exc), True
+        except StorageError as exc:
+            # Such as a newer schema: a newer luxcli reads it.
+            self._stopped = str(exc)
+
+
+def _from_rejected(store: Store, low: int, high: int) -> Source:
+    """Rejected lines may be whole after all: written by a newer luxcli, or refer to settings."""
+    path = store.rejected_path
+    content = buffer.read(path)
+    result = _merged(store, path, content.polls, content.missed, low, high)
+    if content.rejected:
+        result = replace(result, problem=f"{path}: {len(content.rejected)} lines cannot be read")
+    return result
+
+
+def _merged(
+    store: Store,
+    path: Path,
+    polls: Iterable[Snapshot],
+    missed: Sequence[Missed],
+    low: int,
+    high: int,
+) -> Source:
+    """Add what lies in the interval and is of this heat pump, in batches; count what was new."""
+    ours, foreign = owner.known_serial(store.path), 0
+    new_polls = new_missed = 0
+
+    def own() -> Iterator[Snapshot]:
+        nonlocal foreign
+        for poll in polls:
+            if not low <= poll.taken_ms < high:
+                continue
+            theirs = owner.serial(poll)
+            if ours and theirs and theirs != ours:
+                foreign += 1
+            else:
+                yield poll
+
+    for batch in _batches(own()):
+        new_polls += store.merge(batch, ()).polls
+    within = [tick for tick in missed if low <= tick.ts_ms < high] if not foreign else []
+    for start in range(0, len(within), _BATCH):
+        new_missed += store.merge((), within[start : start + _BATCH]).missed
+    problem = f"{path}: {foreign} polls of another heat pump left out" if foreign else None
+    return Source(path, new_polls, new_missed, problem)
+
+
+def _batches(polls: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:
+    source = iter(polls)
+    while batch := list(islice(source, _BATCH)):
+        yield batch

@@ -1,0 +1,1 @@
+"""Sends notifications about finished jobs."""

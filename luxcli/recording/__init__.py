@@ -1,0 +1,1 @@
+"""Makes the scheduled polls and tells whether recording goes on."""

@@ -1,0 +1,1 @@
+"""What the registers of a Luxtronik controller mean: names, units, codes, ranges."""

@@ -1,0 +1,1 @@
+"""Writes the daily and weekly CSVs of closed periods."""

@@ -1,0 +1,1 @@
+"""Texts and set-up for cron, systemd and supercronic."""

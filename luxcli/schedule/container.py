@@ -1,0 +1,128 @@
+"""Starts supercronic with the schedule, which is what a container does.
+
+What cannot work is refused at once, with one line that says why: later it would be one every
+interval. A heat pump that does not answer is not refused, since it may come later.
+"""
+
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NoReturn
+
+from luxcli.config import settings
+from luxcli.config.config import Config
+from luxcli.diagnosis import preflight
+from luxcli.errors import ConfigError, StorageError
+from luxcli.schedule import supervisor
+from luxcli.store.store import open_store
+
+# -no-reap: the supervisor takes care of orphans. -quiet: not two lines for each run, which would be
+# 5,760 a day; failures are logged. -passthrough-logs: lines of the jobs stay as they are.
+_OPTIONS: Final = ("-no-reap", "-quiet", "-passthrough-logs")
+_START_S: Final = 10.0
+
+
+def check(config: Config, environ: Mapping[str, str]) -> str:
+    """Return the absolute path of supercronic when everything is there that jobs need.
+
+    Raises:
+        ConfigError: No heat pump is configured, or the time zone of the environment is none.
+        StorageError: The data cannot be written, or there is no supercronic.
+    """
+    if config.host is None:
+        raise ConfigError(
+            ["host: missing; set HOST in the environment, or host in a configuration file"]
+        )
+    if config.timezone is None and environ.get("TZ"):
+        # Elsewhere a warning and UTC; here it is a value of an .env file like any other.
+        try:
+            settings.checked("timezone", environ["TZ"].removeprefix(":"))
+        except ValueError as exc:
+            raise ConfigError([f"TZ: {exc}"]) from exc
+    store = open_store(config)
+    directory = config.cache_path.parent
+    for place in (directory, store.archive_directory, config.daily_dir, config.weekly_dir):
+        if failure := preflight.unwritable(place):
+            raise StorageError(f"{failure}{_remedy(place)}")
+    for file in (*directory.glob(f"{glob.escape(store.path.name)}*"), *directory.glob("*.lock")):
+        if not os.access(file, os.W_OK):
+            raise StorageError(f"{file}: cannot be written{_remedy(file)}")
+    program = shutil.which("supercronic")
+    if program is None:
+        raise StorageError("supercronic: not found; it is a package of Debian from release 14 on")
+    try:
+        subprocess.run(  # noqa: S603  what PATH names
+            [program, "-version"], capture_output=True, timeout=_START_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:  # such as one for another processor
+        reason = getattr(exc, "strerror", None) or f"no answer in {_START_S:g} s"
+        raise StorageError(f"{program}: cannot be started: {reason}") from exc
+    return os.path.abspath(program)
+
+
+def become(program: str, crontab: str, environ: Mapping[str, str], *, as_json: bool) -> NoReturn:
+    """Replace this process by a small one that runs supercronic.
+
+    The crontab is kept in memory: there may be no file system that can be written to.
+
+    Args:
+        program: Of supercronic.
+        crontab: The text.
+        environ: Of the jobs. supercronic itself logs in UTC, as luxcli does.
+        as_json: Whether supercronic is to log lines of JSON.
+
+    Raises:
+        StorageError: This system has no files in memory, or does not start a process.
+    """
+    try:
+        zone = environ.get("TZ", "").strip()
+        if zone:
+            crontab = f"TZ={zone}\n{crontab}"
+        memory = os.memfd_create("crontab", 0)  # no MFD_CLOEXEC: it is for supercronic
+        with open(memory, "w", encoding="utf-8", closefd=False) as file:
+            file.write(crontab)
+        options = (*_OPTIONS, "-json") if as_json else _OPTIONS
+        command = (program, *options, f"/proc/self/fd/{memory}")
+        small = (sys.executable, "-I", "-S", supervisor.__file__)
+        # What stops it from here on waits for the supervisor: the first process of a container
+        # would never hear of it, as it has no handler until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.STOPS)
+        os.execve(  # noqa: S606  no shell is wanted
+            sys.executable, [*small, *command], {**environ, "TZ": "UTC"} if zone else environ
+        )
+    except (AttributeError, OSError) as exc:
+        raise StorageError(f"{program}: cannot be started: {exc}") from exc
+
+
+def _remedy(path: Path) -> str:
+    """Return what to do about a path that cannot be written if the reason is its owner."""
+    there = next(place for place in (path, *path.parents) if place.exists())
+    found, uid = there.stat(), os.geteuid()
+    if found.st_uid == uid:
+        return ""
+    whose = f"; it belongs to uid {found.st_uid}, and this is uid {uid}: "
+    root = _root_outside()
+    if root is not None:
+        return (
+            f"{whose}uid 0 in this container is uid {root} on the host, so 'sudo chown -R {root}'"
+            " the directory that is mounted, and run as uid 0 (--user 0:0)"
+        )
+    as_owner = f", or run as its owner (--user {found.st_uid}:{found.st_gid})"
+    return (
+        f"{whose}on the host 'sudo chown -R {uid}:{os.getegid()}' the directory that is mounted"
+        f"{as_owner if found.st_uid else ''}"
+    )
+
+
+def _root_outside() -> str | None:
+    """Return which uid the uid 0 is outside, as in a rootless container; None if it is the same."""
+    try:
+        inside, outside, count = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()[:3]
+    except (OSError, ValueError):
+        return None
+    return None if (inside, outside, count) == ("0", "0", "4294967295") else outside

@@ -1,0 +1,1 @@
+"""A simulated heat pump on a TCP port, driven by recorded data."""

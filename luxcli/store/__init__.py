@@ -1,0 +1,1 @@
+"""Keeps polls: the buffer, the database, and what is known about its files."""

@@ -1,0 +1,126 @@
+"""Whose polls a cache holds, so that two heat pumps are never mixed in one.
+
+The heat pump's serial number tells (parameters 874 and 875; source: Bouni/Luxtronik-2); where it is
+0, its configured name or address does. Kept in ``NAME.device.json`` beside the cache, because
+a poll that goes to the buffer does not open SQLite.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from luxcli.errors import StorageError
+from luxcli.model import Snapshot
+from luxcli.system import files
+
+_SERIAL: Final = slice(874, 876)
+
+
+def admit(cache_path: Path, host: str, snapshot: Snapshot) -> None:
+    """Let a poll into a cache, whose first poll decides which heat pump it is for.
+
+    The same heat pump under a new address is let in and remembered.
+
+    Raises:
+        StorageError: It comes from another heat pump, or the note cannot be read or written.
+    """
+    path = _beside(cache_path)
+    here = {"host": host.lower(), "serial": serial(snapshot)}
+    known = _read(path)
+    if known == here:
+        return
+    if known:
+        refused = refusal(cache_path, host, snapshot)
+        if refused:
+            raise StorageError(refused)
+        here["serial"] = here["serial"] or known["serial"]
+        if known == here:
+            return
+    _write(path, here)
+
+
+def refusal(cache_path: Path, host: str, snapshot: Snapshot) -> str | None:
+    """Return why a poll must not go into a cache, None when it may; changes nothing.
+
+    Raises:
+        StorageError: The note cannot be read.
+    """
+    path = _beside(cache_path)
+    known = _read(path)
+    if known is None or _same(known, {"host": host.lower(), "serial": serial(snapshot)}):
+        return None
+    return (
+        f"{cache_path}: holds the polls of another heat pump ({known['host']}); give"
+        f" {host} a cache_path of its own, in another directory, or if it is the same one"
+        f" under a new address remove {path.name}"
+    )
+
+
+def own(directory: Path, cache_path: Path) -> None:
+    """Let a directory of files made from a cache be for the cache's heat pump alone.
+
+    Two heat pumps in one would take each other's reports and archives for their own.
+
+    Raises:
+        StorageError: It is for another one, or the note in it cannot be read or written.
+    """
+    here, path = _read(_beside(cache_path)), directory / ".device.json"
+    if here is None or (directory.exists() and not directory.is_dir()):
+        return  # whoever writes into it will say so
+    known = _read(path)
+    if known == here:
+        return
+    if known and not _same(known, here):
+        raise StorageError(
+            f"{directory}: holds files of another heat pump ({known['host']}); give {here['host']}"
+            " a directory of its own: output_dirs for CSVs; archives lie beside the cache_path"
+        )
+    _write(path, here)
+
+
+def serial(snapshot: Snapshot) -> str:
+    """Return the serial number that a poll holds, empty if there is none."""
+    numbers = snapshot.parameters[_SERIAL]
+    return "-".join(map(str, numbers)) if any(numbers) else ""
+
+
+def known_serial(cache_path: Path) -> str:
+    """Return the serial number of a cache's heat pump, empty if it is not known.
+
+    Raises:
+        StorageError: The note cannot be read.
+    """
+    return (_read(_beside(cache_path)) or {"serial": ""})["serial"]
+
+
+def _beside(cache_path: Path) -> Path:
+    return cache_path.with_name(cache_path.name + ".device.json")
+
+
+def _same(one: dict[str, str], other: dict[str, str]) -> bool:
+    key = "serial" if one["serial"] and other["serial"] else "host"
+    return one[key] == other[key]
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    """Return the note; None when there is none or it is damaged: then it is written anew."""
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except ValueError:
+        return None
+    if isinstance(note, dict) and {"host", "serial"} <= note.keys():
+        return {"host": str(note["host"]), "serial": str(note["serial"])}
+    return None
+
+
+def _write(path: Path, note: dict[str, str]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(note).encode()
+    try:
+        files.replace_durably(path, temporary, lambda file: file.write(text))
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc

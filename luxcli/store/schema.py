@@ -1,0 +1,204 @@
+"""The cache's schema: migrations, and the views through which people and dashboards read it.
+
+Texts only; `storage` runs them. The tables:
+
+* ``poll``: a row per poll, a column ``cN`` per calculation that has ever changed, raw integers.
+  A column is added when its register first differs, with the constant so far as its default, so
+  that earlier rows read correctly; a register that the firmware did not have is NULL.
+* ``constant``: calculations that never differed; the value is valid for every row of ``poll``.
+* ``setting``: change log of parameters, visibilities and slow calculations: the value from
+  ``ts_ms`` on until the next row; NULL when the controller stopped sending the register.
+* ``missed``: ticks without a poll, and why.
+* ``rollup``: which CSV was written for which period, stale where polls have come for it since;
+  ``archive``: the same for archives.
+* ``register``: the registers seen so far, by ``kind`` 0 calculations, 1 parameters,
+  2 visibilities, with name, unit and scale (value = raw / scale).
+* ``label``: the texts of enumerations.
+* ``meta``: which luxcli wrote ``register``, ``label`` and the views.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from luxcli.registers.catalogue import Register
+
+VIEWS: Final = ("reading", "reading_long", "setting_change", "setting_now")
+
+# "LuxC"; tells our file from any other SQLite file.
+APPLICATION_ID: Final = 0x4C757843
+
+# Entry n leads from schema n to n + 1; entries are never edited once released.
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """CREATE TABLE poll (
+            ts_ms   INTEGER PRIMARY KEY,  -- start of the exchange, ms since the epoch, UTC
+            took_ms INTEGER NOT NULL,
+            tries   INTEGER NOT NULL,     -- connections it took
+            crc     INTEGER NOT NULL      -- CRC-32 of all three blocks as they were sent
+        ) STRICT""",
+        """CREATE TABLE constant (
+            kind  INTEGER NOT NULL,
+            idx   INTEGER NOT NULL,
+            value INTEGER NOT NULL,
+            PRIMARY KEY (kind, idx)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE setting (
+            kind  INTEGER NOT NULL,
+            idx   INTEGER NOT NULL,
+            ts_ms INTEGER NOT NULL,       -- the poll from which on the value holds
+            value INTEGER,
+            PRIMARY KEY (kind, idx, ts_ms)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE missed (
+            ts_ms   INTEGER PRIMARY KEY,
+            reason  TEXT NOT NULL,
+            tries   INTEGER NOT NULL,
+            took_ms INTEGER NOT NULL,
+            detail  TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE rollup (
+            kind            TEXT NOT NULL,     -- daily, weekly
+            period_start_ms INTEGER NOT NULL,
+            period_stop_ms  INTEGER NOT NULL,  -- excluded
+            path            TEXT,
+            state           TEXT NOT NULL,     -- written, stale, empty, failed
+            rows            INTEGER NOT NULL,
+            written_ms      INTEGER NOT NULL,
+            error           TEXT,
+            PRIMARY KEY (kind, period_start_ms, period_stop_ms)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE archive (
+            start_ms   INTEGER PRIMARY KEY,    -- local day
+            stop_ms    INTEGER NOT NULL,       -- excluded
+            path       TEXT NOT NULL,
+            entries    INTEGER NOT NULL,       -- polls and missed ticks of this cache in it
+            size       INTEGER NOT NULL,       -- bytes
+            written_ms INTEGER NOT NULL
+        ) STRICT""",
+        """CREATE TABLE register (
+            kind  INTEGER NOT NULL,
+            idx   INTEGER NOT NULL,
+            id    TEXT NOT NULL,
+            name  TEXT NOT NULL,
+            unit  TEXT NOT NULL,
+            scale INTEGER NOT NULL,
+            PRIMARY KEY (kind, idx)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE label (
+            id    TEXT NOT NULL,
+            code  INTEGER NOT NULL,
+            text  TEXT NOT NULL,
+            PRIMARY KEY (id, code)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    ),
+)
+
+# Calculations that rarely change but would cost a few bytes in every row once they have: set-points
+# (12, 18, 22, 25, 136), starts and the heating elements' run times (57, 59 to 62), firmware text,
+# addresses, the error and switch-off logs. By number, as python-luxtronik 0.3.14 types them.
+# Switches stay columns: 0 and 1 take no more room than their place in the row.
+_SLOW: Final = frozenset(
+    [12, 18, 22, 25, 57, 59, 60, 61, 62, *range(81, 116), 136, *range(217, 227)]
+)
+# SQLite takes 2000 columns at most; the largest controller known has 275 calculations.
+_FIRST_BEYOND_COLUMNS: Final = 1500
+_WIDEST: Final = 1990
+
+# SQLite takes 500 terms in a compound SELECT at most.
+_TERMS: Final = 400
+
+
+def is_slow(index: int) -> bool:
+    """Whether a calculation belongs in the change log instead of in a column of ``poll``."""
+    return index in _SLOW or index >= _FIRST_BEYOND_COLUMNS
+
+
+def view_statements(
+    calculations: "Sequence[Register]", columns: frozenset[int], constants: Mapping[int, int]
+) -> Iterator[str]:
+    """Yield the statements that build the views anew.
+
+    Args:
+        calculations: Every calculation the cache has seen, in index order.
+        columns: Indices with a column in ``poll``.
+        constants: Indices and values in ``constant``.
+    """
+    for view in VIEWS:
+        yield f"DROP VIEW IF EXISTS {view}"
+    raw = {r.index: _raw(r.index, columns, constants) for r in calculations}
+    # No controller has more, and SQLite takes 2000 columns.
+    cells = [(r.id, _decoded(r, raw)) for r in calculations[:_WIDEST]]
+    head = "ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', ts_ms/1000, 'unixepoch') AS time"
+    wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells)
+    yield f"CREATE VIEW reading AS SELECT {head}, ts_ms{wide}\nFROM poll"
+    arms = [
+        f"SELECT ts_ms/1000 AS ts, '{name}' AS id, {expression} AS value, ts_ms FROM poll"
+        for name, expression in cells
+    ]
+    if arms:
+        parts = [
+            "SELECT * FROM (" + "\nUNION ALL ".join(arms[start : start + _TERMS]) + ")"
+            for start in range(0, len(arms), _TERMS)
+        ]
+        if len(calculations) > _WIDEST:
+            parts.append(
+                f"SELECT ts_ms/1000, id, {as_of(0, 'register.idx')}, ts_ms"
+                f" FROM poll, register WHERE kind=0 AND idx>={_WIDEST}"
+            )
+        yield "CREATE VIEW reading_long AS " + "\nUNION ALL ".join(parts)
+    yield """CREATE VIEW setting_change AS
+SELECT s.ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', s.ts_ms/1000, 'unixepoch') AS time,
+  r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value, r.unit,
+  s.ts_ms
+FROM setting s JOIN register r USING (kind, idx)
+WHERE NOT (kind=0 AND idx BETWEEN 81 AND 90)  -- characters of the firmware text"""
+    yield """CREATE VIEW setting_now AS
+SELECT r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value,
+  r.unit, max(s.ts_ms)/1000 AS since
+FROM register r JOIN setting s USING (kind, idx)
+WHERE NOT (kind=0 AND idx BETWEEN 81 AND 90) GROUP BY r.kind, r.idx"""
+
+
+def as_of(kind: int, index: int | str, when: str = "poll.ts_ms") -> str:
+    """Return the SQL expression for a setting's raw value at the time `when`."""
+    return (
+        f"(SELECT s.value FROM setting s WHERE s.kind={kind} AND s.idx={index}"
+        f" AND s.ts_ms<={when} ORDER BY s.ts_ms DESC LIMIT 1)"
+    )
+
+
+def _raw(index: int, columns: frozenset[int], constants: Mapping[int, int]) -> str:
+    if index in columns:
+        return f"c{index}"
+    if index in constants:
+        return str(constants[index])
+    return as_of(0, index)
+
+
+def _decoded(register: "Register", raw: Mapping[int, str]) -> str:
+    """Return SQL for a register's value: a number where there is one, codes for enumerations."""
+    expression = raw[register.index]
+    from luxcli.registers.catalogue import NOT_AVAILABLE  # with python-luxtronik behind it
+
+    absent = NOT_AVAILABLE.get((register.group, register.index))
+    if absent is not None:
+        expression = f"nullif({expression},{absent})"
+    if register.kind == "time":
+        return f"CASE WHEN {expression}>0 THEN {expression} END"
+    if register.kind == "text":
+        # Not one char() of all ten: SQLite keeps the NULs that end and pad the text. A line break
+        # stands for them here, since what cannot be printed is shown as "?".
+        text = "||".join(
+            f"CASE WHEN {code}=0 THEN char(10) WHEN {code} BETWEEN 32 AND 126 THEN char({code})"
+            " ELSE '?' END"
+            for code in [raw[index] for index in range(81, 91) if index in raw]
+        )
+        return f"substr({text},1,instr({text}||char(10),char(10))-1)"
+    if register.kind == "switch":
+        return f"{expression}<>0"
+    if register.kind == "address":
+        octets = [f"(({expression}>>{shift})&255)" for shift in (24, 16, 8, 0)]
+        return "||'.'||".join(octets)
+    return expression if register.scale == 1 else f"{expression}/{register.scale}.0"

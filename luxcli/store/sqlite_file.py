@@ -1,0 +1,218 @@
+"""Opening the SQLite file: what is ours, what is newer, what is damaged; transactions.
+
+Never WAL: every run is a process of its own, and the last one to close would write a checkpoint
+each time. PERSIST creates and removes nothing, which costs an SD card least; FULL is what makes a
+committed transaction survive a power cut.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from luxcli.errors import DamagedError, StorageError, UnavailableError
+from luxcli.store import schema
+
+# Conditions of the moment or of the file system. Of what else SQLite reports, _DAMAGE is what it
+# says; the rest is a bug, unless the file turns out not to be sound.
+_ADVICE: Final = {
+    sqlite3.SQLITE_BUSY: "locked by another program for too long",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_FULL: "disk full",
+    sqlite3.SQLITE_READONLY: "cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_PERM: "not permitted",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+}
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextmanager
+def connect(
+    path: Path, *, busy_wait_s: float, create: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """Open the cache for the duration of the block.
+
+    Args:
+        path: The SQLite file.
+        busy_wait_s: How long to wait for somebody else's transaction.
+        create: Make it if it does not exist.
+
+    Raises:
+        DamagedError: It is ours, but can no longer be read.
+        StorageError: It cannot be opened, is not ours or was written by a newer luxcli; or a
+            statement within the block failed. ``__cause__`` is SQLite's error.
+    """
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    try:
+        # isolation_level=None: no transaction begins unless one is begun here.
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=busy_wait_s, isolation_level=None, check_same_thread=False
+        )
+        with closing(connection) as db:
+            _refuse_foreign(path, db)
+            yield db
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code not in _ADVICE and _was_ours(path) and (code in _DAMAGE or not _sound(path)):
+            raise DamagedError(f"{path}: damaged ({exc})") from exc
+        if code == sqlite3.SQLITE_NOTADB:
+            raise StorageError(
+                f"{path}: not a SQLite file; nothing was changed: correct cache_path"
+            ) from exc
+        if code in _ADVICE:
+            raise UnavailableError(f"{path}: {_ADVICE[code]} ({exc})") from exc
+        raise StorageError(f"{path}: SQLite failed ({exc})") from exc
+
+
+@contextmanager
+def transaction(path: Path, *, busy_wait_s: float) -> Iterator[sqlite3.Connection]:
+    """Write: everything in the block is stored when it ends well, otherwise nothing.
+
+    Creates the file and brings its schema up to date. Raises what `connect` raises.
+    """
+    with connect(path, busy_wait_s=busy_wait_s, create=True) as db:
+        db.execute("PRAGMA journal_mode=PERSIST")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA journal_size_limit=1048576")
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            _migrate(db)
+            yield db
+            db.execute("COMMIT")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+                _give_back_journal(db)
+            raise
+
+
+def bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """Return the times of the oldest and the newest poll."""
+    # Two subqueries: asked for both in one SELECT, SQLite scans the whole table.
+    oldest, newest = db.execute(
+        "SELECT (SELECT min(ts_ms) FROM poll), (SELECT max(ts_ms) FROM poll)"
+    ).fetchone()
+    return oldest, newest
+
+
+def _give_back_journal(db: sqlite3.Connection) -> None:
+    """Free the space of the journal on a full disk: the buffer needs it to go on recording."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        db.execute("PRAGMA journal_mode=DELETE")
+
+
+def check(path: Path, *, busy_wait_s: float) -> None:
+    """Let SQLite look through the whole file; takes seconds for a year.
+
+    In a thread, since Python sees no signal as long as one statement runs: whoever ends the
+    process must not have to wait for that.
+
+    Raises:
+        DamagedError: It is damaged.
+        StorageError: It cannot be read.
+    """
+    import threading
+
+    with connect(path, busy_wait_s=busy_wait_s) as db:
+        found: list[str] = []
+        failures: list[Exception] = []
+
+        def look() -> None:
+            try:
+                found.extend(row[0] for row in db.execute("PRAGMA quick_check(1)"))
+            except Exception as exc:  # raised below; MemoryError is one way to be interrupted
+                failures.append(exc)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            db.interrupt()
+            thread.join()
+            raise
+        if failures:
+            raise failures[0]
+        if found != ["ok"]:
+            raise DamagedError(f"{path}: damaged ({found[0]})")
+
+
+def library_version() -> str:
+    """Return the version of SQLite that is in use."""
+    return sqlite3.sqlite_version
+
+
+def schema_version(path: Path, *, busy_wait_s: float) -> int:
+    """Return the number of the schema that the cache has; raises what `connect` raises."""
+    with connect(path, busy_wait_s=busy_wait_s) as db:
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+
+def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table'")}
+    if not tables and version == 0:
+        return  # new
+    if application != schema.APPLICATION_ID and "constant" not in tables:
+        raise StorageError(
+            f"{path}: a SQLite file, but not a luxcli cache; nothing was changed:"
+            " correct cache_path"
+        )
+    known = len(schema.MIGRATIONS)
+    if version > known:
+        raise StorageError(
+            f"{path}: written by a newer luxcli (schema {version}, this one knows {known});"
+            " nothing was changed: upgrade luxcli"
+        )
+
+
+def _sound(path: Path) -> bool:
+    """Whether the file has our schema and SQLite finds no fault: then a failure is a bug."""
+    try:
+        with (
+            closing(sqlite3.connect(path, timeout=1)) as db,
+            closing(sqlite3.connect(":memory:")) as model,
+        ):
+            for statements in schema.MIGRATIONS:
+                for statement in statements:
+                    model.execute(statement)
+            if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                return True  # about to be made
+            names = [name for (name,) in model.execute("SELECT name FROM sqlite_schema")]
+            for name in names:
+                columns = [row[1] for row in model.execute(f"PRAGMA table_info({name})")]
+                db.execute(f"SELECT {','.join(columns)} FROM {name} LIMIT 1").fetchall()
+            return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except (sqlite3.Error, UnicodeDecodeError):
+        return False
+
+
+def _was_ours(path: Path) -> bool:
+    """Whether a file that SQLite cannot read once was a cache.
+
+    Our mark in its header says so, or SQLite's own where ours is gone, or an empty first page, as
+    a failing card leaves it. Anything else belongs to somebody else and must not be moved away.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False
+    mark = schema.APPLICATION_ID.to_bytes(4, "big")
+    return head[68:72] == mark or head.startswith(b"SQLite format 3\0") or not any(head)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    for statements in schema.MIGRATIONS[version:]:
+        for statement in statements:
+            db.execute(statement)
+    if version < len(schema.MIGRATIONS):
+        db.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version={len(schema.MIGRATIONS)}")

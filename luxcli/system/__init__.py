@@ -1,0 +1,1 @@
+"""The machine: durable files, locks, threads, the watchdog and the log."""

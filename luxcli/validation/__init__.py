@@ -1,0 +1,1 @@
+"""Judges polls and CSVs by rules and scores them."""

@@ -1,0 +1,264 @@
+"""The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
+
+import heapq
+import time
+from collections.abc import Callable, Iterator
+
+from luxcli.config.config import Config
+from luxcli.errors import LockHeldError, NoDataError, StorageError
+from luxcli.model import Missed, Snapshot
+from luxcli.periods import span, utc_text
+from luxcli.recording import coverage as coverages
+from luxcli.recording import poll as poll_job
+from luxcli.recording import state
+from luxcli.recording.coverage import Coverage
+from luxcli.registers import catalogue
+from luxcli.store import buffer, reader
+from luxcli.store.store import Store, is_place_ours, open_store
+from luxcli.validation.findings import Finding, Findings, in_order
+from luxcli.validation.judge import Judge
+from luxcli.validation.report import Report
+
+Progress = Callable[[int, int], object]
+
+_HOUR_S = 3600
+_DAY_S = 86_400
+# An interval that ends so shortly ago ends now.
+_NOW_MS = 60_000
+# A tick now and then without a reason is a scheduler that was late.
+_UNEXPLAINED_SHARE, _UNEXPLAINED = 0.005, 2
+_HALF = 0.5
+# Fewer polls say nothing about the schedule.
+_FEW = 10
+# Recording that began so much later than what is to be judged is worth a note.
+_LATE_SHARE = 0.05
+# Polls of the buffer that are held at once.
+_PART = 200
+
+
+def _unseen(_done: int, _total: int) -> None:
+    pass
+
+
+def validate(
+    config: Config,
+    *,
+    start_ms: int,
+    stop_ms: int,
+    now_ms: int | None = None,
+    flush: bool = True,
+    progress: Progress = _unseen,
+) -> Report:
+    """Judge every stored poll of ``[start_ms, stop_ms)`` and the gaps between them.
+
+    Streams: memory does not grow with the interval. Needs to read only: where the buffer cannot be
+    moved into the cache, what waits in it is judged from there.
+
+    Args:
+        config: Says where the cache is and how often is polled.
+        start_ms: UTC, included.
+        stop_ms: UTC, excluded.
+        now_ms: The time; if the interval ends with it, polls must have come until then.
+        flush: Try to move the buffer into the cache first; without it nothing is changed.
+        progress: Told how many milliseconds of how many of the interval are judged.
+
+    Raises:
+        NoDataError: Nothing is stored in that time.
+        StorageError: The cache or the buffer cannot be read.
+    """
+    store = Store(config.cache_path, flush_polls=config.flush_polls)
+    store.check_place(parents=is_place_ours(config))
+    remark = _not_flushed(store) if flush else None
+    judge = Judge(config.interval_sec)
+    damaged: list[int] = []
+    for snapshot in _polls(store, start_ms, stop_ms, damaged):
+        judge.add(snapshot)
+        progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
+    coverage = state.coverage(store, start_ms, stop_ms, config.interval_sec)
+    if not judge.polls and not damaged:
+        raise NoDataError(_nothing(start_ms, stop_ms, store.missed(start_ms, stop_ms)))
+    found = Findings(lambda group, index: catalogue.register(group, index).id)
+    if coverage.start_ms - start_ms > max(_HOUR_S * 1000, _LATE_SHARE * (stop_ms - start_ms)):
+        found.add(
+            "recording-began",
+            coverage.start_ms,
+            f"nothing is stored before {utc_text(coverage.start_ms)}",
+            since_ms=start_ms,
+        )
+    _missing(found, coverage)
+    _rhythm(found, coverage, config.interval_sec)
+    if damaged:
+        found.add(
+            "damaged-polls",
+            damaged[-1],
+            f"{len(damaged)}; 'luxcli restore' puts right what an archive holds",
+            since_ms=damaged[0],
+            count=len(damaged),
+        )
+    if now_ms is not None and stop_ms > now_ms - _NOW_MS:
+        _stale(found, coverage, now_ms, config.interval_sec)
+    return Report(
+        *(start_ms, stop_ms, judge.polls),
+        findings=_together(judge.end(), found.all()),
+        coverage=coverage,
+        not_fitted=judge.not_fitted(),
+        remark=remark,
+    )
+
+
+def _not_flushed(store: Store) -> str | None:
+    """Move the buffer into the cache; return in words why that was not possible."""
+    hasty = Store(store.path)
+    hasty.hurry()
+    try:
+        hasty.flush()
+    except LockHeldError:
+        return None  # somebody is at it; nothing is lost by not waiting
+    except StorageError as exc:
+        count = len(store.waiting().polls)
+        where = f"{count} {'poll' if count == 1 else 'polls'} judged from the buffer"
+        return f"{exc}; {where}" if count else None
+    return None
+
+
+def _polls(store: Store, start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
+    """Yield the polls of cache and buffer in time order, each once."""
+    # The buffer first: what is flushed meanwhile is then found in both, not in none.
+    waiting = _waiting(store, start_ms, stop_ms)
+    oldest, newest = store.span()
+    with store.reading() as db:
+        stored: Iterator[Snapshot] = iter(())
+        if db is not None and oldest is not None and newest is not None:
+            low, high = max(start_ms, oldest), min(stop_ms, newest + 1)
+            stored = reader.polls(db, low, high, damaged)
+        last_ms = None
+        for snapshot in heapq.merge(stored, waiting, key=lambda poll: poll.taken_ms):
+            if snapshot.taken_ms != last_ms:
+                yield snapshot
+            last_ms = snapshot.taken_ms
+
+
+def _waiting(store: Store, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
+    """Yield the polls of the buffer in time order; a long one without holding it in memory."""
+    times = [head.taken_ms for head in store.waiting().polls]
+    wanted = (
+        poll
+        for part in buffer.parts(store.buffer_path, _PART)
+        for poll in part.polls
+        if start_ms <= poll.taken_ms < stop_ms
+    )
+    in_memory = len(times) <= _PART or times != sorted(times)
+    return iter(sorted(wanted, key=lambda poll: poll.taken_ms)) if in_memory else wanted
+
+
+def validate_live(
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Read the heat pump once and judge what it sends; nothing is stored.
+
+    Raises:
+        ConfigError: No heat pump is configured.
+        LockHeldError: Another luxcli is talking to it.
+        DeviceError: It could not be read, or its answer would have been rejected.
+        StorageError: The lock cannot be opened.
+    """
+    open_store(config)  # the lock stands beside the cache
+    snapshot = poll_job.read(config, clock=clock, sleep=sleep)
+    # One poll alone says nothing about change; what happened in the last day is in its logs.
+    judge = Judge(config.interval_sec, recent_s=_DAY_S)
+    judge.add(snapshot)
+    return Report(
+        *(snapshot.taken_ms, snapshot.taken_ms + 1, 1),
+        findings=judge.end(),
+        not_fitted=judge.not_fitted(),
+    )
+
+
+def _nothing(start_ms: int, stop_ms: int, missed: list[Missed]) -> str:
+    text = f"nothing is stored from {utc_text(start_ms)} to {utc_text(stop_ms)}"
+    if missed:
+        last = missed[-1]
+        text += f"; {len(missed)} polls failed, the last one with {last.reason}: {last.detail}"
+    return text
+
+
+def _together(*parts: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return in_order([finding for part in parts for finding in part])
+
+
+def _missing(found: Findings, coverage: Coverage) -> None:
+    """Judge how many polls are missing, and what is known about why."""
+    start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
+    enough = coverage.expected >= _FEW
+    if coverage.poor and enough:
+        reasons = {**coverage.reasons, "not run": coverage.unexplained}
+        causes = ", ".join(f"{why} {count}" for why, count in reasons.items() if count)
+        found.add(
+            "coverage-half" if coverage.share < _HALF else "coverage-poor",
+            stop_ms,
+            f"{state.percent(coverage)} of {coverage.expected} polls, missing: {causes}",
+            since_ms=start_ms,
+            count=coverage.missing,
+        )
+    unexplained = max(_UNEXPLAINED, _UNEXPLAINED_SHARE * coverage.expected)
+    if coverage.unexplained > unexplained and enough:
+        # A schedule that is too slow leaves none.
+        gap = max(coverage.gaps, key=lambda one: one.unexplained, default=None)
+        longest = ""
+        if gap is not None:
+            lasted = span((gap.stop_ms - gap.start_ms) / 1000)
+            longest = f"; the longest gap lasts {lasted}: was the scheduler running?"
+        found.add(
+            "gaps-unexplained",
+            stop_ms if gap is None else gap.stop_ms,
+            f"{coverage.unexplained} of which nothing is recorded{longest}",
+            since_ms=start_ms if gap is None else gap.start_ms,
+            count=coverage.unexplained,
+        )
+    for reason, rule in (("rejected", "rejected-polls"), ("foreign", "foreign-polls")):
+        count = coverage.reasons.get(reason, 0)
+        if count:
+            with_it = [gap for gap in coverage.gaps if gap.reasons.get(reason)]
+            first_ms = with_it[0].start_ms if with_it else start_ms
+            last_ms = with_it[-1].stop_ms if with_it else stop_ms
+            found.add(rule, last_ms, f"{count}", since_ms=first_ms, count=count)
+
+
+def _rhythm(found: Findings, coverage: Coverage, interval_s: int) -> None:
+    """Compare the distances of polls with the schedule."""
+    start_ms, stop_ms = coverage.start_ms, coverage.stop_ms
+    if coverage.polls < _FEW or coverage.usual_s is None:
+        return
+    if not coverages.fits_schedule(coverage.usual_s, interval_s):
+        found.add(
+            "spacing",
+            stop_ms,
+            f"mostly {coverage.usual_s} s, interval_sec is {interval_s}",
+            since_ms=start_ms,
+            count=coverage.polls,
+        )
+    if coverage.crowded:
+        found.add(
+            "extra-polls",
+            stop_ms,
+            f"{coverage.extra} polls between those of the schedule",
+            since_ms=start_ms,
+            count=coverage.extra,
+        )
+
+
+def _stale(found: Findings, coverage: Coverage, now_ms: int, interval_s: int) -> None:
+    limit_s = max(_HOUR_S, 3 * interval_s)
+    last_ms = coverage.start_ms if coverage.last_ms is None else coverage.last_ms
+    age_s = (now_ms - last_ms) / 1000
+    if age_s > limit_s:
+        found.add(
+            "stale",
+            now_ms,
+            f"none for {span(age_s)}",
+            since_ms=last_ms,
+            expected=f"a poll within {span(limit_s)}",
+        )

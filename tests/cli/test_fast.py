@@ -1,0 +1,260 @@
+"""The short way into the commands that run most often is the way through the option parser."""
+
+import functools
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from luxcli.cli import app as commands
+from luxcli.cli import fast
+from tests.conftest import Cli, Ran
+
+# The whole program, but for the short way.
+LONG_WAY = "import sys; sys.argv[0] = 'luxcli'; from luxcli.cli import app; app()"
+# What differs from run to run: times, durations, process numbers, run ids.
+VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
+NEITHER = {
+    "logging",
+    "typer",
+    "click",
+    "rich",
+    "yaml",
+    "dataclasses",
+    "inspect",
+    "luxtronik",
+    "argparse",
+}
+# Besides the standard library's, and only if a poll fails, goes to the cache or is told to others.
+POLL = {
+    *(
+        "",
+        "__main__",
+        "buffer",
+        "cachefile",
+        "client",
+        "config",
+        "errors",
+        "events",
+        "exchange",
+        "files",
+        "identity",
+    ),
+    *("jobs", "locks", "model", "options", "output", "pacing", "periods", "plainyaml"),
+    *("quality", "scheduled", "session", "settings", "shortcut", "storage", "targets", "threads"),
+    "timelimit",
+}
+STATUS = (POLL - {"client", "exchange", "identity", "jobs", "pacing", "quality", "timelimit"}) | {
+    *("cache", "gaps", "recording", "schema"),
+}
+STATUS |= {"threads"}
+
+ROLLUP = {"ending": None, "if_due": False, "strict": False}
+# Parameters beside those that each command has.
+COMMANDS: dict[str, dict[str, Any]] = {
+    "poll-once": {"every": None, "count": None},
+    "status": {"max_age": None},
+    **{f"rollup {what}": ROLLUP for what in ("daily", "weekly", "all")},
+}
+PIECES: list[tuple[str, ...]] = [
+    *[("--json",), ("-c", "a.yaml"), ("-ca.yaml",), ("--config", "b.yaml"), ("--config=b.yaml",)],
+    *[("--log-level", "DEBUG"), ("--log-level=debug",), ("--log-level",), ("--every", "30")],
+    *[("--every=15s",), ("--count", "2"), ("--count=3",), ("--count", "0"), ("--count", "two")],
+    *[("--count", "-1"), ("--max-age", "5m"), ("--max-age=90",), ("-h",), ("--help",), ("--",)],
+    *[("--config", ""), ("--config=",), ("-c", "-"), ("-c=x",), ("--jso",), ("--json=1",), ("x",)],
+    *[
+        ("-j",),
+        ("--every", "--json"),
+        ("--count", "\uff11\uff12"),
+        ("--count", "+2"),
+        ("--count", "1_0"),
+    ],
+    *[("--date", "2026-11-24"), ("--date=yesterday",), ("--if-due",), ("--strict",), ("--date",)],
+    *[("--if-due=1",), ("--strict", "--if-due"), ("--strict", "--json"), ("--no-strict",)],
+    *[("-c", "unreadable"), ("-c", "directory"), ("--count", "1e3"), ("--version",), ("",)],
+]
+
+
+@functools.cache
+def declared() -> Any:
+    return typer.main.get_command(commands.app)
+
+
+def by_parser(command: str, argv: list[str]) -> dict[str, Any]:
+    """Return the parameters that the declaration of the command gives."""
+    found = declared()
+    for word in command.split():
+        found = found.commands[word]
+    parameters = dict(found.make_context(command, list(argv)).params)
+    if parameters["config_path"] is not None:  # which Typer does when it calls the function
+        parameters["config_path"] = Path(parameters["config_path"])
+    return parameters
+
+
+@pytest.mark.parametrize("environment", [{}, {"LUXCLI_CONFIG": "from-environment.yaml"}])
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.no_cover
+def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_parser_gives(
+    command, environment, tmp_path, monkeypatch
+):
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "unreadable").touch(0)
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    chance, understood = random.Random(2), 0
+    for _ in range(1500):
+        argv = [word for piece in chance.choices(PIECES, k=chance.randint(0, 3)) for word in piece]
+        call = fast.parsed([*command.split(), *argv], os.environ)
+        if call is None:
+            continue
+        understood += 1
+        name, parameters = call
+        usual = {"config_path": None, "log_level": None, "as_json": False}
+        usual |= COMMANDS[command]
+        assert (name, usual | parameters) == (command, by_parser(command, argv)), argv
+    assert understood > 300
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *[(), ("rollup",), ("--version",), ("poll-once", "--help"), ("status", "-h")],
+        *[("rollup", "monthly"), ("rollup", "--json", "daily"), ("rollup", "all", "-h")],
+        *[("rollup", "all", "daily"), ("prune",), ("rollup", "daily", "--max-age", "5m")],
+        *[("poll-once", "--max-age", "5m"), ("status", "--every", "30"), ("poll-once", "now")],
+        *[("poll-once", "--json", "--json"), ("poll-once", "-c", "a", "--config", "b")],
+    ],
+)
+def test_whatever_is_not_plain_is_left_to_the_option_parser(argv):
+    assert fast.parsed(argv, {}) is None
+    assert fast.run(argv, {}) is None
+
+
+def test_the_completion_of_the_shell_is_the_option_parsers():
+    assert fast.parsed(["status"], {"_LUXCLI_COMPLETE": "bash_complete"}) is None
+
+
+def both_ways(cli: Cli, *args: object, **variables: str) -> tuple[Ran, Ran]:
+    """Run the same call the short and the long way, one after the other."""
+    short = cli(*args, env=variables)
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_WAY, *map(str, args)],
+        env=cli.environment(**variables),
+        cwd=cli.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return short, Ran(done.returncode, done.stdout, done.stderr)
+
+
+def alike(ran: Ran) -> Ran:
+    return Ran(ran.status, VARYING.sub("#", ran.stdout), VARYING.sub("#", ran.stderr))
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--log-level", "DEBUG"), ("--count", "1")])
+@pytest.mark.parametrize("broken", [{}, {"port": 1}, {"host": "256.1.1.1"}, {"retries": "many"}])
+def test_a_poll_says_and_does_the_same_both_ways(cli, configure, simulator, options, broken):
+    file = configure(**{"port": simulator.port, **broken})
+    short, long = both_ways(cli, "poll-once", "-c", file, *options)
+    assert alike(short) == alike(long)
+    assert short.status == {"port": 69, "host": 69, "retries": 78}.get(next(iter(broken), ""), 0)
+    told = cli("status", "-c", file, "--json").stdout
+    assert ('"polls": 2' in told) is (not broken)
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        *[(("status",), 3), (("status", "--json"), 3), (("status", "--max-age", "never"), 2)],
+        *[(("status", "--log-level", "LOUD"), 2), (("poll-once", "--every", "1s"), 2)],
+        *[(("poll-once", "--count", "200"), 2), (("poll-once", "-c", "missing.yaml"), 78)],
+        *[(("status", "-c", "."), 78), (("poll-once", "--count", "0"), 2), (("status", "x"), 2)],
+        *[(("rollup", "daily"), 0), (("rollup", "all", "--json"), 0), (("rollup", "all", "x"), 2)],
+        *[(("rollup", "weekly", "--date", "2026-11-2"), 2), (("rollup", "daily", "--strict"), 0)],
+        *[(("rollup", "daily", "--date", "2026-11-20"), 65), (("rollup", "all", "-c", "."), 78)],
+        *[(("rollup", "all", "--date", "2026-11-20", "--if-due"), 2), (("rollup", "--help"), 0)],
+        *[(("rollup",), 2), (("rollup", "month"), 2), (("rollup", "daily", "--dat", "x"), 2)],
+        *[(("status", "--help"), 0), (("poll-once", "-h"), 0), (("poll-once", "--jsn"), 2)],
+    ],
+)
+def test_a_call_says_the_same_both_ways(cli, configure, args, status):
+    configure(port=1)
+    short, long = both_ways(cli, *args)
+    named = (text.replace("python -m luxcli", "luxcli") for text in short[1:])
+    assert alike(Ran(short.status, *named)) == alike(long)
+    assert short.status == status
+
+
+def loaded(cli: Cli, *args: object) -> set[str]:
+    """Return the modules that are loaded when the command has ended well."""
+    code = (
+        "import sys\nfrom luxcli import __main__\ntry:\n    __main__.main()\n"
+        "except SystemExit as exc:\n    assert not exc.code, exc.code\n"
+        "print('\\n'.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        env=Cli(cli.directory, measured=False).environment(),  # measuring loads modules as well
+        cwd=cli.directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name.removeprefix("luxcli").removeprefix(".") for name in modules if "luxcli" in name}
+
+
+def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, simulator):
+    file = configure(port=simulator.port)
+    assert cli("poll-once", "-c", file).status == 0
+    poll = loaded(cli, "poll-once", "-c", file)
+    assert ours(poll) <= POLL
+    assert not {name.partition(".")[0] for name in poll} & (NEITHER | {"sqlite3", "zoneinfo"})
+    assert not poll & {"urllib.request", "subprocess", "http", "asyncio"}
+    file = configure(port=simulator.port, flush_polls=1)
+    assert cli("poll-once", "-c", file).status == 0
+    status = loaded(cli, "status", "-c", file)
+    assert ours(status) <= STATUS
+    assert not {name.partition(".")[0] for name in status} & (NEITHER | {"socket", "zoneinfo"})
+    assert not status & {"urllib.request", "subprocess", "http", "asyncio"}
+
+
+def test_a_roll_up_loads_neither_the_option_parser_nor_what_that_loads(cli, configure, simulator):
+    file = configure(port=simulator.port, flush_polls=1)
+    assert cli("poll-once", "-c", file).status == 0
+    for what in ("weekly", "all"):
+        modules = loaded(cli, "rollup", what, "-c", file)
+        assert "luxcli.exports.csv_file" in modules
+        assert not {name.partition(".")[0] for name in modules} & {"typer", "click", "rich", "yaml"}
+    # The weekly report is the one that is compared with a loop over its cells.
+    assert not loaded(cli, "rollup", "weekly", "-c", file) & {"dataclasses", "inspect"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("daily",), ("weekly", "--json"), ("all", "--if-due", "--log-level", "DEBUG"), ("all",)],
+)
+def test_a_roll_up_says_and_does_the_same_both_ways(cli, configure, simulator, options):
+    file = configure(port=simulator.port, flush_polls=1)
+    assert cli("poll-once", "-c", file).status == 0
+    short, long = both_ways(cli, "rollup", *options, "-c", file)
+    assert alike(short) == alike(long)
+    assert short.status == 0
+
+
+def test_a_poll_goes_the_short_way_also_when_the_schedule_names_its_options(
+    cli, configure, simulator, tmp_path: Path
+):
+    file = configure(port=simulator.port, interval_sec=60)
+    assert not loaded(cli, "poll-once", "--every", "60s", "-c", file) & NEITHER

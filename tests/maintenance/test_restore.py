@@ -1,0 +1,380 @@
+"""A destroyed or damaged cache: nothing wrong, nothing twice, only what no copy has is missing."""
+
+import itertools
+import random
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import date
+
+import pytest
+
+from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
+from luxcli.maintenance import archive, luxlog, prune
+from luxcli.maintenance import restore as restoring
+from luxcli.rollup import rollup
+from luxcli.store import owner
+from luxcli.store.store import Store
+from tests.support import reliability
+from tests.support.builders import real
+from tests.support.scenario import BERLIN, configured, ms, record
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Three archived days, half a day that is only in the cache, three polls in the buffer."""
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-16T00:00"), ms("2026-11-19T12:00"), step_s=1200)
+    Store(settings.cache_path).flush()
+    archive.archive_due(settings, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
+    record(settings, ms("2026-11-19T12:00"), ms("2026-11-19T13:00"), step_s=1200)
+    return settings
+
+
+def everything(settings, damaged=None):
+    return list(Store(settings.cache_path).query(0, 1 << 62, damaged=damaged))
+
+
+def expected(settings):
+    copy = settings.cache_path.parent / "copy"
+    copy.mkdir()
+    for suffix in ("", ".buffer.jsonl"):
+        source = settings.cache_path.with_name(settings.cache_path.name + suffix)
+        (copy / source.name).write_bytes(source.read_bytes())
+    return list(Store(copy / "cache.sqlite3").query(0, 1 << 62))
+
+
+def restore(settings, **options):
+    return restoring.restore(settings, zone=BERLIN, **options)
+
+
+def test_a_deleted_cache_comes_back_from_archives_and_buffer(recorded):
+    polls = expected(recorded)
+    recorded.cache_path.unlink()
+    restore(recorded)
+    back = everything(recorded)
+    lost = {p.taken_ms for p in polls} - {p.taken_ms for p in back}
+    assert back == [p for p in polls if p.taken_ms not in lost]
+    # Only the half day that no archive held yet.
+    assert lost == set(range(ms("2026-11-19T00:00"), ms("2026-11-19T12:00"), 1_200_000))
+
+
+def test_a_cache_whose_first_page_is_zeroed_is_set_aside_by_the_next_flush(recorded):
+    polls = expected(recorded)
+    with recorded.cache_path.open("r+b") as file:
+        file.write(bytes(4096))
+    Store(recorded.cache_path).flush()
+    assert [p.taken_ms for p in everything(recorded)] == [p.taken_ms for p in polls[-3:]]
+    assert len(Store(recorded.cache_path).set_aside_paths()) == 1
+    restore(recorded)
+    back = everything(recorded)
+    assert back == [p for p in polls if p.taken_ms in {q.taken_ms for q in back}]
+    assert len(polls) - len(back) == 36
+
+
+def test_restoring_twice_changes_nothing(recorded):
+    recorded.cache_path.unlink()
+    restore(recorded)
+    first = everything(recorded)
+    sources = restore(recorded)
+    assert sum(source.polls for source in sources) == 0
+    assert everything(recorded) == first
+
+
+def test_restoring_into_an_intact_cache_changes_nothing(recorded):
+    before = everything(recorded)
+    assert sum(source.polls for source in restore(recorded)) == 0
+    assert everything(recorded) == before
+
+
+def test_a_period_can_be_restored_alone(recorded):
+    recorded.cache_path.unlink()
+    Store(recorded.cache_path).buffer_path.unlink()
+    restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
+    times = [p.taken_ms for p in everything(recorded)]
+    assert (times[0], len(times)) == (ms("2026-11-17T00:00"), 72)
+
+
+def test_older_days_restored_below_newer_ones_read_as_they_were(recorded):
+    polls = expected(recorded)
+    store = Store(recorded.cache_path)
+    store.flush()
+    store.remove_before(ms("2026-11-18T00:00"))
+    restore(recorded)
+    assert everything(recorded) == polls
+
+
+def test_an_unreadable_archive_is_reported_and_the_others_are_used(recorded):
+    recorded.cache_path.unlink()
+    broken = archive.path_of(recorded, date(2026, 11, 17))
+    broken.write_bytes(b"rubbish")
+    sources = {source.path: source for source in restore(recorded)}
+    assert "not a readable archive" in sources[broken].problem
+    assert len(everything(recorded)) == 72 * 2 + 3
+
+
+def test_an_interval_that_ends_before_it_begins_is_refused(recorded):
+    with pytest.raises(UsageError, match="--until 2026-11-01 is before --since 2026-11-02"):
+        restore(recorded, since=date(2026, 11, 2), until=date(2026, 11, 1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.no_cover
+def test_bytes_flipped_at_random_lose_little_and_never_give_a_wrong_value(recorded, seed):
+    polls = {p.taken_ms: p for p in expected(recorded)}
+    rng = random.Random(seed)
+    data = bytearray(recorded.cache_path.read_bytes())
+    for _ in range(rng.choice([1, 10, 100])):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    recorded.cache_path.write_bytes(data)
+    store = Store(recorded.cache_path)
+    store.flush()
+    restore(recorded)
+    damaged: list[int] = []
+    back = everything(recorded, damaged)
+    assert all(polls[p.taken_ms] == p for p in back)
+    assert len({p.taken_ms for p in back}) == len(back)
+    archived = [t for t in polls if t < ms("2026-11-19T00:00")]
+    assert {p.taken_ms for p in back}.issuperset(archived)
+    assert {p.taken_ms for p in back}.issuperset(list(polls)[-3:])  # were in the buffer
+
+
+def test_days_pruned_and_restored_in_any_order_read_as_they_were(recorded):
+    polls = expected(recorded)
+    store = Store(recorded.cache_path)
+    for day in (16, 18, 17):
+        store.remove_before(ms(f"2026-11-{day + 1}T00:00"))
+        restore(recorded, since=date(2026, 11, day), until=date(2026, 11, day))
+        for poll in everything(recorded):
+            assert poll in polls
+    restore(recorded)
+    assert everything(recorded) == polls
+
+
+def set_aside(settings):
+    store = Store(settings.cache_path)
+    store.flush()
+    return store.set_aside()
+
+
+def test_restoring_a_period_leaves_the_rest_of_a_set_aside_cache_for_later(recorded):
+    polls = expected(recorded)
+    for path in (recorded.cache_path.parent / "archive").iterdir():
+        path.unlink()
+    set_aside(recorded)
+    restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
+    restoring.salvage_pending(recorded)
+    assert everything(recorded) == polls
+
+
+def test_a_set_aside_cache_that_is_locked_for_a_moment_stays_pending(recorded):
+    polls = expected(recorded)
+    aside = set_aside(recorded)
+    with closing(sqlite3.connect(aside, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UnavailableError):
+            restoring.salvage_pending(recorded)
+    restoring.salvage_pending(recorded)
+    assert everything(recorded) == polls
+
+
+def zero_page(path, page, count=1):
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(bytes(4096 * count))
+
+
+def poll_pages(path):
+    """Return the pages that hold polls, in their order, as the root of the table lists them."""
+    with closing(sqlite3.connect(path)) as db:
+        [root] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='poll'").fetchone()
+    data = path.read_bytes()[(root - 1) * 4096 : root * 4096]
+    kind, count = data[0], int.from_bytes(data[3:5], "big")
+    assert kind == 5, "an interior page of a table"
+    cells = [int.from_bytes(data[12 + 2 * n : 14 + 2 * n], "big") for n in range(count)]
+    children = [int.from_bytes(data[cell : cell + 4], "big") for cell in cells]
+    return [*children, int.from_bytes(data[8:12], "big")]
+
+
+@pytest.mark.parametrize("count", [1, 12])
+@pytest.mark.no_cover
+def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
+    """The newest polls are in no archive yet and stand at the end of the table."""
+    settings = configured(tmp_path)
+    times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T16:00"), step_s=30)
+    store = Store(settings.cache_path)
+    store.flush()
+    pages = poll_pages(store.path)
+    for page in pages[len(pages) // 3 :][:count]:
+        zero_page(store.path, page - 1)
+    aside = store.set_aside()
+    [source] = restoring.salvage_pending(settings)
+    back = [poll.taken_ms for poll in everything(settings)]
+    assert source.polls == len(back) >= len(times) - 45 * count
+    assert back[-1] == times[-1]
+    assert back[0] == times[0]
+    assert "parts unreadable" in source.problem
+    assert [path.name for path in store.set_aside_paths()] == [f"{aside.name}.salvaged-partly"]
+
+
+def test_a_cache_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-16T00:00"), ms("2026-11-19T12:00"), step_s=1200)
+    store = Store(settings.cache_path)
+    store.flush()
+    with closing(sqlite3.connect(store.path)) as db:
+        [root] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='poll'").fetchone()
+    zero_page(store.path, root - 1)
+    store.set_aside()
+    began = time.monotonic()
+    [source] = restoring.salvage_pending(settings)
+    assert time.monotonic() - began < 5
+    assert (source.polls, "unreadable" in source.problem) == (0, True)
+    assert restoring.salvage_pending(settings) == []
+
+
+def test_a_set_aside_cache_of_a_newer_luxcli_stays_pending_for_it(recorded):
+    aside = set_aside(recorded)
+    with closing(sqlite3.connect(aside)) as db:
+        db.execute("PRAGMA user_version=99")
+    [source] = restoring.salvage_pending(recorded)
+    assert "written by a newer luxcli" in source.problem
+    assert aside.exists()
+    [again] = restoring.salvage_pending(recorded)
+    assert again.problem == source.problem
+
+
+def test_only_what_was_read_whole_is_ever_pruned(recorded):
+    store = Store(recorded.cache_path)
+    whole = "cache.sqlite3.damaged-20260101T000000Z.salvaged"
+    for name in (whole, f"{whole}-partly", "cache.sqlite3.damaged-20260102T000000Z"):
+        store.path.with_name(name).write_bytes(b"x")
+    result = prune.prune(recorded, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
+    assert [path.name for path in result.old_caches] == [whole]
+    assert len(store.set_aside_paths()) == 2
+
+
+def test_a_cache_with_characters_of_patterns_in_its_name_is_salvaged_like_any(tmp_path):
+    settings = configured(tmp_path / "[a]", cache_path=str(tmp_path / "[a]" / "cache[1]*.sqlite3"))
+    times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T04:00"))
+    store = Store(settings.cache_path)
+    store.flush()
+    store.set_aside()
+    [source] = restoring.salvage_pending(settings)
+    assert source.polls == len(times)
+
+
+def test_archives_that_cannot_be_seen_are_not_taken_for_none(recorded):
+    archives = recorded.cache_path.parent / "archive"
+    archives.rename(archives.with_name("elsewhere"))
+    archives.symlink_to(archives.with_name("unmounted"))
+    with pytest.raises(StorageError, match=r"archive: leads to .*unmounted.*is it mounted\?"):
+        restore(recorded)
+    archives.unlink()
+    archives.write_text("")
+    with pytest.raises(StorageError, match=r"archive: cannot be read: Not a directory"):
+        restore(recorded)
+
+
+def with_serial(poll, number):
+    parameters = list(poll.parameters)
+    parameters[874:876] = (730214, number)
+    return poll._replace(parameters=tuple(parameters))
+
+
+def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
+    settings = configured(tmp_path)
+    store = Store(settings.cache_path)
+    store.prepare()
+    ours = with_serial(real(ms("2026-11-19T00:00")), 1)
+    owner.admit(store.path, "pump", ours)
+    store.add(ours.taken_ms, ours)
+    foreign = [with_serial(real(ms("2026-11-18T00:00") + n), 2) for n in range(3)]
+    path = archive.path_of(settings, date(2026, 11, 18))
+    luxlog.write(path, luxlog.Day(tuple(foreign), ()))
+    sources = restore(settings)
+    assert [source.problem for source in sources if source.problem] == [
+        f"{path}: 3 polls of another heat pump left out"
+    ]
+    assert everything(settings) == [ours]
+
+
+def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
+    polls = expected(recorded)
+    zero_page(recorded.cache_path, recorded.cache_path.stat().st_size // 8192)
+    due = {"now_ms": ms("2026-11-19T12:00"), "zone": BERLIN}
+
+    def report():
+        try:
+            rollup.rollup_due(recorded, "daily", **due)
+        except DamagedError as exc:
+            restoring.begun_anew(recorded, exc)
+            rollup.rollup_due(recorded, "daily", **due)
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(job) for job in (lambda: restore(recorded), report) * 2]
+        for job in jobs:
+            job.result()
+    back = {poll.taken_ms for poll in everything(recorded)}
+    lost = {poll.taken_ms for poll in polls} - back
+    assert len(lost) < 45
+    assert all(ts_ms >= ms("2026-11-19T00:00") for ts_ms in lost)
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(120)
+def test_a_destroyed_cache_and_the_table_of_what_came_back(tmp_path):
+    """Three days and a morning every 30 s; the archive of the second day is missing as well."""
+    rows = []
+    for name in ("page 1 zeroed", "file deleted"):
+        settings = configured(tmp_path / name)
+        start, now = ms("2026-11-16T00:00"), ms("2026-11-19T07:30")
+        record(settings, start, now, step_s=30)
+        archive.archive_due(settings, now_ms=now, zone=BERLIN)
+        archive.path_of(settings, date(2026, 11, 17)).unlink()
+        waiting = record(settings, now, ms("2026-11-19T07:40"), step_s=30)
+        sent = {ts_ms: real(ts_ms) for ts_ms in range(start, waiting[-1] + 1, 30_000)}
+        if name == "file deleted":
+            settings.cache_path.unlink()
+        else:
+            zero_page(settings.cache_path, 0)
+        began = time.monotonic()
+        restore(settings)
+        took_s = time.monotonic() - began
+        back = {poll.taken_ms: poll for poll in everything(settings)}
+        wrong = sum(blocks(back[ts_ms]) != blocks(sent[ts_ms]) for ts_ms in back)
+        no_copy = {
+            ts_ms
+            for ts_ms in sent
+            if ms("2026-11-17T00:00") <= ts_ms < ms("2026-11-18T00:00")
+            or ms("2026-11-19T00:00") <= ts_ms < now
+        }
+        lost = sent.keys() - back.keys() - no_copy
+        values = sum(map(len, itertools.chain.from_iterable(map(blocks, back.values()))))
+        rows.append((name, len(sent), len(back), values, wrong, len(no_copy), len(lost)))
+        rows[-1] += (f"{took_s:.1f} s",)
+        assert (wrong, lost) == (0, set())
+        assert back.keys().isdisjoint(no_copy)
+    reliability.record(
+        65,
+        "A destroyed cache",
+        "Three and a third days of a poll every 30 s, the closed ones archived, one archive taken"
+        " away, twenty polls in the buffer; then the cache is destroyed and `luxcli restore` builds"
+        " it anew. Missing is what no copy held: the day without an archive and the running day.",
+        [
+            "destroyed",
+            "polls sent",
+            "back",
+            "values compared",
+            "wrong",
+            "no copy held",
+            "lost",
+            "took",
+        ],
+        rows,
+    )
+
+
+def blocks(poll):
+    return (poll.calculations, poll.parameters, poll.visibilities)

@@ -1,0 +1,800 @@
+"""Who is told how jobs go, when, and that telling them changes nothing."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from luxcli.config import config
+from luxcli.config.config import Config
+from luxcli.monitoring import channels, monitor, policy
+from luxcli.monitoring.channels import Message
+from luxcli.monitoring.policy import State
+from luxcli.store.store import Store
+from tests.conftest import Cli, Ran
+from tests.support.builders import small
+from tests.support.faulty_controller import Fault, FaultyController, eventually
+from tests.support.listener import Listener, listening
+
+TOKEN = "t0p-s3cret"
+HOUR_MS = 3_600_000
+NOW_MS = 1_800_000_000_000
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}")
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with listening() as server:
+        yield server
+
+
+def everybody(url: str, **more: Any) -> dict[str, Any]:
+    """Name one server as everything that can be told."""
+    return {
+        "healthchecks_url": f"{url}/{TOKEN}/luxcli-{{job}}",
+        "uptime_kuma_url": f"{url}/api/push/{TOKEN}?status=up&msg=OK&ping=",
+        "ntfy_url": f"{url}/{TOKEN}-topic",
+        **more,
+    }
+
+
+def pings(listener: Listener) -> list[str]:
+    """What Healthchecks heard, without the token."""
+    head = f"/{TOKEN}/luxcli-"
+    return [path.removeprefix(head) for path in listener.paths() if path.startswith(head)]
+
+
+def pushes(listener: Listener) -> list[str]:
+    """What Uptime Kuma heard."""
+    return [asked.query["status"] for asked in listener.asked if asked.path.startswith("/api")]
+
+
+def news(listener: Listener) -> list[str]:
+    """The titles that ntfy got."""
+    return [asked.document["title"] for asked in listener.asked if asked.path == "/"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def loaded(file: Path) -> Config:
+    return config.load(file, {}, file.parent)
+
+
+def remembered(file: Path) -> dict[str, State]:
+    return policy.read(monitor.state_path(loaded(file)))
+
+
+def remember(file: Path, **changes: Any) -> None:
+    """Change what others know of polls, such as when they were told."""
+    states = remembered(file)
+    entry = {name: getattr(states["poll"], name) for name in State.__dataclass_fields__}
+    policy.write(
+        monitor.state_path(loaded(file)), {**states, "poll": State(**{**entry, **changes})}
+    )
+
+
+# A server that never answers costs ten seconds: the other tests run meanwhile.
+
+
+class Slow(NamedTuple):
+    """A process that was begun, and when it ended."""
+
+    process: "subprocess.Popen[str]"
+    ended: list[float]
+    listener: Listener
+
+
+@pytest.fixture(scope="module", autouse=True)
+def poll_with_a_server_that_hangs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow]:
+    directory = tmp_path_factory.mktemp("slow")
+    with FaultyController() as pump, listening(hangs=True) as server:
+        addresses = everybody(server.url, command="sleep 60 & sleep 60")
+        lines = [f"  {name}: {json.dumps(value)}" for name, value in addresses.items()]
+        (directory / "luxcli.yaml").write_text(
+            f"host: 127.0.0.1\nport: {pump.port}\ncache_path: c.sqlite3\nmonitoring:\n"
+            + "\n".join(lines),
+            encoding="utf-8",
+        )
+        # A failure before, so that even the command has something to be told.
+        (directory / "c.sqlite3.monitoring.json").write_text(
+            json.dumps({"poll": {"since_ms": 1, "told": True}}), encoding="utf-8"
+        )
+        commands = Cli(directory)
+        process = commands.start("poll-once", "--json")
+        ended: list[float] = []
+
+        def watch() -> None:
+            process.wait()
+            ended.append(time.monotonic())
+
+        threading.Thread(target=watch, daemon=True).start()
+        yield Slow(process, ended, server)
+        commands.close()
+
+
+# What is told of polls
+
+
+def test_a_good_poll_is_told_as_success_with_its_last_lines(cli, configure, listener):
+    with FaultyController() as pump:
+        ran = cli("poll-once", "-c", configure(port=pump.port, monitoring=everybody(listener.url)))
+    assert ran == Ran(0, "", "")
+    assert (pings(listener), pushes(listener), news(listener)) == (["poll"], ["up"], [])
+    [ping] = [asked for asked in listener.asked if asked.method == "POST"]
+    [push] = [asked for asked in listener.asked if asked.method == "GET"]
+    assert UUID.fullmatch(ping.query["rid"])
+    assert "stored 1634 values of 127.0.0.1" in ping.body.decode()
+    assert f"[poll-once {ping.query['rid'][:8]}]" in ping.body.decode()
+    assert ping.headers["User-Agent"].startswith("luxcli/")
+    assert push.query["msg"].startswith("stored 1634 values")
+    assert 0 <= int(push.query["ping"]) < 5000
+
+
+def test_good_polls_are_told_no_more_than_every_few_minutes(cli, configure, listener):
+    with FaultyController() as pump:
+        file = configure(port=pump.port, monitoring=everybody(listener.url))
+        for _ in range(3):
+            cli("poll-once", "-c", file)
+        assert pings(listener) == ["poll"]
+        remember(file, ping_ms=remembered(file)["poll"].ping_ms - 300_000)
+        cli("poll-once", "-c", file)
+    assert (pings(listener), pushes(listener)) == (["poll"] * 2, ["up"] * 2)
+
+
+def test_a_failure_is_told_at_once_then_hourly_and_its_end_at_once(cli, configure, listener):
+    closed = free_port()
+    addresses = everybody(listener.url, ntfy_priority=5, ntfy_tags="house", ntfy_token="tk_1")
+    file = configure(port=closed, monitoring=addresses)
+    for _ in range(2):
+        assert cli("poll-once", "-c", file).status == 69
+    assert (pings(listener), pushes(listener)) == (["poll/69"], ["down"])
+    [message] = [asked for asked in listener.asked if asked.path == "/"]
+    assert message.headers["Authorization"] == "Bearer tk_1"
+    assert message.document == {
+        "topic": f"{TOKEN}-topic",
+        "title": "luxcli: poll failed",
+        "message": f"poll failed with status 69: 127.0.0.1:{closed}: connect: connection refused"
+        " (gave up after 1 attempt, 0.0 s)",
+        "priority": 5,
+        "tags": ["warning", "house"],
+    }
+    remember(file, notice_ms=remembered(file)["poll"].notice_ms - HOUR_MS)
+    cli("poll-once", "-c", file)
+    assert pings(listener) == ["poll/69"] * 2
+    with FaultyController(port=closed):
+        for _ in range(2):
+            assert cli("poll-once", "-c", file) == Ran(0, "", "")
+    assert pings(listener) == ["poll/69"] * 2 + ["poll"]
+    assert pushes(listener) == ["down", "down", "up"]
+    assert news(listener) == ["luxcli: poll failed"] * 2 + ["luxcli: poll recovered"]
+    texts = [asked.document["message"] for asked in listener.asked if asked.path == "/"]
+    assert re.fullmatch(r"poll works again after \d+ s", texts[-1])
+
+
+def test_polls_that_fail_at_the_same_time_are_told_once(cli, configure, listener):
+    file = configure(port=free_port(), monitoring=everybody(listener.url))
+    started = [cli.start("poll-once", "-c", file) for _ in range(4)]
+    assert {cli.end(process).status for process in started} <= {69, 75}
+    assert (pings(listener), news(listener)) == (["poll/69"], ["luxcli: poll failed"])
+    assert remembered(file)["poll"].told
+
+
+def test_a_poll_that_finds_the_heat_pump_busy_is_no_failure(cli, configure, listener):
+    with FaultyController(Fault(status=1)) as pump:
+        file = configure(port=pump.port, monitoring=everybody(listener.url))
+        assert cli("poll-once", "-c", file).status == 75
+    assert listener.asked == []
+
+
+def test_an_interrupted_poll_is_told_and_keeps_its_status(cli, configure, listener):
+    with FaultyController(Fault(silent_after=0)) as pump:
+        file = configure(port=pump.port, timeout_sec=60, monitoring=everybody(listener.url))
+        process = cli.start("poll-once", "-c", file)
+        assert eventually(lambda: pump.requests)
+        process.send_signal(signal.SIGTERM)
+        assert cli.end(process, within_s=4) == Ran(143, "", "")
+    assert pings(listener) == ["poll/143"]
+
+
+def test_after_a_stop_nobody_waits_long_for_those_who_are_told(cli, configure):
+    with FaultyController(Fault(silent_after=0)) as pump, listening(hangs=True) as server:
+        file = configure(port=pump.port, timeout_sec=60, monitoring=everybody(server.url))
+        process = cli.start("poll-once", "-c", file)
+        assert eventually(lambda: pump.requests)
+        process.send_signal(signal.SIGTERM)
+        ran = cli.end(process, within_s=4)
+    assert (ran.status, ran.stdout) == (143, "")
+    assert "healthchecks (127.0.0.1): no answer within 2." in ran.stderr
+
+
+def test_a_stop_while_others_are_told_ends_that_and_changes_nothing(cli, configure):
+    with FaultyController() as pump, listening(hangs=True) as server:
+        file = configure(port=pump.port, monitoring=everybody(server.url))
+        process = cli.start("poll-once", "-c", file)
+        assert eventually(lambda: len(server.asked) == 2)
+        process.send_signal(signal.SIGTERM)
+        assert cli.end(process, within_s=1) == Ran(0, "", "")
+    assert len(stored(file)) == 1
+
+
+def stored(file: Path) -> list[Any]:
+    store = Store(loaded(file).cache_path)
+    store.flush()
+    return list(store.query(0, 2**62))
+
+
+IDLE = """
+import typer
+from pathlib import Path
+from luxcli import __main__, cli, console
+
+@cli.app.command("idle", hidden=True)
+def idle(ctx: typer.Context) -> None:
+    session = console.session_of(ctx)
+    session.start(Path("luxcli.yaml"), None, job="poll")
+    session.nothing_done()
+
+__main__.main()
+"""
+
+
+def test_a_run_that_had_nothing_to_do_is_no_sign_that_all_is_well(
+    cli, configure, listener, tmp_path
+):
+    file = configure(port=free_port(), monitoring=everybody(listener.url))
+    cli("poll-once", "-c", file)
+    done = subprocess.run(
+        [sys.executable, "-c", IDLE, "idle"], env=cli.environment(), cwd=tmp_path, check=True
+    )
+    assert done.returncode == 0
+    assert pings(listener) == ["poll/69"]
+
+
+# What is told of roll-ups and prune
+
+
+def test_roll_ups_and_prune_are_told_from_start_to_end(cli, configure, listener):
+    file = configure(monitoring=everybody(listener.url))
+    assert cli("rollup", "daily", "-c", file).status == 0
+    assert cli("rollup", "daily", "--date", "2020-01-01", "-c", file).status == 65
+    prune = cli("prune", "-c", file)
+    assert prune.status == 0
+    assert pings(listener) == [
+        *("rollup/start", "rollup", "rollup/start", "rollup/65", "prune/start", "prune"),
+    ]
+    runs = [asked.query["rid"] for asked in listener.asked if "rid" in asked.query]
+    assert [runs.count(run) for run in runs] == [2] * 6
+    assert pushes(listener) == []  # one address without a job in it is for polls
+    assert news(listener) == ["luxcli: rollup failed"]
+
+
+def test_a_failure_of_a_roll_up_is_news_once_an_hour_but_each_run_is_told(cli, configure, listener):
+    file = configure(monitoring=everybody(listener.url))
+    for _ in range(2):
+        cli("rollup", "daily", "--date", "2020-01-01", "-c", file)
+    assert pings(listener) == ["rollup/start", "rollup/65"] * 2
+    assert news(listener) == ["luxcli: rollup failed"]
+
+
+def test_an_address_may_be_named_for_each_job(cli, configure, listener):
+    several = f"rollup={listener.url}/r prune={listener.url}/p?create=1"
+    file = configure(port=free_port(), monitoring={"healthchecks_url": several})
+    cli("poll-once", "-c", file)
+    cli("rollup", "all", "-c", file)
+    cli("prune", "-c", file)
+    assert listener.paths() == ["/r/start", "/r", "/p/start", "/p"]
+    assert listener.asked[-1].query["create"] == "1"
+
+
+def test_only_the_chosen_jobs_and_events_are_told(cli, configure, listener):
+    chosen = everybody(listener.url, jobs="poll", events="recovered")
+    file = configure(port=free_port(), monitoring=chosen)
+    cli("poll-once", "-c", file)
+    cli("rollup", "daily", "-c", file)
+    assert (pings(listener), pushes(listener), news(listener)) == (["poll/69"], ["down"], [])
+
+
+# Staleness
+
+
+def test_polls_that_stopped_are_noticed_by_whatever_still_runs(cli, configure, listener):
+    with FaultyController(clock=time.time) as pump:
+        file = configure(port=pump.port, monitoring=everybody(listener.url, stale_after="20m"))
+        settings = loaded(file)
+        settings.cache_path.parent.mkdir(parents=True)
+        ago_ms = round(time.time() * 1000) - 25 * 60_000
+        Store(settings.cache_path).add(ago_ms, small(ago_ms))
+        for _ in range(2):
+            cli("prune", "-c", file)
+        assert pings(listener)[0] == "prune/start"
+        assert sorted(pings(listener)[1:3]) == ["poll/fail", "prune"]
+        assert pings(listener).count("poll/fail") == 1
+        assert news(listener) == ["luxcli: poll stale"]
+        [stale] = [asked for asked in listener.asked if asked.path == "/"]
+        assert stale.document["message"] == "no good poll for 25 min"
+        assert cli("poll-once", "-c", file) == Ran(0, "", "")
+    assert news(listener) == ["luxcli: poll stale", "luxcli: poll recovered"]
+    assert pushes(listener) == ["down", "up"]
+
+
+def test_polls_that_fail_for_long_are_stale_as_well(cli, configure, listener):
+    file = configure(port=free_port(), monitoring=everybody(listener.url, events="stale"))
+    settings = loaded(file)
+    settings.cache_path.parent.mkdir(parents=True)
+    ago_ms = round(time.time() * 1000) - 31 * 60_000
+    Store(settings.cache_path).add(ago_ms, small(ago_ms))
+    for _ in range(3):
+        cli("poll-once", "-c", file)
+    assert pings(listener) == ["poll/69", "poll/fail"]
+    assert news(listener) == ["luxcli: poll stale"]
+
+
+# The rules
+
+
+def test_each_state_leads_to_what_is_told_next():
+    well = State()
+    event, news_, failed = policy.after_failure(well, NOW_MS, stale=False)
+    assert (event, news_, failed.since_ms, failed.notice_ms) == ("failed", True, NOW_MS, NOW_MS)
+    assert policy.after_failure(failed, NOW_MS + 30_000, stale=False) == ("failed", False, failed)
+    later = policy.after_failure(failed, NOW_MS + HOUR_MS, stale=False)
+    assert later[:2] == ("failed", True)
+    assert later[2].since_ms == NOW_MS
+    event, news_, stale = policy.after_failure(failed, NOW_MS + 1, stale=True)
+    assert (event, news_, stale.stale) == ("stale", True, True)
+    assert policy.after_failure(stale, NOW_MS + 2, stale=True) == ("stale", False, stale)
+    assert policy.after_success(stale, NOW_MS + 3, 300) == (
+        "recovered",
+        State(notice_ms=stale.notice_ms, ping_ms=NOW_MS + 3),
+    )
+    assert policy.after_success(State(ping_ms=NOW_MS), NOW_MS + 299_999, 300)[0] is None
+    assert policy.after_success(State(ping_ms=NOW_MS), NOW_MS + 300_000, 300)[0] == "success"
+
+
+def outcomes_over(statuses: Sequence[int], file: Path, *, every_s: int) -> None:
+    """Tell how polls ended that are `every_s` apart."""
+    loaded(file).cache_path.parent.mkdir()
+    for number, status in enumerate(statuses):
+        now_ms = NOW_MS + number * every_s * 1000
+        monitor.Watch(loaded(file), "poll", "00000000", now_ms).end(status, "", "", now_ms)
+
+
+def test_polls_that_fail_now_and_then_are_told_once_an_hour(configure, listener):
+    file = configure(port=1, monitoring=everybody(listener.url))
+    outcomes_over([69, 0, 0] * 8, file, every_s=300)  # two hours
+    once = ["luxcli: poll failed", "luxcli: poll recovered"]
+    assert news(listener) == once * 2
+    assert pushes(listener).count("down") == 2
+    assert pushes(listener).count("up") == 16  # what is good is told every five minutes, as ever
+
+
+def test_new_trouble_that_lasts_is_told_soon_after_the_last_one(configure, listener):
+    file = configure(port=1, monitoring=everybody(listener.url))
+    outcomes_over([69, 0] + [69] * 12 + [0], file, every_s=60)
+    assert news(listener) == ["luxcli: poll failed", "luxcli: poll recovered"] * 2
+    assert pushes(listener) == ["down", "up", "down", "up"]
+    last = [asked for asked in listener.asked if asked.path == "/"][-1]
+    assert last.document["message"] == "poll works again after 12 min"
+
+
+def test_a_time_from_when_the_clock_was_wrong_keeps_nobody_silent():
+    ahead = State(since_ms=NOW_MS, notice_ms=NOW_MS + 1000 * HOUR_MS, ping_ms=NOW_MS + HOUR_MS)
+    assert policy.after_failure(ahead, NOW_MS, stale=False)[:2] == ("failed", True)
+    assert policy.after_success(State(ping_ms=NOW_MS + HOUR_MS), NOW_MS, 300)[0] == "success"
+
+
+def test_a_run_that_ended_a_little_before_the_one_that_told_is_silent():
+    beside = State(since_ms=NOW_MS + 5, notice_ms=NOW_MS + 5, ping_ms=NOW_MS + 5)
+    assert policy.after_failure(beside, NOW_MS, stale=False)[1] is False
+    assert policy.after_success(State(ping_ms=NOW_MS + 5), NOW_MS, 300)[0] is None
+
+
+def test_what_reached_nobody_is_told_again_after_five_minutes(cli, configure):
+    closed, server = free_port(), free_port()
+    file = configure(port=closed, monitoring=everybody(f"http://127.0.0.1:{server}"))
+    ran = cli("poll-once", "-c", file)
+    assert ran.status == 69
+    assert "healthchecks (127.0.0.1): Connection refused" in ran.stderr
+    state = remembered(file)["poll"]
+    assert not state.told
+    assert state.since_ms is not None
+    assert policy.after_failure(state, state.since_ms + 299_000, stale=False)[1] is False
+    assert policy.after_failure(state, state.since_ms + 301_000, stale=False)[1] is True
+    unheard = policy.not_heard("recovered", state, State(), NOW_MS)
+    assert policy.after_success(unheard, NOW_MS + 299_000, 300)[0] is None
+    assert policy.after_success(unheard, NOW_MS + 301_000, 300)[0] == "recovered"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "",
+        "{",
+        "[]",
+        '{"poll": 1}',
+        '{"poll": {"since_ms": "x", "told": 2, "other": 1}}',
+    ],
+)
+def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tmp_path):
+    path = tmp_path / "state.json"
+    path.write_text(text, encoding="utf-8")
+    assert policy.read(path).get("poll", State()) == State()
+
+
+@pytest.mark.parametrize(
+    ("begins_ms", "every_ms", "takes_ms", "times"),
+    [(300, 60_000, 30_600, 1), (17_000, 60_000, 30_600, 1), (300, 30_000, 100, 2)],
+    ids=["cron", "a NAS", "systemd"],
+)
+def test_where_nothing_can_be_kept_polls_tell_in_the_first_minute_of_an_hour(
+    configure, listener, begins_ms, every_ms, takes_ms, times
+):
+    file = configure(monitoring=everybody(listener.url))
+    settings = loaded(file)
+    monitor.state_path(settings).mkdir(parents=True)  # so that no file can be put there
+    for at_ms in range(NOW_MS + begins_ms, NOW_MS + 2 * HOUR_MS, every_ms):
+        watch = monitor.Watch(settings, "poll", "0a1b2c3d", at_ms)
+        watch.end(69, "refused", "", at_ms + takes_ms)
+    assert pings(listener) == ["poll/69"] * 2 * times
+
+
+# Whatever is told changes nothing
+
+
+def test_a_server_that_never_answers_costs_ten_seconds_and_changes_nothing(
+    poll_with_a_server_that_hangs,
+):
+    slow = poll_with_a_server_that_hangs
+    stdout, stderr = slow.process.communicate(timeout=9)
+    assert eventually(lambda: slow.ended)
+    assert slow.process.returncode == 0
+    assert json.loads(stdout)["ok"] is True
+    assert len(slow.listener.asked) == 3
+    assert 8 < slow.ended[0] - slow.listener.asked[0].at <= 10
+    [line] = stderr.splitlines()
+    assert " WARNING [poll-once " in line
+    for channel in ("healthchecks", "uptime_kuma", "ntfy"):
+        assert re.search(rf"{channel} \(127\.0\.0\.1\): no answer within 9\.\d s", line)
+    assert "command (shell): killed after " in line
+    assert TOKEN not in line
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "problem"),
+    [
+        ({"status": 500}, "HTTP status 500"),
+        ({"status": 404}, "HTTP status 404"),
+        (
+            {"status": 302, "location": f"/elsewhere/{TOKEN}"},
+            "HTTP status 302 (the address has moved; set the new one)",
+        ),
+        (
+            {"status": 308, "location": f"/elsewhere/{TOKEN}"},
+            "HTTP status 308 (the address has moved; set the new one)",
+        ),
+    ],
+)
+def test_a_server_that_refuses_is_one_warning_and_no_redirect_is_followed(
+    cli, configure, behaviour, problem
+):
+    with listening(**behaviour) as server, FaultyController() as pump:
+        ran = cli("poll-once", "-c", configure(port=pump.port, monitoring=everybody(server.url)))
+        assert len(server.asked) == 2
+    assert (ran.status, ran.stdout) == (0, "")
+    [line] = ran.stderr.splitlines()
+    assert line.endswith(
+        f"monitoring: healthchecks (127.0.0.1): {problem}; uptime_kuma (127.0.0.1): {problem}"
+    )
+    assert TOKEN not in ran.stderr
+
+
+@pytest.mark.parametrize("answer", [b"OK (not found)", b"OK (rate limited)", b'{"ok": false}'])
+def test_an_answer_that_only_looks_like_success_is_a_problem(configure, answer):
+    with listening(answer=answer) as server:
+        settings = loaded(configure(monitoring=everybody(server.url)))
+        outcomes = channels.send(settings, Message(job="poll", event="test"), within_s=5)
+    refusing = "uptime_kuma" if b"{" in answer else "healthchecks"
+    assert [o.channel for o in outcomes if o.problem] == [refusing]
+
+
+def test_an_answer_without_end_is_cut_off(configure):
+    with listening(trickles=True) as server:
+        settings = loaded(configure(monitoring=everybody(server.url)))
+        began = time.monotonic()
+        outcomes = channels.send(settings, Message(job="poll", event="test"), within_s=0.5)
+        assert time.monotonic() - began < 1
+    assert {outcome.problem for outcome in outcomes} == {"no answer within 0.5 s"}
+
+
+def test_a_host_that_does_not_exist_is_a_problem_without_the_address(configure):
+    settings = loaded(configure(monitoring=everybody(f"http://no-such-host.invalid/{TOKEN}")))
+    [*outcomes] = channels.send(settings, Message(job="poll", event="test"), within_s=5)
+    assert len(outcomes) == 3
+    assert all(outcome.problem for outcome in outcomes)
+    assert TOKEN not in "".join(map(str, outcomes))
+
+
+def test_a_password_in_an_address_is_sent_as_a_header(configure, listener):
+    url = listener.url.replace("//", f"//owner:{TOKEN}@")
+    settings = loaded(configure(monitoring={"healthchecks_url": f"{url}/ping"}))
+    [outcome] = channels.send(settings, Message(job="poll", event="success"), within_s=5)
+    assert outcome.problem is None
+    assert (outcome.where, listener.asked[0].target) == ("127.0.0.1", "/ping")
+    assert listener.asked[0].headers["Authorization"].startswith("Basic ")
+
+
+def test_what_holds_bytes_that_are_no_text_is_told_as_well(configure, listener):
+    file = configure(monitoring=everybody(listener.url))
+    odd = os.fsdecode(b"/w\xe4rme: disk full")
+    loaded(file).cache_path.parent.mkdir()
+    monitor.Watch(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(74, odd, odd, NOW_MS)
+    assert (pings(listener), pushes(listener)) == (["poll/74"], ["down"])
+    [message] = [asked.document["message"] for asked in listener.asked if asked.path == "/"]
+    assert message == r"poll failed with status 74: /w\udce4rme: disk full"
+
+
+def test_of_a_long_output_the_end_is_sent(configure, listener):
+    settings = loaded(configure(monitoring={"healthchecks_url": f"{listener.url}/ping"}))
+    long = Message(job="poll", event="failed", status=1, output="ä" * 20_000, text="the end")
+    channels.send(settings, long, within_s=5)
+    body = listener.asked[0].body.decode()
+    assert body.startswith("...\n")
+    assert body.endswith("ää\nthe end")
+    assert 9_000 < len(body.encode()) <= 10_000
+
+
+# The command
+
+
+def test_the_command_is_told_in_its_environment_and_may_call_luxcli(cli, configure, tmp_path):
+    seen = tmp_path / "seen"
+    python = f"{shlex.quote(sys.executable)} -m luxcli"
+    closed = free_port()
+    file = configure(
+        port=closed,
+        monitoring={
+            "command": f"env | grep ^LUXCLI_ > {seen}; {python} status -c {tmp_path}/luxcli.yaml"
+            f" > {seen}.2 2>&1; echo noise; echo noise >&2; exit 3"
+        },
+    )
+    ran = cli("poll-once", "-c", file)
+    assert (ran.status, ran.stdout) == (69, "")
+    assert "noise" not in ran.stderr
+    assert "command (shell): ended with status 3" in ran.stderr
+    assert set(seen.read_text().splitlines()) == {
+        "LUXCLI_JOB=poll",
+        "LUXCLI_EVENT=failed",
+        "LUXCLI_STATUS=69",
+        f"LUXCLI_MESSAGE=poll failed with status 69: 127.0.0.1:{closed}: connect: connection"
+        " refused (gave up after 1 attempt, 0.0 s)",
+    }
+    assert seen.with_name("seen.2").read_text().startswith("not recording")
+
+
+def test_a_command_that_hangs_is_killed_with_all_it_started(configure, tmp_path):
+    pids = tmp_path / "pids"
+    command = f"sleep 60 & echo $! > {pids}; echo $$ >> {pids}; sleep 60"
+    settings = loaded(configure(monitoring={"command": command}))
+    began = time.monotonic()
+    [outcome] = channels.send(settings, Message(job="poll", event="failed"), within_s=1.2)
+    assert time.monotonic() - began < 1.6
+    assert re.fullmatch(r"killed after 0\.[67] s", outcome.problem or "")
+    for pid in pids.read_text().split():
+        assert eventually(lambda pid=pid: not runs(pid))
+
+
+def test_the_command_can_be_stopped_as_usual(configure, tmp_path):
+    command = f"kill -TERM $$; echo still here > {tmp_path}/still"
+    settings = loaded(configure(monitoring={"command": command}))
+    [outcome] = channels.send(settings, Message(job="poll", event="failed"), within_s=5)
+    assert outcome.problem == "ended with status -15"
+    assert not (tmp_path / "still").exists()
+
+
+def runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
+def test_a_command_that_is_not_there_is_a_problem(configure):
+    settings = loaded(configure(monitoring={"command": ["/no/such/program", TOKEN]}))
+    [outcome] = channels.send(settings, Message(job="prune", event="failed"), within_s=5)
+    assert str(outcome) == "command (program): cannot be started: No such file or directory"
+
+
+# monitor test
+
+
+def test_monitor_test_tells_where_it_arrives(cli, configure, listener, tmp_path):
+    chosen = everybody(listener.url, command=f"echo $LUXCLI_EVENT >> {tmp_path}/seen")
+    ran = cli("monitor", "test", "-c", configure(monitoring=chosen))
+    assert (ran.status, ran.stderr) == (0, "")
+    rows = [line.split("\t")[:4] for line in ran.stdout.splitlines()[1:]]
+    assert sorted(rows) == [
+        ["command", "all", "shell", "told"],
+        ["healthchecks", "poll", "127.0.0.1", "told"],
+        ["healthchecks", "prune", "127.0.0.1", "told"],
+        ["healthchecks", "rollup", "127.0.0.1", "told"],
+        ["ntfy", "all", "127.0.0.1", "told"],
+        ["uptime_kuma", "poll", "127.0.0.1", "told"],
+    ]
+    assert sorted(pings(listener)) == ["poll/log", "prune/log", "rollup/log"]
+    assert (pushes(listener), news(listener)) == (["up"], ["luxcli: poll test"])
+    assert (tmp_path / "seen").read_text() == "test\n"
+
+
+def test_monitor_test_ends_with_3_when_one_was_not_reached(cli, configure, listener):
+    chosen = everybody(listener.url, ntfy_url=f"http://127.0.0.1:{free_port()}/{TOKEN}")
+    ran = cli("monitor", "test", "--json", "-c", configure(monitoring=chosen))
+    document = json.loads(ran.stdout)
+    assert (ran.status, document["ok"], ran.stderr) == (3, False, "")
+    problems = {(entry["channel"], entry["problem"]) for entry in document["channels"]}
+    assert ("ntfy", "Connection refused") in problems
+    assert ("uptime_kuma", None) in problems
+
+
+def test_monitor_test_without_anybody_to_tell_says_so(cli, configure):
+    file = configure()
+    ran = cli("monitor", "test", "-c", file)
+    assert (ran.status, ran.stdout) == (78, "")
+    assert ran.stderr == f"luxcli: {file}: monitoring: nobody is to be told; set one there\n"
+
+
+# Secrets
+
+
+def test_a_secret_may_be_in_a_file(cli, configure, listener, tmp_path):
+    for name in ("healthchecks_url", "uptime_kuma_url", "ntfy_url"):
+        (tmp_path / name).write_text(everybody(listener.url)[name] + "\n", encoding="utf-8")
+    (tmp_path / "token").write_text("tk_file\n", encoding="utf-8")
+    file = configure(
+        port=free_port(),
+        monitoring={"healthchecks_url_file": "healthchecks_url", "ntfy_token_file": "token"},
+    )
+    environ = {
+        "LUXCLI_MONITORING_UPTIME_KUMA_URL_FILE": str(tmp_path / "uptime_kuma_url"),
+        "LUXCLI_MONITORING_NTFY_URL_FILE": str(tmp_path / "ntfy_url"),
+    }
+    ran = cli("poll-once", "-c", file, env=environ)
+    assert (ran.status, ran.stdout) == (69, "")
+    assert (pings(listener), pushes(listener)) == (["poll/69"], ["down"])
+    [message] = [asked for asked in listener.asked if asked.path == "/"]
+    assert message.headers["Authorization"] == "Bearer tk_file"
+
+
+def test_a_file_that_cannot_be_used_is_a_warning_and_told_by_config_check(cli, configure, tmp_path):
+    (tmp_path / "topic").write_text(f"{TOKEN}\n", encoding="utf-8")
+    files = {"healthchecks_url_file": "missing", "ntfy_url_file": "topic"}
+    with FaultyController() as pump:
+        file = configure(port=pump.port, monitoring=files)
+        ran = cli("poll-once", "-c", file)
+    missing = f"{tmp_path}/missing: cannot be read: No such file or directory"
+    assert (ran.status, ran.stdout) == (0, "")
+    assert ran.stderr.endswith(f"monitoring: healthchecks (its file): {missing}\n")
+    checked = cli("config", "check", "-c", file)
+    assert (checked.status, checked.stdout) == (74, "")
+    assert checked.stderr == (
+        f"luxcli: {missing}\n"
+        f"luxcli: {tmp_path}/topic: is not a web address like https://example.org/...\n"
+    )
+
+
+def test_nothing_that_luxcli_says_holds_a_secret(cli, configure, tmp_path):
+    secrets = everybody(
+        f"http://127.0.0.1:{free_port()}", ntfy_token=TOKEN, command=["/bin/false", TOKEN]
+    )
+    file = configure(port=free_port(), log_file="all.log", log_level="DEBUG", monitoring=secrets)
+    said = [
+        cli(*command, "-c", file)
+        for command in (
+            ["poll-once"],
+            ["poll-once", "--json"],
+            ["rollup", "daily"],
+            ["monitor", "test"],
+            ["monitor", "test", "--json"],
+            ["config", "show"],
+            ["config", "show", "--json"],
+            ["config", "check"],
+            ["diagnose", "--offline", "--json", "--bundle", tmp_path / "b.zip"],
+        )
+    ]
+    shown = unzipped(tmp_path / "b.zip")
+    everything = [text for ran in said for text in ran[1:]]
+    everything += [shown, (tmp_path / "all.log").read_text(encoding="utf-8")]
+    everything += [monitor.state_path(loaded(file)).read_text(encoding="utf-8")]
+    everything.append(repr(loaded(file)))
+    assert "monitoring: healthchecks (127.0.0.1): Connection refused" in "".join(everything)
+    assert "monitoring.ntfy_url\t(hidden)\t" in said[5].stdout
+    assert TOKEN not in "".join(everything)
+
+
+def unzipped(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        return "".join(archive.read(name).decode() for name in archive.namelist())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("healthchecks_url", TOKEN),
+        ("healthchecks_url", f"ftp://host/{TOKEN}"),
+        ("healthchecks_url", f"https://host/{TOKEN} x"),
+        ("healthchecks_url", f"https://host:99999/{TOKEN}"),
+        ("healthchecks_url", f"poll=https://host/{TOKEN} poll=https://host/b"),
+        ("healthchecks_url", {"poll-once": f"https://host/{TOKEN}"}),
+        ("uptime_kuma_url", [f"https://host/{TOKEN}"]),
+        ("ntfy_url", "https://ntfy.sh"),
+        ("ntfy_token", f"{TOKEN} {TOKEN}"),
+        ("command", {TOKEN: TOKEN}),
+        ("command", [" ", TOKEN]),
+        ("jobs", "poll,sleep"),
+        ("events", "success"),
+        ("ping_every", "often"),
+        ("stale_after", "0"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_does_not_repeat_a_secret(cli, configure, key, value):
+    ran = cli("config", "check", "-c", configure(monitoring={key: value}))
+    assert (ran.status, ran.stdout) == (78, "")
+    [line] = ran.stderr.splitlines()
+    assert f": monitoring.{key}: " in line
+    assert TOKEN not in line
+
+
+# Start-up
+
+
+def test_without_monitoring_nothing_of_it_is_imported(cli, configure):
+    code = (
+        "import sys\n"
+        "from luxcli.__main__ import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print(*sorted(sys.modules), file=sys.stderr)\n"
+    )
+
+    def imported(file: Path) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "poll-once", "-c", file],
+            capture_output=True,
+            text=True,
+            env=cli.environment(),
+            check=True,
+        )
+        return set(done.stderr.split())
+
+    unwanted = {
+        *(
+            "luxcli.monitoring.monitor",
+            "luxcli.monitoring.channels",
+            "luxcli.monitoring.policy",
+            "luxcli.system.log_file",
+        ),
+        *("urllib.request", "http.client", "ssl", "email"),
+    }
+    with FaultyController() as pump, listening() as server:
+        assert imported(configure(port=pump.port)) & unwanted == set()
+        chosen = everybody(server.url)
+        assert "luxcli.monitoring.channels" in imported(
+            configure(port=pump.port, monitoring=chosen)
+        )
+        # Nor is a web client, while there is nothing to tell.
+        again = imported(configure(port=pump.port, monitoring=chosen))
+        assert again & {"luxcli.monitoring.channels", "urllib.request"} == set()

@@ -1,0 +1,272 @@
+"""Several polls in one run: their spacing, what slow ones cost, and how the run ends."""
+
+import json
+import math
+import signal
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from luxcli.config import config
+from luxcli.config.config import Config
+from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
+from luxcli.model import Missed
+from luxcli.recording import pacing
+from luxcli.recording.poll import PollResult
+from luxcli.store.store import open_store
+from luxcli.system import locks
+from tests.support.faulty_controller import Fault, FaultyController, eventually
+from tests.support.scenario import configured
+
+
+class Slow(FaultyController):
+    """Takes its time with some of its answers: `takes` are seconds by connection, then none."""
+
+    takes: tuple[float, ...] = ()
+
+    def _serve(self, connection: Any) -> None:
+        number = self.connections - 1
+        took_s = self.takes[number] if number < len(self.takes) else 0.0
+        self._fault = Fault(pause_s=took_s / 3)  # three blocks
+        super()._serve(connection)
+
+
+def entries(settings: Config) -> list[tuple[str, int]]:
+    """Return what is stored, as ``(reason, ts_ms)`` in time order; a poll has no reason."""
+    store = open_store(settings)
+    store.flush()
+    found = [(tick.reason, tick.ts_ms) for tick in store.missed(0, 2**60)]
+    found += [("", ts_ms) for ts_ms in store.times(0, 2**60)]
+    return sorted(found, key=lambda entry: entry[1])
+
+
+def test_polls_are_spaced_exactly_from_the_start_of_the_run(tmp_path, simulator):
+    settings = configured(tmp_path, port=simulator.port)
+    run = pacing.poll(settings, [0.0, 0.4, 0.8], every_s=0.4, exit_s=0.0)
+    assert (len(run.outcomes), run.failure, run.overrun) == (3, None, 0)
+    times = [ts_ms for _, ts_ms in entries(settings)]
+    assert all(abs(b - a - 400) < 90 for a, b in pairwise(times))
+
+
+def test_a_tick_that_a_slow_poll_costs_is_recorded_and_the_next_is_kept(tmp_path):
+    with Slow(clock=time.time) as pump:
+        pump.takes = (0.5,)
+        settings = configured(tmp_path, port=pump.port)
+        run = pacing.poll(settings, [0.0, 0.3, 0.6, 0.9], every_s=0.3, exit_s=0.0)
+    assert (len(run.outcomes), run.overrun) == (3, 1)
+    (first, began), *rest = entries(settings)
+    assert [reason for reason, _ in rest] == ["overrun", "", ""]
+    assert first == ""
+    for number, (_, ts_ms) in enumerate(rest, 1):
+        assert abs(ts_ms - began - 300 * number) < 90
+
+
+def test_ticks_at_which_nothing_was_started_are_recorded_when_the_poll_is_over(tmp_path):
+    # supercronic and systemd start no second process while one is running.
+    with Slow(clock=time.time) as pump:
+        pump.takes = (1.0,)
+        settings = configured(tmp_path, port=pump.port)
+        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, exit_s=0.0)
+    assert run.overrun == 3
+    (_, began), *rest = entries(settings)
+    assert [reason for reason, _ in rest] == ["overrun"] * 3
+    assert all(abs(ts_ms - began - 300 * n) < 90 for n, (_, ts_ms) in enumerate(rest, 1))
+
+
+def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_again(tmp_path):
+    with Slow(clock=time.time) as pump:
+        pump.takes = (1.0,)
+        settings = configured(tmp_path, port=pump.port)
+
+        def others(result: PollResult) -> None:
+            busy = Missed(result.snapshot.taken_ms + 320, "busy", 0, 0, "in use")
+            open_store(settings).add_missed(busy)
+
+        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, exit_s=0.0, stored=others)
+    assert run.overrun == 2
+    assert [reason for reason, _ in entries(settings)] == ["", "busy", "overrun", "overrun"]
+
+
+def test_a_tick_just_before_which_the_process_ends_is_recorded_as_well(tmp_path):
+    # supercronic and systemd would start nothing then, either.
+    with Slow(clock=time.time) as pump:
+        pump.takes = (0.6,)
+        settings = configured(tmp_path, port=pump.port)
+        run = pacing.poll(settings, [0.0], every_s=1.0, grace_s=0.1, exit_s=0.5)
+    assert run.overrun == 1
+    assert [reason for reason, _ in entries(settings)] == ["", "overrun"]
+
+
+def test_ticks_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tmp_path, simulator):
+    # As when a run for a minute ends in the middle of the next one.
+    settings = configured(tmp_path, port=simulator.port)
+    began = time.monotonic()
+    run = pacing.poll(
+        settings, [0.0], every_s=20, grace_s=0.0, exit_s=0.0, until_s=lambda ended_s: 59 + ended_s
+    )
+    assert time.monotonic() - began < 2
+    assert run.overrun == 2
+    (_, first_ms), *rest = entries(settings)
+    assert [reason for reason, _ in rest] == ["overrun"] * 2
+    assert all(abs(ts_ms - first_ms - 20_000 * n) < 500 for n, (_, ts_ms) in enumerate(rest, 1))
+
+
+# Every 100 s: the minute that begins here has a poll at :00, the next one at :40.
+AT_ZERO_S = 1_800_000_000
+
+
+class WaitingError(Exception):
+    """A run waits for its next poll."""
+
+
+def never(seconds: float) -> None:
+    raise WaitingError(round(seconds))
+
+
+def test_a_run_that_reaches_into_the_next_minute_makes_its_polls_too(tmp_path, simulator):
+    # There supercronic and systemd start no other, as this one still runs.
+    settings = configured(tmp_path, port=simulator.port)
+    with pytest.raises(WaitingError, match=r"^100$"):
+        pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+    assert simulator.connections == 1
+
+
+def test_after_a_poll_that_failed_a_run_does_not_go_on_as_that_is_to_be_told(tmp_path):
+    settings = configured(tmp_path, port=1, retries=0)
+    run = pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+    assert [type(outcome) for outcome in run.outcomes] == [DeviceError]
+
+
+@pytest.mark.parametrize("late_s", [0.3, 59])
+def test_a_run_that_is_over_before_the_next_start_leaves_it_its_polls(tmp_path, simulator, late_s):
+    settings = configured(tmp_path, port=simulator.port)
+    run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S + late_s, sleep=never)
+    assert len(run.outcomes) == 1
+
+
+def test_while_the_run_of_a_minute_before_goes_on_another_does_nothing(tmp_path, simulator):
+    settings = configured(tmp_path, port=simulator.port)
+    with locks.hold(pacing.lock_path(settings), wait_s=0):
+        run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
+    assert (run.outcomes, run.overrun, simulator.connections) == ([], 0, 0)
+    assert entries(settings) == []
+
+
+def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
+    tmp_path, simulator
+):
+    # As when it waits for a disk that does not answer.
+    settings = configured(tmp_path, port=simulator.port)
+
+    def polls(hung_s: float) -> int:
+        run = pacing.poll_minute(
+            settings, every_s=100, hung_s=hung_s, clock=lambda: AT_ZERO_S, sleep=never
+        )
+        return len(run.outcomes)
+
+    with locks.hold(pacing.lock_path(settings), wait_s=0):
+        time.sleep(0.1)
+        assert (polls(hung_s=3600), polls(hung_s=0.01)) == (0, 1)
+
+
+def test_after_a_quick_poll_nothing_is_said_about_ticks(tmp_path, simulator):
+    settings = configured(tmp_path, port=simulator.port)
+    assert pacing.poll(settings, [0.0], every_s=10).overrun == 0
+    assert [reason for reason, _ in entries(settings)] == [""]
+
+
+def test_a_poll_by_hand_neither_waits_nor_records_ticks_of_a_schedule(tmp_path):
+    with Slow(clock=time.time) as pump:
+        pump.takes = (0.5,)
+        settings = configured(tmp_path, port=pump.port)
+        began = time.monotonic()
+        assert pacing.poll(settings, [0.0], every_s=math.inf).overrun == 0
+    assert time.monotonic() - began < 2
+    assert [reason for reason, _ in entries(settings)] == [""]
+
+
+def test_a_poll_that_fails_does_not_prevent_the_next(tmp_path):
+    told: list[LuxcliError] = []
+    with FaultyController(Fault(times=1, close_after=0), clock=time.time) as pump:
+        settings = configured(tmp_path, port=pump.port, retries=0)
+        run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, exit_s=0.0, failed=told.append)
+    assert [type(outcome) for outcome in run.outcomes] == [ProtocolError, PollResult]
+    assert told == [run.failure]
+    assert [reason for reason, _ in entries(settings)] == ["protocol", ""]
+
+
+def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simulator):
+    settings = configured(tmp_path / "missing" / "data", port=simulator.port)
+
+    def put_right(failure: LuxcliError) -> None:
+        assert "/missing/data" in str(failure)
+        (tmp_path / "missing").mkdir()
+
+    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, exit_s=0.0, failed=put_right)
+    assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
+
+
+def test_the_command_tells_each_failure_and_ends_with_the_status_of_the_last(cli, configure):
+    file = configure(port=1)
+    ran = cli("poll-once", "--count", 1, "--json", "-c", file)
+    told = json.loads(ran.stdout)
+    assert (ran.status, len(ran.stderr.splitlines())) == (69, 1)
+    assert (told["ok"], told["overrun"]) == (False, 0)
+    [poll] = told["polls"]
+    assert (poll["ok"], poll["error"]["exit"]) == (False, 69)
+    assert poll["error"]["text"] in ran.stderr
+
+
+def test_one_object_holds_all_polls_of_a_run(cli, configure, simulator):
+    ran = cli(
+        "poll-once", "--count", 1, "--every", "10s", "--json", "-c", configure(port=simulator.port)
+    )
+    told = json.loads(ran.stdout)
+    assert (ran.status, ran.stderr, told["ok"], told["overrun"]) == (0, "", True, 0)
+    assert [poll["calculations"] for poll in told["polls"]] == [
+        len(simulator.snapshot.calculations)
+    ]
+
+
+def test_in_a_minute_without_a_tick_the_heat_pump_is_left_alone(cli, configure, simulator):
+    now_s = time.time()
+    unused = next(
+        interval_s
+        for interval_s in range(3000, 3600)
+        if not any(pacing.in_minute(now_s + later_s, interval_s) for later_s in (0, 60))
+    )
+    ran = cli("poll-once", "--every", unused, "-c", configure(port=simulator.port))
+    assert (ran.status, ran.stdout, ran.stderr) == (0, "", "")
+    assert simulator.connections == 0
+
+
+def test_a_signal_between_two_polls_ends_the_run_at_once(cli, configure, tmp_path):
+    with FaultyController(clock=time.time) as pump:
+        file = configure(port=pump.port)
+        process = cli.start("poll-once", "--count", 2, "--every", 10, "-c", file)
+        assert eventually(lambda: pump.closed_by_client == 1, within_s=5)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        ran = cli.end(process)
+    assert (ran.status, ran.stderr) == (143, "")
+    assert time.monotonic() - began < 1
+    settings = config.load(file, {}, tmp_path)
+    assert [reason for reason, _ in entries(settings)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--every", "5"], "--every: 5 is not in 10..3600"),
+        (["--every", "soon"], "--every 'soon' is not a time like"),
+        (["--count", "121", "--every", "30"], "--count 121: takes an hour or longer"),
+    ],
+)
+def test_what_no_run_can_do_is_refused(cli, configure, simulator, arguments, words):
+    ran = cli("poll-once", *arguments, "-c", configure(port=simulator.port))
+    assert (ran.status, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"luxcli: {words}")
+    assert simulator.connections == 0

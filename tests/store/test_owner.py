@@ -1,0 +1,75 @@
+"""One cache, one heat pump."""
+
+import pytest
+
+from luxcli.errors import StorageError
+from luxcli.recording.poll import poll_once
+from luxcli.simulator.replay import Replay
+from luxcli.simulator.server import Simulator
+from luxcli.store import owner
+from luxcli.store.store import Store
+from tests.support.scenario import configured, ms
+
+
+def pump(serial=(0, 0)):
+    snapshot = Replay().at(ms("2026-11-20T12:00") / 1000)
+    parameters = list(snapshot.parameters)
+    parameters[874:876] = serial
+    return snapshot._replace(parameters=tuple(parameters))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache.sqlite3"
+
+
+def test_the_same_heat_pump_is_let_in_again_and_again(cache):
+    for _ in range(3):
+        owner.admit(cache, "pump.local", pump((730214, 17)))
+
+
+def test_another_serial_number_is_refused_even_at_the_same_address(cache):
+    owner.admit(cache, "pump.local", pump((730214, 17)))
+    with pytest.raises(StorageError, match="another heat pump"):
+        owner.admit(cache, "pump.local", pump((730214, 18)))
+
+
+def test_the_same_serial_number_at_a_new_address_is_let_in_and_remembered(cache):
+    owner.admit(cache, "192.168.1.50", pump((730214, 17)))
+    owner.admit(cache, "192.168.1.77", pump((730214, 17)))
+    with pytest.raises(StorageError, match=r"192\.168\.1\.77"):
+        owner.admit(cache, "192.168.1.50", pump((1, 1)))
+
+
+def test_without_serial_numbers_the_address_decides(cache):
+    owner.admit(cache, "Pump-A", pump())
+    owner.admit(cache, "pump-a", pump())
+    with pytest.raises(StorageError, match="holds the polls of another heat pump"):
+        owner.admit(cache, "pump-b", pump())
+
+
+def test_a_serial_number_that_is_missing_once_is_not_forgotten(cache):
+    owner.admit(cache, "pump-a", pump((730214, 17)))
+    owner.admit(cache, "pump-a", pump())
+    with pytest.raises(StorageError):
+        owner.admit(cache, "pump-a", pump((730214, 18)))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00\xff"])
+def test_a_damaged_note_is_written_anew(cache, damage):
+    note = cache.with_name("cache.sqlite3.device.json")
+    note.write_bytes(damage)
+    owner.admit(cache, "pump-a", pump())
+    with pytest.raises(StorageError):
+        owner.admit(cache, "pump-b", pump())
+
+
+def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_path):
+    with Simulator(Replay()) as simulator:
+        settings = configured(tmp_path, port=simulator.port)
+        first = poll_once(settings)
+        with pytest.raises(StorageError, match="cache_path of its own"):
+            poll_once(configured(tmp_path, port=simulator.port, host="localhost"))
+    store = Store(settings.cache_path)
+    assert [poll.taken_ms for poll in store.query(0, 1 << 62)] == [first.snapshot.taken_ms]
+    assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["foreign"]

@@ -1,0 +1,948 @@
+"""Storage that is shared, full, read-only, locked or damaged: nothing lost, nothing wrong."""
+
+import contextlib
+import functools
+import itertools
+import json
+import logging
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from luxcli import periods
+from luxcli.config import config
+from luxcli.config.config import Config
+from luxcli.errors import StorageError
+from luxcli.maintenance import archive, luxlog, restore
+from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.recording.poll import poll_once
+from luxcli.store.store import Store
+from tests.conftest import Cli
+from tests.controller.test_faults import launch
+from tests.support.builders import python, real, small
+from tests.support.faulty_controller import NOW_S, FaultyController
+from tests.support.reliability import record, sample
+from tests.support.scenario import BERLIN, ms
+
+# Much data, paths that other tests go through as well: measuring would double the time.
+pytestmark = pytest.mark.no_cover
+
+EVER = 1 << 60
+PAGE = 4096
+DAY_MS = 86_400_000
+
+
+def everything(path: Path) -> list[Snapshot]:
+    return list(Store(path).query(0, EVER))
+
+
+def content(poll: Snapshot) -> tuple[tuple[int, ...], ...]:
+    return tuple(poll.block(group) for group in GROUPS)
+
+
+def configured(directory: Path, **settings: object) -> Config:
+    """Return a configuration that commands run in `directory` find as well."""
+    chosen: dict[str, object] = {
+        "host": "127.0.0.1",
+        "retries": 0,
+        "timeout_sec": 5,
+        "timezone": "Europe/Berlin",
+        "cache_path": str(directory / "cache.sqlite3"),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "luxcli.yaml"
+    file.write_text(yaml.safe_dump(chosen | settings), encoding="utf-8")
+    return config.load(file, {"HOME": str(directory)}, directory)
+
+
+# Several at work
+
+_HOLD = {
+    "reader": "BEGIN; SELECT count(*) FROM poll",
+    "writer": "BEGIN EXCLUSIVE",
+}
+_HOLDER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2].split(";"):
+    db.execute(statement).fetchall()
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What came of polls beside another job."""
+
+    name: str
+    polls: int
+    statuses: tuple[int, ...]
+    waited: int
+    longest_s: float
+    lost: int
+    wrong: int
+    job: str
+    problems: tuple[str, ...]
+
+
+def past(directory: Path, days: int, step_s: int, **settings: object) -> tuple[Config, list[int]]:
+    """Record some days up to now, as quickly as can be."""
+    chosen = configured(directory, flush_polls=1, **settings)
+    stop_ms = int(time.time()) * 1000
+    times = list(range(stop_ms - days * DAY_MS, stop_ms, step_s * 1000))
+    store = Store(chosen.cache_path)
+    for start in range(0, len(times), 500):
+        store.merge([real(ts_ms) for ts_ms in times[start : start + 500]], ())
+    return chosen, times
+
+
+def beside(
+    name: str, directory: Path, *, days: int, step_s: int, polls: int, least_s: float = 0.0
+) -> Beside:
+    """Poll while another process is at work: until it has ended, and at least so often."""
+    with FaultyController() as pump:
+        options: dict[str, object] = {
+            "port": pump.port,
+            "output_dirs": {"daily": str(directory / "daily"), "weekly": str(directory / "weekly")},
+        }
+        if name == "prune":
+            options["cache_retention_days"] = 1
+            options["archive"] = False
+        settings, times = past(directory, days, step_s, **options)
+        removed = set()
+        if name == "restore":
+            archive.archive_due(settings, now_ms=round(time.time() * 1000), zone=BERLIN)
+            kept = archive.bounds(_today(), BERLIN)[0]
+            removed = {ts_ms for ts_ms in times if ts_ms >= kept}
+            settings.cache_path.unlink()
+        commands = Cli(directory, measured=False)
+        other = _start(name, commands, settings)
+        problems: list[str] = []
+        runs, told = [], []
+        began = time.monotonic()
+        while len(runs) < polls or (name not in _HOLD and other.poll() is None):
+            runs.append(launch(directory, "poll-once", "--json"))
+            if runs[-1].status == 0:
+                told.append(json.loads(runs[-1].stdout))
+            if time.monotonic() - began > 60:
+                problems.append("the other job does not end")
+                break
+        ended = commands.end(other, within_s=20) if name not in _HOLD else None
+        other.kill()
+        commands.close()
+        other.communicate()
+        # What validate finds in polls that are minutes apart is not what this is about.
+        if ended and ended.status and (name != "validate" or ended.status not in (3, 65)):
+            problems.append(f"{name} ended with {ended.status}: {ended.stderr}")
+        stored = {poll.taken_ms: poll for poll in everything(settings.cache_path)}
+        acknowledged = [one["taken_ms"] for one in told]
+        lost = [ts_ms for ts_ms in acknowledged if ts_ms not in stored]
+        wrong = [
+            ts_ms
+            for ts_ms in acknowledged
+            if ts_ms in stored and content(stored[ts_ms]) != content(pump.snapshot)
+        ]
+        if name == "prune":
+            removed = {ts_ms for ts_ms in times if ts_ms not in stored}
+            if not removed or max(removed) >= times[-1] + step_s * 1000 - DAY_MS:
+                problems.append("prune removed the wrong polls")
+        before = set(times) - removed
+        lost += [ts_ms for ts_ms in before if ts_ms not in stored]
+        wrong += [ts for ts in before & stored.keys() if content(stored[ts]) != content(real(ts))]
+        problems += [f"{run.status}: {run.stderr}" for run in runs if run.status]
+    return Beside(
+        name=name,
+        polls=len(runs),
+        statuses=tuple(sorted({run.status for run in runs})),
+        waited=sum(bool(one["warning"]) for one in told),
+        longest_s=max(run.took_s for run in runs),
+        lost=len(lost),
+        wrong=len(wrong),
+        job="held all the time" if ended is None else f"ended with {ended.status}",
+        problems=tuple(problems),
+    )
+
+
+def _today() -> date:
+    return periods.local_date(round(time.time() * 1000), BERLIN)
+
+
+def _start(name: str, commands: Cli, settings: Config) -> "subprocess.Popen[str]":
+    if name in _HOLD:
+        other = python(_HOLDER, settings.cache_path, _HOLD[name], stdin=subprocess.PIPE)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        return other
+    words = {
+        "rollup daily": ("rollup", "daily"),
+        "rollup all": ("rollup", "all"),
+        "rollup if due": ("rollup", "daily", "--if-due"),
+        "prune": ("prune",),
+        "restore": ("restore",),
+        "validate": ("validate", "--last", "5d"),
+    }[name]
+    return commands.start(*words)
+
+
+JOBS = (
+    *("rollup daily", "rollup all", "rollup if due", "prune", "restore", "validate"),
+    *("reader", "writer"),
+)
+
+
+@pytest.mark.parametrize("name", ["rollup all", "prune", "restore", "validate", "reader", "writer"])
+def test_polls_beside_another_job_are_stored_and_nothing_is_lost(name, tmp_path):
+    held = name in _HOLD  # each poll waits two seconds for the cache, then leaves it be
+    found = beside(name, tmp_path, days=3, step_s=1800, polls=1 if held else 3)
+    assert found.problems == ()
+    assert (found.lost, found.wrong, found.statuses) == (0, 0, (0,))
+    assert found.waited == (1 if held else 0)
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(200)
+def test_polls_beside_every_job_at_length(tmp_path):
+    found = [
+        beside(name, tmp_path / name, days=5, step_s=120, polls=5 if name in _HOLD else 10)
+        for name in JOBS[:: sample()]
+    ]
+    text = (
+        "`luxcli poll-once` (each poll straight into the cache, `flush_polls: 1`) one after the"
+        " other while another process works on the same cache: five days of a poll every two"
+        f" minutes. Polls: {sum(one.polls for one in found)}, lost: {sum(o.lost for o in found)},"
+        f" wrong: {sum(o.wrong for o in found)}; polls of the five days and those that prune was"
+        " to keep included. A reader or writer holds its transaction all the time: the poll then"
+        " waits 2 s, says so, exits 0 and stays in the buffer until the next one flushes."
+    )
+    columns = ("beside", "polls", "exit status", "left in the buffer", "longest", "lost", "wrong")
+    rows = [
+        (
+            *(f"{one.name} ({one.job})", one.polls, ", ".join(map(str, one.statuses)), one.waited),
+            *(f"{one.longest_s:.2f} s", one.lost, one.wrong),
+        )
+        for one in found
+    ]
+    record(20, "Overlap", text, columns, rows)
+    assert [one.problems for one in found if one.problems] == []
+    assert {one.statuses for one in found} == {(0,)}
+    assert (sum(one.lost for one in found), sum(one.wrong for one in found)) == (0, 0)
+
+
+# A disk that is full, or cannot be written
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path, kilobytes: int = 4096) -> Iterator[Path]:
+    """Mount a file system of its own; skips the test where that is not allowed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    options = f"size={kilobytes}k"
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("a small file system can be mounted by root only")
+    done = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", options, "tmpfs", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"no small file system: {done.stderr.strip()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def fill(directory: Path, pages_left: int) -> Path:
+    """Leave room for so many pages; return the file to remove again."""
+    filler = directory / "filler"
+    free = os.statvfs(directory)
+    with filler.open("wb") as file:
+        count = free.f_bavail * free.f_frsize // PAGE - pages_left
+        if count > 0:
+            os.posix_fallocate(file.fileno(), 0, count * PAGE)
+    return filler
+
+
+@dataclass
+class Full:
+    """What came of polls on a disk with little room."""
+
+    stored: int = 0
+    refused: int = 0
+    warned: int = 0
+    missed_refused: int = 0
+    lost: int = 0
+    wrong: int = 0
+    later: int = 0
+    said: Counter[str] = field(default_factory=Counter)
+
+
+# As many as the rest of a page may take.
+TIGHT_POLLS = 6
+# How far a recording has come when the disk fills: polls before, and how many make a flush.
+STATES = {
+    "first poll ever": (0, 1),
+    "poll goes to the buffer": (3, 1000),
+    "poll begins a cache": (4, 5),
+    "poll flushes into a cache": (9, 5),
+    "each poll is flushed": (3, 1),
+}
+
+
+def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyController) -> Full:
+    """Poll with so much room, then with plenty, and see what is there."""
+    before, flush_polls = STATES[state]
+    for path in disk.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    settings = configured(disk, port=pump.port, flush_polls=flush_polls)
+    store = Store(settings.cache_path, flush_polls=flush_polls)
+    found, sent = Full(), {}
+    ticks = itertools.count(NOW_S, 30)
+
+    def poll() -> bool:
+        at = next(ticks)
+        pump.shown_s = at
+        try:
+            result = poll_once(settings, clock=lambda: at)
+        except StorageError as exc:
+            found.said[_cause(exc)] += 1
+            return False
+        sent[at * 1000] = real(at * 1000)
+        found.warned += result.warning is not None
+        return True
+
+    for _ in range(before):
+        assert poll()
+    filler = fill(disk, pages_left)
+    for _ in range(TIGHT_POLLS):
+        stored = poll()
+        found.stored += stored
+        found.refused += not stored
+    try:
+        store.add_missed(Missed(next(ticks) * 1000, "timeout", 1, 5000, "nobody there"))
+    except StorageError:
+        found.missed_refused += 1
+    filler.unlink()
+    for _ in range(2):
+        found.later += poll()
+    polls = everything(settings.cache_path)
+    times = [one.taken_ms for one in polls]
+    found.lost = len(sent.keys() - set(times)) + (len(times) - len(set(times)))
+    found.wrong = sum(content(one) != content(sent.get(one.taken_ms, one)) for one in polls)
+    missed = store.missed(0, EVER)
+    found.lost += (len(missed) != 1) - found.missed_refused
+    return found
+
+
+def _cause(exc: StorageError) -> str:
+    """Return which write failed, without paths and figures."""
+    text = str(exc)
+    parts = [part.rpartition("/")[2] for part in text.split(": ") if not part.isdigit()]
+    words = " ".join(parts).split()
+    return " ".join(word for word in words if not any(c.isdigit() for c in word.strip("3()")))
+
+
+class Ticking(FaultyController):
+    """A controller whose clock the test sets."""
+
+    def __init__(self) -> None:
+        self.shown_s = NOW_S
+        super().__init__(clock=lambda: self.shown_s)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_on_a_full_disk_a_poll_is_durable_or_refused_and_recording_resumes(state, tmp_path):
+    with small_disk(tmp_path / "disk") as disk, Ticking() as pump:
+        for pages_left in (0, 3, 13, 400):
+            found = on_a_full_disk(disk, state, pages_left, pump)
+            assert (found.lost, found.wrong, found.later) == (0, 0, 2), f"{pages_left} pages left"
+            if pages_left == 0:  # what is left of the last page may still take some
+                assert found.refused + found.warned + found.missed_refused > 0
+            if pages_left == 400:
+                assert (found.stored, found.refused, found.warned) == (TIGHT_POLLS, 0, 0)
+
+
+@pytest.mark.parametrize("pages_left", [0, 1])
+def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left, tmp_path):
+    with small_disk(tmp_path / "disk") as disk, FaultyController() as pump:
+        settings = configured(disk, port=pump.port)
+        assert launch(disk, "poll-once").status == 0
+        filler = fill(disk, pages_left)
+        for _ in range(9):
+            ran = launch(disk, "poll-once", "--json")
+            if ran.status:
+                break
+        assert ran.status == 74
+        assert ran.stderr.startswith("luxcli: ")
+        assert ran.stderr.count("\n") == 1
+        assert str(disk) in ran.stderr
+        assert "disk full" in ran.stderr or "No space left on device" in ran.stderr
+        assert json.loads(ran.stdout)["error"]["exit"] == 74
+        filler.unlink()
+        assert launch(disk, "poll-once").status == 0
+        assert {content(poll) for poll in everything(settings.cache_path)} == {
+            content(pump.snapshot)
+        }
+
+
+def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_is_some(tmp_path):
+    with small_disk(tmp_path / "disk", 16_384) as disk:
+        # Half a day from now, so that the first period has polls enough not to fit as well.
+        half_a_day_ago = periods.local_time(round(time.time() * 1000) - DAY_MS // 2, BERLIN)
+        csv_time = f"{half_a_day_ago:%H:%M}"
+        settings, times = past(disk, 3, 1800, interval_sec=1800, csv_time=csv_time)
+        filler = fill(disk, 2)
+        ran = launch(disk, "rollup", "all", "--if-due", "--json")
+        assert ran.status == 74
+        assert 1 <= ran.stderr.count("\n") <= 3  # a line each for days, weeks and archives
+        assert "No space left on device" in ran.stderr
+        told = json.loads(ran.stdout)
+        assert (told["ok"], told["files"], told["error"]["exit"]) == (False, [], 74)
+        assert not list(disk.rglob("*.csv"))
+        assert not list(disk.rglob("*.tmp"))
+        filler.unlink()
+        ran = launch(disk, "rollup", "all", "--if-due")
+        assert (ran.status, ran.stderr) == (0, "")
+        rows = [len(path.read_text().splitlines()) - 1 for path in settings.daily_dir.iterdir()]
+        assert sorted(rows)[-2:] == [48, 48]
+        archived = [luxlog.read(path) for path in disk.glob("archive/*.gz")]
+        kept = {poll.taken_ms for day in archived for poll in day.polls}
+        midnight = archive.bounds(_today(), BERLIN)[0]
+        assert kept == {ts_ms for ts_ms in times if ts_ms < midnight}
+
+
+def test_a_read_only_disk_ends_the_process_with_74_until_it_can_be_written_again(tmp_path):
+    with small_disk(tmp_path / "disk") as disk, FaultyController() as pump:
+        settings = configured(disk, port=pump.port)
+        assert launch(disk, "poll-once").status == 0
+        for mode, status in (("ro", 74), ("rw", 0)):
+            subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+            ran = launch(disk, "poll-once")
+            assert ran.status == status
+            if status:
+                assert ran.stderr.startswith(f"luxcli: {disk}/")
+                assert "Read-only file system" in ran.stderr
+        assert len(everything(settings.cache_path)) == 2
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(200)
+def test_a_disk_that_fills_at_every_level_and_the_table_of_what_came_of_it(tmp_path, caplog):
+    caplog.set_level(logging.CRITICAL)
+    rows, sums, said = [], Full(), Counter()
+    levels = [*range(12), 14, 17, 20, 25, 30, 40, 60, 80, 120, 190]
+    with small_disk(tmp_path / "disk") as disk, Ticking() as pump:
+        for state in STATES:
+            of_state = Full()
+            for pages_left in levels:
+                found = on_a_full_disk(disk, state, pages_left, pump)
+                for total in (of_state, sums):
+                    for name in ("stored", "refused", "warned", "lost", "wrong", "later"):
+                        setattr(total, name, getattr(total, name) + getattr(found, name))
+                said += found.said
+                of_state.said += found.said
+            rows.append(
+                (
+                    *(f"disk full: {state}", len(levels), of_state.stored, of_state.warned),
+                    *(of_state.refused, of_state.lost, of_state.wrong),
+                )
+            )
+    rows.append(_locked_for_an_hour(tmp_path / "locked"))
+    text = (
+        f"A file system of 4 MB in memory, filled up to {len(levels)} levels (0 to"
+        f" {max(levels)} pages of 4 KB left), at each of {len(STATES)} stages of a recording; then"
+        f" {TIGHT_POLLS} polls, and after room was made two more. A poll was either durable (0)"
+        f" or refused (74) with a line that names the file. What failed for good:"
+        f" {'; '.join(sorted(said))}."
+        " Recording always went on by itself when there was room. Lost counts polls that were"
+        " acknowledged and are not there exactly once. The last row: another program holds the"
+        " cache locked for an hour of polls every 30 s."
+    )
+    columns = (
+        *("what", "levels", "polls stored", "of these left in the buffer", "refused (74)"),
+        *("lost", "wrong"),
+    )
+    record(50, "Storage under stress", text, columns, rows)
+    assert (sums.lost, sums.wrong) == (0, 0)
+    assert sums.later == 2 * len(levels) * len(STATES)
+    assert len(said) > 1
+
+
+# A cache that is locked for long, or newer than this luxcli
+
+
+def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]:
+    directory.mkdir(parents=True)
+    store = Store(directory / "cache.sqlite3")
+    store._busy_wait_s = 0.01  # 2 s each would make this test a long one
+    sent = [real(NOW_S * 1000 + 30_000 * number) for number in range(polls)]
+    store.add(sent[0].taken_ms, sent[0])
+    store.flush()
+    with python(_HOLDER, store.path, _HOLD["writer"], stdin=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        added = [store.add(poll.taken_ms, poll) for poll in sent[1:]]
+        other.kill()
+    warned = [one for one in added if one.warning]
+    assert all("locked by another program" in str(one.warning) for one in warned)
+    assert {one.flushed for one in added} == {0}
+    back = everything(store.path)
+    lost = len({p.taken_ms for p in sent} - {p.taken_ms for p in back})
+    wrong = sum(poll not in sent for poll in back)
+    assert back == sent
+    return ("cache locked for an hour", 1, len(back), len(added), 0, lost, wrong)
+
+
+def test_all_polls_of_an_hour_in_which_the_cache_is_locked_arrive_afterwards(tmp_path):
+    assert _locked_for_an_hour(tmp_path / "locked")[2] == 130
+
+
+def test_a_poll_beside_a_cache_of_a_newer_schema_leaves_it_as_it_is(tmp_path):
+    with FaultyController() as pump:
+        settings = configured(tmp_path, port=pump.port, flush_polls=1)
+        assert launch(tmp_path, "poll-once").status == 0
+        with contextlib.closing(sqlite3.connect(settings.cache_path)) as db:
+            db.execute("PRAGMA user_version=99")
+        before = settings.cache_path.read_bytes()
+        ran = launch(tmp_path, "poll-once")
+        assert ran.status == 0
+        assert "written by a newer luxcli" in ran.stderr
+        assert "wait in " in ran.stderr
+        for command in (("restore",), ("prune",), ("rollup", "daily")):
+            assert launch(tmp_path, *command).status == 74
+        assert settings.cache_path.read_bytes() == before
+        with contextlib.closing(sqlite3.connect(settings.cache_path)) as db:
+            db.execute("PRAGMA user_version=1")
+        assert len(everything(settings.cache_path)) == 2
+
+
+# A damaged cache
+
+
+def _flip(data: bytearray, rng: random.Random, count: int, end: int | None = None) -> None:
+    for _ in range(count):
+        data[rng.randrange(end or len(data))] ^= 1 << rng.randrange(8)
+
+
+def _zero_pages(data: bytearray, rng: random.Random, count: int) -> None:
+    for _ in range(count):
+        start = PAGE * rng.randrange(len(data) // PAGE)
+        data[start : start + PAGE] = bytes(PAGE)
+
+
+def _truncate(data: bytearray, rng: random.Random) -> None:
+    del data[rng.randrange(len(data)) :]
+
+
+def _overwrite(data: bytearray, rng: random.Random) -> None:
+    size = rng.choice([1, 16, 512, 4096, 65_536])
+    start = rng.randrange(len(data))
+    size = min(size, len(data) - start)
+    data[start : start + size] = rng.randbytes(size)
+
+
+def _swap_pages(data: bytearray, rng: random.Random) -> None:
+    one, two = (PAGE * n for n in rng.sample(range(len(data) // PAGE), 2))
+    data[one : one + PAGE], data[two : two + PAGE] = data[two : two + PAGE], data[one : one + PAGE]
+
+
+Damage = Callable[[bytearray, random.Random], None]
+DAMAGES: dict[str, Damage] = {
+    "1 bit flipped": lambda data, rng: _flip(data, rng, 1),
+    "10 bits flipped": lambda data, rng: _flip(data, rng, 10),
+    "200 bits flipped": lambda data, rng: _flip(data, rng, 200),
+    "bits flipped in the header": lambda data, rng: _flip(data, rng, rng.randint(1, 5), 100),
+    "bits flipped in the schema": lambda data, rng: _flip(data, rng, rng.randint(1, 20), PAGE),
+    "1 page zeroed": lambda data, rng: _zero_pages(data, rng, 1),
+    "a tenth of the pages zeroed": lambda data, rng: _zero_pages(
+        data, rng, len(data) // PAGE // 10
+    ),
+    "first page zeroed": lambda data, _rng: data.__setitem__(slice(0, PAGE), bytes(PAGE)),
+    "cut off": _truncate,
+    "random bytes over a stretch": _overwrite,
+    "two pages exchanged": _swap_pages,
+    "emptied": lambda data, _rng: data.clear(),
+}
+
+
+TRIAL_S = 30
+
+
+@dataclass(frozen=True)
+class Template:
+    """A recording to be damaged, and what has to survive."""
+
+    directory: Path
+    polls: dict[int, Snapshot]
+    archived: frozenset[int]
+    buffered: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was left after one damage, further polls and `luxcli restore`."""
+
+    damage: str
+    set_aside: int
+    only_cached: int
+    salvaged: int
+    lost: int
+    wrong: int
+    twice: int
+    reported: bool
+    problem: str
+
+
+def template_in(directory: Path, *, step_s: int = 1800) -> Template:
+    """Record two days that get archived, half a day that does not, and three buffered polls."""
+    settings = configured(directory)
+    store = Store(settings.cache_path)
+    start, noon = ms("2026-11-17T00:00"), ms("2026-11-19T12:00")
+    midnight = ms("2026-11-19T00:00")
+    times = range(start, noon, step_s * 1000)
+    misses = [Missed(ts_ms + 1000, "timeout", 4, 254_000, "gone") for ts_ms in times[::20]]
+    store.merge([real(ts_ms) for ts_ms in times], misses)
+    archive.archive_due(settings, now_ms=noon, zone=BERLIN)
+    buffered = [real(noon + 30_000 * number) for number in range(3)]
+    for poll in buffered:
+        store.add(poll.taken_ms, poll)
+    return Template(
+        directory,
+        {poll.taken_ms: poll for poll in [*map(real, times), *buffered]},
+        frozenset(ts_ms for ts_ms in times if ts_ms < midnight),
+        frozenset(poll.taken_ms for poll in buffered),
+    )
+
+
+def attempt(template: Template, directory: Path, seed: int) -> Trial:
+    """Damage a copy, go on polling, restore, and compare what is there with what was sent."""
+    rng = random.Random(seed)
+    name = list(DAMAGES)[seed % len(DAMAGES)]
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(template.directory, directory)
+    settings = configured(directory)
+    data = bytearray(settings.cache_path.read_bytes())
+    DAMAGES[name](data, rng)
+    settings.cache_path.write_bytes(data)
+
+    reports: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda entry: reports.append(entry.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("luxcli")
+    logger.addHandler(handler)
+    logger.propagate = False
+    problems: list[str] = []
+    polls = dict(template.polls)
+    wrong = 0
+
+    def go_on(first_ms: int) -> None:
+        for number in range(2):
+            poll = real(first_ms + 30_000 * number)
+            polls[poll.taken_ms] = poll
+            Store(settings.cache_path, flush_polls=1).add(poll.taken_ms, poll)
+
+    try:
+        # Before anybody knows of the damage, and without a flush that might set it aside.
+        with contextlib.suppress(StorageError):
+            for poll in Store(settings.cache_path).salvage([], []):
+                wrong += poll != polls.get(poll.taken_ms)
+        go_on(ms("2026-11-19T13:00"))
+        with contextlib.suppress(StorageError):
+            for poll in Store(settings.cache_path).query(0, EVER, damaged=[]):
+                wrong += poll != polls.get(poll.taken_ms)
+        try:
+            sources = restore.restore(settings, zone=BERLIN)
+        except StorageError as exc:
+            # A flipped schema number cannot be told from a newer one: its owner is told to decide.
+            if "written by a newer luxcli" not in str(exc):
+                raise
+            reports.append(str(exc))
+            Store(settings.cache_path).set_aside()
+            sources = restore.restore(settings, zone=BERLIN)
+        reports += [source.problem for source in sources if source.problem]
+        go_on(ms("2026-11-19T14:00"))
+        back = list(Store(settings.cache_path).query(0, EVER))
+    except Exception as exc:
+        problems.append(f"{type(exc).__name__}: {exc}")
+        back = []
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+    times = [poll.taken_ms for poll in back]
+    only_cached = template.polls.keys() - template.archived - template.buffered
+    missing = polls.keys() - set(times)
+    if missing - only_cached:
+        problems.append(f"{len(missing - only_cached)} polls lost that another copy holds")
+    if missing and not reports and name != "emptied":
+        problems.append(f"{len(missing)} polls lost without a word")
+    return Trial(
+        damage=name,
+        set_aside=len(Store(settings.cache_path).set_aside_paths()),
+        only_cached=len(only_cached),
+        salvaged=len(only_cached - missing),
+        lost=len(missing - only_cached),
+        wrong=wrong + sum(poll != polls.get(poll.taken_ms) for poll in back),
+        twice=len(times) - len(set(times)),
+        reported=bool(reports),
+        problem="; ".join(problems) and f"seed {seed} ({name}): {'; '.join(problems)}",
+    )
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Template:
+    return template_in(tmp_path_factory.mktemp("template") / "recording")
+
+
+# Besides one of each: once the flush failed on a text where a number was, once it wrote to pages
+# that could not be read afterwards, once the schema number was that of a newer luxcli.
+SEEDS = {name: seed for seed, name in enumerate(DAMAGES)}
+SEEDS |= {"register table exchanged": 46, "poll table exchanged": 70, "schema number": 76}
+
+
+@pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS)
+def test_a_damaged_cache_loses_nothing_that_another_copy_holds(seed, template, tmp_path):
+    trial = attempt(template, tmp_path / "copy", seed)
+    assert trial.problem == ""
+    assert (trial.lost, trial.wrong, trial.twice) == (0, 0, 0)
+
+
+def test_an_emptied_cache_is_not_taken_for_a_new_one_without_a_word(template, tmp_path, caplog):
+    shutil.copytree(template.directory, tmp_path / "copy")
+    settings = configured(tmp_path / "copy")
+    os.truncate(settings.cache_path, 0)
+    Store(settings.cache_path).flush()
+    restore.restore(settings, zone=BERLIN)
+    assert len(everything(settings.cache_path)) < len(template.polls)
+    assert any(entry.levelno >= logging.WARNING for entry in caplog.records)
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(300)
+def test_hundreds_of_damaged_caches_and_the_table_of_what_was_left(template, tmp_path):
+    seeds = 20 * len(DAMAGES)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        trials = list(
+            pool.map(
+                functools.partial(_attempt_in, template, tmp_path),
+                range(0, seeds, sample()),
+                chunksize=10,
+            )
+        )
+    compared = sum(
+        (len(template.polls) + 4 - trial.only_cached + trial.salvaged) for trial in trials
+    )
+    silent = sum(t.salvaged < t.only_cached and not t.reported for t in trials)
+    buffers = [
+        damage_buffer(tmp_path / "buffer", seed) for seed in range(0, 20 * len(TEARS), sample())
+    ]
+    text = (
+        f"{seeds} caches damaged at random (reproducible seeds): polls go on, then `luxcli"
+        " restore`, then polls again. Each recording has two archived days, half a day that only"
+        f" the cache holds and three polls in the buffer. Polls read back and compared: {compared}"
+        f" ({compared * 1634} values), wrong: {sum(t.wrong for t in trials)}, twice:"
+        f" {sum(t.twice for t in trials)}; lost of those that an archive or the buffer held, or"
+        f" that came after the damage: {sum(t.lost for t in trials)}. What only the damaged cache"
+        f" held was salvaged where it could be read; {silent} caches lost something without a"
+        " word (SQLite takes an empty file for a new one). Below, the same for"
+        f" {len(buffers)} damaged buffers: what was not itself damaged must be there."
+    )
+    columns = (
+        *("damage", "seeds", "set aside", "only in the damaged file", "salvaged"),
+        *("lost otherwise", "wrong", "twice"),
+    )
+    rows: list[tuple[object, ...]] = []
+    for name in DAMAGES:
+        group = [trial for trial in trials if trial.damage == name]
+        rows.append(_summary(f"cache: {name}", group))
+    rows += [
+        _summary(f"buffer: {name}", [one for one in buffers if one.damage == name])
+        for name in TEARS
+    ]
+    record(60, "Damaged caches", text, columns, rows)
+    assert [trial.problem for trial in (*trials, *buffers) if trial.problem] == []
+    assert sum(t.lost + t.wrong + t.twice for t in (*trials, *buffers)) == 0
+
+
+class TooLongError(Exception):
+    """A trial takes a hundred times as long as the others."""
+
+
+def _give_up(*_: object) -> None:
+    raise TooLongError(f"not done in {TRIAL_S} s")
+
+
+def _attempt_in(template: Template, directory: Path, seed: int) -> Trial:
+    """Run one trial in a process of its own, where the alarm is free."""
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(TRIAL_S)
+    try:
+        return attempt(template, directory / f"copy-{os.getpid()}", seed)
+    finally:
+        signal.alarm(0)
+
+
+def _summary(name: str, trials: Sequence[Trial]) -> tuple[object, ...]:
+    return (
+        *(name, len(trials), sum(t.set_aside for t in trials)),
+        *(sum(t.only_cached for t in trials), sum(t.salvaged for t in trials)),
+        *(sum(t.lost for t in trials), sum(t.wrong for t in trials)),
+        sum(t.twice for t in trials),
+    )
+
+
+# A damaged buffer
+
+Tear = Callable[[bytes, random.Random], bytes]
+
+
+def _overlaid(data: bytes, rng: random.Random, block: bytes) -> bytes:
+    start = rng.randrange(len(data))
+    return (data[:start] + block + data[start + len(block) :])[: len(data)]
+
+
+def _inserted(data: bytes, rng: random.Random, lines: Sequence[bytes]) -> bytes:
+    kept = data.splitlines(keepends=True)
+    for line in lines:
+        kept.insert(rng.randrange(len(kept) + 1), line + b"\n")
+    return b"".join(kept)
+
+
+def _flipped(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    _flip(changed, rng, rng.choice([1, 5, 30]))
+    return bytes(changed)
+
+
+def _without_lines(data: bytes, rng: random.Random) -> bytes:
+    kept = data.splitlines(keepends=True)
+    for _ in range(rng.randint(1, 5)):
+        del kept[rng.randrange(len(kept))]
+    return b"".join(kept)
+
+
+TEARS: dict[str, Tear] = {
+    "torn at the end": lambda data, rng: data[: -rng.randint(1, 200)],
+    "cut off": lambda data, rng: data[: rng.randrange(len(data))],
+    "garbage lines": lambda data, rng: _inserted(
+        data, rng, [rng.randbytes(rng.randint(1, 3000)) for _ in range(5)]
+    ),
+    "lines of something else": lambda data, rng: _inserted(
+        data, rng, [b"{}", b'{"v":1}', b"[]", b"null", b"\xff\xfe", b'{"v":1,"i":9,"t":1}']
+    ),
+    "NULs over a block": lambda data, rng: _overlaid(data, rng, bytes(rng.choice([1, 512, 4096]))),
+    "NULs at the end": lambda data, rng: (
+        data[: -rng.randint(0, 300) or None] + bytes(rng.choice([1, 512, 4096]))
+    ),
+    "NULs only": lambda data, _rng: bytes(len(data)),
+    "bits flipped": _flipped,
+    "lines lost": _without_lines,
+    "everything twice": lambda data, _rng: data + data,
+}
+
+
+@functools.cache
+def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
+    """Return 50 ticks, polled and missed, and the buffer that holds them."""
+    polls = {}
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store(Path(directory) / "cache.sqlite3", flush_polls=1000)
+        for number in range(50):
+            ts_ms = NOW_S * 1000 + 30_000 * number
+            if number % 9 == 4:
+                store.add_missed(Missed(ts_ms, "timeout", 4, 254_000, "gone"))
+                continue
+            polls[ts_ms] = small(ts_ms, {1: number, 7: number // 3}, {1: number // 17})
+            store.add(ts_ms, polls[ts_ms])
+        return polls, store.buffer_path.read_bytes()
+
+
+def damage_buffer(directory: Path, seed: int) -> Trial:
+    """Damage a buffer, go on polling and flush: whole lines are stored, others set aside."""
+    rng = random.Random(seed)
+    name = list(TEARS)[seed % len(TEARS)]
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    store = Store(directory / "cache.sqlite3", flush_polls=1000)
+    polls, whole = _filled_buffer()
+    polls = dict(polls)
+    damaged = TEARS[name](whole, rng)
+    store.buffer_path.write_bytes(damaged)
+    intact = _intact(whole, damaged)
+
+    after = [small(NOW_S * 1000 + 10**7 + number, {1: 5}, {1: number}) for number in range(3)]
+    for poll in after:
+        store.add(poll.taken_ms, poll)
+        polls[poll.taken_ms] = poll
+    problem, rejected, back = "", 0, []
+    logging.getLogger("luxcli").setLevel(logging.CRITICAL)
+    try:
+        rejected = store.flush().rejected
+        back = list(store.query(0, EVER))
+    except Exception as exc:
+        problem = f"seed {seed} ({name}): {type(exc).__name__}: {exc}"
+    finally:
+        logging.getLogger("luxcli").setLevel(logging.NOTSET)
+    times = [poll.taken_ms for poll in back]
+    missed = {tick.ts_ms for tick in store.missed(0, EVER)}
+    required = {ts_ms for ts_ms in intact if ts_ms in polls} | {poll.taken_ms for poll in after}
+    lost = (required - set(times)) | ({t for t in intact if t not in polls} - missed)
+    gone = polls.keys() - set(times)
+    torn = {*damaged.split(b"\n")} - {*whole.split(b"\n"), b""}
+    if torn and not rejected:
+        problem = f"seed {seed} ({name}): nothing was reported"
+    return Trial(
+        damage=name,
+        set_aside=rejected,
+        only_cached=len(polls) - len(required),
+        salvaged=len(polls) - len(required) - len(gone),
+        lost=len(lost),
+        wrong=sum(poll != polls.get(poll.taken_ms) for poll in back),
+        twice=len(times) - len(set(times)),
+        reported=bool(rejected),
+        problem=problem,
+    )
+
+
+def _intact(whole: bytes, damaged: bytes) -> set[int]:
+    """Return the times of the lines that are still there as they were, with what they refer to."""
+    left = set(damaged.split(b"\n"))
+    found: set[int] = set()
+    settings = b""
+    for line in whole.splitlines():
+        fields = json.loads(line)
+        if "p" in fields:
+            settings = line
+        if line in left and ("m" in fields or settings in left):
+            found.add(fields["t"])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(len(TEARS)), ids=TEARS)
+def test_a_damaged_buffer_loses_only_the_damaged_lines(seed, tmp_path):
+    trial = damage_buffer(tmp_path / "buffer", seed)
+    assert trial.problem == ""
+    assert (trial.lost, trial.wrong, trial.twice) == (0, 0, 0)
+
+
+def test_the_trials_notice_what_they_are_there_for(template, tmp_path):
+    """A value that was changed with a fitting checksum cannot be told by luxcli, but is here."""
+    changed = replace(template, polls={ts: real(ts + 7000) for ts in template.polls})
+    assert attempt(changed, tmp_path / "copy", 0).wrong > 0

@@ -1,0 +1,145 @@
+"""Snapshots, and Python processes, for tests of what is stored.
+
+`small` polls have few registers, so that thousands of them are quick; `real` ones have the
+registers of a whole heat pump.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import luxcli
+from luxcli.model import Snapshot
+from luxcli.simulator.replay import Replay
+
+PROJECT = Path(luxcli.__file__).parent.parent
+START_MS = 1_800_000_000_123
+# Reaches beyond the first slow calculations, the firmware text and addresses from 81 on.
+LENGTHS = (95, 6, 4)
+
+Changes = Mapping[int, int]
+
+
+def small(
+    ts_ms: int,
+    calculations: Changes | None = None,
+    parameters: Changes | None = None,
+    visibilities: Changes | None = None,
+    *,
+    lengths: Sequence[int] = LENGTHS,
+    took_ms: int = 95,
+    tries: int = 1,
+) -> Snapshot:
+    """Return a poll whose registers hold their index plus 1000, but for the changes."""
+    blocks = (
+        block(length, 1000, changes)
+        for length, changes in zip(lengths, (calculations, parameters, visibilities), strict=True)
+    )
+    return Snapshot(ts_ms, took_ms, tries, *blocks)
+
+
+def block(length: int, first: int, changes: Changes | None = None) -> tuple[int, ...]:
+    """Return `length` consecutive integers with some replaced."""
+    return tuple((changes or {}).get(index, first + index) for index in range(length))
+
+
+@functools.cache
+def replay(profile: str) -> Replay:
+    """Return the one simulated heat pump of that profile."""
+    return Replay(profile)
+
+
+def real(ts_ms: int, profile: str = "msw6") -> Snapshot:
+    """Return a poll of a whole heat pump at that time."""
+    poll = replay(profile).at(ts_ms / 1000)
+    return Snapshot(ts_ms, 97, 1, poll.calculations, poll.parameters, poll.visibilities)
+
+
+def reals(
+    count: int, profile: str = "msw6", *, start_ms: int = START_MS, step_ms: int = 30_000
+) -> list[Snapshot]:
+    """Return consecutive polls of a whole heat pump."""
+    return [real(start_ms + number * step_ms, profile) for number in range(count)]
+
+
+def buffer_line(poll: Snapshot) -> bytes:
+    """Return a complete line of the buffer, made by the description of the format."""
+    fields = {
+        "v": 1,
+        "i": 1,
+        "t": poll.taken_ms,
+        "d": poll.took_ms,
+        "n": poll.tries,
+        "c": poll.calculations,
+        "p": poll.parameters,
+        "s": poll.visibilities,
+    }
+    body = json.dumps(fields, separators=(",", ":")).encode()[:-1]
+    return body + f',"k":"{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+def python(code: str, *arguments: object, **options: Any) -> "subprocess.Popen[str]":
+    """Start a Python process that can import luxcli and this module; its output is piped."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        **options,
+    )
+
+
+def traced(code: str, *arguments: object) -> list[str] | None:
+    """Return the writes and syncs of a Python process, a line each with the names of the files.
+
+    None where strace is missing or forbidden, as it is in many containers.
+    """
+    calls = "trace=write,pwrite64,fsync,fdatasync,ftruncate,ftruncate64"
+    try:
+        done = subprocess.run(
+            ["strace", "-y", "-e", calls, sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stderr.splitlines()
+
+
+def differing(
+    found: Iterable[Snapshot], expected: Iterable[Snapshot]
+) -> list[tuple[int, str, int, int | None, int | None]]:
+    """Return ``(ts_ms, group, index, found, expected)`` of every value that differs.
+
+    Shorter to read than two thousand integers when a comparison fails.
+    """
+    pairs = list(zip(found, expected, strict=True))
+    differences = []
+    for ours, theirs in pairs:
+        assert (ours.taken_ms, ours.took_ms, ours.tries) == (
+            theirs.taken_ms,
+            theirs.took_ms,
+            theirs.tries,
+        )
+        for group in ("calculations", "parameters", "visibilities"):
+            left, right = getattr(ours, group), getattr(theirs, group)
+            differences += [
+                (ours.taken_ms, group, index, _at(left, index), _at(right, index))
+                for index in range(max(len(left), len(right)))
+                if _at(left, index) != _at(right, index)
+            ]
+    return differences
+
+
+def _at(values: Sequence[int], index: int) -> int | None:
+    return values[index] if index < len(values) else None

@@ -1,0 +1,44 @@
+"""A heat pump's recorded past, put into a real store the way polls come in."""
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from luxcli.config import config
+from luxcli.config.config import Config
+from luxcli.simulator.replay import Replay
+from luxcli.store.store import Store
+from tests.support.builders import buffer_line
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HOUR_MS = 3_600_000
+
+
+def ms(local: str, zone: ZoneInfo = BERLIN) -> int:
+    """Return a local wall-clock time such as 2026-10-25T07:00 as UTC milliseconds."""
+    return int(datetime.fromisoformat(local).replace(tzinfo=zone).timestamp() * 1000)
+
+
+def configured(directory: Path, **settings: object) -> Config:
+    """Return the configuration of a cache in `directory`, zone Europe/Berlin."""
+    options = {
+        "host": "127.0.0.1",
+        "cache_path": str(directory / "cache.sqlite3"),
+        "timezone": "Europe/Berlin",
+    }
+    return config.load(None, {"HOME": str(directory)}, directory, {**options, **settings})
+
+
+def record(
+    settings: Config, start_ms: int, stop_ms: int, step_s: int = 600, profile: str = "msw6"
+) -> list[int]:
+    """Put a poll every `step_s` in ``[start_ms, stop_ms)`` into the buffer; return their times.
+
+    Written there at once: waiting for the disk after each is for the tests of the buffer.
+    """
+    replay = Replay(profile)
+    times = list(range(start_ms, stop_ms, step_s * 1000))
+    settings.cache_path.parent.mkdir(parents=True, exist_ok=True)
+    with Store(settings.cache_path).buffer_path.open("ab") as file:
+        file.writelines(buffer_line(replay.at(ts_ms / 1000)) for ts_ms in times)
+    return times

@@ -1,0 +1,341 @@
+"""The log: a line per event with command and run, as text or JSON, on stderr and in a file."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luxcli.config import config
+from luxcli.controller.client import longest_s
+from luxcli.store.store import Store
+from luxcli.system import watchdog
+from luxcli.system.log_file import LogFile
+from tests.conftest import Ran
+from tests.support.builders import python
+from tests.support.faulty_controller import Fault, FaultyController, eventually
+
+ROOT = Path(__file__).parent.parent
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (\w+) \[(.+) ([0-9a-f]{8})\] (.+)")
+
+
+def entries(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> dict[str, str]:
+    """The environment of an installation that lacks a file: nobody's expected failure."""
+    shutil.copytree(
+        ROOT / "luxcli", tmp_path / "luxcli", ignore=shutil.ignore_patterns("calculations.csv")
+    )
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+# On stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_poll_needs_no_standard_streams(cli, configure, simulator, tmp_path, closed):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "luxcli"]
+    for port, status in ((simulator.port, 0), (1, 69)):
+        file = configure(port=port, flush_polls=1)
+        words = [*command, "poll-once", "-c", str(file)]
+        assert subprocess.run(words, check=False, env=cli.environment()).returncode == status
+    settings = config.load(file, {}, tmp_path)
+    assert len(Store(settings.cache_path).times(0, 2**60)) == 1
+
+
+def test_a_full_disk_behind_stderr_does_not_change_the_status(cli, configure):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        assert cli("poll-once", "-c", configure(port=1), stderr=full).status == 69
+        assert cli("poll-once", "-c", "nowhere", stderr=full).status == 78
+
+
+def test_each_line_has_the_command_and_one_number_for_the_run(cli, configure):
+    with FaultyController(Fault(times=1, close_after=0)) as pump:
+        ran = cli("poll-once", "--log-level", "info", "-c", configure(port=pump.port, retries=1))
+        lines = [LINE.fullmatch(line) for line in ran.stderr.splitlines()]
+        assert [line and line[2] for line in lines] == ["poll-once"] * 2
+        assert len({line and line[3] for line in lines}) == 1
+        again = cli("poll-once", "--log-level", "info", "-c", configure(port=pump.port))
+    assert LINE.fullmatch(again.stderr.strip())[3] != lines[0][3]
+    ran = cli("rollup", "all", "--log-level", "info", "-c", configure())
+    assert {LINE.fullmatch(line)[2] for line in ran.stderr.splitlines() if "Z " in line} == {
+        "rollup all"
+    }
+
+
+def test_as_json_findings_and_failures_are_lines_of_the_log_as_well(cli, configure):
+    with FaultyController() as pump:
+        file = configure(port=pump.port, log_format="json", log_level="ERROR")
+    failed = cli("poll-once", "-c", file)
+    [entry] = entries(failed.stderr)
+    assert (failed.status, failed.stdout) == (69, "")
+    assert (entry["level"], entry["job"]) == ("error", "poll-once")
+    assert entry["msg"].startswith(f"127.0.0.1:{pump.port}: connect: connection refused")
+    found = cli("rollup", "all", "-c", file)
+    assert [(e["level"], e["job"]) for e in entries(found.stderr)] == [
+        ("warning", "rollup all")
+    ] * 2
+    assert len({e["run"] for e in entries(found.stderr)}) == 1
+
+
+@pytest.mark.parametrize("name", ["LUXCLI_LOG_FORMAT", "LOG_FORMAT"])
+def test_a_broken_configuration_is_json_too_where_a_variable_says_so(cli, tmp_path, name):
+    (tmp_path / "luxcli.yaml").write_text("nonsense: 1\nport: many\n", encoding="utf-8")
+    ran = cli("poll-once", env={name: "json"})
+    assert (ran.status, ran.stdout) == (78, "")
+    first, second = entries(ran.stderr)
+    assert first["level"] == second["level"] == "error"
+    assert first["msg"].endswith("luxcli.yaml:1: nonsense: no such setting")
+    assert cli("poll-once").stderr.startswith("luxcli: ")
+
+
+def test_as_json_a_failure_is_still_one_object_on_stdout(cli, configure):
+    ran = cli("poll-once", "--json", "-c", configure(port=1, log_format="json"))
+    assert json.loads(ran.stdout)["error"]["exit"] == 69
+    assert len(entries(ran.stderr)) == 1
+
+
+def test_a_bug_is_one_json_object_with_its_traceback(cli, configure, damaged):
+    ran = cli("config", "check", "-c", configure(log_format="json"), env=damaged)
+    assert (ran.status, ran.stdout) == (0, "") or ran.status == 1
+    ran = cli("rollup", "daily", "-c", configure(log_format="json"), env=damaged)
+    [entry] = [e for e in entries(ran.stderr) if e["level"] == "critical"]
+    assert (ran.status, entry["msg"]) == (1, "a bug, please report it")
+    assert entry["exception"].startswith("Traceback (most recent call last):\n")
+    assert "FileNotFoundError" in entry["exception"]
+
+
+def test_timeouts_tell_attempt_phase_and_totals(cli, configure):
+    with FaultyController(Fault(silent_after=0)) as pump:
+        file = configure(port=pump.port, timeout_sec=1, retries=1, log_level="INFO")
+        ran = cli("poll-once", "-c", file)
+    first, last = ran.stderr.splitlines()
+    address = rf"127\.0\.0\.1:{pump.port}"
+    assert re.search(
+        rf"{address}: attempt 1 of 2 failed after 1\.\d s: parameters: no complete answer within"
+        r" 1 s; next in 2\.\d s$",
+        first,
+    )
+    assert re.fullmatch(
+        rf"luxcli: {address}: parameters: no complete answer within 1 s"
+        r" \(gave up after 2 attempts, 4\.\d s\)",
+        last,
+    )
+
+
+# In a file
+
+
+def test_the_log_file_has_every_run_and_stderr_only_what_is_to_be_acted_on(
+    cli, configure, tmp_path
+):
+    with FaultyController() as pump:
+        file = configure(port=pump.port, log_file="logs.txt")
+        assert cli("poll-once", "-c", file) == Ran(0, "", "")
+    failed = cli("poll-once", "-c", file)
+    assert re.fullmatch(r"luxcli: .* connection refused .*\n", failed.stderr)
+    good, bad = map(LINE.fullmatch, (tmp_path / "logs.txt").read_text().splitlines())
+    assert (good[1], good[2], good[4][:18]) == ("INFO", "poll-once", "stored 1634 values")
+    assert (bad[1], f"luxcli: {bad[4]}\n") == ("ERROR", failed.stderr)
+    assert not list(tmp_path.glob("logs.txt.*"))
+
+
+def test_the_log_file_follows_the_configured_level_and_format(cli, configure, tmp_path):
+    with FaultyController() as pump:
+        options = {"log_file": "logs.txt", "log_format": "json"}
+        cli("poll-once", "-c", configure(port=pump.port, log_level="WARNING", **options))
+        assert not (tmp_path / "logs.txt").exists()
+        cli("poll-once", "-c", configure(port=pump.port, **options))
+    [entry] = entries((tmp_path / "logs.txt").read_text())
+    assert (entry["level"], entry["job"]) == ("info", "poll-once")
+
+
+def test_a_bug_is_whole_in_the_log_file_and_as_usual_on_stderr(cli, configure, damaged, tmp_path):
+    ran = cli("rollup", "daily", "-c", configure(log_file="logs.txt"), env=damaged)
+    assert ran.status == 1
+    text = (tmp_path / "logs.txt").read_text()
+    traceback = ran.stderr[ran.stderr.index("Traceback (most recent call last):\n") :]
+    assert "a bug, please report it\nTraceback (most recent call last):\n" in text
+    assert traceback.splitlines()[-1] in text.splitlines()
+
+
+@pytest.mark.parametrize("where", ["missing/logs.txt", "data", "/proc/logs.txt", "/dev/full"])
+def test_a_log_file_that_cannot_be_written_is_one_warning(cli, configure, tmp_path, where):
+    (tmp_path / "data").mkdir()
+    with FaultyController() as pump:
+        file = configure(port=pump.port, log_file=where)
+        ran = cli("poll-once", "-c", file)
+        assert pump.requests
+    assert (ran.status, ran.stdout) == (0, "")
+    [line] = ran.stderr.splitlines()
+    assert re.search(r" WARNING \[poll-once .*: the log file cannot be written: [A-Z]", line)
+
+
+def test_a_named_pipe_that_nobody_reads_keeps_no_job_waiting(cli, configure, simulator, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    file = configure(port=simulator.port, log_file=str(tmp_path / "pipe"))
+    ran = cli("poll-once", "-c", file)
+    assert (ran.status, simulator.connections) == (0, 1)
+    assert "/pipe: the log file cannot be written: No such device" in ran.stderr
+
+
+def test_behind_a_link_the_file_is_rotated_and_the_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "luxcli.log"
+    link.symlink_to("disk/real.log")
+    handler = LogFile(link, "INFO", max_bytes=50)
+    for number in range(3):
+        handler.emit(logging.LogRecord("luxcli", 20, "", 0, f"{number}" * 40, (), None))
+    handler.close()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "luxcli.log"]
+    found = {path.name: path.read_text()[:1] for path in (tmp_path / "disk").glob("*[g12]")}
+    assert found == {"real.log": "2", "real.log.1": "1", "real.log.2": "0"}
+
+
+WRITER = """
+import logging, sys
+from pathlib import Path
+from luxcli.logfile import LogFile
+name, path, lines = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+handler = LogFile(path, "INFO", max_bytes=3000)
+logger = logging.getLogger(name)
+logger.addHandler(handler)
+logger.propagate = False
+for number in range(lines):
+    logger.error("%s %d %s", name, number, "x" * 20)
+"""
+
+
+def test_processes_that_write_at_once_lose_no_line_and_rotate_by_size(tmp_path):
+    path = tmp_path / "luxcli.log"
+    lines = 200
+    writers = [python(WRITER, name, path, lines) for name in "abcd"]
+    for writer in writers:
+        assert writer.wait(8) == 0
+        writer.stdout.close()
+    files = sorted(tmp_path.glob("luxcli.log*"))
+    files.remove(tmp_path / "luxcli.log.lock")
+    assert [file.name for file in files] == [
+        "luxcli.log",
+        *(f"luxcli.log.{number}" for number in range(1, len(files))),
+    ]
+    # A process may have looked at the size just before another one wrote.
+    assert max(file.stat().st_size for file in files) <= 4500
+    order = [files[0], *files[1:]]
+    found = [line.split() for file in reversed(order) for line in file.read_text().splitlines()]
+    kept = {name: [int(n) for owner, n, _ in found if owner == name] for name in "abcd"}
+    assert len(files) == 5
+    # What is gone is only what was in the oldest files: each one's lines end with the last.
+    for numbers in kept.values():
+        assert sorted(numbers) == list(range(min(numbers, default=lines), lines))
+    assert sum(file.stat().st_size for file in files) > 4 * 3000
+
+
+@pytest.mark.parametrize("then", ["", "path.touch()\n"])
+def test_a_file_moved_away_by_somebody_else_gets_no_more_lines(tmp_path, then):
+    path = tmp_path / "luxcli.log"
+    moved = tmp_path / "moved"
+    code = WRITER + f"path.rename({str(moved)!r})\n{then}logger.error('later')\n"
+    with python(code, "a", path, 1) as writer:
+        assert writer.wait(8) == 0
+    assert path.read_text() == "later\n"
+    assert moved.read_text() == f"a 0 {'x' * 20}\n"
+
+
+# The time limit
+
+COMMAND = """
+import signal, sys, time
+import typer
+from pathlib import Path
+from luxcli import __main__, cli, console, timelimit
+
+@cli.app.command("job", hidden=True)
+def job(ctx: typer.Context, log_format: str) -> None:
+    session = console.session_of(ctx)
+    session.start(Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
+    print("begun", flush=True)
+    try:
+        time.sleep(8)
+    finally:
+        print("cleaned up", flush=True)
+
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path, style):
+    file = configure(log_format=style, log_file="logs.txt")
+    limit = watchdog.limit_s("poll", config.load(file, {}, tmp_path))
+    code = COMMAND.replace("LIMIT", repr(limit))
+    done = subprocess.run(
+        [sys.executable, "-c", code, "job", style],
+        capture_output=True,
+        text=True,
+        env=cli.environment(),
+        cwd=tmp_path,
+        timeout=8,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (142, "begun\ncleaned up\n")
+    text = "took longer than its limit of 0.3 s"
+    said = done.stderr if style == "text" else entries(done.stderr)[0]["msg"]
+    assert said == (f"luxcli: {text}\n" if style == "text" else text)
+    assert text in (tmp_path / "logs.txt").read_text()
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_job_that_does_not_even_hear_that_is_killed(style):
+    code = f"""
+import signal, time
+from luxcli.system import logger as events
+from luxcli.system import log_setup as log
+from luxcli.system import watchdog as timelimit
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+log.set_up("WARNING", "{style}", run=events.Run("prune", "0a1b2c3d"))
+timelimit.arm(0.2, grace_s=0.2)
+time.sleep(8)
+"""
+    with python(code, stderr=subprocess.PIPE) as process:
+        _, stderr = process.communicate(timeout=5)
+    assert process.returncode == 142
+    words = "took longer than its limit of 0.2 s and did not stop when told to; killed"
+    if style == "text":
+        assert stderr == f"luxcli: {words}\n"
+    else:
+        [entry] = entries(stderr)
+        assert (entry["level"], entry["job"], entry["msg"]) == ("error", "prune", words)
+
+
+def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, configure, tmp_path):
+    with FaultyController(Fault(silent_after=0)) as pump:
+        process = cli.start("poll-once", "-c", configure(port=pump.port, timeout_sec=60))
+        assert eventually(lambda: pump.requests)
+        process.send_signal(signal.SIGALRM)
+        ran = cli.end(process)
+    assert (ran.status, ran.stdout) == (142, "")
+    assert re.fullmatch(r"luxcli: took longer than its limit of \d+ s\n", ran.stderr)
+    waiting = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
+    rows = cli("status", "--json", "-c", tmp_path / "luxcli.yaml")
+    assert json.loads(rows.stdout)["failure"]["reason"] == "interrupted"
+    assert waiting.exists()
+
+
+@pytest.mark.parametrize(("timeout_sec", "retries"), [(60, 3), (600, 10), (1, 0)])
+def test_the_limit_leaves_every_attempt_its_time(configure, tmp_path, timeout_sec, retries):
+    settings = config.load(configure(timeout_sec=timeout_sec, retries=retries), {}, tmp_path)
+    assert watchdog.limit_s("poll", settings) >= longest_s(timeout_sec, retries) + 60
+    assert watchdog.gone_after_s("poll", settings) > watchdog.limit_s("poll", settings)
+    assert watchdog.limit_s("rollup", settings) > watchdog.limit_s("prune", settings) >= 3600
