@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from luxcli.config.monitoring_targets import CHANNELS, Urls
 from luxcli.config.settings import PATHS, SETTINGS
 from luxcli.errors import ConfigError
-from luxcli.periods import WEEKDAYS
+from luxcli.times import WEEKDAYS
 
 PREFIX: Final = "LUXCLI_"
 # Read by others: the command line itself, the test against a real heat pump, and what

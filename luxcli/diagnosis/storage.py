@@ -13,7 +13,7 @@ from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.diagnosis import preflight
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
@@ -250,8 +250,8 @@ def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
     values["schema"] = version
     yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {version} of {len(schema.MIGRATIONS)}")
     oldest, newest = store.span()
-    values["oldest"] = periods.utc_text(oldest) if oldest is not None else None
-    values["newest"] = periods.utc_text(newest) if newest is not None else None
+    values["oldest"] = times.utc_text(oldest) if oldest is not None else None
+    values["newest"] = times.utc_text(newest) if newest is not None else None
     if oldest is not None and newest is not None:
         yield info(f"polls from {values['oldest']} to {values['newest']} are in the cache")
 
@@ -304,7 +304,7 @@ def _lost(
     """Compare the cache with the files made from it: a new one begins empty, and looks well."""
     first = date.min
     if config.cache_retention_days:
-        first = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+        first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     archived = {day for day in map(_dated, archives) if day and day >= first}
     lost = sorted(archived.difference(stored))
     values["days_only_in_archives"] = [str(day) for day in lost]
@@ -353,7 +353,7 @@ def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object])
         since_ms = _since_ms(note)
         long = since_ms is not None and now_ms - since_ms > _LONG_S * 1000
         if long and since_ms is not None and _still_held(path, note):
-            lasted = periods.span((now_ms - since_ms) / 1000)
+            lasted = times.span((now_ms - since_ms) / 1000)
             yield warning(f"{text}, for {lasted}", "does it hang? 'kill' with that number ends it")
         else:
             yield info(text)
@@ -371,6 +371,6 @@ def _since_ms(note: str) -> int | None:
     """Return when the holder of a lock began, by what `locks` says of it."""
     stamp = note.rpartition(" ")[2].replace("-", "").replace(":", "")
     try:
-        return periods.stamp_ms(stamp)
+        return times.stamp_ms(stamp)
     except ValueError:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
@@ -125,7 +125,7 @@ def _old_csvs(
     """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
     if not config.csv_retention_days:
         return [], 0
-    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
+    oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
     ours = csvs(config)
     old = [path for day, path in ours if day < oldest_kept]
     if old and len(old) == len(ours):
@@ -157,7 +157,7 @@ def _old_salvaged(config: Config, now_ms: int) -> list[Path]:
     found = []
     for path in open_store(config).set_aside_paths():
         stamp = _SALVAGED_NAME.fullmatch(path.name)
-        if stamp and periods.stamp_ms(stamp[1]) < oldest_kept:
+        if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
             found += [path, *([journal] if journal.exists() else [])]
     return found
@@ -177,7 +177,7 @@ def _prune_cache(
         return 0, 0
     store = open_store(config)
     store.flush()  # also in a dry run: it is to count what would be there
-    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+    oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
     polls = store.count(0, cutoff)
     if not polls:
@@ -192,7 +192,7 @@ def _prune_cache(
         return 0, 0
     if first_kept - last > _longest_gap_ms(config.cache_retention_days):
         findings.append(
-            f"nothing is stored from {periods.utc_text(last)} to {periods.utc_text(first_kept)},"
+            f"nothing is stored from {times.utc_text(last)} to {times.utc_text(first_kept)},"
             f" and the limit of {config.cache_retention_days} days falls into that time: no polls"
             " removed; is the clock right? It goes on by itself when the limit has passed"
         )

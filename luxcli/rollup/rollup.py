@@ -6,7 +6,7 @@ from datetime import date, tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
-from luxcli import periods
+from luxcli import periods, times
 from luxcli.config.config import Config
 from luxcli.errors import (
     ConfigError,
@@ -111,14 +111,14 @@ def rollup(
         period = periods.ending_on(kind, ending, config.csv_time, zone)
         if period.stop_ms > now_ms:
             raise UsageError(
-                f"--date {ending}: that period ends on {periods.utc_text(period.stop_ms)},"
+                f"--date {ending}: that period ends on {times.utc_text(period.stop_ms)},"
                 " which is in the future"
             )
         result = _closed(run, period, again=True)
         if result.path is None:
             raise NoDataError(
-                f"nothing is stored from {periods.utc_text(period.start_ms)} to"
-                f" {periods.utc_text(period.stop_ms)}: no {kind} CSV for {ending}"
+                f"nothing is stored from {times.utc_text(period.start_ms)} to"
+                f" {times.utc_text(period.stop_ms)}: no {kind} CSV for {ending}"
             )
         return result
 
@@ -209,7 +209,7 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     stored = run.store.count(there.first_ms, there.last_ms + 1000)
     if path.name not in written and there.rows <= stored:
         return path
-    clock = periods.local_time(period.stop_ms, run.zone)
+    clock = times.local_time(period.stop_ms, run.zone)
     return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")
 
 

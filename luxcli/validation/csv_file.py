@@ -16,12 +16,13 @@ from luxcli.config.config import Config
 from luxcli.errors import NoDataError, StorageError
 from luxcli.exports import csv_file
 from luxcli.exports.csv_file import TIME_COLUMNS
-from luxcli.periods import KINDS, span
+from luxcli.periods import KINDS
 from luxcli.recording.coverage import POOR, fits_schedule
 from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Register
 from luxcli.rollup import rollup
 from luxcli.store.store import Store
+from luxcli.times import span
 from luxcli.validation.csv_rows import Values
 from luxcli.validation.findings import Findings
 from luxcli.validation.report import Report

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from luxcli.periods import span, utc_text
 from luxcli.registers import catalogue, ranges
 from luxcli.registers.corrections import ERROR_CODES
+from luxcli.times import span, utc_text
 from luxcli.validation.findings import Findings, Poll
 
 _TIMES, _CODES = slice(95, 100), slice(100, 105)
