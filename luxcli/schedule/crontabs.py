@@ -26,7 +26,8 @@ from typing import Final, NamedTuple
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import UsageError
-from luxcli.system import logger, watchdog
+from luxcli.recording import limits
+from luxcli.system import logger
 
 _LOGGER = logger.Logger("luxcli.schedule.crontabs")
 MINUTE_S: Final = 60
@@ -147,7 +148,7 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
 
 def limit_s(job: str, config: Config) -> int:
     """Return the seconds after which a job (poll, rollup or prune) has ended by its own limit."""
-    return math.ceil(watchdog.gone_after_s(job, config)) + _ALLOWANCE_S
+    return math.ceil(limits.gone_after_s(job, config)) + _ALLOWANCE_S
 
 
 def unseen(config: Config) -> list[str]:

@@ -44,12 +44,11 @@ def poll_once(
     as_json: bool = False,
 ) -> int:
     """Poll as ``luxcli poll-once`` with these options; return the exit status."""
-    from luxcli.recording import pacing
-    from luxcli.system import watchdog
+    from luxcli.recording import limits, pacing
 
     def lasts_s(settings: Config) -> float:
         if count is None:
-            return 0 if every is None else watchdog.MINUTES_S
+            return 0 if every is None else limits.MINUTES_S
         return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
 
     settings = session.start(config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
