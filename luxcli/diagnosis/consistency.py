@@ -12,7 +12,7 @@ from luxcli.diagnosis.sections import Line, Section, Table, counted, info, ok, p
 from luxcli.errors import ProtocolError
 from luxcli.model import Group, Snapshot
 from luxcli.registers import ranges, structure
-from luxcli.registers.corrections import SWITCH_OFF_REASONS
+from luxcli.registers.codes import SWITCH_OFF_REASONS
 from luxcli.validation.error_log import meaning
 from luxcli.validation.rules import RULES
 

@@ -12,7 +12,7 @@ from luxcli import times
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue, ranges
 from luxcli.registers.catalogue import Register
-from luxcli.registers.corrections import ERROR_CODES
+from luxcli.registers.codes import ERROR_CODES
 
 # A sensor that is not fitted has no number; a register that does not exist has nothing at all.
 NOT_FITTED: Final = "\u2013"  # a dash

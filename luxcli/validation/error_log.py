@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from luxcli.registers import catalogue, ranges
-from luxcli.registers.corrections import ERROR_CODES
+from luxcli.registers.codes import ERROR_CODES
 from luxcli.times import span, utc_text
 from luxcli.validation.findings import Findings, Poll
 
