@@ -33,7 +33,7 @@ from luxcli.errors import ConfigError, LockHeldError, StorageError
 from luxcli.model import GROUPS, Snapshot
 from luxcli.recording import poll
 from luxcli.registers import catalogue
-from luxcli.registers.corrections import PRIVATE
+from luxcli.registers.private import PRIVATE
 from luxcli.rollup.rollup import columns
 from luxcli.system import logger
 

@@ -70,24 +70,6 @@ class Correction(NamedTuple):
 _ENUMS: Final = (78, 79, 80, *range(106, 111), 117, 118, 119, 191, *range(217, 222), 230)
 _TIMES: Final = (*range(95, 100), *range(111, 116), 134, *range(222, 227))
 
-# Registers that say where the heat pump is or which one it is: addresses, the web server's
-# password, serial numbers of up to three units. Not for publication. Sources: the names in
-# "parameters.csv" and "calculations.csv", and sensors.md section 2.
-PRIVATE: Final[Mapping[Group, frozenset[int]]] = {
-    "calculations": frozenset(range(91, 95)),
-    "parameters": frozenset(
-        {
-            *range(750, 754),
-            *range(755, 761),
-            *range(766, 772),
-            861,
-            *range(874, 877),
-            *range(1026, 1029),
-            *range(1054, 1057),
-        }
-    ),
-    "visibilities": frozenset(),
-}
 
 CORRECTIONS: Final[tuple[Correction, ...]] = (
     # How a kind is decoded
