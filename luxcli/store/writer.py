@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import GROUPS, Missed, Snapshot
-from luxcli.store import schema
+from luxcli.store import schema, views
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -157,7 +157,7 @@ class Writer:
                 [(register.id, code, text) for code, text in register.labels.items()],
             )
         calculations = [registers[key] for key in sorted(self._known) if key[0] == 0]
-        for statement in schema.view_statements(
+        for statement in views.view_statements(
             calculations, frozenset(self._columns), self._constants
         ):
             self._db.execute(statement)
@@ -202,7 +202,7 @@ class Writer:
     def _add_column(self, index: int, default: str) -> None:
         if not self._views_stale:
             # SQLite reads every view anew for each column that is added.
-            for view in schema.VIEWS:
+            for view in views.VIEWS:
                 self._db.execute(f"DROP VIEW IF EXISTS {view}")
         self._db.execute(f"ALTER TABLE poll ADD COLUMN c{index} INTEGER{default}")
         self._columns.append(index)
