@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from luxcli.store import writer
-from luxcli.store.writer import Key
+from luxcli.store.tables import Key
 
 # Time, duration, tries and checksum; what varies follows.
 HEAD_COLUMNS: Final = 4
