@@ -5,13 +5,12 @@ one that is older than others (a clock that stepped back, a restored archive) is
 change log without altering what is read for any other poll.
 """
 
-import struct
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.store import schema, views
+from luxcli.store.checksums import poll_crc, settings_crc
 from luxcli.store.tables import _SETTINGS_AT, Key, as_of, known_registers, layout, settings_at
 
 if TYPE_CHECKING:
@@ -34,27 +33,6 @@ class _Place:
 
     def holds(self, ts_ms: int) -> bool:
         return self.ts_ms < ts_ms and (self.following is None or ts_ms < self.following)
-
-
-def settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> int:
-    """Return the CRC-32 of two blocks as 32 bit integers; the start value for `poll_crc`."""
-    return zlib.crc32(packed(visibilities), zlib.crc32(packed(parameters)))
-
-
-def poll_crc(head: Sequence[int | None], calculations: Sequence[int], settings: int) -> int:
-    """Return the checksum of a poll: SQLite has none, and a card may return other bits.
-
-    Args:
-        head: Time, duration and tries.
-        calculations: The block as it was sent.
-        settings: What `settings_crc` gives for the other two blocks.
-    """
-    return zlib.crc32(packed(calculations), zlib.crc32(packed(head), settings))
-
-
-def packed(block: Sequence[int | None]) -> bytes:
-    """Return numbers as the checksums take them: 64 bits each, the highest byte first."""
-    return struct.pack(f">{len(block)}q", *block)
 
 
 class Writer:
