@@ -9,7 +9,6 @@ from typing import NamedTuple
 from luxcli import periods, times
 from luxcli.config.config import Config
 from luxcli.errors import (
-    ConfigError,
     DamagedError,
     LuxcliError,
     NoDataError,
@@ -18,12 +17,11 @@ from luxcli.errors import (
     combined,
 )
 from luxcli.exports import csv_file
+from luxcli.exports.columns import columns
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.recording import state as recording_state
 from luxcli.recording.coverage import Coverage
-from luxcli.registers import catalogue
-from luxcli.registers.catalogue import Register
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store, open_store, report_lock
@@ -173,19 +171,6 @@ def rollup_due(
     if failures:
         raise combined(failures) from failures[0]
     return results
-
-
-def columns(config: Config) -> tuple[Register, ...]:
-    """Return the sensor columns of a CSV.
-
-    Raises:
-        ConfigError: ``csv.sensors`` names what does not exist.
-    """
-    try:
-        return catalogue.select(config.csv_sensors)
-    except ValueError as exc:
-        origin = config.origins["csv.sensors"]
-        raise ConfigError([f"{origin}: csv.sensors: {exc}"]) from exc
 
 
 def _directory(config: Config, kind: Kind) -> Path:

@@ -14,13 +14,12 @@ from typing import BinaryIO, Final, cast
 from luxcli import periods
 from luxcli.config.config import Config
 from luxcli.errors import NoDataError, StorageError
-from luxcli.exports import csv_file
+from luxcli.exports import columns, csv_file
 from luxcli.exports.csv_file import TIME_COLUMNS
 from luxcli.periods import KINDS
 from luxcli.recording.coverage import POOR, fits_schedule
 from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Register
-from luxcli.rollup import rollup
 from luxcli.store.store import Store
 from luxcli.times import span
 from luxcli.validation.csv_rows import Values
@@ -91,7 +90,7 @@ def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _uns
         found.add("csv-torn", table.last_ms, "no end of line", since_ms=table.last_ms)
     remark = None
     if table.end():
-        _columns(found, table, rollup.columns(config))
+        _columns(found, table, columns.columns(config))
         try:
             _count(found, table, config, path, zone)
         except StorageError as exc:
