@@ -1,9 +1,9 @@
 """Whether it still records: polls against the schedule, and whether CSVs still come. Reads only."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, tzinfo
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,10 +13,11 @@ from luxcli.config.config import Config
 from luxcli.diagnosis.sections import NO_DATA, Line, Section, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.exports import csv_file
-from luxcli.maintenance import prune
 from luxcli.periods import KINDS, Kind
 from luxcli.recording import coverage, state
 from luxcli.recording.coverage import Coverage
+from luxcli.rollup import files
+from luxcli.rollup.files import newest_of
 from luxcli.store import ledger
 from luxcli.store.store import Store
 
@@ -195,7 +196,7 @@ def _rollups(
         text += "; the file has been moved or removed"
     if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and recorded_since(store, newest.stop_ms):
         yield warning(text, "is 'luxcli rollup all --if-due' in the crontab? see the README")
-    elif gone and not any(path.name.endswith(f"_{kind}.csv") for _, path in prune.csvs(config)):
+    elif gone and not any(path.name.endswith(f"_{kind}.csv") for _, path in files.csvs(config)):
         local = times.local_date(newest.stop_ms, zone)
         advice = f"if nobody meant to: 'luxcli rollup {kind} --date {local}' writes it again"
         yield warning(f"{text}, as all others", advice)
@@ -209,7 +210,7 @@ def recorded_since(store: Store, ts_ms: int) -> bool:
 
 
 def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:
-    daily = [entry for entry in prune.csvs(config) if entry[1].name.endswith("_daily.csv")]
+    daily = [entry for entry in files.csvs(config) if entry[1].name.endswith("_daily.csv")]
     if not daily:
         return
     look = look_at(newest_of(daily))
@@ -228,11 +229,6 @@ def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:
     else:
         advice = "an almost empty CSV: see the sections on sensors and recording"
         yield problem(text, advice, status=NO_DATA)
-
-
-def newest_of(csvs: Sequence[tuple[date, Path]]) -> Path:
-    """Return the CSV of the latest day, of several the one that was written last."""
-    return max(csvs, key=lambda entry: (entry[0], entry[1].stat().st_mtime))[1]
 
 
 def look_at(path: Path) -> CsvLook:

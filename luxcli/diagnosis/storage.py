@@ -21,6 +21,7 @@ from luxcli.errors import StorageError
 from luxcli.maintenance import archive, prune
 from luxcli.maintenance.restore import is_salvaged
 from luxcli.recording.poll import device_lock
+from luxcli.rollup import files
 from luxcli.store import schema, sqlite_file
 from luxcli.store.store import Store, is_place_ours, rollup_lock_path
 from luxcli.system import locks
@@ -312,7 +313,7 @@ def _lost(
         text = f"{_days(lost)} in archives but not in the database"
         yield warning(text, "'luxcli restore' puts them back")
     # The daily CSV of a day is mostly about the day before.
-    written = {day - _DAY for day, path in prune.csvs(config) if _is_closed_day(path)}
+    written = {day - _DAY for day, path in files.csvs(config) if _is_closed_day(path)}
     only = sorted(
         day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
     )

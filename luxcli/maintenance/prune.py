@@ -12,6 +12,7 @@ from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
+from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store, open_store
 
@@ -20,7 +21,6 @@ _LONG_PAUSE_DAYS = 30
 _ARCHIVES_S = 300.0
 # Also matches the name of a sliding report made beside a closed period's.
 _SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
-_CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +95,6 @@ def prune_csvs(
     for path in files:
         _remove(path)
     return PruneResult(tuple(files), csv_bytes, 0, 0, tuple(findings))
-
-
-def csvs(config: Config) -> list[tuple[date, Path]]:
-    """Return the CSVs that are there, with the local dates in their names.
-
-    Raises:
-        StorageError: A directory cannot be read.
-    """
-    ours: list[tuple[date, Path]] = []
-    for directory in sorted({config.daily_dir, config.weekly_dir}):
-        try:
-            names = sorted(directory.iterdir()) if directory.is_dir() else []
-        except OSError as exc:
-            raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
-        for path in names:
-            match = _CSV_NAME.fullmatch(path.name)
-            if match:
-                try:
-                    ours.append((date.fromisoformat(match[1]), path))
-                except ValueError:  # such as 2026-02-31: not one of ours
-                    continue
-    return ours
 
 
 def _old_csvs(

@@ -22,6 +22,7 @@ from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.recording import state as recording_state
 from luxcli.recording.coverage import Coverage
+from luxcli.rollup.files import closed_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store, open_store, report_lock
@@ -173,17 +174,9 @@ def rollup_due(
     return results
 
 
-def _directory(config: Config, kind: Kind) -> Path:
-    return config.daily_dir if kind == "daily" else config.weekly_dir
-
-
-def _closed_path(config: Config, period: Period) -> Path:
-    return _directory(config, period.kind) / f"{period.label}_{period.kind}.csv"
-
-
 def _sliding_path(run: _Run, period: Period) -> Path:
     """A closed period's file is the record of its day: a later look must not replace it."""
-    path = _closed_path(run.config, period)
+    path = closed_path(run.config, period)
     records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
     written = {Path(r.path).name for r in records if r.path and r.state in ("written", "stale")}
@@ -226,7 +219,7 @@ def _due(run: _Run, kind: Kind) -> Iterator[Period]:
         if period is None:
             return
         since_ms = period.stop_ms
-        if _closed_path(config, period).name not in written:
+        if closed_path(config, period).name not in written:
             yield period
     for period in [*closed(max(since_ms, now_ms - _WEEK_AND_DAY_MS))][-1:]:
         if (period.start_ms, period.stop_ms) not in empty:
@@ -239,7 +232,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     A file that already holds the period is kept: the cache may have been lost since, and that file
     may be the only copy. `again` writes it anew if the cache has as much of it.
     """
-    path = _closed_path(run.config, period)
+    path = closed_path(run.config, period)
     if path.exists():
         owner.own(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)
