@@ -5,26 +5,24 @@ cannot be read is a line while the others are still looked at.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
 from luxcli import times
 from luxcli.config.config import Config
-from luxcli.diagnosis import preflight
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
-from luxcli.maintenance import archive, prune
+from luxcli.maintenance import archive
 from luxcli.maintenance.restore import is_salvaged
 from luxcli.recording.poll import device_lock
 from luxcli.rollup import files
 from luxcli.store import schema, sqlite_file
 from luxcli.store.store import Store, is_place_ours, rollup_lock_path
-from luxcli.system import locks
+from luxcli.system import disks, files, locks
+from luxcli.system.disks import mount_of
 
 # Neither flock nor SQLite's locks can be relied on there.
 _NETWORK: Final = frozenset(
@@ -71,29 +69,6 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
     return Section("storage", tuple(guarded(parts)), (), values)
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """The file system that holds a path."""
-
-    kind: str
-    where: str
-
-
-def mount_of(path: Path, mounts: str) -> Mount | None:
-    """Return the file system that holds `path`, by a text like that of ``/proc/mounts``."""
-    found: Mount | None = None
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        # A blank in a name is written as an octal number.
-        where = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[1])
-        # A later mount on the same place hides the earlier one.
-        if path.is_relative_to(where) and (found is None or len(where) >= len(found.where)):
-            found = Mount(fields[2], where)
-    return found
-
-
 def _place(config: Config, store: Store) -> Iterable[Line]:
     store.check_place(parents=is_place_ours(config))
     return ()
@@ -101,7 +76,7 @@ def _place(config: Config, store: Store) -> Iterable[Line]:
 
 def _directories(config: Config) -> Iterator[Line]:
     for directory in sorted({config.cache_path.parent, config.daily_dir, config.weekly_dir}):
-        failure = preflight.unwritable(directory)
+        failure = files.unwritable(directory)
         if failure:
             advice = (
                 f"change its owner, or run luxcli as the user who owns it (now uid {os.geteuid()})"
@@ -137,7 +112,7 @@ def _log_file(config: Config) -> Iterator[Line]:
     path = config.log_file
     if path is None:
         return
-    failure = preflight.unwritable(path.parent)
+    failure = files.unwritable(path.parent)
     if not failure and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
         failure = f"{path}: cannot be written by uid {os.geteuid()}"
     if failure:
@@ -192,7 +167,7 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
 
 def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
     limit = config.disk_usage_limit_percent
-    disks = prune.disks(config)
+    disks = disks.disks(config)
     values["disks"] = [
         {"directory": str(d.directory), "percent": round(d.percent, 1), "free": d.free}
         for d in disks

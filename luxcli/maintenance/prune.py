@@ -1,7 +1,6 @@
 """The clean-up job: what is too old to keep, and whether the disk has room."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from luxcli.maintenance import archive
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store, open_store
+from luxcli.system.disks import disks
 
 _DAY_MS = 86_400_000
 _LONG_PAUSE_DAYS = 30
@@ -36,22 +36,6 @@ class PruneResult:
     cache_bytes: int
     findings: tuple[str, ...]
     old_caches: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """How full the disk is that holds `directory`; `free` in bytes."""
-
-    directory: Path
-    percent: float
-    free: int
-
-    def text(self, limit_percent: int) -> str:
-        """Return this for people."""
-        return (
-            f"{self.directory}: the disk is {self.percent:.0f} % full"
-            f" (limit {limit_percent} %, {self.free / 1e6:.0f} MB free)"
-        )
 
 
 def prune(
@@ -220,21 +204,6 @@ def _archived_until(
                 ledger.forget_archive(store, start_ms)
             return start_ms
     return kept_from
-
-
-def disks(config: Config) -> list[Disk]:
-    """Return each file system that is written to, once; directories that are missing have none."""
-    found = []
-    seen: set[int] = set()
-    for directory in (config.cache_path.parent, config.daily_dir, config.weekly_dir):
-        if not directory.is_dir() or directory.stat().st_dev in seen:
-            continue
-        seen.add(directory.stat().st_dev)
-        usage = shutil.disk_usage(directory)
-        # As df does: what only root may use counts as neither used nor free.
-        percent = 100 * usage.used / (usage.used + usage.free or 1)
-        found.append(Disk(directory, percent, usage.free))
-    return found
 
 
 def _full_disks(config: Config) -> list[str]:
