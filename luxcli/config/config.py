@@ -89,6 +89,10 @@ class Config(NamedTuple):
         addresses = (f"{name}_url{file}" for name in CHANNELS for file in ("", "_file"))
         return any(getattr(self, f"monitoring_{key}") for key in (*addresses, "command"))
 
+    def data_directories(self) -> tuple[Path, Path, Path]:
+        """Return the directories that polls and CSVs are written to: database, daily, weekly."""
+        return self.cache_path.parent, self.daily_dir, self.weekly_dir
+
     def require_host(self) -> str:
         """Return the heat pump's name or address.
 

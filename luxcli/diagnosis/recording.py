@@ -17,7 +17,6 @@ from luxcli.periods import KINDS, Kind
 from luxcli.recording import coverage, state
 from luxcli.recording.coverage import Coverage
 from luxcli.rollup import files
-from luxcli.rollup.files import newest_of
 from luxcli.store import ledger
 from luxcli.store.store import Store
 
@@ -196,7 +195,7 @@ def _rollups(
         text += "; the file has been moved or removed"
     if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and recorded_since(store, newest.stop_ms):
         yield warning(text, "is 'luxcli rollup all --if-due' in the crontab? see the README")
-    elif gone and not any(path.name.endswith(f"_{kind}.csv") for _, path in files.csvs(config)):
+    elif gone and not any(file.kind == kind for file in files.csvs(config)):
         local = times.local_date(newest.stop_ms, zone)
         advice = f"if nobody meant to: 'luxcli rollup {kind} --date {local}' writes it again"
         yield warning(f"{text}, as all others", advice)
@@ -210,10 +209,10 @@ def recorded_since(store: Store, ts_ms: int) -> bool:
 
 
 def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:
-    daily = [entry for entry in files.csvs(config) if entry[1].name.endswith("_daily.csv")]
+    daily = [file for file in files.csvs(config) if file.kind == "daily"]
     if not daily:
         return
-    look = look_at(newest_of(daily))
+    look = look_at(files.newest(daily).path)
     values["newest_csv"] = {
         "path": str(look.path),
         "rows": look.rows,

@@ -18,7 +18,7 @@ from luxcli.errors import StorageError
 from luxcli.maintenance import archive
 from luxcli.maintenance.restore import is_salvaged
 from luxcli.recording.poll import device_lock
-from luxcli.rollup import files
+from luxcli.rollup.files import csvs
 from luxcli.store import schema, sqlite_file
 from luxcli.store.store import Store, is_place_ours, rollup_lock_path
 from luxcli.system import disks, files, locks
@@ -75,7 +75,7 @@ def _place(config: Config, store: Store) -> Iterable[Line]:
 
 
 def _directories(config: Config) -> Iterator[Line]:
-    for directory in sorted({config.cache_path.parent, config.daily_dir, config.weekly_dir}):
+    for directory in sorted(set(config.data_directories())):
         failure = files.unwritable(directory)
         if failure:
             advice = (
@@ -167,12 +167,12 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
 
 def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
     limit = config.disk_usage_limit_percent
-    disks = disks.disks(config)
+    found = disks.disks(config.data_directories())
     values["disks"] = [
         {"directory": str(d.directory), "percent": round(d.percent, 1), "free": d.free}
-        for d in disks
+        for d in found
     ]
-    for disk in disks:
+    for disk in found:
         text = disk.text(limit)
         if disk.free < _LEAST_FREE:
             advice = "make room now: polls cannot be stored for long"
@@ -288,7 +288,8 @@ def _lost(
         text = f"{_days(lost)} in archives but not in the database"
         yield warning(text, "'luxcli restore' puts them back")
     # The daily CSV of a day is mostly about the day before.
-    written = {day - _DAY for day, path in files.csvs(config) if _is_closed_day(path)}
+    days = {csv.day for csv in csvs(config) if csv.kind == "daily" and csv.is_closed}
+    written = {day - _DAY for day in days}
     only = sorted(
         day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
     )
@@ -304,11 +305,6 @@ def _dated(name: str) -> date | None:
         return date.fromisoformat(name[:10])
     except ValueError:
         return None
-
-
-def _is_closed_day(path: Path) -> bool:
-    """Whether a CSV is that of a closed day, not one that somebody made in the afternoon."""
-    return path.name[10:] == "_daily.csv"
 
 
 def _days(days: Sequence[date]) -> str:

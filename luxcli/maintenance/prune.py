@@ -89,7 +89,7 @@ def _old_csvs(
         return [], 0
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
     ours = csvs(config)
-    old = [path for day, path in ours if day < oldest_kept]
+    old = [file.path for file in ours if file.day < oldest_kept]
     if old and len(old) == len(ours):
         findings.append(
             f"all {len(old)} CSV files are older than {config.csv_retention_days} days:"
@@ -97,8 +97,8 @@ def _old_csvs(
         )
         return [], 0
     if old:
-        last = max(day for day, path in ours if day < oldest_kept)
-        first_kept = min(day for day, path in ours if day >= oldest_kept)
+        last = max(file.day for file in ours if file.day < oldest_kept)
+        first_kept = min(file.day for file in ours if file.day >= oldest_kept)
         # There may be weekly ones only.
         longest_ms = max(_longest_gap_ms(config.csv_retention_days), 8 * _DAY_MS)
         if (first_kept - last).days * _DAY_MS > longest_ms:
@@ -208,7 +208,7 @@ def _archived_until(
 
 def _full_disks(config: Config) -> list[str]:
     limit = config.disk_usage_limit_percent
-    return [disk.text(limit) for disk in disks(config) if disk.percent > limit]
+    return [disk.text(limit) for disk in disks(config.data_directories()) if disk.percent > limit]
 
 
 def _remove(path: Path) -> None:

@@ -22,7 +22,7 @@ from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.recording import state as recording_state
 from luxcli.recording.coverage import Coverage
-from luxcli.rollup.files import closed_path
+from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store, open_store, report_lock
@@ -187,8 +187,7 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     stored = run.store.count(there.first_ms, there.last_ms + 1000)
     if path.name not in written and there.rows <= stored:
         return path
-    clock = times.local_time(period.stop_ms, run.zone)
-    return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")
+    return sliding_path(run.config, period, run.zone)
 
 
 def _due(run: _Run, kind: Kind) -> Iterator[Period]:

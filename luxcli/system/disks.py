@@ -2,11 +2,9 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from luxcli.config.config import Config
-from luxcli.system import disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,11 @@ class Disk:
         )
 
 
-def disks(config: Config) -> list[Disk]:
-    """Return each file system that is written to, once; directories that are missing have none."""
+def disks(directories: Iterable[Path]) -> list[Disk]:
+    """Return each file system that holds one of the directories, once; missing ones have none."""
     found = []
     seen: set[int] = set()
-    for directory in (config.cache_path.parent, config.daily_dir, config.weekly_dir):
+    for directory in directories:
         if not directory.is_dir() or directory.stat().st_dev in seen:
             continue
         seen.add(directory.stat().st_dev)
