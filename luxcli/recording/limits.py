@@ -8,13 +8,9 @@ from luxcli.system.watchdog import GRACE_S
 # The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
 # reason why there is none and for the buffer) and a slow disk.
 _BESIDE_POLL_S: Final = 90.0
-
-
 # So long a run for the polls of a minute may go on into the next ones (`pacing`). Others are told
 # of it at its end, so not longer.
 MINUTES_S: Final = 300
-
-
 # Minutes on a small machine, for a year's cache that has to be salvaged.
 _LIMITS_S: Final = {"rollup": 7200.0, "prune": 3600.0}
 

@@ -7,16 +7,12 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 Key = tuple[int, int]  # kind (index into GROUPS), register index
-
-
 # By way of the register table: each register is one step in the change log's key, however long
 # the log has become.
 _SETTINGS_AT: Final = (
     "SELECT r.kind, r.idx, (SELECT s.value FROM setting s WHERE s.kind=r.kind AND s.idx=r.idx"
     " AND s.ts_ms<=? ORDER BY s.ts_ms DESC LIMIT 1) AS value FROM register r"
 )
-
-
 _CHANGES: Final = (
     "SELECT s.kind, s.idx, s.ts_ms, s.value FROM register r CROSS JOIN setting s"
     " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms>? AND s.ts_ms<?"

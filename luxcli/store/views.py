@@ -7,11 +7,7 @@ if TYPE_CHECKING:
     from luxcli.registers.catalogue import Register
 
 VIEWS: Final = ("reading", "reading_long", "setting_change", "setting_now")
-
-
 _WIDEST: Final = 1990
-
-
 # SQLite takes 500 terms in a compound SELECT at most.
 _TERMS: Final = 400
 
