@@ -4,65 +4,14 @@ import gc
 import os
 import signal
 import sys
-from types import FrameType
 
 from luxcli.errors import Interrupted
-
-
-class _Handler:
-    """Raises `Interrupted` for the first signal: a second must not cut short what that started.
-
-    Attributes:
-        done: Whether nothing is raised any more.
-    """
-
-    def __init__(self) -> None:
-        self.done = False
-        self._lost = 0
-
-    def __call__(self, signum: int, _frame: FrameType | None) -> None:
-        if not self.done:
-            self.done = True
-            signum = self._lost or signum
-            if signum == signal.SIGHUP:
-                _leave_terminal()
-            raise Interrupted(signum)
-
-    def unraisable(self, thrown_away: "sys.UnraisableHookArgs") -> None:
-        """Raise a signal again a moment later that came where Python lets nothing through.
-
-        Such as in the callback that ends the lock of an import.
-        """
-        if isinstance(thrown_away.exc_value, Interrupted):
-            self.done, self._lost = False, thrown_away.exc_value.signum
-            signal.setitimer(signal.ITIMER_REAL, 0.001)
-        else:
-            sys.__unraisablehook__(thrown_away)
-
-
-def _leave_terminal() -> None:
-    """Let what is still said go nowhere where the terminal is gone."""
-    for number in (1, 2):
-        try:
-            os.write(number, b"")
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, number)
-            os.close(nowhere)
-
-
-def _open_standard_streams() -> None:
-    """Open what the caller closed (``2>&-``): a file of ours must not become what is written to."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            # The lowest free number, so this one: those before it are open.
-            os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+from luxcli.system.signals import Handler, open_standard_streams
 
 
 def main() -> None:
     """Run one command and exit with its status."""
-    _open_standard_streams()
+    open_standard_streams()
     try:
         status = _interruptible()
     except Interrupted as exc:
@@ -77,7 +26,7 @@ def main() -> None:
 
 
 def _interruptible() -> int:
-    handler = _Handler()
+    handler = Handler()
     try:
         sys.unraisablehook = handler.unraisable
         signal.signal(signal.SIGALRM, handler)  # from timelimit

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from luxcli import periods
+from luxcli import times
 from luxcli.periods import Period, closed, ending_on, sliding
 from tests.support.builders import PROJECT
 
@@ -17,6 +17,10 @@ BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 SEVEN = time(7)
+
+
+def fail(warning: str) -> None:
+    raise AssertionError(warning)
 
 
 def utc(text: str) -> int:
@@ -45,7 +49,7 @@ def test_a_day_has_the_hours_that_the_clocks_of_berlin_give_it(label, start, sto
 def test_a_week_over_a_clock_change_is_an_hour_shorter_or_longer(label, hours):
     period = ending_on("weekly", label, SEVEN, BERLIN)
     assert (period.stop_ms - period.start_ms) / HOUR_MS == hours
-    assert periods.local_time(period.start_ms, BERLIN) == datetime.combine(
+    assert times.local_time(period.start_ms, BERLIN) == datetime.combine(
         label - timedelta(days=7), SEVEN, tzinfo=BERLIN
     )
 
@@ -54,7 +58,7 @@ def test_a_csv_time_that_is_skipped_means_the_moment_it_would_have_been():
     # 2026-03-29 02:00 CET is 03:00 CEST: 02:30 does not exist, an hour and a half after 01:00 does.
     period = ending_on("daily", date(2026, 3, 29), time(2, 30), BERLIN)
     assert (period.start_ms, period.stop_ms) == (utc("2026-03-28T01:30"), utc("2026-03-29T01:30"))
-    assert periods.local_time(period.stop_ms, BERLIN).time() == time(3, 30)
+    assert times.local_time(period.stop_ms, BERLIN).time() == time(3, 30)
     following = ending_on("daily", date(2026, 3, 30), time(2, 30), BERLIN)
     assert following.start_ms == period.stop_ms
     assert following.stop_ms - following.start_ms == 23 * HOUR_MS
@@ -63,7 +67,7 @@ def test_a_csv_time_that_is_skipped_means_the_moment_it_would_have_been():
 def test_a_csv_time_that_occurs_twice_means_the_first_of_the_two():
     period = ending_on("daily", date(2026, 10, 25), time(2, 30), BERLIN)
     assert period.stop_ms == utc("2026-10-25T00:30")
-    assert periods.local_time(period.stop_ms, BERLIN).utcoffset() == timedelta(hours=2)
+    assert times.local_time(period.stop_ms, BERLIN).utcoffset() == timedelta(hours=2)
     following = ending_on("daily", date(2026, 10, 26), time(2, 30), BERLIN)
     assert following.start_ms == period.stop_ms
     assert following.stop_ms - following.start_ms == 25 * HOUR_MS
@@ -152,25 +156,27 @@ def test_a_sliding_period_bears_the_local_date():
 
 
 def test_a_named_zone_counts_before_the_systems():
-    assert periods.zone("Europe/Berlin", {"TZ": "Asia/Tokyo"}) == BERLIN
+    assert times.zone("Europe/Berlin", {"TZ": "Asia/Tokyo"}, fail) == BERLIN
 
 
 @pytest.mark.parametrize("variable", ["Europe/Berlin", ":Europe/Berlin", "Europe/Berlin "])
 def test_without_a_name_the_variable_tz_counts(variable):
-    assert periods.zone(None, {"TZ": variable}) == BERLIN
+    assert times.zone(None, {"TZ": variable}, fail) == BERLIN
 
 
 @pytest.mark.parametrize(
     "wrong", ["Mars/Olympus", "Europe", "../../etc/passwd", "/etc/localtime", "a\0b", "Ä"]
 )
-def test_a_zone_that_does_not_exist_is_utc(wrong):
-    assert periods.zone(None, {"TZ": wrong}) is UTC
-    assert periods.zone(wrong, {}) is UTC
+def test_a_zone_that_does_not_exist_is_utc_and_that_is_said(wrong):
+    warnings: list[str] = []
+    assert times.zone(None, {"TZ": wrong}, warnings.append) is UTC
+    assert times.zone(wrong, {}, warnings.append) is UTC
+    assert warnings == [f"TZ={wrong} is not a zone like Europe/Berlin: UTC; set 'timezone'"] * 2
 
 
 @pytest.mark.parametrize("environ", [{}, {"TZ": ""}, {"TZ": ":"}])
 def test_without_name_and_variable_the_zone_is_that_of_the_operating_system(environ):
-    zone = periods.zone(None, environ)
+    zone = times.zone(None, environ, fail)
     # What the C library of a fresh process makes of the same machine.
     clean = {key: value for key, value in os.environ.items() if key != "TZ"}
     code = "import time; print(*[time.localtime(s).tm_gmtoff for s in (1780000000, 1800000000)])"
@@ -186,19 +192,19 @@ def test_without_name_and_variable_the_zone_is_that_of_the_operating_system(envi
 
 def test_every_zone_of_the_database_can_be_named():
     for name in available_timezones():
-        assert str(periods.zone(name, {})) == name
+        assert str(times.zone(name, {}, fail)) == name
 
 
 def test_local_dates_and_times_keep_the_millisecond():
     ts_ms = utc("2026-10-24T21:59:59") + 999
-    assert periods.local_date(ts_ms, BERLIN) == date(2026, 10, 24)
-    assert periods.local_date(ts_ms + 1, BERLIN) == date(2026, 10, 25)
-    assert periods.local_time(ts_ms, BERLIN).microsecond == 999_000
+    assert times.local_date(ts_ms, BERLIN) == date(2026, 10, 24)
+    assert times.local_date(ts_ms + 1, BERLIN) == date(2026, 10, 25)
+    assert times.local_time(ts_ms, BERLIN).microsecond == 999_000
 
 
 def test_text_in_utc_drops_the_fraction_instead_of_rounding():
-    assert periods.utc_text(utc("2026-12-31T23:59:59") + 999) == "2026-12-31T23:59:59Z"
-    assert periods.utc_text(-1) == "1969-12-31T23:59:59Z"
+    assert times.utc_text(utc("2026-12-31T23:59:59") + 999) == "2026-12-31T23:59:59Z"
+    assert times.utc_text(-1) == "1969-12-31T23:59:59Z"
 
 
 def test_periods_are_the_same_wherever_the_process_runs():
@@ -221,6 +227,9 @@ def test_periods_are_the_same_wherever_the_process_runs():
     assert outputs == {f"{ending_on('daily', date(2026, 3, 29), SEVEN, BERLIN)}\n"}
 
 
-def test_a_zone_that_is_a_posix_rule_is_utc_with_a_warning(caplog):
-    assert periods.zone(None, {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}) is UTC
-    assert "TZ=CET-1CEST,M3.5.0,M10.5.0/3 is not a zone" in caplog.text
+def test_a_zone_that_is_a_posix_rule_is_utc_with_a_warning():
+    warnings: list[str] = []
+    assert times.zone(None, {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}, warnings.append) is UTC
+    assert warnings == [
+        "TZ=CET-1CEST,M3.5.0,M10.5.0/3 is not a zone like Europe/Berlin: UTC; set 'timezone'"
+    ]

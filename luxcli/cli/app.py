@@ -1,11 +1,10 @@
 """The scheduled commands and their kin: options in, one job, a line out."""
 
-import os
 from typing import Annotated
 
 import typer
 
-from luxcli import __version__, periods
+from luxcli import __version__
 from luxcli.cli.commands import (
     capture,
     config,
@@ -27,7 +26,7 @@ from luxcli.cli.declare import (
     session_of,
 )
 from luxcli.cli.options import current_ms, date_option
-from luxcli.cli.output import megabytes, print_json, result_line, say, warn
+from luxcli.cli.output import local_zone, megabytes, print_json, result_line, say, warn
 from luxcli.cli.screen import progress
 from luxcli.errors import FINDINGS
 
@@ -165,7 +164,7 @@ def prune(
     from luxcli.maintenance import prune as pruning
 
     settings = session_of(ctx).start(config_path, log_level, as_json=as_json, job="prune")
-    zone = periods.zone(settings.timezone, os.environ)
+    zone = local_zone(settings.timezone)
     with progress("prune") as show:
         result = pruning.prune(
             settings,
@@ -225,7 +224,7 @@ def restore(
     with progress("restoring") as show:
         sources = restoring.restore(
             settings,
-            zone=periods.zone(settings.timezone, os.environ),
+            zone=local_zone(settings.timezone),
             since=date_option(since, "--since"),
             until=date_option(until, "--until"),
             progress=show,

@@ -3,7 +3,7 @@
 import time
 from datetime import date
 
-from luxcli import periods
+from luxcli import times
 from luxcli.errors import UsageError
 
 
@@ -40,7 +40,7 @@ def duration_option(text: str | None, option: str) -> int | None:
         UsageError: It gives none.
     """
     try:
-        return None if text is None else periods.duration_s(text)
+        return None if text is None else times.duration_s(text)
     except ValueError as exc:
         raise UsageError(f"{option} {exc}") from exc
 

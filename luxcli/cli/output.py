@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from datetime import tzinfo
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from luxcli import periods
+from luxcli import times
 from luxcli.errors import Interrupted, LuxcliError, StorageError
 from luxcli.system import logger
 
@@ -107,7 +108,7 @@ def poll_entry(outcome: "PollResult | LuxcliError") -> dict[str, object]:
     snapshot = outcome.snapshot
     return {
         "ok": True,
-        "taken": periods.utc_text(snapshot.taken_ms),
+        "taken": times.utc_text(snapshot.taken_ms),
         "taken_ms": snapshot.taken_ms,
         "took_ms": snapshot.took_ms,
         "tries": snapshot.tries,
@@ -122,8 +123,8 @@ def rollup_entry(result: "RollupResult") -> dict[str, object]:
     """Return what ``--json`` says about one CSV."""
     return {
         "kind": result.period.kind,
-        "start": periods.utc_text(result.period.start_ms),
-        "stop": periods.utc_text(result.period.stop_ms),
+        "start": times.utc_text(result.period.start_ms),
+        "stop": times.utc_text(result.period.stop_ms),
         "path": str(result.path) if result.path else None,
         "rows": result.rows,
         "columns": result.columns,
@@ -137,6 +138,11 @@ def coverage_entry(coverage: "Coverage") -> dict[str, object]:
     from luxcli.recording import state
 
     return state.as_json(coverage)
+
+
+def local_zone(name: str | None) -> tzinfo:
+    """Return the time zone called `name`, the system's when it is None; warn if it is unknown."""
+    return times.zone(name, os.environ, _LOGGER.warning)
 
 
 def print_json(**fields: object) -> None:

@@ -5,16 +5,23 @@ each hour.
 """
 
 import gc
-import os
 from collections.abc import Callable, Sequence
 from datetime import date, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from luxcli import periods
+from luxcli import times
 from luxcli.cli.options import current_ms, date_option
-from luxcli.cli.output import failure_entry, megabytes, print_json, result_line, rollup_entry, warn
+from luxcli.cli.output import (
+    failure_entry,
+    local_zone,
+    megabytes,
+    print_json,
+    result_line,
+    rollup_entry,
+    warn,
+)
 from luxcli.cli.screen import progress
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
@@ -73,7 +80,7 @@ class _Roll:
 
     def __init__(self, settings: Config, *, if_due: bool, strict: bool, as_json: bool) -> None:
         self.settings, self.if_due, self.strict, self.as_json = settings, if_due, strict, as_json
-        self.zone, self.now_ms = periods.zone(settings.timezone, os.environ), current_ms()
+        self.zone, self.now_ms = local_zone(settings.timezone), current_ms()
         self.files: list[dict[str, object]] = []
         self.archives: list[str] = []
         self.findings: list[str] = []
@@ -123,8 +130,8 @@ class _Roll:
             rules = ", ".join(dict.fromkeys(one.rule for one in problems))
             poor.append(
                 f"{period}: its data has problems: {rules}; see 'luxcli validate --since"
-                f" {periods.utc_text(result.period.start_ms)}"
-                f" --until {periods.utc_text(result.period.stop_ms)}'"
+                f" {times.utc_text(result.period.start_ms)}"
+                f" --until {times.utc_text(result.period.stop_ms)}'"
             )
         for text in poor:
             # The file is as good as can be; a reason to fail only for those who ask for it.
@@ -196,7 +203,7 @@ def _tell_rollup(
     from luxcli.recording import state
 
     period = result.period
-    span = f"{periods.utc_text(period.start_ms)} to {periods.utc_text(period.stop_ms)}"
+    span = f"{times.utc_text(period.start_ms)} to {times.utc_text(period.stop_ms)}"
     if result.kept:
         more = result.rows > result.coverage.polls
         amount = "more than" if more else "all that"

@@ -80,9 +80,10 @@ class Session:
 
             self._watch = Watch(loaded, str(job), run.id, current_ms())
         if job:
+            from luxcli.recording import limits
             from luxcli.system import watchdog
 
-            self._limit_s = watchdog.limit_s(job, loaded) + beyond_s(loaded)
+            self._limit_s = limits.limit_s(job, loaded) + beyond_s(loaded)
             watchdog.arm(self._limit_s)
         return loaded
 

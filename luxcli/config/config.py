@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from luxcli.config.monitoring_targets import CHANNELS, Urls
 from luxcli.config.settings import PATHS, SETTINGS
 from luxcli.errors import ConfigError
-from luxcli.periods import WEEKDAYS
+from luxcli.times import WEEKDAYS
 
 PREFIX: Final = "LUXCLI_"
 # Read by others: the command line itself, the test against a real heat pump, and what
@@ -88,6 +88,10 @@ class Config(NamedTuple):
         """Whether anybody is to be told how jobs went."""
         addresses = (f"{name}_url{file}" for name in CHANNELS for file in ("", "_file"))
         return any(getattr(self, f"monitoring_{key}") for key in (*addresses, "command"))
+
+    def data_directories(self) -> tuple[Path, Path, Path]:
+        """Return the directories that polls and CSVs are written to: database, daily, weekly."""
+        return self.cache_path.parent, self.daily_dir, self.weekly_dir
 
     def require_host(self) -> str:
         """Return the heat pump's name or address.

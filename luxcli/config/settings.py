@@ -9,7 +9,7 @@ from datetime import time
 from typing import Any, Final, NamedTuple
 
 from luxcli.config import monitoring_targets as targets
-from luxcli.periods import WEEKDAYS, duration_s
+from luxcli.times import WEEKDAYS, duration_s
 
 
 class Setting(NamedTuple):

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from luxcli.controller import exchange
 from luxcli.controller.exchange import Exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
-from luxcli.model import GROUPS, Group, Snapshot
+from luxcli.model import Snapshot
 from luxcli.system import logger
 
 if TYPE_CHECKING:
     from luxtronik.calculations import Calculations
     from luxtronik.parameters import Parameters
     from luxtronik.visibilities import Visibilities
-
-    from luxcli.registers.catalogue import Reading
 
     _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
@@ -112,90 +110,6 @@ def claim(host: str, port: int, *, wait_s: float) -> Iterator[None]:
         raise LockHeldError("held by a luxcli with another cache")
     with guard:
         yield
-
-
-class Connection:
-    """The connection that users of python-luxtronik know, made safe: read, never write.
-
-    The tables are new objects for every read, so a value can never be left over from an earlier
-    read or from another heat pump.
-    """
-
-    def __init__(
-        self, host: str, port: int = 8889, *, timeout_s: float = 60, retries: int = 3
-    ) -> None:
-        self._host, self._port = host, port
-        self._timeout_s, self._retries = timeout_s, retries
-        self._snapshot: Snapshot | None = None
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The last complete read; the first use reads."""
-        return self._snapshot or self.read()
-
-    def read(self) -> Snapshot:
-        """Read all three blocks anew; raises what `read_snapshot` raises."""
-        self._snapshot = None
-        self._snapshot = read_snapshot(
-            self._host, self._port, timeout_s=self._timeout_s, retries=self._retries
-        )
-        return self._snapshot
-
-    @property
-    def calculations(self) -> "Calculations":
-        """python-luxtronik's table of calculations with the values of the last read."""
-        from luxtronik.calculations import Calculations
-
-        block = list(self.snapshot.calculations)
-        # chr() of the library's firmware text raises on anything that is not a character.
-        block[81:91] = [raw if 0 <= raw < 0x110000 else ord("?") for raw in block[81:91]]
-        return _filled(Calculations(), "calculations", block)
-
-    @property
-    def parameters(self) -> "Parameters":
-        """python-luxtronik's table of parameters with the values of the last read."""
-        from luxtronik.parameters import Parameters
-
-        return _filled(Parameters(), "parameters", self.snapshot.parameters)
-
-    @property
-    def visibilities(self) -> "Visibilities":
-        """python-luxtronik's table of visibilities with the values of the last read."""
-        from luxtronik.visibilities import Visibilities
-
-        return _filled(Visibilities(), "visibilities", self.snapshot.visibilities)
-
-    def get_all(self, group: Group) -> "list[Reading]":
-        """Return every register of one block with id, decoded value and unit, in index order."""
-        from luxcli.registers import catalogue
-
-        return list(catalogue.readings(self.snapshot, group))
-
-    def get_all_sensors(self) -> dict[str, float]:
-        """Return every numeric value of the three blocks by register id.
-
-        Switches are 0 or 1, enumerations their code, times seconds since the epoch. What the
-        controller marks as not available is left out.
-        """
-        from luxcli.registers import catalogue
-
-        found = {}
-        for group in GROUPS:
-            for index, raw in enumerate(self.snapshot.block(group)):
-                register = catalogue.register(group, index)
-                value = catalogue.numeric(register, raw)
-                if value is not None:
-                    found[register.id] = value
-        return found
-
-
-def _filled(table: "_Table", attribute: str, block: Sequence[int]) -> "_Table":
-    # The library keeps the values in the class: an instance needs a table of its own first.
-    import copy
-
-    setattr(table, attribute, copy.deepcopy(getattr(type(table), attribute)))
-    table.parse(list(block))
-    return table
 
 
 def _backoff_s(attempt: int) -> float:

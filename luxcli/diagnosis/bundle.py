@@ -16,7 +16,7 @@ from luxcli.diagnosis.diagnose import Diagnosis, as_json
 from luxcli.diagnosis.redaction import cleaner
 from luxcli.errors import StorageError, UsageError
 from luxcli.model import GROUPS, Snapshot
-from luxcli.registers.corrections import PRIVATE
+from luxcli.registers.private import PRIVATE
 from luxcli.system import files
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from datetime import tzinfo
 from typing import Final
 
-from luxcli import periods
+from luxcli import times
 from luxcli.diagnosis.sections import Line, Section, Table, counted, info, ok, problem, warning
 from luxcli.errors import ProtocolError
 from luxcli.model import Group, Snapshot
 from luxcli.registers import ranges, structure
-from luxcli.registers.corrections import SWITCH_OFF_REASONS
-from luxcli.validation.error_log import meaning
+from luxcli.registers.catalogue import error_meaning
+from luxcli.registers.codes import SWITCH_OFF_REASONS
 from luxcli.validation.rules import RULES
 
 _CALCULATIONS: Final[Group] = "calculations"
@@ -77,7 +77,7 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
         _newest_error(errors, _raw(snapshot, _CLOCK) or now_ms // 1000),
         info(f"in its switch-off log: {counted(len(offs), 'entry', 'entries')}"),
     ]
-    rows = [(_local(time_s, zone), str(code), meaning(code)) for time_s, code in errors]
+    rows = [(_local(time_s, zone), str(code), error_meaning(code)) for time_s, code in errors]
     reasons = [(_local(time_s, zone), str(code), _reason(code)) for time_s, code in offs]
     tables = [
         Table((head, "code", "meaning"), tuple(found))
@@ -85,7 +85,7 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
         if found
     ]
     values = {
-        "errors": [_as_json(time_s, code, meaning(code)) for time_s, code in errors],
+        "errors": [_as_json(time_s, code, error_meaning(code)) for time_s, code in errors],
         "switch_offs": [_as_json(time_s, code, _reason(code)) for time_s, code in offs],
     }
     return Section("heat pump's logs", tuple(lines), tuple(tables), values)
@@ -104,12 +104,12 @@ def _past(entries: list[tuple[int, int]], clock_s: int) -> list[tuple[int, int]]
 
 
 def _entries(
-    snapshot: Snapshot, times: slice, codes: slice, none: frozenset[int] = frozenset()
+    snapshot: Snapshot, stamps: slice, codes: slice, none: frozenset[int] = frozenset()
 ) -> list[tuple[int, int]]:
     """Return ``(seconds since the epoch, code)`` of the slots in use, newest first."""
     block = snapshot.calculations
     # Only as many as there are of both: a short block may end between them.
-    pairs = zip(block[times], block[codes], strict=False)
+    pairs = zip(block[stamps], block[codes], strict=False)
     return sorted(((t, code) for t, code in pairs if t > 0 and code not in none), reverse=True)
 
 
@@ -123,7 +123,7 @@ def _newest_error(errors: list[tuple[int, int]], clock_s: int) -> Line:
         return info(f"{text}, all from before the controller's clock was set back")
     time_s, code = past[0]
     ago_s = max(0, clock_s - time_s)
-    text += f", the newest {periods.span(ago_s)} ago: {code} {meaning(code)}"
+    text += f", the newest {times.span(ago_s)} ago: {code} {error_meaning(code)}"
     if ago_s > _DAY_S:
         return info(text)
     if code in ranges.PASSING_ERRORS:
@@ -136,11 +136,11 @@ def _reason(code: int) -> str:
 
 
 def _local(time_s: int, zone: tzinfo) -> str:
-    return periods.local_time(time_s * 1000, zone).strftime("%Y-%m-%d %H:%M:%S")
+    return times.local_time(time_s * 1000, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _as_json(time_s: int, code: int, says: str) -> dict[str, object]:
-    return {"time": periods.utc_text(time_s * 1000), "code": code, "meaning": says}
+    return {"time": times.utc_text(time_s * 1000), "code": code, "meaning": says}
 
 
 def _further() -> Iterator[tuple[str, str, Callable[[Snapshot], str | None]]]:

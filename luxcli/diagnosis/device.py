@@ -6,7 +6,7 @@ or unknown is a line, never a failure.
 
 from typing import Final
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller.exchange import CONNECT
 from luxcli.controller.probe import Probe
@@ -168,7 +168,7 @@ def _clock(ahead_s: int | None) -> Line:
     if abs(ahead_s) < 2:
         return ok("the controller's clock is right")
     way = "ahead" if ahead_s > 0 else "behind"
-    text = f"the controller's clock is {periods.span(abs(ahead_s))} {way}"
+    text = f"the controller's clock is {times.span(abs(ahead_s))} {way}"
     if abs(ahead_s) <= _DRIFT_S:
         return ok(text)
     hours = round(ahead_s / _HOUR_S)

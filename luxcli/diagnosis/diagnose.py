@@ -30,11 +30,11 @@ from luxcli.diagnosis.sections import (
 )
 from luxcli.diagnosis.storage import storage
 from luxcli.errors import ConfigError, LockHeldError, StorageError
+from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
 from luxcli.recording import poll
 from luxcli.registers import catalogue
-from luxcli.registers.corrections import PRIVATE
-from luxcli.rollup.rollup import columns
+from luxcli.registers.private import PRIVATE
 from luxcli.system import logger
 
 _LOGGER = logger.Logger("luxcli.diagnosis.diagnose")

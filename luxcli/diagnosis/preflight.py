@@ -1,11 +1,9 @@
 """What ``config check`` looks at beyond the single values: do they work on this machine?"""
 
-import tempfile
-from pathlib import Path
-
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.store.store import open_store
+from luxcli.system.files import unwritable
 
 
 def is_set(host: str | None) -> None:
@@ -33,18 +31,3 @@ def check(config: Config) -> None:
     if found:
         raise StorageError("\n".join(found))
     store.span()
-
-
-def unwritable(directory: Path) -> str | None:
-    """Return why nothing can be written to a directory that is there or will be made."""
-    nearest = directory
-    try:
-        while not nearest.exists() and nearest != nearest.parent:
-            if nearest.is_symlink():
-                return f"{directory}: the link {nearest} leads to nothing: is it mounted?"
-            nearest = nearest.parent
-        # Asked by doing it: permissions alone say nothing about read-only file systems or /proc.
-        with tempfile.TemporaryFile(dir=nearest):
-            return None
-    except OSError as exc:
-        return f"{directory}: nothing can be written to {nearest}: {exc.strerror}"

@@ -1,22 +1,22 @@
 """Whether it still records: polls against the schedule, and whether CSVs still come. Reads only."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, tzinfo
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.diagnosis.sections import NO_DATA, Line, Section, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.exports import csv_file
-from luxcli.maintenance import prune
 from luxcli.periods import KINDS, Kind
 from luxcli.recording import coverage, state
 from luxcli.recording.coverage import Coverage
+from luxcli.rollup import files
 from luxcli.store import ledger
 from luxcli.store.store import Store
 
@@ -86,10 +86,10 @@ def _last_poll(
     config: Config, store: Store, now_ms: int, values: dict[str, object]
 ) -> Iterator[Line]:
     found = state.state(store, now_ms, config.interval_sec)
-    values["last_poll"] = None if found.last_ms is None else periods.utc_text(found.last_ms)
+    values["last_poll"] = None if found.last_ms is None else times.utc_text(found.last_ms)
     values["last_poll_age_s"] = found.age_s
     if found.ahead_ms is not None:
-        ahead = periods.span((found.ahead_ms - now_ms) / 1000)
+        ahead = times.span((found.ahead_ms - now_ms) / 1000)
         text = f"a poll lies {ahead} in the future"
         yield warning(text, "this machine's clock is or was wrong: is it synchronised?")
     failure = found.failure
@@ -104,7 +104,7 @@ def _last_poll(
         return
     stale = found.stale(state.default_max_age_s(config.interval_sec))
     values["recent"] = not stale
-    text = f"last good poll {periods.span(found.age_s)} ago"
+    text = f"last good poll {times.span(found.age_s)} ago"
     if failure:
         text += f"; since then: {failure.reason}: {failure.detail}"
     if stale:
@@ -188,15 +188,15 @@ def _rollups(
             yield info(f"no {kind} CSV yet; none is due")
         return
     name = Path(str(newest.path)).name
-    age = periods.span((now_ms - newest.stop_ms) / 1000)
+    age = times.span((now_ms - newest.stop_ms) / 1000)
     text = f"last {kind} CSV: {name}, {newest.rows} rows, ended {age} ago"
     gone = not Path(str(newest.path)).exists()
     if gone:
         text += "; the file has been moved or removed"
     if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and recorded_since(store, newest.stop_ms):
         yield warning(text, "is 'luxcli rollup all --if-due' in the crontab? see the README")
-    elif gone and not any(path.name.endswith(f"_{kind}.csv") for _, path in prune.csvs(config)):
-        local = periods.local_date(newest.stop_ms, zone)
+    elif gone and not any(file.kind == kind for file in files.csvs(config)):
+        local = times.local_date(newest.stop_ms, zone)
         advice = f"if nobody meant to: 'luxcli rollup {kind} --date {local}' writes it again"
         yield warning(f"{text}, as all others", advice)
     else:
@@ -209,10 +209,10 @@ def recorded_since(store: Store, ts_ms: int) -> bool:
 
 
 def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:
-    daily = [entry for entry in prune.csvs(config) if entry[1].name.endswith("_daily.csv")]
+    daily = [file for file in files.csvs(config) if file.kind == "daily"]
     if not daily:
         return
-    look = look_at(newest_of(daily))
+    look = look_at(files.newest(daily).path)
     values["newest_csv"] = {
         "path": str(look.path),
         "rows": look.rows,
@@ -228,11 +228,6 @@ def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:
     else:
         advice = "an almost empty CSV: see the sections on sensors and recording"
         yield problem(text, advice, status=NO_DATA)
-
-
-def newest_of(csvs: Sequence[tuple[date, Path]]) -> Path:
-    """Return the CSV of the latest day, of several the one that was written last."""
-    return max(csvs, key=lambda entry: (entry[0], entry[1].stat().st_mtime))[1]
 
 
 def look_at(path: Path) -> CsvLook:

@@ -5,25 +5,24 @@ cannot be read is a line while the others are still looked at.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
-from luxcli.diagnosis import preflight
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
-from luxcli.maintenance import archive, prune
+from luxcli.maintenance import archive
 from luxcli.maintenance.restore import is_salvaged
 from luxcli.recording.poll import device_lock
+from luxcli.rollup.files import csvs
 from luxcli.store import schema, sqlite_file
 from luxcli.store.store import Store, is_place_ours, rollup_lock_path
-from luxcli.system import locks
+from luxcli.system import disks, files, locks
+from luxcli.system.disks import mount_of
 
 # Neither flock nor SQLite's locks can be relied on there.
 _NETWORK: Final = frozenset(
@@ -70,37 +69,14 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
     return Section("storage", tuple(guarded(parts)), (), values)
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """The file system that holds a path."""
-
-    kind: str
-    where: str
-
-
-def mount_of(path: Path, mounts: str) -> Mount | None:
-    """Return the file system that holds `path`, by a text like that of ``/proc/mounts``."""
-    found: Mount | None = None
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        # A blank in a name is written as an octal number.
-        where = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[1])
-        # A later mount on the same place hides the earlier one.
-        if path.is_relative_to(where) and (found is None or len(where) >= len(found.where)):
-            found = Mount(fields[2], where)
-    return found
-
-
 def _place(config: Config, store: Store) -> Iterable[Line]:
     store.check_place(parents=is_place_ours(config))
     return ()
 
 
 def _directories(config: Config) -> Iterator[Line]:
-    for directory in sorted({config.cache_path.parent, config.daily_dir, config.weekly_dir}):
-        failure = preflight.unwritable(directory)
+    for directory in sorted(set(config.data_directories())):
+        failure = files.unwritable(directory)
         if failure:
             advice = (
                 f"change its owner, or run luxcli as the user who owns it (now uid {os.geteuid()})"
@@ -136,7 +112,7 @@ def _log_file(config: Config) -> Iterator[Line]:
     path = config.log_file
     if path is None:
         return
-    failure = preflight.unwritable(path.parent)
+    failure = files.unwritable(path.parent)
     if not failure and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
         failure = f"{path}: cannot be written by uid {os.geteuid()}"
     if failure:
@@ -191,12 +167,12 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
 
 def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
     limit = config.disk_usage_limit_percent
-    disks = prune.disks(config)
+    found = disks.disks(config.data_directories())
     values["disks"] = [
         {"directory": str(d.directory), "percent": round(d.percent, 1), "free": d.free}
-        for d in disks
+        for d in found
     ]
-    for disk in disks:
+    for disk in found:
         text = disk.text(limit)
         if disk.free < _LEAST_FREE:
             advice = "make room now: polls cannot be stored for long"
@@ -250,8 +226,8 @@ def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
     values["schema"] = version
     yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {version} of {len(schema.MIGRATIONS)}")
     oldest, newest = store.span()
-    values["oldest"] = periods.utc_text(oldest) if oldest is not None else None
-    values["newest"] = periods.utc_text(newest) if newest is not None else None
+    values["oldest"] = times.utc_text(oldest) if oldest is not None else None
+    values["newest"] = times.utc_text(newest) if newest is not None else None
     if oldest is not None and newest is not None:
         yield info(f"polls from {values['oldest']} to {values['newest']} are in the cache")
 
@@ -304,7 +280,7 @@ def _lost(
     """Compare the cache with the files made from it: a new one begins empty, and looks well."""
     first = date.min
     if config.cache_retention_days:
-        first = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+        first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     archived = {day for day in map(_dated, archives) if day and day >= first}
     lost = sorted(archived.difference(stored))
     values["days_only_in_archives"] = [str(day) for day in lost]
@@ -312,7 +288,8 @@ def _lost(
         text = f"{_days(lost)} in archives but not in the database"
         yield warning(text, "'luxcli restore' puts them back")
     # The daily CSV of a day is mostly about the day before.
-    written = {day - _DAY for day, path in prune.csvs(config) if _is_closed_day(path)}
+    days = {csv.day for csv in csvs(config) if csv.kind == "daily" and csv.is_closed}
+    written = {day - _DAY for day in days}
     only = sorted(
         day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
     )
@@ -328,11 +305,6 @@ def _dated(name: str) -> date | None:
         return date.fromisoformat(name[:10])
     except ValueError:
         return None
-
-
-def _is_closed_day(path: Path) -> bool:
-    """Whether a CSV is that of a closed day, not one that somebody made in the afternoon."""
-    return path.name[10:] == "_daily.csv"
 
 
 def _days(days: Sequence[date]) -> str:
@@ -353,7 +325,7 @@ def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object])
         since_ms = _since_ms(note)
         long = since_ms is not None and now_ms - since_ms > _LONG_S * 1000
         if long and since_ms is not None and _still_held(path, note):
-            lasted = periods.span((now_ms - since_ms) / 1000)
+            lasted = times.span((now_ms - since_ms) / 1000)
             yield warning(f"{text}, for {lasted}", "does it hang? 'kill' with that number ends it")
         else:
             yield info(text)
@@ -371,6 +343,6 @@ def _since_ms(note: str) -> int | None:
     """Return when the holder of a lock began, by what `locks` says of it."""
     stamp = note.rpartition(" ")[2].replace("-", "").replace(":", "")
     try:
-        return periods.stamp_ms(stamp)
+        return times.stamp_ms(stamp)
     except ValueError:
         return None

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
-from luxcli import periods
+from luxcli import times
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue, ranges
 from luxcli.registers.catalogue import Register
-from luxcli.registers.corrections import ERROR_CODES
+from luxcli.registers.codes import ERROR_CODES
 
 # A sensor that is not fitted has no number; a register that does not exist has nothing at all.
 NOT_FITTED: Final = "\u2013"  # a dash
@@ -199,14 +199,14 @@ def last_switch_off(values: Values, zone: tzinfo) -> str:
 
     The log is a ring: the newest is the one with the largest time.
     """
-    times = [
+    switched_off = [
         (when, number)
         for number in range(5)
         if (when := values.raw(f"ID_WEB_Switchoff_file_Time{number}")) is not None and when > 0
     ]
-    if not times:
+    if not switched_off:
         return ""
-    when, number = max(times)
+    when, number = max(switched_off)
     return f"{_moment(when, zone)} {values.word(f'ID_WEB_Switchoff_file_Nr{number}')}"
 
 
@@ -244,7 +244,7 @@ def _digits(register: Register) -> int:
 
 
 def _moment(seconds: int, zone: tzinfo) -> str:
-    return f"{periods.local_time(seconds * 1000, zone):%Y-%m-%d %H:%M}"
+    return f"{times.local_time(seconds * 1000, zone):%Y-%m-%d %H:%M}"
 
 
 def _difference(warmer: str, colder: str) -> Callable[[Values], float | None]:

@@ -11,7 +11,7 @@ from datetime import time as clock_time
 from pathlib import Path
 from typing import Final
 
-from luxcli import periods
+from luxcli import periods, times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, combined
 from luxcli.maintenance import luxlog
@@ -100,7 +100,7 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
     with store.stepping() as next_entry:
         entry_ms = next_entry(0)
         while entry_ms is not None and entry_ms < until_ms:
-            day = periods.local_date(entry_ms, zone)
+            day = times.local_date(entry_ms, zone)
             yield day
             entry_ms = next_entry(bounds(day, zone)[1])
 
@@ -108,9 +108,9 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
 def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
     """Return why the cache's entries of a day are not safe in its archive; None when they are."""
     span = bounds(day, zone)
-    times, ticks = set(store.times(*span)), {tick.ts_ms for tick in store.missed(*span)}
+    polls_ms, ticks = set(store.times(*span)), {tick.ts_ms for tick in store.missed(*span)}
     path = path_of(config, day)
-    if not (times or ticks):
+    if not (polls_ms or ticks):
         return None
     advice = "'luxcli rollup daily' archives"
     if not path.exists():
@@ -119,7 +119,7 @@ def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None
         kept = luxlog.read(path)
     except StorageError as exc:
         return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
-    missing = times - {poll.taken_ms for poll in kept.polls}
+    missing = polls_ms - {poll.taken_ms for poll in kept.polls}
     if not missing and ticks <= {tick.ts_ms for tick in kept.missed}:
         return None
     damaged: list[int] = []

@@ -1,26 +1,26 @@
 """The clean-up job: what is too old to keep, and whether the disk has room."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
+from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store, open_store
+from luxcli.system.disks import disks
 
 _DAY_MS = 86_400_000
 _LONG_PAUSE_DAYS = 30
 _ARCHIVES_S = 300.0
 # Also matches the name of a sliding report made beside a closed period's.
 _SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
-_CSV_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{4})?_(daily|weekly)\.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +36,6 @@ class PruneResult:
     cache_bytes: int
     findings: tuple[str, ...]
     old_caches: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """How full the disk is that holds `directory`; `free` in bytes."""
-
-    directory: Path
-    percent: float
-    free: int
-
-    def text(self, limit_percent: int) -> str:
-        """Return this for people."""
-        return (
-            f"{self.directory}: the disk is {self.percent:.0f} % full"
-            f" (limit {limit_percent} %, {self.free / 1e6:.0f} MB free)"
-        )
 
 
 def prune(
@@ -97,37 +81,15 @@ def prune_csvs(
     return PruneResult(tuple(files), csv_bytes, 0, 0, tuple(findings))
 
 
-def csvs(config: Config) -> list[tuple[date, Path]]:
-    """Return the CSVs that are there, with the local dates in their names.
-
-    Raises:
-        StorageError: A directory cannot be read.
-    """
-    ours: list[tuple[date, Path]] = []
-    for directory in sorted({config.daily_dir, config.weekly_dir}):
-        try:
-            names = sorted(directory.iterdir()) if directory.is_dir() else []
-        except OSError as exc:
-            raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
-        for path in names:
-            match = _CSV_NAME.fullmatch(path.name)
-            if match:
-                try:
-                    ours.append((date.fromisoformat(match[1]), path))
-                except ValueError:  # such as 2026-02-31: not one of ours
-                    continue
-    return ours
-
-
 def _old_csvs(
     config: Config, now_ms: int, zone: tzinfo, findings: list[str]
 ) -> tuple[list[Path], int]:
     """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
     if not config.csv_retention_days:
         return [], 0
-    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
+    oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
     ours = csvs(config)
-    old = [path for day, path in ours if day < oldest_kept]
+    old = [file.path for file in ours if file.day < oldest_kept]
     if old and len(old) == len(ours):
         findings.append(
             f"all {len(old)} CSV files are older than {config.csv_retention_days} days:"
@@ -135,8 +97,8 @@ def _old_csvs(
         )
         return [], 0
     if old:
-        last = max(day for day, path in ours if day < oldest_kept)
-        first_kept = min(day for day, path in ours if day >= oldest_kept)
+        last = max(file.day for file in ours if file.day < oldest_kept)
+        first_kept = min(file.day for file in ours if file.day >= oldest_kept)
         # There may be weekly ones only.
         longest_ms = max(_longest_gap_ms(config.csv_retention_days), 8 * _DAY_MS)
         if (first_kept - last).days * _DAY_MS > longest_ms:
@@ -157,7 +119,7 @@ def _old_salvaged(config: Config, now_ms: int) -> list[Path]:
     found = []
     for path in open_store(config).set_aside_paths():
         stamp = _SALVAGED_NAME.fullmatch(path.name)
-        if stamp and periods.stamp_ms(stamp[1]) < oldest_kept:
+        if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
             found += [path, *([journal] if journal.exists() else [])]
     return found
@@ -177,7 +139,7 @@ def _prune_cache(
         return 0, 0
     store = open_store(config)
     store.flush()  # also in a dry run: it is to count what would be there
-    oldest_kept = periods.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+    oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
     polls = store.count(0, cutoff)
     if not polls:
@@ -192,7 +154,7 @@ def _prune_cache(
         return 0, 0
     if first_kept - last > _longest_gap_ms(config.cache_retention_days):
         findings.append(
-            f"nothing is stored from {periods.utc_text(last)} to {periods.utc_text(first_kept)},"
+            f"nothing is stored from {times.utc_text(last)} to {times.utc_text(first_kept)},"
             f" and the limit of {config.cache_retention_days} days falls into that time: no polls"
             " removed; is the clock right? It goes on by itself when the limit has passed"
         )
@@ -244,24 +206,9 @@ def _archived_until(
     return kept_from
 
 
-def disks(config: Config) -> list[Disk]:
-    """Return each file system that is written to, once; directories that are missing have none."""
-    found = []
-    seen: set[int] = set()
-    for directory in (config.cache_path.parent, config.daily_dir, config.weekly_dir):
-        if not directory.is_dir() or directory.stat().st_dev in seen:
-            continue
-        seen.add(directory.stat().st_dev)
-        usage = shutil.disk_usage(directory)
-        # As df does: what only root may use counts as neither used nor free.
-        percent = 100 * usage.used / (usage.used + usage.free or 1)
-        found.append(Disk(directory, percent, usage.free))
-    return found
-
-
 def _full_disks(config: Config) -> list[str]:
     limit = config.disk_usage_limit_percent
-    return [disk.text(limit) for disk in disks(config) if disk.percent > limit]
+    return [disk.text(limit) for disk in disks(config.data_directories()) if disk.percent > limit]
 
 
 def _remove(path: Path) -> None:

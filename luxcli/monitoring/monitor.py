@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import Interrupted, LockHeldError, LuxcliError
 from luxcli.monitoring import policy
@@ -145,7 +145,7 @@ class Watch:
             return None, after
         text = end.text or "OK"
         if before.since_ms is not None:
-            lasted = periods.span((end.now_ms - before.since_ms) / 1000)
+            lasted = times.span((end.now_ms - before.since_ms) / 1000)
             text = f"{self._job} works again after {lasted}"
         notice = event == "recovered" and before.told
         return self._message(self._job, event, end, text, notice=notice), after
@@ -217,7 +217,7 @@ def _polls(config: Config, now_ms: int) -> _Polls:
     age_s = (now_ms - last_ms) / 1000
     usual_s = max(_STALE_AFTER_S, state.default_max_age_s(config.interval_sec))
     stale = age_s > (config.monitoring_stale_after or usual_s)
-    return _Polls(stale, f"no good poll for {periods.span(age_s)}")
+    return _Polls(stale, f"no good poll for {times.span(age_s)}")
 
 
 def state_path(config: Config) -> Path:

@@ -18,10 +18,11 @@ from typing import Final
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
 from luxcli.model import OVERRUN, Missed
+from luxcli.recording import limits
 from luxcli.recording import poll as poll_job
 from luxcli.recording.poll import PollResult
 from luxcli.store.store import Store, open_store
-from luxcli.system import locks, logger, watchdog
+from luxcli.system import locks, logger
 
 _LOGGER = logger.Logger("luxcli.recording.pacing")
 # The smallest step of cron and of the task planners of NAS systems.
@@ -114,7 +115,7 @@ def poll_minute(
         try:
             stack.enter_context(locks.hold(lock_path(config), wait_s=_HANDOVER_S))
         except LockHeldError as exc:
-            limit_s = watchdog.gone_after_s("poll", config) + watchdog.MINUTES_S
+            limit_s = limits.gone_after_s("poll", config) + limits.MINUTES_S
             held_s = locks.held_s(lock_path(config)) or 0.0
             if held_s <= (limit_s if hung_s is None else hung_s):
                 _LOGGER.info("the run of a minute before makes the polls of this one, too: %s", exc)
@@ -157,7 +158,7 @@ def _minutes(
         yield from (minute_s + offset_s for offset_s in in_minute(now_s + minute_s, interval_s))
         minute_s += MINUTE_S
         ended_s = time.monotonic() - began + turn_s
-        if ended_s < minute_s or minute_s >= watchdog.MINUTES_S or not go_on():
+        if ended_s < minute_s or minute_s >= limits.MINUTES_S or not go_on():
             return
 
 

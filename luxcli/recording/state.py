@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
-from luxcli import periods
+from luxcli import times
 from luxcli.model import OVERRUN, Missed
 from luxcli.recording.coverage import Coverage, Walk
 from luxcli.store.buffer import Waiting
@@ -46,8 +46,8 @@ def _coverage(
     missed = {tick.ts_ms: tick for tick in store.missed(begin_ms, stop_ms)}
     missed |= {tick.ts_ms: tick for tick in waiting.missed if begin_ms <= tick.ts_ms < stop_ms}
     walk = Walk([missed[ts_ms] for ts_ms in sorted(missed)], begin_ms, interval_s * 1000)
-    for times in days:
-        walk.polls(times)
+    for polls_ms in days:
+        walk.polls(polls_ms)
     return walk.end(stop_ms)
 
 
@@ -69,7 +69,7 @@ def in_words(coverage: Coverage, zone: tzinfo) -> str:
     gap = coverage.longest_gap
     if gap is None or (coverage.gap_count < 2 and gap.ticks < 2):
         return text
-    first, last = (periods.local_time(ms, zone) for ms in (gap.start_ms, gap.stop_ms))
+    first, last = (times.local_time(ms, zone) for ms in (gap.start_ms, gap.stop_ms))
     until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
     which = f"longest of {coverage.gap_count} gaps" if coverage.gap_count > 1 else "gap"
     return f"{text}; {which} {first:%Y-%m-%d %H:%M} to {until}"
@@ -78,8 +78,8 @@ def in_words(coverage: Coverage, zone: tzinfo) -> str:
 def as_json(coverage: Coverage) -> dict[str, object]:
     """Return what ``--json`` says about polls and the schedule."""
     return {
-        "start": periods.utc_text(coverage.start_ms),
-        "stop": periods.utc_text(coverage.stop_ms),
+        "start": times.utc_text(coverage.start_ms),
+        "stop": times.utc_text(coverage.stop_ms),
         "polls": coverage.polls,
         "expected": coverage.expected,
         "missing": coverage.missing,
@@ -89,8 +89,8 @@ def as_json(coverage: Coverage) -> dict[str, object]:
         "gaps": coverage.gap_count,
         "longest_gaps": [
             {
-                "start": periods.utc_text(gap.start_ms),
-                "stop": periods.utc_text(gap.stop_ms),
+                "start": times.utc_text(gap.start_ms),
+                "stop": times.utc_text(gap.stop_ms),
                 "missing": gap.ticks,
                 "reasons": dict(gap.reasons),
             }
@@ -193,10 +193,10 @@ def last_poll_ms(store: Store, now_ms: int) -> int | None:
 
 def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, int | None]:
     """Return the newest poll up to `limit_ms`, and the newest of all where that is later."""
-    times = [poll.taken_ms for poll in waiting.polls]
-    times += [ms for ms in (store.last_poll(limit_ms), store.span()[1]) if ms is not None]
-    last_ms = max((ms for ms in times if ms <= limit_ms), default=None)
-    return last_ms, max((ms for ms in times if ms > limit_ms), default=None)
+    polls_ms = [poll.taken_ms for poll in waiting.polls]
+    polls_ms += [ms for ms in (store.last_poll(limit_ms), store.span()[1]) if ms is not None]
+    last_ms = max((ms for ms in polls_ms if ms <= limit_ms), default=None)
+    return last_ms, max((ms for ms in polls_ms if ms > limit_ms), default=None)
 
 
 def _merged(

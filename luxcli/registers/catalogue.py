@@ -22,6 +22,8 @@ from luxtronik.parameters import Parameters
 from luxtronik.visibilities import Visibilities
 
 from luxcli.model import GROUPS, Group, Snapshot
+from luxcli.registers import ranges
+from luxcli.registers.codes import ERROR_CODES
 from luxcli.registers.corrections import CORRECTIONS, Correction, Kind
 
 __all__ = [
@@ -255,6 +257,15 @@ def reading(snapshot: Snapshot, group: Group, index: int) -> Reading | None:
     entry, raw = register(group, index), block[index]
     value = firmware(block) if entry.kind == "text" else decode(entry, raw)
     return Reading(group, index, entry.id, value, entry.unit, raw)
+
+
+def error_meaning(code: int) -> str:
+    """Return what an error code means, and which sensor it makes untrustworthy."""
+    text = ERROR_CODES.get(code, "unknown code")
+    if code in ranges.SENSOR_OF_ERROR:
+        index = ranges.SENSOR_OF_ERROR[code]
+        text += f": do not trust {register('calculations', index).id}"
+    return text
 
 
 def length(group: Group) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from luxcli.model import Group
+from luxcli.registers.codes import ERROR_CODES, MODELS, SWITCH_OFF_REASONS
 
 Kind = Literal[
     "temperature",  # °C
@@ -32,147 +33,6 @@ Kind = Literal[
     "address",  # IPv4
     "number",  # an integer of unknown or no unit
 ]
-
-SWITCH_OFF_REASONS: Final[Mapping[int, str]] = {
-    0: "heatpump error",
-    1: "system error",
-    2: "operation mode second heat generator",
-    3: "evu lock",
-    5: "air defrost",
-    6: "maximal usage temperature",
-    7: "minimal usage temperature",
-    8: "lower usage limit",
-    9: "no request",
-    10: "external energy source",
-    11: "flow rate",
-    12: "low pressure pause",
-    13: "superheat pause",
-    14: "inverter pause",
-    15: "desuperheater pause",
-    16: "operation mode switch-over",
-    17: "other",
-    18: "minimum flow cooling",
-    19: "PV maximum",
-    20: "hot gas pause",
-    21: "hot gas overheating pause",
-    22: "no request",
-    23: "minimum source outlet temperature cooling",
-    24: "LPC",
-    25: "restart",
-    26: "maximum return rise",
-    27: "maximum flow temperature",
-}
-
-ERROR_CODES: Final[Mapping[int, str]] = {
-    -1: "none",
-    0: "none",
-    701: "low pressure fault",
-    702: "low pressure lock",
-    703: "frost protection",
-    704: "hot gas fault",
-    705: "motor protection fan",
-    706: "motor protection brine pump or compressor",
-    707: "coding of the heat pump",
-    708: "return sensor",
-    709: "flow sensor",
-    710: "hot gas sensor",
-    711: "outdoor sensor",
-    712: "DHW sensor",
-    713: "heat source inlet sensor",
-    714: "hot gas DHW",
-    715: "high pressure cut-out",
-    716: "high pressure fault",
-    717: "heat source flow",
-    718: "maximum outdoor temperature",
-    719: "minimum outdoor temperature",
-    720: "heat source temperature",
-    721: "low pressure cut-out",
-    722: "temperature difference heating water",
-    723: "temperature difference DHW",
-    724: "temperature difference defrost",
-    725: "DHW system fault",
-    726: "mixing circuit 1 sensor",
-    727: "brine pressure",
-    728: "heat source outlet sensor",
-    729: "rotating field",
-    730: "screed drying power",
-    731: "thermal disinfection timeout",
-    732: "cooling fault",
-    733: "anode fault",
-    734: "anode fault for two weeks",
-    735: "external energy sensor",
-    736: "solar collector sensor",
-    737: "solar store sensor",
-    738: "mixing circuit 2 sensor",
-    739: "mixing circuit 3 sensor",
-    750: "external return sensor",
-    751: "phase monitor",
-    752: "phase monitor or flow",
-    755: "slave lost",
-    756: "master lost",
-    757: "low pressure fault water/water",
-    758: "defrost fault",
-    759: "thermal disinfection failed five times",
-    760: "defrost ended by time limit five times",
-    761: "LIN connection lost",
-    762: "compressor suction or evaporator sensor",
-    763: "suction sensor",
-    764: "compressor heater sensor",
-    765: "superheat too low for five minutes",
-    766: "compressor operating limits",
-    767: "safety thermostat of the electric element",
-    768: "flow monitoring in defrost",
-    769: "pump control",
-    770: "superheat too low",
-    771: "superheat too high",
-    776: "compressor operating limits",
-    777: "expansion valve",
-    778: "low pressure sensor",
-    779: "high pressure sensor",
-    780: "EVI sensor",
-    781: "liquid temperature sensor",
-    782: "EVI suction gas sensor",
-    783: "connection between SEC board and inverter",
-    784: "inverter locked",
-    785: "SEC board",
-    786: "connection between SEC board and HZ/IO board",
-    787: "compressor alarm",
-    788: "severe inverter fault",
-    789: "LIN or coding missing",
-    790: "severe inverter fault (supply)",
-    791: "Modbus connection lost",
-    792: "LIN connection lost",
-    793: "inverter temperature",
-    794: "over-voltage",
-    795: "under-voltage",
-    796: "safety switch-off",
-    797: "regulation of the electric element not supported",
-    798: "Modbus fan",
-    799: "Modbus ASB board",
-    800: "desuperheater too hot",
-    802: "switch box fan",
-    803: "switch box fan",
-    806: "Modbus SEC board",
-    807: "all Modbus connections lost",
-}
-
-# Laid over the library's table.
-_MODELS: Final[Mapping[int, str]] = {
-    72: "MSW 12S",
-    76: "LD2AG",
-    77: "LD9V",
-    78: "MSW3-12",
-    79: "MSW3-12S",
-    80: "MSW2-9S",
-    81: "LW 8",
-    82: "LW 12",
-    83: "HZ_HMD",
-    84: "LW V4",
-    85: "LW SEC 2",
-    86: "MSW1-4S",
-    87: "LP5V",
-    88: "LP8V",
-}
 
 
 class Correction(NamedTuple):
@@ -210,24 +70,6 @@ class Correction(NamedTuple):
 _ENUMS: Final = (78, 79, 80, *range(106, 111), 117, 118, 119, 191, *range(217, 222), 230)
 _TIMES: Final = (*range(95, 100), *range(111, 116), 134, *range(222, 227))
 
-# Registers that say where the heat pump is or which one it is: addresses, the web server's
-# password, serial numbers of up to three units. Not for publication. Sources: the names in
-# "parameters.csv" and "calculations.csv", and sensors.md section 2.
-PRIVATE: Final[Mapping[Group, frozenset[int]]] = {
-    "calculations": frozenset(range(91, 95)),
-    "parameters": frozenset(
-        {
-            *range(750, 754),
-            *range(755, 761),
-            *range(766, 772),
-            861,
-            *range(874, 877),
-            *range(1026, 1029),
-            *range(1054, 1057),
-        }
-    ),
-    "visibilities": frozenset(),
-}
 
 CORRECTIONS: Final[tuple[Correction, ...]] = (
     # How a kind is decoded
@@ -281,7 +123,7 @@ CORRECTIONS: Final[tuple[Correction, ...]] = (
         luxcli="models up to 88, 72 is MSW 12S",
         reason="newer models",
         source="sensors.md section 4; upstream datatypes.HeatpumpCode",
-        labels=_MODELS,
+        labels=MODELS,
     ),
     Correction(
         "calculations",

@@ -6,10 +6,9 @@ from datetime import date, tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
-from luxcli import periods
+from luxcli import periods, times
 from luxcli.config.config import Config
 from luxcli.errors import (
-    ConfigError,
     DamagedError,
     LuxcliError,
     NoDataError,
@@ -18,12 +17,12 @@ from luxcli.errors import (
     combined,
 )
 from luxcli.exports import csv_file
+from luxcli.exports.columns import columns
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
 from luxcli.recording import state as recording_state
 from luxcli.recording.coverage import Coverage
-from luxcli.registers import catalogue
-from luxcli.registers.catalogue import Register
+from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store, open_store, report_lock
@@ -111,14 +110,14 @@ def rollup(
         period = periods.ending_on(kind, ending, config.csv_time, zone)
         if period.stop_ms > now_ms:
             raise UsageError(
-                f"--date {ending}: that period ends on {periods.utc_text(period.stop_ms)},"
+                f"--date {ending}: that period ends on {times.utc_text(period.stop_ms)},"
                 " which is in the future"
             )
         result = _closed(run, period, again=True)
         if result.path is None:
             raise NoDataError(
-                f"nothing is stored from {periods.utc_text(period.start_ms)} to"
-                f" {periods.utc_text(period.stop_ms)}: no {kind} CSV for {ending}"
+                f"nothing is stored from {times.utc_text(period.start_ms)} to"
+                f" {times.utc_text(period.stop_ms)}: no {kind} CSV for {ending}"
             )
         return result
 
@@ -175,30 +174,9 @@ def rollup_due(
     return results
 
 
-def columns(config: Config) -> tuple[Register, ...]:
-    """Return the sensor columns of a CSV.
-
-    Raises:
-        ConfigError: ``csv.sensors`` names what does not exist.
-    """
-    try:
-        return catalogue.select(config.csv_sensors)
-    except ValueError as exc:
-        origin = config.origins["csv.sensors"]
-        raise ConfigError([f"{origin}: csv.sensors: {exc}"]) from exc
-
-
-def _directory(config: Config, kind: Kind) -> Path:
-    return config.daily_dir if kind == "daily" else config.weekly_dir
-
-
-def _closed_path(config: Config, period: Period) -> Path:
-    return _directory(config, period.kind) / f"{period.label}_{period.kind}.csv"
-
-
 def _sliding_path(run: _Run, period: Period) -> Path:
     """A closed period's file is the record of its day: a later look must not replace it."""
-    path = _closed_path(run.config, period)
+    path = closed_path(run.config, period)
     records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
     written = {Path(r.path).name for r in records if r.path and r.state in ("written", "stale")}
@@ -209,8 +187,7 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     stored = run.store.count(there.first_ms, there.last_ms + 1000)
     if path.name not in written and there.rows <= stored:
         return path
-    clock = periods.local_time(period.stop_ms, run.zone)
-    return path.with_name(f"{period.label}_{clock:%H%M}_{period.kind}.csv")
+    return sliding_path(run.config, period, run.zone)
 
 
 def _due(run: _Run, kind: Kind) -> Iterator[Period]:
@@ -241,7 +218,7 @@ def _due(run: _Run, kind: Kind) -> Iterator[Period]:
         if period is None:
             return
         since_ms = period.stop_ms
-        if _closed_path(config, period).name not in written:
+        if closed_path(config, period).name not in written:
             yield period
     for period in [*closed(max(since_ms, now_ms - _WEEK_AND_DAY_MS))][-1:]:
         if (period.start_ms, period.stop_ms) not in empty:
@@ -254,7 +231,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     A file that already holds the period is kept: the cache may have been lost since, and that file
     may be the only copy. `again` writes it anew if the cache has as much of it.
     """
-    path = _closed_path(run.config, period)
+    path = closed_path(run.config, period)
     if path.exists():
         owner.own(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)

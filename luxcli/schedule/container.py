@@ -16,10 +16,10 @@ from typing import Final, NoReturn
 
 from luxcli.config import settings
 from luxcli.config.config import Config
-from luxcli.diagnosis import preflight
 from luxcli.errors import ConfigError, StorageError
 from luxcli.schedule import supervisor
 from luxcli.store.store import open_store
+from luxcli.system import files
 
 # -no-reap: the supervisor takes care of orphans. -quiet: not two lines for each run, which would be
 # 5,760 a day; failures are logged. -passthrough-logs: lines of the jobs stay as they are.
@@ -47,7 +47,7 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
     store = open_store(config)
     directory = config.cache_path.parent
     for place in (directory, store.archive_directory, config.daily_dir, config.weekly_dir):
-        if failure := preflight.unwritable(place):
+        if failure := files.unwritable(place):
             raise StorageError(f"{failure}{_remedy(place)}")
     for file in (*directory.glob(f"{glob.escape(store.path.name)}*"), *directory.glob("*.lock")):
         if not os.access(file, os.W_OK):

@@ -23,11 +23,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import UsageError
-from luxcli.system import watchdog
+from luxcli.recording import limits
+from luxcli.system import logger
 
+_LOGGER = logger.Logger("luxcli.schedule.crontabs")
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 # After `csv_time`, so that the last poll of the day has come through all its attempts.
@@ -83,7 +85,7 @@ def cron(config: Config, command: Sequence[str], *, user: str | None = None) -> 
         shell = _shell(config, command, arguments).replace(r"\%", r"\''%")
         return f"{fields} {who}{shell}".replace("%", r"\%")
 
-    minute = rollup_minute(config, periods.zone(None, {}), {})
+    minute = rollup_minute(config, times.zone(None, {}, _LOGGER.warning), {})
     minutes = _starred(polls.step_s // MINUTE_S, HOUR_S // MINUTE_S)
     lines = [
         *_CRON_HEAD,
@@ -146,7 +148,7 @@ def supercronic(config: Config, command: Sequence[str]) -> str:
 
 def limit_s(job: str, config: Config) -> int:
     """Return the seconds after which a job (poll, rollup or prune) has ended by its own limit."""
-    return math.ceil(watchdog.gone_after_s(job, config)) + _ALLOWANCE_S
+    return math.ceil(limits.gone_after_s(job, config)) + _ALLOWANCE_S
 
 
 def unseen(config: Config) -> list[str]:
@@ -209,7 +211,7 @@ def rollup_minute(config: Config, clock: tzinfo, variables: Mapping[str, str]) -
         variables: Those that its jobs have.
     """
     now = datetime.now(UTC)
-    zones = (periods.zone(config.timezone, variables), clock)
+    zones = (times.zone(config.timezone, variables, _LOGGER.warning), clock)
     own, its = (now.astimezone(zone).utcoffset() or timedelta() for zone in zones)
     ahead_min = int((its - own).total_seconds()) // 60
     return (config.csv_time.minute + ahead_min + _ROLLUP_AFTER_MIN) % 60

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from luxcli.config.config import Config
 from luxcli.errors import UsageError
+from luxcli.recording import limits
 from luxcli.schedule import crontabs
-from luxcli.system import watchdog
 
 TIMERS: Final = ("luxcli-poll.timer", "luxcli-rollup.timer", "luxcli-prune.timer")
 _STATE: Final = Path("/var/lib/luxcli")
@@ -48,7 +48,7 @@ def systemd(
             "poll",
             "read the heat pump and store every value",
             ("poll-once", *polls.arguments),
-            crontabs.limit_s("poll", config) + (watchdog.MINUTES_S if polls.arguments else 0),
+            crontabs.limit_s("poll", config) + (limits.MINUTES_S if polls.arguments else 0),
             crontabs.poll_comment(config.interval_sec, polls),
             when,
             False,

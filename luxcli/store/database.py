@@ -18,7 +18,7 @@ from luxcli.system import files
 if TYPE_CHECKING:
     import sqlite3
 
-    from luxcli.store.writer import Key
+    from luxcli.store.tables import Key
 
 # In the name of a cache that was set aside, before the time.
 ASIDE = ".damaged-"
@@ -131,10 +131,10 @@ class CacheFile:
         """Return ``(kind, index)`` of every register ever stored, sorted."""
         if not self._begun():
             return []
-        from luxcli.store import writer
+        from luxcli.store import tables
 
         with self._connected() as db:
-            return writer.known_registers(db)
+            return tables.known_registers(db)
 
     def span(self) -> tuple[int | None, int | None]:
         """Return the times of the oldest and the newest poll in the cache, None if it is empty."""

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import Chunk, Snapshot
-from luxcli.store import writer
+from luxcli.store import tables
 from luxcli.store.fetch import Fetch
 from luxcli.store.rows import HEAD_COLUMNS, Layout, Row
-from luxcli.store.writer import Key
+from luxcli.store.tables import Key
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -57,7 +57,7 @@ def chunks(
     wanted = set(keys)
 
     def with_others() -> list[Key]:
-        return [*keys, *(key for key in writer.known_registers(db) if key not in wanted)]
+        return [*keys, *(key for key in tables.known_registers(db) if key not in wanted)]
 
     for window in _windows(db, with_others, start_ms, stop_ms, None):
         varying = tuple(place for place in window.varying if place < len(keys))
@@ -86,7 +86,7 @@ def _chunk(
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
     """Yield every poll of ``start_ms <= ts_ms < stop_ms`` as it was sent; else as `chunks`."""
-    for window in _windows(db, lambda: writer.known_registers(db), start_ms, stop_ms, None):
+    for window in _windows(db, lambda: tables.known_registers(db), start_ms, stop_ms, None):
         yield from _snapshots(window, damaged)
 
 
@@ -230,7 +230,7 @@ class _Window:
         self.varying: list[int] = []
         self._bad_since: int | None = None  # from where on nothing could be salvaged so far
         db.execute("BEGIN")
-        columns, constants = writer.layout(db)
+        columns, constants = tables.layout(db)
         with_column = set(columns)
         self._version = self._data_version()
         logged: dict[Key, list[int]] = {}
@@ -292,15 +292,15 @@ class _Window:
         """Return the settings at the start of the window, and their changes within."""
         span = (self.position, self._stop_ms)
         if self._unreadable is None:
-            at_start = writer.settings_at(self._db, self.position)
-            return at_start, writer.setting_changes(self._db, *span)
+            at_start = tables.settings_at(self._db, self.position)
+            return at_start, tables.setting_changes(self._db, *span)
         first: dict[Key, int | None] = {}
         later: list[tuple[Key, int, int | None]] = []
         for key in keys:
             # The checksum tells which polls would have needed what cannot be read.
             with suppress(self._db.DatabaseError):
-                value = writer.as_of(self._db, key, self.position)
-                later += writer.changes_of(self._db, key, *span)
+                value = tables.as_of(self._db, key, self.position)
+                later += tables.changes_of(self._db, key, *span)
                 first[key] = value
         return first, later
 

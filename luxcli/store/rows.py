@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from luxcli.store import writer
-from luxcli.store.writer import Key
+from luxcli.store import checksums
+from luxcli.store.tables import Key
 
 # Time, duration, tries and checksum; what varies follows.
 HEAD_COLUMNS: Final = 4
@@ -102,7 +102,7 @@ class Layout:
 
     def _fits(self, row: Row) -> bool:
         try:
-            return writer.poll_crc(row[:3], self.block(row), self._settings_crc) == row[3]
+            return checksums.poll_crc(row[:3], self.block(row), self._settings_crc) == row[3]
         except struct.error:
             return False
 
@@ -114,7 +114,7 @@ class Layout:
             self._blocks.append([value for _, value in sent])
         try:
             # As `ingest.settings_crc` does it, but kept: most changes are of one number.
-            self._packed = [bytearray(writer.packed(block)) for block in self._blocks]
+            self._packed = [bytearray(checksums.packed(block)) for block in self._blocks]
         except struct.error:
             self._packed = []
         self._see_blocks()

@@ -1,6 +1,7 @@
 """Small durable file operations that several modules share."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -57,3 +58,18 @@ def replace_durably(
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
     return size
+
+
+def unwritable(directory: Path) -> str | None:
+    """Return why nothing can be written to a directory that is there or will be made."""
+    nearest = directory
+    try:
+        while not nearest.exists() and nearest != nearest.parent:
+            if nearest.is_symlink():
+                return f"{directory}: the link {nearest} leads to nothing: is it mounted?"
+            nearest = nearest.parent
+        # Asked by doing it: permissions alone say nothing about read-only file systems or /proc.
+        with tempfile.TemporaryFile(dir=nearest):
+            return None
+    except OSError as exc:
+        return f"{directory}: nothing can be written to {nearest}: {exc.strerror}"

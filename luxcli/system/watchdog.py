@@ -14,38 +14,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from luxcli.config.config import Config
 from luxcli.system import logger, threads
 
-# The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
-# reason why there is none and for the buffer) and a slow disk.
-_BESIDE_POLL_S: Final = 90.0
-# So long a run for the polls of a minute may go on into the next ones (`pacing`). Others are told
-# of it at its end, so not longer.
-MINUTES_S: Final = 300
-# Minutes on a small machine, for a year's cache that has to be salvaged.
-_LIMITS_S: Final = {"rollup": 7200.0, "prune": 3600.0}
 # What cleaning up and telling others may take.
-_GRACE_S: Final = 30.0
+GRACE_S: Final = 30.0
 # As of a process that the alarm ends.
 EXIT_STATUS: Final = 128 + signal.SIGALRM
 
 
-def limit_s(job: str, config: Config) -> float:
-    """Return the seconds after which a job (poll, rollup or prune) is ended."""
-    if job == "poll":
-        from luxcli.controller import client
-
-        return client.longest_s(config.timeout_sec, config.retries) + _BESIDE_POLL_S
-    return _LIMITS_S[job]
-
-
-def gone_after_s(job: str, config: Config) -> float:
-    """Return the seconds after which a job's process is gone, whatever hangs."""
-    return limit_s(job, config) + _GRACE_S
-
-
-def arm(seconds: float, *, grace_s: float = _GRACE_S) -> None:
+def arm(seconds: float, *, grace_s: float = GRACE_S) -> None:
     """Send this process SIGALRM after some seconds, and end it after `grace_s` more."""
 
     def watch() -> None:

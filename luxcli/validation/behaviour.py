@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from luxcli.periods import span
 from luxcli.registers import catalogue
 from luxcli.registers.ranges import CRITICAL_TEMPERATURES, NO_VALUE_RAW, NOT_FITTED
+from luxcli.times import span
 from luxcli.validation.findings import Findings, Poll
 
 _FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW = 10, 11, 12, 14, 15, 17

@@ -7,7 +7,7 @@ other clock, for both should move alike.
 
 from typing import Final
 
-from luxcli.periods import span
+from luxcli.times import span
 from luxcli.validation.findings import Findings, Poll
 
 _CLOCK: Final = 134

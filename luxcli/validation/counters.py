@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from luxcli.model import Group
-from luxcli.periods import span
 from luxcli.registers import catalogue
 from luxcli.registers.ranges import COUNTERS
+from luxcli.times import span
 from luxcli.validation.findings import Findings, Poll
 
 _BACK_WITHIN_MS: Final = 900_000

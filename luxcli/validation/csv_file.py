@@ -7,21 +7,20 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime, tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from luxcli import periods
 from luxcli.config.config import Config
 from luxcli.errors import NoDataError, StorageError
-from luxcli.exports import csv_file
+from luxcli.exports import columns, csv_file
 from luxcli.exports.csv_file import TIME_COLUMNS
-from luxcli.periods import KINDS, span
 from luxcli.recording.coverage import POOR, fits_schedule
 from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Register
-from luxcli.rollup import rollup
+from luxcli.rollup.files import period_of
 from luxcli.store.store import Store
+from luxcli.times import span
 from luxcli.validation.csv_rows import Values
 from luxcli.validation.findings import Findings
 from luxcli.validation.report import Report
@@ -32,7 +31,6 @@ _INTEGER: Final = re.compile(r"-?[0-9]+")
 _DECIMAL: Final = re.compile(r"-?[0-9]+[.,][0-9]+")
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
-_NAME: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})_(daily|weekly)\.csv")
 # Counters have a new value in each row.
 _MOST_REMEMBERED: Final = 4096
 _LATE: Final = 1.5
@@ -90,7 +88,7 @@ def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _uns
         found.add("csv-torn", table.last_ms, "no end of line", since_ms=table.last_ms)
     remark = None
     if table.end():
-        _columns(found, table, rollup.columns(config))
+        _columns(found, table, columns.columns(config))
         try:
             _count(found, table, config, path, zone)
         except StorageError as exc:
@@ -361,9 +359,9 @@ def _count(found: Findings, table: _Table, config: Config, path: Path, zone: tzi
     if not config.cache_path.exists():
         return
     start_ms, stop_ms = table.first_ms, table.stop_ms
-    period = _period(config, path, zone)
-    if period is not None and period[0] - 1000 < start_ms and stop_ms <= period[1] + 1000:
-        start_ms, stop_ms = period
+    period = period_of(config, path, zone)
+    if period and period.start_ms - 1000 < start_ms and stop_ms <= period.stop_ms + 1000:
+        start_ms, stop_ms = period.start_ms, period.stop_ms
     # The buffer first and as it is: what is flushed meanwhile is found in both, not in none.
     waiting = {poll.taken_ms for poll in store.waiting().polls}
     times = waiting.union(store.times(start_ms, stop_ms))
@@ -372,16 +370,3 @@ def _count(found: Findings, table: _Table, config: Config, path: Path, zone: tzi
     if stored > table.rows:
         text = f"{table.rows} rows, {stored} polls in the cache"
         found.add("csv-count", stop_ms, text, since_ms=start_ms, count=stored - table.rows)
-
-
-def _period(config: Config, path: Path, zone: tzinfo) -> tuple[int, int] | None:
-    """Return the closed period that a file is named after, though it may hold another one."""
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        return None
-    kind = next(kind for kind in KINDS if kind == match[2])
-    try:
-        period = periods.ending_on(kind, date.fromisoformat(match[1]), config.csv_time, zone)
-    except ValueError:
-        return None
-    return period.start_ms, period.stop_ms

@@ -9,8 +9,9 @@ from luxcli.registers.catalogue import Register
 from luxcli.validation.behaviour import SPIKES, STUCK, Frozen, Spikes, Stuck
 from luxcli.validation.counters import Counters
 from luxcli.validation.findings import Findings, Poll, area_of
-from luxcli.validation.judge import FEWEST_READINGS, Ranges, longest_pause_s
+from luxcli.validation.judge import FEWEST_READINGS, longest_pause_s
 from luxcli.validation.rules import Area
+from luxcli.validation.values import Ranges
 
 _DISPLAY_TIMER, _NEWEST_ERROR, _CLOCK = 120, 95, 134
 # Beyond every index that a check asks for.

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from luxcli.periods import span, utc_text
-from luxcli.registers import catalogue, ranges
-from luxcli.registers.corrections import ERROR_CODES
+from luxcli.registers import ranges
+from luxcli.registers.catalogue import error_meaning
+from luxcli.times import span, utc_text
 from luxcli.validation.findings import Findings, Poll
 
 _TIMES, _CODES = slice(95, 100), slice(100, 105)
@@ -35,7 +35,7 @@ class ErrorLog:
             return
         for time_s, code in self._new(log, poll.calculations[_CLOCK]):
             rule = "error-passing" if code in ranges.PASSING_ERRORS else "error"
-            text = f"{code} at {utc_text(time_s * 1000)}, {meaning(code)}"
+            text = f"{code} at {utc_text(time_s * 1000)}, {error_meaning(code)}"
             self._findings.add(rule, poll.ts_ms, text, index=_about(code))
         self._log = log
 
@@ -74,15 +74,6 @@ class OutdoorSensor:
                 index=_OUTDOOR,
                 since_ms=self._since_ms,
             )
-
-
-def meaning(code: int) -> str:
-    """Return what an error code means, and which sensor it makes untrustworthy."""
-    text = ERROR_CODES.get(code, "unknown code")
-    if code in ranges.SENSOR_OF_ERROR:
-        index = ranges.SENSOR_OF_ERROR[code]
-        text += f": do not trust {catalogue.register('calculations', index).id}"
-    return text
 
 
 def _about(code: int) -> int:

@@ -14,6 +14,7 @@ from luxcli.validation.clocks import Clocks
 from luxcli.validation.counters import Counters
 from luxcli.validation.error_log import ErrorLog, OutdoorSensor
 from luxcli.validation.findings import Finding, Findings, Poll
+from luxcli.validation.values import CLOSE_S, LARGEST, Ranges
 
 # From the issue that this program was written for: a poll with fewer readings is hardly one.
 FEWEST_READINGS: Final = 50
@@ -24,12 +25,6 @@ _FIRMWARE: Final = slice(81, 91)
 _LOGS: Final = slice(95, 116)
 _MODEL, _LINE_1 = 78, 117
 
-# Set-points are 0 while their circuit is off, which is no broken wire.
-_SET_POINTS: Final = frozenset({12, 18, 22, 25, 136})
-_INTERRUPTION_RAW: Final = 100  # 10 K
-_MOST_REMEMBERED: Final = 5000
-# Counters pass through 32767; the largest integer is nobody's value.
-_LARGEST: Final = 2**31 - 1
 _VALUES: Final = tuple(
     sorted({*ranges.CRITICAL, *ranges.IMPORTANT, *ranges.COUNTERS} - {*ranges.RANGES, 134})
 )
@@ -42,7 +37,6 @@ _HIGHEST_BYTE: Final = 255
 # Two blocks are read one after the other, so one poll may fall between their updates.
 _PERSISTENT_POLLS: Final = 3
 _OFTEN: Final = 0.1
-_CLOSE_S: Final = 600
 
 
 class Judge:
@@ -125,7 +119,7 @@ class Judge:
 
 def longest_pause_s(interval_s: int) -> int:
     """Return the seconds without polls after which nobody knows what happened in between."""
-    return max(_CLOSE_S, 3 * interval_s)
+    return max(CLOSE_S, 3 * interval_s)
 
 
 def judge(snapshots: Sequence[Snapshot], interval_s: int) -> tuple[Finding, ...]:
@@ -228,7 +222,7 @@ def _codes(findings: Findings, poll: Poll) -> None:
         findings.add(rule, poll.ts_ms, f"{raw}", index=index, expected=f"0 to {highest}")
     for index in _VALUES:
         raw = block[index]
-        if raw == _LARGEST or (raw == 32767 and index in _NO_SHORT_VALUE):
+        if raw == LARGEST or (raw == 32767 and index in _NO_SHORT_VALUE):
             findings.add("no-value", poll.ts_ms, f"{raw}", index=index)
 
 
@@ -270,91 +264,3 @@ class _Copies:
         since_ms = self._run[0][0] if self._run else ts_ms
         self._findings.add(self._rule, ts_ms, text, since_ms=since_ms, count=1 + len(self._run))
         self._run = []
-
-
-_FINE, _EMPTY, _ODD, _IMPOSSIBLE, _NONE = range(5)
-
-
-class _Range:
-    """One sensor with a range; remembers what it thinks of each raw value."""
-
-    def __init__(self, index: int) -> None:
-        self.index, self.register = index, catalogue.register("calculations", index)
-        self.verdicts: dict[int, int] = {}
-        self.last: tuple[int, int] | None = None  # raw value and what it is
-        self.real = self.empty = False
-        self.began_empty = False
-
-    def verdict(self, raw: int) -> int:
-        found = self.verdicts.get(raw)
-        if found is None:
-            if len(self.verdicts) > _MOST_REMEMBERED:
-                self.verdicts.clear()
-            found = self.verdicts[raw] = self._judged(raw)
-        return found
-
-    def _judged(self, raw: int) -> int:
-        if self.index in ranges.CRITICAL and self.index != 17 and raw in ranges.NO_VALUE_RAW:
-            return _NONE
-        if ranges.is_not_fitted(self.index, raw):
-            return _EMPTY
-        value, allowed = raw / self.register.scale, ranges.RANGES[self.index]
-        if not allowed.reject[0] <= value <= allowed.reject[1]:
-            return _IMPOSSIBLE
-        return _FINE if allowed.warn[0] <= value <= allowed.warn[1] else _ODD
-
-    def text(self, raw: int) -> str:
-        return f"{raw / self.register.scale} {self.register.unit}"
-
-
-class Ranges:
-    """Ranges, and values that stand for "not fitted" between real ones."""
-
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
-        self._sensors = [_Range(index) for index in ranges.RANGES]
-
-    def see(self, poll: Poll) -> None:
-        """Look at one poll."""
-        block = poll.calculations
-        for sensor in self._sensors:
-            raw = block[sensor.index]
-            last = sensor.last
-            if raw is None or (last is not None and last[0] == raw and last[1] <= _EMPTY):
-                continue
-            verdict = sensor.verdict(raw)
-            if verdict > _EMPTY:
-                self._odd(sensor, raw, verdict, poll.ts_ms)
-            if last is not None and (last[1] == _EMPTY) != (verdict == _EMPTY):
-                self._interrupted(sensor, last[0], raw, poll)
-            sensor.real = sensor.real or verdict != _EMPTY
-            sensor.empty = sensor.empty or verdict == _EMPTY
-            sensor.last = (raw, verdict)
-
-    def not_fitted(self) -> tuple[str, ...]:
-        """Return the ids of sensors that showed nothing but their value for "not fitted"."""
-        return tuple(one.register.id for one in self._sensors if one.empty and not one.real)
-
-    def _odd(self, sensor: _Range, raw: int, verdict: int, ts_ms: int) -> None:
-        rule = {_ODD: "range", _IMPOSSIBLE: "range-impossible", _NONE: "no-value"}[verdict]
-        allowed = ranges.RANGES[sensor.index]
-        low, high = allowed.warn if verdict == _ODD else allowed.reject
-        self._findings.add(
-            rule,
-            ts_ms,
-            lambda: sensor.text(raw),
-            index=sensor.index,
-            expected=f"{low} to {high} {sensor.register.unit}",
-        )
-
-    def _interrupted(self, sensor: _Range, before: int, raw: int, poll: Poll) -> None:
-        """A value passes 0.0 or 5.0 °C in small steps; a wire that breaks makes a jump."""
-        near = abs(raw - before) <= _INTERRUPTION_RAW and _LARGEST not in (raw, before)
-        if near or sensor.index in _SET_POINTS or poll.gap_s > _CLOSE_S:
-            return
-        self._findings.add(
-            "interrupted",
-            poll.ts_ms,
-            lambda: f"{sensor.text(before)} became {sensor.text(raw)}",
-            index=sensor.index,
-        )

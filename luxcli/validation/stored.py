@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
 from luxcli.model import Missed, Snapshot
-from luxcli.periods import span, utc_text
 from luxcli.recording import coverage as coverages
 from luxcli.recording import poll as poll_job
 from luxcli.recording import state
@@ -15,6 +14,7 @@ from luxcli.recording.coverage import Coverage
 from luxcli.registers import catalogue
 from luxcli.store import buffer, reader
 from luxcli.store.store import Store, is_place_ours, open_store
+from luxcli.times import span, utc_text
 from luxcli.validation.findings import Finding, Findings, in_order
 from luxcli.validation.judge import Judge
 from luxcli.validation.report import Report

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from luxcli import periods
+from luxcli import times
 from luxcli.model import Missed
 from luxcli.recording import state
 from luxcli.store.store import Store
@@ -230,7 +230,7 @@ def test_it_starts_without_network_tables_and_rich_output(cli, file, store):
     ],
 )
 def test_ages_are_said_as_people_do(seconds, text):
-    assert periods.span(seconds) == text
+    assert times.span(seconds) == text
 
 
 def test_a_time_zone_that_is_none_is_said_although_no_time_is_told(cli, configure, simulator):

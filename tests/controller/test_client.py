@@ -23,7 +23,7 @@ from luxtronik.visibilities import Visibilities
 
 import luxcli
 from luxcli.controller import client
-from luxcli.controller.client import Connection
+from luxcli.controller.connection import Connection
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue

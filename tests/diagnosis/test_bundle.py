@@ -14,7 +14,7 @@ import yaml
 from luxcli.diagnosis.redaction import cleaner
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
-from luxcli.registers.corrections import PRIVATE
+from luxcli.registers.private import PRIVATE
 from tests.support.faulty_controller import Fault, FaultyController
 from tests.support.scenario import configured
 

@@ -18,12 +18,12 @@ from luxcli.config.config import Config
 from luxcli.diagnosis import diagnose as diagnosis
 from luxcli.diagnosis import sections
 from luxcli.diagnosis.diagnose import Diagnosis
-from luxcli.diagnosis.storage import mount_of
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.recording.poll import device_lock
 from luxcli.registers import catalogue, ranges
 from luxcli.store.store import Store
 from luxcli.system import files, locks
+from luxcli.system.disks import mount_of
 from tests.cli.test_cli import on_a_terminal
 from tests.conftest import Cli
 from tests.support.builders import python

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luxcli import periods
+from luxcli import times
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
@@ -105,11 +105,11 @@ def past(directory: Path, days: int, step_s: int, **settings: object) -> tuple[C
     """Record some days up to now, as quickly as can be."""
     chosen = configured(directory, flush_polls=1, **settings)
     stop_ms = int(time.time()) * 1000
-    times = list(range(stop_ms - days * DAY_MS, stop_ms, step_s * 1000))
+    stamps = list(range(stop_ms - days * DAY_MS, stop_ms, step_s * 1000))
     store = Store(chosen.cache_path)
-    for start in range(0, len(times), 500):
-        store.merge([real(ts_ms) for ts_ms in times[start : start + 500]], ())
-    return chosen, times
+    for start in range(0, len(stamps), 500):
+        store.merge([real(ts_ms) for ts_ms in stamps[start : start + 500]], ())
+    return chosen, stamps
 
 
 def beside(
@@ -124,12 +124,12 @@ def beside(
         if name == "prune":
             options["cache_retention_days"] = 1
             options["archive"] = False
-        settings, times = past(directory, days, step_s, **options)
+        settings, stamps = past(directory, days, step_s, **options)
         removed = set()
         if name == "restore":
             archive.archive_due(settings, now_ms=round(time.time() * 1000), zone=BERLIN)
             kept = archive.bounds(_today(), BERLIN)[0]
-            removed = {ts_ms for ts_ms in times if ts_ms >= kept}
+            removed = {ts_ms for ts_ms in stamps if ts_ms >= kept}
             settings.cache_path.unlink()
         commands = Cli(directory, measured=False)
         other = _start(name, commands, settings)
@@ -159,10 +159,10 @@ def beside(
             if ts_ms in stored and content(stored[ts_ms]) != content(pump.snapshot)
         ]
         if name == "prune":
-            removed = {ts_ms for ts_ms in times if ts_ms not in stored}
-            if not removed or max(removed) >= times[-1] + step_s * 1000 - DAY_MS:
+            removed = {ts_ms for ts_ms in stamps if ts_ms not in stored}
+            if not removed or max(removed) >= stamps[-1] + step_s * 1000 - DAY_MS:
                 problems.append("prune removed the wrong polls")
-        before = set(times) - removed
+        before = set(stamps) - removed
         lost += [ts_ms for ts_ms in before if ts_ms not in stored]
         wrong += [ts for ts in before & stored.keys() if content(stored[ts]) != content(real(ts))]
         problems += [f"{run.status}: {run.stderr}" for run in runs if run.status]
@@ -180,7 +180,7 @@ def beside(
 
 
 def _today() -> date:
-    return periods.local_date(round(time.time() * 1000), BERLIN)
+    return times.local_date(round(time.time() * 1000), BERLIN)
 
 
 def _start(name: str, commands: Cli, settings: Config) -> "subprocess.Popen[str]":
@@ -343,8 +343,8 @@ def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyControll
     for _ in range(2):
         found.later += poll()
     polls = everything(settings.cache_path)
-    times = [one.taken_ms for one in polls]
-    found.lost = len(sent.keys() - set(times)) + (len(times) - len(set(times)))
+    stamps = [one.taken_ms for one in polls]
+    found.lost = len(sent.keys() - set(stamps)) + (len(stamps) - len(set(stamps)))
     found.wrong = sum(content(one) != content(sent.get(one.taken_ms, one)) for one in polls)
     missed = store.missed(0, EVER)
     found.lost += (len(missed) != 1) - found.missed_refused
@@ -405,9 +405,9 @@ def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left
 def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_is_some(tmp_path):
     with small_disk(tmp_path / "disk", 16_384) as disk:
         # Half a day from now, so that the first period has polls enough not to fit as well.
-        half_a_day_ago = periods.local_time(round(time.time() * 1000) - DAY_MS // 2, BERLIN)
+        half_a_day_ago = times.local_time(round(time.time() * 1000) - DAY_MS // 2, BERLIN)
         csv_time = f"{half_a_day_ago:%H:%M}"
-        settings, times = past(disk, 3, 1800, interval_sec=1800, csv_time=csv_time)
+        settings, stamps = past(disk, 3, 1800, interval_sec=1800, csv_time=csv_time)
         filler = fill(disk, 2)
         ran = launch(disk, "rollup", "all", "--if-due", "--json")
         assert ran.status == 74
@@ -425,7 +425,7 @@ def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_i
         archived = [luxlog.read(path) for path in disk.glob("archive/*.gz")]
         kept = {poll.taken_ms for day in archived for poll in day.polls}
         midnight = archive.bounds(_today(), BERLIN)[0]
-        assert kept == {ts_ms for ts_ms in times if ts_ms < midnight}
+        assert kept == {ts_ms for ts_ms in stamps if ts_ms < midnight}
 
 
 def test_a_read_only_disk_ends_the_process_with_74_until_it_can_be_written_again(tmp_path):
@@ -616,17 +616,17 @@ def template_in(directory: Path, *, step_s: int = 1800) -> Template:
     store = Store(settings.cache_path)
     start, noon = ms("2026-11-17T00:00"), ms("2026-11-19T12:00")
     midnight = ms("2026-11-19T00:00")
-    times = range(start, noon, step_s * 1000)
-    misses = [Missed(ts_ms + 1000, "timeout", 4, 254_000, "gone") for ts_ms in times[::20]]
-    store.merge([real(ts_ms) for ts_ms in times], misses)
+    stamps = range(start, noon, step_s * 1000)
+    misses = [Missed(ts_ms + 1000, "timeout", 4, 254_000, "gone") for ts_ms in stamps[::20]]
+    store.merge([real(ts_ms) for ts_ms in stamps], misses)
     archive.archive_due(settings, now_ms=noon, zone=BERLIN)
     buffered = [real(noon + 30_000 * number) for number in range(3)]
     for poll in buffered:
         store.add(poll.taken_ms, poll)
     return Template(
         directory,
-        {poll.taken_ms: poll for poll in [*map(real, times), *buffered]},
-        frozenset(ts_ms for ts_ms in times if ts_ms < midnight),
+        {poll.taken_ms: poll for poll in [*map(real, stamps), *buffered]},
+        frozenset(ts_ms for ts_ms in stamps if ts_ms < midnight),
         frozenset(poll.taken_ms for poll in buffered),
     )
 
@@ -685,9 +685,9 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
     finally:
         logger.removeHandler(handler)
         logger.propagate = True
-    times = [poll.taken_ms for poll in back]
+    stamps = [poll.taken_ms for poll in back]
     only_cached = template.polls.keys() - template.archived - template.buffered
-    missing = polls.keys() - set(times)
+    missing = polls.keys() - set(stamps)
     if missing - only_cached:
         problems.append(f"{len(missing - only_cached)} polls lost that another copy holds")
     if missing and not reports and name != "emptied":
@@ -699,7 +699,7 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
         salvaged=len(only_cached - missing),
         lost=len(missing - only_cached),
         wrong=wrong + sum(poll != polls.get(poll.taken_ms) for poll in back),
-        twice=len(times) - len(set(times)),
+        twice=len(stamps) - len(set(stamps)),
         reported=bool(reports),
         problem="; ".join(problems) and f"seed {seed} ({name}): {'; '.join(problems)}",
     )
@@ -900,11 +900,11 @@ def damage_buffer(directory: Path, seed: int) -> Trial:
         problem = f"seed {seed} ({name}): {type(exc).__name__}: {exc}"
     finally:
         logging.getLogger("luxcli").setLevel(logging.NOTSET)
-    times = [poll.taken_ms for poll in back]
+    stamps = [poll.taken_ms for poll in back]
     missed = {tick.ts_ms for tick in store.missed(0, EVER)}
     required = {ts_ms for ts_ms in intact if ts_ms in polls} | {poll.taken_ms for poll in after}
-    lost = (required - set(times)) | ({t for t in intact if t not in polls} - missed)
-    gone = polls.keys() - set(times)
+    lost = (required - set(stamps)) | ({t for t in intact if t not in polls} - missed)
+    gone = polls.keys() - set(stamps)
     torn = {*damaged.split(b"\n")} - {*whole.split(b"\n"), b""}
     if torn and not rejected:
         problem = f"seed {seed} ({name}): nothing was reported"
@@ -915,7 +915,7 @@ def damage_buffer(directory: Path, seed: int) -> Trial:
         salvaged=len(polls) - len(required) - len(gone),
         lost=len(lost),
         wrong=sum(poll != polls.get(poll.taken_ms) for poll in back),
-        twice=len(times) - len(set(times)),
+        twice=len(stamps) - len(set(stamps)),
         reported=bool(rejected),
         problem=problem,
     )

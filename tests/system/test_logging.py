@@ -15,8 +15,8 @@ import pytest
 
 from luxcli.config import config
 from luxcli.controller.client import longest_s
+from luxcli.recording import limits
 from luxcli.store.store import Store
-from luxcli.system import watchdog
 from luxcli.system.log_file import LogFile
 from tests.conftest import Ran
 from tests.support.builders import python
@@ -278,7 +278,7 @@ __main__.main()
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path, style):
     file = configure(log_format=style, log_file="logs.txt")
-    limit = watchdog.limit_s("poll", config.load(file, {}, tmp_path))
+    limit = limits.limit_s("poll", config.load(file, {}, tmp_path))
     code = COMMAND.replace("LIMIT", repr(limit))
     done = subprocess.run(
         [sys.executable, "-c", code, "job", style],
@@ -336,6 +336,6 @@ def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, config
 @pytest.mark.parametrize(("timeout_sec", "retries"), [(60, 3), (600, 10), (1, 0)])
 def test_the_limit_leaves_every_attempt_its_time(configure, tmp_path, timeout_sec, retries):
     settings = config.load(configure(timeout_sec=timeout_sec, retries=retries), {}, tmp_path)
-    assert watchdog.limit_s("poll", settings) >= longest_s(timeout_sec, retries) + 60
-    assert watchdog.gone_after_s("poll", settings) > watchdog.limit_s("poll", settings)
-    assert watchdog.limit_s("rollup", settings) > watchdog.limit_s("prune", settings) >= 3600
+    assert limits.limit_s("poll", settings) >= longest_s(timeout_sec, retries) + 60
+    assert limits.gone_after_s("poll", settings) > limits.limit_s("poll", settings)
+    assert limits.limit_s("rollup", settings) > limits.limit_s("prune", settings) >= 3600

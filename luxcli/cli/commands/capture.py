@@ -1,6 +1,5 @@
 """The capture command: does it work with this heat pump at all?"""
 
-import os
 import signal
 from datetime import tzinfo
 from pathlib import Path
@@ -8,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from luxcli import periods
+from luxcli import times
 from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.cli.options import current_ms, duration_option, interval_option
-from luxcli.cli.output import failure_entry, megabytes, print_json, rollup_entry, say, warn
+from luxcli.cli.output import (
+    failure_entry,
+    local_zone,
+    megabytes,
+    print_json,
+    rollup_entry,
+    say,
+    warn,
+)
 from luxcli.cli.screen import Show, progress, table
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
 
@@ -75,7 +82,7 @@ def capture(
     if recording.last is None:
         capturing.discard(own)
         _nothing_recorded(recording)
-    zone = periods.zone(settings.timezone, os.environ)
+    zone = local_zone(settings.timezone)
     result = capturing.conclude(own, recording, now_ms=current_ms() + 1, zone=zone)
     if as_json:
         _capture_json(recording, result)
@@ -217,7 +224,7 @@ def _sample(result: "Capture", polls: int, zone: tzinfo) -> None:
             rows.append(("...", *("" for _ in items)))
         values = key_values.Values(poll)
         cells = (key_values.shown(item, values).text for item in items)
-        rows.append((f"{periods.local_time(poll.taken_ms, zone):%H:%M:%S}", *cells))
+        rows.append((f"{times.local_time(poll.taken_ms, zone):%H:%M:%S}", *cells))
     table(("time", *(item.label for item in items)), rows)
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import periods
 from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.cli.options import level_of
-from luxcli.cli.output import megabytes, print_json, rollup_entry, say
+from luxcli.cli.output import local_zone, megabytes, print_json, rollup_entry, say
 from luxcli.cli.screen import progress, table
 from luxcli.cli.session import default_level
 from luxcli.config import config, sample
@@ -199,7 +198,7 @@ def demo(
 
     session_of(ctx).as_json = as_json
     log_setup.set_up("WARNING", "text")
-    zone = periods.zone(None, os.environ)
+    zone = local_zone(None)
     with progress("polling") as show:
         result = scenario.run(output, now_s=time.time(), zone=zone, progress=show)
     if as_json:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import periods
 from luxcli.cli import screen
 from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.cli.options import current_ms, level_of
-from luxcli.cli.output import megabytes, print_json, say, warn
+from luxcli.cli.output import local_zone, megabytes, print_json, say, warn
 from luxcli.cli.screen import table
 from luxcli.cli.session import default_level
 from luxcli.config.config import Config
@@ -96,7 +95,7 @@ def _bundled(
 def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bool) -> "Diagnosis":
     from luxcli.diagnosis import diagnose as diagnosis
 
-    zone = periods.zone(settings.timezone if settings else None, os.environ)
+    zone = local_zone(settings.timezone if settings else None)
     now_ms = current_ms()
     if settings is None:
         assert failure is not None

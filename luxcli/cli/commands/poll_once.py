@@ -11,9 +11,17 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luxcli import periods
+from luxcli import times
 from luxcli.cli.options import current_ms, duration_option, interval_option
-from luxcli.cli.output import coverage_entry, poll_entry, print_json, result_line, say, warn
+from luxcli.cli.output import (
+    coverage_entry,
+    local_zone,
+    poll_entry,
+    print_json,
+    result_line,
+    say,
+    warn,
+)
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, LuxcliError, UsageError
@@ -36,12 +44,11 @@ def poll_once(
     as_json: bool = False,
 ) -> int:
     """Poll as ``luxcli poll-once`` with these options; return the exit status."""
-    from luxcli.recording import pacing
-    from luxcli.system import watchdog
+    from luxcli.recording import limits, pacing
 
     def lasts_s(settings: Config) -> float:
         if count is None:
-            return 0 if every is None else watchdog.MINUTES_S
+            return 0 if every is None else limits.MINUTES_S
         return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
 
     settings = session.start(config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
@@ -119,13 +126,13 @@ def status(
     if as_json:
         print_json(
             ok=not stale,
-            last=None if found.last_ms is None else periods.utc_text(found.last_ms),
+            last=None if found.last_ms is None else times.utc_text(found.last_ms),
             age_s=found.age_s,
             max_age_s=limit_s,
-            ahead=None if found.ahead_ms is None else periods.utc_text(found.ahead_ms),
+            ahead=None if found.ahead_ms is None else times.utc_text(found.ahead_ms),
             failure=found.failure
             and {
-                "time": periods.utc_text(found.failure.ts_ms),
+                "time": times.utc_text(found.failure.ts_ms),
                 "reason": found.failure.reason,
                 "detail": found.failure.detail,
             },
@@ -137,7 +144,7 @@ def status(
         # but that TZ is none is said.
         unchecked = not settings.timezone and "TZ" in os.environ
         told = found.ahead_ms or found.day.missing or unchecked
-        zone = periods.zone(settings.timezone, os.environ) if told else UTC
+        zone = local_zone(settings.timezone) if told else UTC
         say(_status_line(found, settings.cache_path, limit_s, zone, obstacle))
     return FINDINGS if stale else 0
 
@@ -150,16 +157,16 @@ def _status_line(
     if found.age_s is None:
         text = f"nothing recorded in {cache}"
     else:
-        text = f"last poll {periods.span(found.age_s)} ago"
+        text = f"last poll {times.span(found.age_s)} ago"
         if found.stale(limit_s):
-            text += f", more than {periods.span(limit_s)}"
+            text += f", more than {times.span(limit_s)}"
     if obstacle:
         text += f"; {obstacle}"
     verdict = "not recording" if found.stale(limit_s) else "recording"
     if found.failure:
         text += f"; {found.failure.reason}: {found.failure.detail}"
     if found.ahead_ms:
-        ahead = periods.local_time(found.ahead_ms, zone)
+        ahead = times.local_time(found.ahead_ms, zone)
         text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
     if found.day.expected:
         text += f"; 24 h: {state.in_words(found.day, zone)}"

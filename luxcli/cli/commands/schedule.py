@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from luxcli import __version__, periods
+from luxcli import __version__
 from luxcli.cli.declare import ConfigOption, LevelOption, epilog, session_of
-from luxcli.cli.output import say, warn
+from luxcli.cli.output import local_zone, say, warn
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError, UsageError
 from luxcli.system import logger
@@ -121,7 +121,7 @@ def supercronic(
     if settings.log_level is None:
         # Jobs are quiet about success; that the schedule has begun is worth a line.
         session_of(ctx).start(config_path, "INFO")
-    zone = periods.zone(settings.timezone, os.environ)
+    zone = local_zone(settings.timezone)
     _LOGGER.info(
         "luxcli %s polls %s:%d every %d s into %s; CSVs at %s %s",
         *(__version__, settings.host, settings.port, settings.interval_sec),
@@ -265,7 +265,7 @@ def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
     """Show what changes in the user's crontab and, if it is wanted, change it."""
     import difflib
 
-    from luxcli import periods
+    from luxcli import times
     from luxcli.schedule import user_crontab
 
     caller = os.environ.get("SUDO_USER", "root")
@@ -302,5 +302,5 @@ def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
             say("crontab: nothing was changed")
             return
     user_crontab.write(new)
-    follows = f"; the first poll follows within {periods.span(max(60, interval_s))}"
+    follows = f"; the first poll follows within {times.span(max(60, interval_s))}"
     say("crontab: changed" + (follows if lines else ""))

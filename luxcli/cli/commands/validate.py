@@ -1,6 +1,5 @@
 """The command that judges recorded data, a fresh poll or a CSV."""
 
-import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luxcli import periods
+from luxcli import times
 from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
 from luxcli.cli.options import current_ms, date_option, duration_option
-from luxcli.cli.output import coverage_entry, print_json, warn
+from luxcli.cli.output import coverage_entry, local_zone, print_json, warn
 from luxcli.cli.screen import progress, records, table, wrapped
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, NoDataError, UsageError
@@ -61,7 +60,7 @@ def validate(
 ) -> None:
     """Judge the data: complete, plausible, consistent? A score and one verdict."""
     settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
-    zone = periods.zone(settings.timezone, os.environ)
+    zone = local_zone(settings.timezone)
     interval = {"--since": since, "--until": until, "--last": last}
     _only_one(interval, live=live, csv=csv)
     report = _judged(settings, interval, zone, live=live, csv=csv)
@@ -152,7 +151,7 @@ def _source(report: "Report", zone: tzinfo, *, live: bool, csv: Path | None) -> 
         return f"{csv}, {count}"
     if live:
         return "one poll of the heat pump, not stored"
-    first, last = (periods.local_time(ms, zone) for ms in (report.start_ms, report.stop_ms))
+    first, last = (times.local_time(ms, zone) for ms in (report.start_ms, report.stop_ms))
     return f"{count} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
 
 
@@ -182,7 +181,7 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
 def _row(finding: "Finding", zone: tzinfo) -> tuple[str, ...]:
     when = ""
     if finding.first_ms:
-        first, last = (periods.local_time(ms, zone) for ms in (finding.first_ms, finding.last_ms))
+        first, last = (times.local_time(ms, zone) for ms in (finding.first_ms, finding.last_ms))
         when = f"{first:%Y-%m-%d %H:%M}"
         if f"{last:%Y-%m-%d %H:%M}" != when:
             when += (
@@ -206,7 +205,7 @@ def _entry(report: "Report") -> dict[str, Any]:
     """Return what ``--json`` says."""
 
     def moment(ms: int) -> str | None:
-        return periods.utc_text(ms) if ms else None
+        return times.utc_text(ms) if ms else None
 
     coverage = {}
     if report.coverage is not None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxcli import periods
+from luxcli import times
 from luxcli.cli.declare import ConfigOption, LevelOption, epilog, session_of
 from luxcli.cli.options import duration_option
-from luxcli.cli.output import end_unread, failure_entry, print_json, say, warn
+from luxcli.cli.output import end_unread, failure_entry, local_zone, print_json, say, warn
 from luxcli.cli.screen import Sheet, live, printable
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, UsageError
@@ -67,7 +67,7 @@ def watch(
             f"--every {every}: the heat pump is polled no faster than every"
             f" {settings.interval_sec} s, the setting interval_sec"
         )
-    page = Page(settings, periods.zone(settings.timezone, os.environ))
+    page = Page(settings, local_zone(settings.timezone))
     is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
     if is_live:
         with live(page.sheet):
@@ -115,7 +115,7 @@ class Page:
         from luxcli.live import key_values
 
         values = key_values.Values(view.snapshot, view.fitted)
-        clock = f"{periods.local_time(view.snapshot.taken_ms, self._zone):%H:%M:%S}"
+        clock = f"{times.local_time(view.snapshot.taken_ms, self._zone):%H:%M:%S}"
         head = [
             (f"{clock}  {self._address}  {key_values.model(values)}", "bold"),
             (key_values.state(values), "bold green"),
@@ -150,7 +150,7 @@ class Page:
         values = key_values.Values(view.snapshot, view.fitted)
         if view.polls > 1:
             say("")
-        local = periods.local_time(view.snapshot.taken_ms, self._zone)
+        local = times.local_time(view.snapshot.taken_ms, self._zone)
         say(printable(f"{local:%Y-%m-%d %H:%M:%S}\t{key_values.state(values)}"))
         for shown, change in _rows(view, (*key_values.TEMPERATURES, *key_values.MACHINE)):
             say(printable("\t".join((shown.label, shown.text, change)).rstrip("\t")))
@@ -221,7 +221,7 @@ def _status(view: "View", now: float) -> str:
     if view.snapshot is None:
         age = "no values yet"
     else:
-        age = f"values {periods.span(now - view.read_at)} old"
+        age = f"values {times.span(now - view.read_at)} old"
     if view.failure is None:
         return f"{age}; {following}"
     failed = "" if view.failed == 1 else f", {view.failed} times"
@@ -240,7 +240,7 @@ def _tell_json(view: "View") -> None:
     changed = view.before and key_values.changes(view.before, view.snapshot)
     print_json(
         ok=True,
-        taken=periods.utc_text(view.snapshot.taken_ms),
+        taken=times.utc_text(view.snapshot.taken_ms),
         taken_ms=view.snapshot.taken_ms,
         state=key_values.state(values),
         values={

@@ -1,0 +1,89 @@
+"""Times, durations and time zones as people write and read them."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, tzinfo
+from pathlib import Path
+from typing import Final
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def zone(name: str | None, environ: Mapping[str, str], warn: Callable[[str], object]) -> tzinfo:
+    """Return the time zone called `name`, or the system's when it is None.
+
+    The system's zone is, as elsewhere, the first of ``TZ``, ``/etc/localtime`` and UTC. A zone with
+    its rules is needed, not just today's offset: the bounds of old periods must not move.
+
+    Args:
+        name: IANA name, None for the system's zone.
+        environ: Usually ``os.environ``.
+        warn: Called with one line if the name is unknown; the zone is UTC then.
+    """
+    from zoneinfo import ZoneInfo
+
+    given = name or environ.get("TZ", "").strip().removeprefix(":")
+    if given:
+        try:
+            return ZoneInfo(given)
+        except (KeyError, OSError, ValueError):
+            warn(f"TZ={given} is not a zone like Europe/Berlin: UTC; set 'timezone'")
+            return UTC
+    link = Path("/etc/localtime")
+    _, found, key = str(link.resolve()).partition("/zoneinfo/")
+    try:
+        if found:
+            return ZoneInfo(key)
+        with link.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (KeyError, OSError, ValueError):
+        return UTC
+
+
+def local_date(ts_ms: int, zone: tzinfo) -> date:
+    """Return the local calendar date of a UTC time in milliseconds."""
+    return local_time(ts_ms, zone).date()
+
+
+def local_time(ts_ms: int, zone: tzinfo) -> datetime:
+    """Return the local date and time of a UTC time in milliseconds."""
+    return datetime.fromtimestamp(ts_ms / 1000, zone)
+
+
+def stamp_ms(stamp: str) -> int:
+    """Return the UTC milliseconds of a stamp like 20261124T070000Z, as file names have it."""
+    return int(datetime.strptime(stamp, "%Y%m%dT%H%M%S%z").timestamp()) * 1000
+
+
+def utc_text(ts_ms: int) -> str:
+    """Return a UTC time in milliseconds as ISO 8601 text with Z and whole seconds."""
+    return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """Return a span of time for people: 12 s, 5 min, 3 h 20 min, 4 days."""
+    sign, seconds = "-" if seconds < 0 else "", abs(seconds)
+    minutes = round(seconds) // 60
+    if minutes < 2:
+        return f"{sign}{round(seconds)} s"
+    if minutes < 120:
+        return f"{sign}{minutes} min"
+    if minutes < 2880:
+        return f"{sign}{minutes // 60} h {minutes % 60} min"
+    return f"{sign}{minutes // 1440} days"
+
+
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration_s(text: str) -> int:
+    """Return the seconds that a text such as 90, 90s, 5m, 36h or 7d means.
+
+    Raises:
+        ValueError: It means none.
+    """
+    match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text.strip().lower(), re.ASCII)
+    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
+    if not seconds:
+        raise ValueError(f"{text!r} is not a time like 90s, 5m, 36h or 7d")
+    return seconds
