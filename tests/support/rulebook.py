@@ -1,4 +1,4 @@
-"""Writes docs/validation.md from the rules: python -m tests.rulebook"""
+"""Writes docs/validation.md from the rules: python -m tests.support.rulebook"""
 
 from pathlib import Path
 
@@ -6,29 +6,31 @@ from luxcli.registers.structure import CONTRADICTIONS, FEWEST
 from luxcli.validation.report import COST
 from luxcli.validation.rules import AREAS, RULES, SEVERITIES
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "validation.md"
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "validation.md"
 
 
 INTRODUCTION = """# What `luxcli validate` looks at
 
-Written from the rules themselves by `python -m tests.rulebook`; not kept by hand.
+`python -m tests.support.rulebook` writes this page from the rules; do not edit it by hand.
 
-A **problem** means that data is wrong or missing, a **warning** that somebody should look, a
-**note** that it is good to know. The verdict is the worst of them; notes do not count. Each kind of
-data begins with 100 points. A problem takes {problem[0]:g} of them, and up to {problem[1]:g}
-more the more polls it concerns; a warning takes {warning[0]:g} and up to {warning[1]:g} more. The
-score of the recording is never higher than the percentage of polls that are there.
+A **problem** means that data is wrong or missing. A **warning** means that somebody should look. A
+**note** is good to know. The verdict is the worst of them; notes do not count. Each kind of data
+begins with 100 points. A problem takes {problem[0]:g} points, and up to {problem[1]:g} more the
+more polls it concerns; a warning takes {warning[0]:g} points, and up to {warning[1]:g} more. The
+score of the recording is never higher than the percentage of the polls that are stored.
 
-What a sensor shows that is not fitted (-50.0, 5.0, 75.0, 150.0 or 0.0 °C, which one depends on the
-sensor) is no finding as long as it shows nothing else; such sensors are listed.
+A sensor that is not fitted shows a constant: -50.0, 5.0, 75.0, 150.0 or 0.0 °C, depending on the
+sensor ([registers.md](registers.md#values-that-mean-no-value)). This constant is no finding as long
+as the sensor shows nothing else; such sensors are listed.
 
-The rules only flag. Not even stored is an answer with fewer than {calculations} calculations,
-{parameters} parameters or {visibilities} visibilities, or one that contradicts itself in
-{contradictions} ways at once (`luxcli/quality.py`). One odd value alone, such as a dead clock or a
-model that nobody knew, is stored.
+The rules only flag. An answer is not stored if it has fewer than {calculations} calculations,
+{parameters} parameters or {visibilities} visibilities, or if it contradicts itself in
+{contradictions} ways at once (`luxcli/registers/structure.py`). An answer with a single strange
+value, such as a stopped clock or an unknown model, is stored.
 
-Every rule has at least one fault that is planted into good data to see whether the rule finds it
-(`tests/planted.py`, `tests/csvfaults.py`); the outcome is in `reliability.md`.
+The tests plant at least one fault for every rule into good data and check that the rule finds it;
+[reliability.md](reliability.md) has the outcome. [commands.md](commands.md#validate) describes the
+command.
 """
 
 
