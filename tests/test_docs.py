@@ -71,6 +71,13 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page):
     assert not broken
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_the_repository_that_a_page_names_exists(page):
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:luxcli|tests|benchmarks|scripts|docs|\.ci)/[^`\s]+)`", text)
+    assert [name for name in named if not list(ROOT.glob(name))] == []
+
+
 def test_every_page_can_be_reached_from_the_readme():
     assert {page.name for page in DOCS.glob("*.md")} <= set(re.findall(r"\(docs/(\w+\.md)", README))
 
