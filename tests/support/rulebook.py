@@ -1,4 +1,4 @@
-"""Writes docs/validation.md from the rules: python -m tests.rulebook"""
+"""Writes docs/validation.md from the rules: python -m tests.support.rulebook"""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from luxcli.registers.structure import CONTRADICTIONS, FEWEST
 from luxcli.validation.report import COST
 from luxcli.validation.rules import AREAS, RULES, SEVERITIES
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "validation.md"
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "validation.md"
 
 
 INTRODUCTION = """# What `luxcli validate` looks at
 
-Written from the rules themselves by `python -m tests.rulebook`; not kept by hand.
+Written from the rules themselves by `python -m tests.support.rulebook`; not kept by hand.
 
 A **problem** means that data is wrong or missing, a **warning** that somebody should look, a
 **note** that it is good to know. The verdict is the worst of them; notes do not count. Each kind of
