@@ -1,27 +1,19 @@
-"""Polls a Luxtronik controller in bounded time, and shows what it read as python-luxtronik does.
+"""Reads the controller with retries and a time limit, one luxcli at a time.
 
-One attempt is an `exchange`; here are the further attempts, the claim that keeps two luxcli from
-talking to one heat pump, and the connection that users of the library know.
+`exchange` makes one attempt.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
 from luxcli.controller import exchange
 from luxcli.controller.exchange import Exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.model import Snapshot
 from luxcli.system import logger
-
-if TYPE_CHECKING:
-    from luxtronik.calculations import Calculations
-    from luxtronik.parameters import Parameters
-    from luxtronik.visibilities import Visibilities
-
-    _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
 _LOGGER = logger.Logger("luxcli.controller.client")
 

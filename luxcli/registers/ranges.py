@@ -7,12 +7,10 @@ registers are calculations; values are decoded (°C, K, bar, l/h, Hz, W, ...).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Closed intervals of the decoded value: outside `warn` is odd, outside `reject` impossible."""
 
     warn: tuple[float, float]

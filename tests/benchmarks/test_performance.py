@@ -183,8 +183,8 @@ def test_a_poll_takes_one_short_line_of_the_buffer(store, day):
 APPENDS = """
 import sys
 from pathlib import Path
-from luxcli.storage import Store
-from tests.make import reals
+from luxcli.store.store import Store
+from tests.support.builders import reals
 store = Store(Path(sys.argv[1]))
 for poll in reals(int(sys.argv[2])):
     store.add(poll.taken_ms, poll)
@@ -230,7 +230,7 @@ def test_the_documented_queries_search_by_the_key(store):
     from benchmarks.figures_store import QUERIES
 
     store.merge([real(START_MS), small(START_MS + 1000)], ())
-    document = (luxlog.Path(__file__).parent.parent / "docs" / "data.md").read_text("utf-8")
+    document = (luxlog.Path(__file__).parent.parent.parent / "docs" / "data.md").read_text("utf-8")
     plain = "".join(document.split())
     for query in QUERIES.values():
         text = query.format(sensor="ID_WEB_Temperatur_TVL")

@@ -17,7 +17,7 @@ from luxcli.cli import fast
 from tests.conftest import Cli, Ran
 
 # The whole program, but for the short way.
-LONG_WAY = "import sys; sys.argv[0] = 'luxcli'; from luxcli.cli import app; app()"
+LONG_WAY = "import sys; sys.argv[0] = 'luxcli'; from luxcli.cli.app import app; app()"
 # What differs from run to run: times, durations, process numbers, run ids.
 VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
 NEITHER = {
@@ -33,27 +33,27 @@ NEITHER = {
 }
 # Besides the standard library's, and only if a poll fails, goes to the cache or is told to others.
 POLL = {
-    *(
-        "",
-        "__main__",
-        "buffer",
-        "cachefile",
-        "client",
-        "config",
-        "errors",
-        "events",
-        "exchange",
-        "files",
-        "identity",
-    ),
-    *("jobs", "locks", "model", "options", "output", "pacing", "periods", "plainyaml"),
-    *("quality", "scheduled", "session", "settings", "shortcut", "storage", "targets", "threads"),
-    "timelimit",
+    *("", "__main__", "errors", "model", "times"),
+    *("cli", "cli.commands", "cli.commands.poll_once", "cli.fast", "cli.options", "cli.output"),
+    "cli.session",
+    *("config", "config.config", "config.monitoring_targets", "config.plain_yaml"),
+    "config.settings",
+    *("controller", "controller.client", "controller.exchange"),
+    *("recording", "recording.limits", "recording.pacing", "recording.poll"),
+    *("registers", "registers.structure"),
+    *("store", "store.buffer", "store.database", "store.owner", "store.store"),
+    *("system", "system.files", "system.locks", "system.logger", "system.signals"),
+    *("system.threads", "system.watchdog"),
 }
-STATUS = (POLL - {"client", "exchange", "identity", "jobs", "pacing", "quality", "timelimit"}) | {
-    *("cache", "gaps", "recording", "schema"),
+STATUS = {
+    name
+    for name in POLL
+    if not name.startswith(("controller", "registers"))
+    and name not in {"store.owner", "recording.poll", "recording.pacing", "system.watchdog"}
+} | {
+    *("recording.coverage", "recording.state", "store.sqlite_file", "store.schema"),
+    "system.threads",
 }
-STATUS |= {"threads"}
 
 ROLLUP = {"ending": None, "if_due": False, "strict": False}
 # Parameters beside those that each command has.

@@ -143,7 +143,7 @@ def test_files_of_another_user_are_named_as_what_is_in_the_way(which):
         import os, sys
         from pathlib import Path
         from luxcli.recording import state as recording
-        from luxcli.storage import Store
+        from luxcli.store.store import Store
         path = Path(sys.argv[1], sys.argv[2])
         path.is_dir() or path.touch()
         path.chmod(0o555)

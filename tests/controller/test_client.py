@@ -475,11 +475,11 @@ def test_the_command_that_writes_stands_in_no_code_but_the_simulators():
     package = Path(luxcli.__file__).parent
     found = {
         path.name
-        for path in package.glob("*.py")
+        for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and node.value == 3002
     }
-    assert found == {"simulator.py"}
+    assert found == {"server.py"}
 
 
 # The connection that users of python-luxtronik know
@@ -623,7 +623,7 @@ def test_a_dead_address_of_a_name_leaves_time_for_the_next(tmp_path):
     if tried.returncode:
         pytest.skip(f"/etc/hosts cannot be another one here: {tried.stderr.strip()}")
     read_it = (
-        "import sys; from luxcli.client import read_snapshot\n"
+        "import sys; from luxcli.controller.client import read_snapshot\n"
         "port = int(sys.argv[1])\n"
         "print(read_snapshot('pump.test', port, timeout_s=2, retries=0).took_ms)"
     )

@@ -121,8 +121,8 @@ def test_data_is_judged_where_nothing_at_all_can_be_written(tmp_path):
     code = """if True:
         import resource, sys
         from pathlib import Path
-        from luxcli.data_health import recorded_data
-        from tests.scenario import configured
+        from luxcli.diagnosis.data import recorded_data
+        from tests.support.scenario import configured
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         settings = configured(Path(sys.argv[1]), interval_sec=600)
         print(recorded_data(settings, now_ms=int(sys.argv[2])).lines[0].text)

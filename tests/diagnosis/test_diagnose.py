@@ -526,9 +526,9 @@ def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
         import os, sys
         from pathlib import Path
         from luxcli.diagnosis import storage as storage_health
-        from luxcli.jobs import device_lock
-        from luxcli.storage import Store
-        from tests.scenario import BERLIN, configured
+        from luxcli.recording.poll import device_lock
+        from luxcli.store.store import Store
+        from tests.support.scenario import BERLIN, configured
         settings = configured(Path(sys.argv[1]))
         store = Store(settings.cache_path)
         path = {

@@ -272,7 +272,7 @@ def test_a_roll_up_killed_while_writing_leaves_no_file_under_the_final_name(tmp_
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from tests.scenario import configured, ms, BERLIN\n"
+        "from tests.support.scenario import configured, ms, BERLIN\n"
         "from luxcli.rollup import rollup as reports\n"
         "settings = configured(Path(sys.argv[1]), **{'csv.sensors': ['all']})\n"
         "print('go', flush=True)\n"
@@ -298,7 +298,7 @@ def test_the_memory_of_a_report_does_not_grow_with_its_length(tmp_path):
     code = (
         "import sys, resource\n"
         "from pathlib import Path\n"
-        "from tests.scenario import configured, ms, BERLIN\n"
+        "from tests.support.scenario import configured, ms, BERLIN\n"
         "from luxcli.rollup import rollup as reports\n"
         "settings = configured(Path(sys.argv[1]))\n"
         "reports.rollup(settings, sys.argv[2], now_ms=ms('2026-11-20T07:00'), zone=BERLIN)\n"

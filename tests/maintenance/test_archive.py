@@ -23,7 +23,7 @@ from luxcli.simulator.replay import Replay
 from luxcli.store.store import Store
 from tests.support.scenario import BERLIN, configured, ms, record
 
-DOCS = Path(__file__).parent.parent / "docs" / "data.md"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "data.md"
 
 
 def day_of(profile="msw6", count=100, step_s=30):

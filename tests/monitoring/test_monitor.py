@@ -241,7 +241,8 @@ def stored(file: Path) -> list[Any]:
 IDLE = """
 import typer
 from pathlib import Path
-from luxcli import __main__, cli, console
+from luxcli import __main__
+from luxcli.cli import app as cli, declare as console
 
 @cli.app.command("idle", hidden=True)
 def idle(ctx: typer.Context) -> None:

@@ -1,5 +1,5 @@
 """The image: what can be told from its files, how its command starts and stops, and, where podman
-or docker has a base image (`tests.engine`), the unmodified Dockerfile built and run.
+or docker has a base image (`tests.support.containers`), the unmodified Dockerfile built and run.
 """
 
 import ast
@@ -447,13 +447,15 @@ def test_the_supervisor_stays_small_since_it_stays_for_years():
         "collections.abc.Callable",
     }  # the last is a type
     loaded = "import os, signal, sys; print(*sys.modules)"
-    used = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import luxcli.supervisor; {loaded}"
+    path = f"import sys; sys.path.insert(0, {str(PROJECT)!r})"
+    used = f"{path}; import luxcli.schedule.supervisor; {loaded}"
     bare, ours = (
         subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True)
         for code in (loaded, used)
     )
     assert set(ours.stdout.split()) - set(bare.stdout.split()) == {
         b"luxcli",
+        b"luxcli.schedule",
         b"luxcli.schedule.supervisor",
     }
 
@@ -612,7 +614,7 @@ def test_nothing_is_compiled_at_run_time(engine):
     python = ("--entrypoint", "/opt/luxcli/bin/python", "luxcli:test")
     assert engine("run", "--rm", *python, "-c", code).stdout == ""
     # A file that is older or newer than its bytecode would be compiled all the same.
-    said = engine("run", "--rm", *python, "-v", "-c", "import luxcli.cli").stderr
+    said = engine("run", "--rm", *python, "-v", "-c", "import luxcli.cli.app").stderr
     assert "luxcli.cli.app" in said
     assert not re.search(r"code object from '.*\.py'", said)
 

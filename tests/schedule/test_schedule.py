@@ -22,7 +22,7 @@ from luxcli.schedule import systemd, user_crontab
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms, record
 from tests.support.terminal import on_a_terminal
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 LUXCLI = ("/opt/luxcli/bin/luxcli",)
 # 2026-11-24 22:00 UTC and two hours before midnight; any other time would do as well.
 EVENING_S = 1_795_557_600

@@ -477,7 +477,7 @@ def test_line_and_new_name_are_on_the_disk_before_a_poll_is_acknowledged(path):
 import sys
 from pathlib import Path
 from luxcli.store import buffer
-from tests.make import START_MS, small
+from tests.support.builders import START_MS, small
 buffer.append_poll(Path(sys.argv[1]), small(START_MS))
 print("acknowledged", flush=True)
 """
@@ -506,7 +506,7 @@ import resource, signal, sys
 from pathlib import Path
 from luxcli.store import buffer
 from luxcli.errors import StorageError
-from tests.make import START_MS, small
+from tests.support.builders import START_MS, small
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
 before, poll = path.read_bytes(), small(START_MS + 99)

@@ -319,7 +319,7 @@ def test_a_query_over_decades_without_polls_does_not_take_long(store):
     code = """
 import sys
 from pathlib import Path
-from luxcli.storage import Store
+from luxcli.store.store import Store
 print(sum(1 for _ in Store(Path(sys.argv[1])).query(0, 1 << 60)))
 """
     with python(code, store.path) as process:
@@ -917,8 +917,8 @@ def test_damaged_lines_stay_in_the_buffer_while_they_cannot_be_set_aside(store):
 WRITER = """
 import sys
 from pathlib import Path
-from luxcli.storage import Store
-from tests.make import small
+from luxcli.store.store import Store
+from tests.support.builders import small
 path, first, step, count, flush_polls = Path(sys.argv[1]), *map(int, sys.argv[2:])
 store = Store(path, flush_polls=flush_polls)
 for ts_ms in range(first, first + step * count, step):
@@ -987,7 +987,7 @@ def test_a_process_killed_in_the_middle_of_a_flush_leaves_all_or_nothing(store):
 import sys
 from pathlib import Path
 from luxcli.registers import catalogue as sensors  # naming registers is the last step
-from luxcli.storage import Store
+from luxcli.store.store import Store
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 store.flush()
@@ -1015,7 +1015,7 @@ def test_the_buffer_is_emptied_only_when_the_cache_is_on_the_disk(eager):
     code = """
 import sys
 from pathlib import Path
-from luxcli.storage import Store
+from luxcli.store.store import Store
 Store(Path(sys.argv[1])).flush()
 """
     calls = traced(code, eager.path)

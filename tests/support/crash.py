@@ -332,7 +332,7 @@ class Workers:
     def __enter__(self) -> Self:
         for _ in range(_WORKERS):
             worker = subprocess.Popen(
-                [sys.executable, "-m", "tests.killing"],
+                [sys.executable, "-m", "tests.support.crash"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=self._environment,

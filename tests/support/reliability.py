@@ -1,7 +1,7 @@
 """Collects what the sweeps measured and writes docs/reliability.md from it.
 
 pytest -m sweep --timeout=600      runs the sweeps, each leaves its table in build/reliability
-python -m tests.reliability        writes docs/reliability.md from those tables
+python -m tests.support.reliability        writes docs/reliability.md from those tables
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "build" / "reliability"
 DOCUMENT = ROOT / "docs" / "reliability.md"
 INTRODUCTION = """# What luxcli was put through
@@ -18,7 +18,7 @@ Every table here was written by a test run, on the machine it ran on; none is ke
 
 ```
 .venv/bin/pytest -m sweep --timeout=600 -o addopts=   # minutes; results in build/reliability
-.venv/bin/python -m tests.reliability                 # writes this file from them
+.venv/bin/python -m tests.support.reliability                 # writes this file from them
 ```
 
 The ordinary test suite runs a quick part of the same sweeps. `.ci/run` runs each of them with every

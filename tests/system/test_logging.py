@@ -22,7 +22,7 @@ from tests.conftest import Ran
 from tests.support.builders import python
 from tests.support.faulty_controller import Fault, FaultyController, eventually
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (\w+) \[(.+) ([0-9a-f]{8})\] (.+)")
 
 
@@ -206,7 +206,7 @@ def test_behind_a_link_the_file_is_rotated_and_the_link_stays(tmp_path):
 WRITER = """
 import logging, sys
 from pathlib import Path
-from luxcli.logfile import LogFile
+from luxcli.system.log_file import LogFile
 name, path, lines = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 handler = LogFile(path, "INFO", max_bytes=3000)
 logger = logging.getLogger(name)
@@ -259,7 +259,9 @@ COMMAND = """
 import signal, sys, time
 import typer
 from pathlib import Path
-from luxcli import __main__, cli, console, timelimit
+from luxcli import __main__
+from luxcli.cli import app as cli, declare as console
+from luxcli.recording import limits as timelimit
 
 @cli.app.command("job", hidden=True)
 def job(ctx: typer.Context, log_format: str) -> None:
