@@ -139,7 +139,7 @@ def test_a_command_on_what_is_stored_prints_the_keys_that_it_always_printed(cli,
     words = command.split()
     if "CSV" in words:
         assert cli("rollup", "daily", "-c", stored).status == 0
-        words = words[:-1] + [str(next((stored.parent / "data").rglob("*_daily.csv")))]
+        words = [*words[:-1], str(next((stored.parent / "data").rglob("*_daily.csv")))]
     check(printed(cli, words, stored), STORED[command])
 
 
