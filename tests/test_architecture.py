@@ -96,7 +96,7 @@ FACE: dict[str, set[str]] = {
         "watchdog",
     },
     "config": {"config", "monitoring_targets", "sample", "settings"},
-    "registers": {"catalogue", "codes", "private", "ranges", "structure"},
+    "registers": {"catalogue", "codes", "numbers", "private", "ranges", "structure"},
     "controller": {"client", "exchange", "probe"},
     "simulator": {"replay", "server"},
     "store": {"store", "buffer", "ledger", "owner", "reader", "schema", "sqlite_file"},

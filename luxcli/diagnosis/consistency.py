@@ -11,17 +11,13 @@ from luxcli import times
 from luxcli.diagnosis.sections import Line, Section, Table, counted, info, ok, problem, warning
 from luxcli.errors import ProtocolError
 from luxcli.model import Group, Snapshot
-from luxcli.registers import ranges, structure
+from luxcli.registers import numbers, ranges, structure
 from luxcli.registers.catalogue import error_meaning
 from luxcli.registers.codes import SWITCH_OFF_REASONS
 from luxcli.validation.rules import RULES
 
 _CALCULATIONS: Final[Group] = "calculations"
-# Five slots each; sources of all numbers here: sensors.md sections 2 and 3.
-_ERROR_TIMES, _ERROR_CODES = slice(95, 100), slice(100, 105)
-_SWITCH_OFF_CODES, _SWITCH_OFF_TIMES = slice(106, 111), slice(111, 116)
 _NO_ERRORS: Final = frozenset({0, -1})
-_CLOCK: Final = 134
 _DAY_S: Final = 86_400
 _RECENT_S: Final = 7 * _DAY_S
 # Counters of a block are read one after the other.
@@ -71,10 +67,10 @@ def is_accepted(snapshot: Snapshot) -> bool:
 
 def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
     """Return the error log and the switch-off log, newest first, in local time."""
-    errors = _entries(snapshot, _ERROR_TIMES, _ERROR_CODES, _NO_ERRORS)
-    offs = _entries(snapshot, _SWITCH_OFF_TIMES, _SWITCH_OFF_CODES)
+    errors = _entries(snapshot, numbers.ERROR_TIMES, numbers.ERROR_CODES, _NO_ERRORS)
+    offs = _entries(snapshot, numbers.SWITCH_OFF_TIMES, numbers.SWITCH_OFF_CODES)
     lines = [
-        _newest_error(errors, _raw(snapshot, _CLOCK) or now_ms // 1000),
+        _newest_error(errors, _raw(snapshot, numbers.CLOCK) or now_ms // 1000),
         info(f"in its switch-off log: {counted(len(offs), 'entry', 'entries')}"),
     ]
     rows = [(_local(time_s, zone), str(code), error_meaning(code)) for time_s, code in errors]
@@ -93,8 +89,10 @@ def logs(snapshot: Snapshot, now_ms: int, zone: tzinfo) -> Section:
 
 def recent_errors(snapshot: Snapshot) -> set[int]:
     """Return the error codes of the last week by the controller's clock, which dates them."""
-    clock_s = _raw(snapshot, _CLOCK) or 0
-    entries = _past(_entries(snapshot, _ERROR_TIMES, _ERROR_CODES, _NO_ERRORS), clock_s)
+    clock_s = _raw(snapshot, numbers.CLOCK) or 0
+    entries = _past(
+        _entries(snapshot, numbers.ERROR_TIMES, numbers.ERROR_CODES, _NO_ERRORS), clock_s
+    )
     return {code for time_s, code in entries if time_s >= clock_s - _RECENT_S}
 
 
@@ -157,32 +155,34 @@ def _raw(snapshot: Snapshot, index: int) -> int | None:
 
 
 def _display(snapshot: Snapshot) -> str | None:
-    code = _raw(snapshot, 119)
+    code = _raw(snapshot, numbers.DISPLAY_LINE_3)
     return None if code is None or 0 <= code <= 19 else f"calculation 119 is {code}"
 
 
 def _codes_in_log(snapshot: Snapshot) -> str | None:
-    codes = snapshot.calculations[_ERROR_CODES]
+    codes = snapshot.calculations[numbers.ERROR_CODES]
     odd = [code for code in codes if code not in _NO_ERRORS and not 701 <= code <= 810]
     return f"calculations 100..104 hold {odd[0]}" if odd else None
 
 
 def _starts(snapshot: Snapshot) -> str | None:
-    ran_s, starts = _raw(snapshot, 56), _raw(snapshot, 57)
+    ran_s = _raw(snapshot, numbers.COMPRESSOR_1_RUN_TIME)
+    starts = _raw(snapshot, numbers.COMPRESSOR_1_STARTS)
     if ran_s is None or starts is None or starts <= ran_s:
         return None
     return f"calculation 57 is {starts} starts in {ran_s} s"
 
 
 def _run_times(snapshot: Snapshot) -> str | None:
-    compressor_s, pump_s = _raw(snapshot, 56), _raw(snapshot, 63)
+    compressor_s = _raw(snapshot, numbers.COMPRESSOR_1_RUN_TIME)
+    pump_s = _raw(snapshot, numbers.HEAT_PUMP_RUN_TIME)
     if compressor_s is None or pump_s is None or pump_s >= compressor_s - _READ_APART_S:
         return None
     return f"calculation 63 is {pump_s} s, calculation 56 {compressor_s} s"
 
 
 def _netmask(snapshot: Snapshot) -> str | None:
-    mask = _raw(snapshot, 92)
+    mask = _raw(snapshot, numbers.NETMASK)
     if mask is None:
         return None
     # Ones, then zeros: its complement plus one is a power of two; 0 where it is not told.

@@ -25,12 +25,11 @@ from luxcli.diagnosis.sections import (
 )
 from luxcli.errors import DeviceError, ProtocolError, StorageError
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import catalogue, ranges
+from luxcli.registers import catalogue, numbers, ranges
 from luxcli.registers.catalogue import Reading
 from luxcli.store import owner
 
 _CALCULATIONS: Final[Group] = "calculations"
-_MODEL, _MODE, _CLOCK = 78, 80, 134
 # A healthy wired controller answers all blocks in about 0.1 s (controller.md section 1).
 _SLOW_S: Final = 3.0
 # Controller clocks drift; nothing in luxcli depends on them.
@@ -39,8 +38,15 @@ _HOUR_S: Final = 3600
 _ENOUGH_READINGS: Final = 50
 # Flow, return, external return, outdoors now and on average, hot water; and what they
 # show instead of a measured value (sensors.md section 2): 0.0 °C and 5.0 °C, raw.
-_ALIKE: Final = (10, 11, 13, 15, 16, 17)
-_WATER: Final = frozenset({10, 11})
+_ALIKE: Final = (
+    numbers.FLOW_TEMPERATURE,
+    numbers.RETURN_TEMPERATURE,
+    numbers.EXTERNAL_RETURN_TEMPERATURE,
+    numbers.OUTDOOR_TEMPERATURE,
+    numbers.MEAN_OUTDOOR_TEMPERATURE,
+    numbers.DHW_TEMPERATURE,
+)
+_WATER: Final = frozenset({numbers.FLOW_TEMPERATURE, numbers.RETURN_TEMPERATURE})
 _DEFAULTS_RAW: Final = (0, 50)
 _ALIKE_FEWEST: Final = 3
 
@@ -113,13 +119,14 @@ def ownership(config: Config, snapshot: Snapshot) -> tuple[Line, ...]:
 
 def controller(snapshot: Snapshot, now_ms: int, status: int | None) -> Section:
     """Return which controller it is, how much of what it sends is known, and its clock."""
-    model = catalogue.reading(snapshot, _CALCULATIONS, _MODEL)
+    model = catalogue.reading(snapshot, _CALCULATIONS, numbers.MODEL)
+    mode = catalogue.reading(snapshot, _CALCULATIONS, numbers.OPERATING_MODE)
     firmware = catalogue.firmware(snapshot.calculations)
     unknown = sum(_counts(snapshot, g)["read"] - _counts(snapshot, g)["known"] for g in GROUPS)
     serial = owner.serial(snapshot)
     lines = (
         _model(model, firmware),
-        info(f"operating mode: {shown(catalogue.reading(snapshot, _CALCULATIONS, _MODE))}"),
+        info(f"operating mode: {shown(mode)}"),
         ok("status word 0: not busy") if status == 0 else info(f"status word: {status}"),
         *(_length(group, snapshot) for group in GROUPS),
         info(f"{unknown} values without a known meaning; they are stored all the same"),
@@ -157,7 +164,7 @@ def _length(group: Group, snapshot: Snapshot) -> Line:
 
 
 def _ahead_s(snapshot: Snapshot, now_ms: int) -> int | None:
-    clock = catalogue.reading(snapshot, _CALCULATIONS, _CLOCK)
+    clock = catalogue.reading(snapshot, _CALCULATIONS, numbers.CLOCK)
     return round(clock.raw - now_ms / 1000) if clock and clock.raw > 0 else None
 
 
@@ -282,7 +289,8 @@ def _judged(snapshot: Snapshot, index: int) -> Line:
         advice = "its column stays empty; is this a Luxtronik 2?"
         return problem(f"{name} is missing: the block is too short", advice, status=NO_DATA)
     text = f"{name} is {shown(entry)}"
-    if index == 15 and entry.raw == ranges.BROKEN_OUTDOOR_RAW and 711 in recent_errors(snapshot):
+    broken = index == numbers.OUTDOOR_TEMPERATURE and entry.raw == ranges.BROKEN_OUTDOOR_RAW
+    if broken and ranges.OUTDOOR_SENSOR_ERROR in recent_errors(snapshot):
         return problem(f"{text}: broken, says error 711", "have it replaced", status=NO_DATA)
     if ranges.is_not_fitted(index, entry.raw):
         return info(f"{text}: looks not fitted")

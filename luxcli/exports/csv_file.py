@@ -8,13 +8,13 @@ from typing import BinaryIO, Final, NamedTuple
 
 from luxcli.errors import StorageError
 from luxcli.model import GROUPS, Chunk
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, numbers
 from luxcli.registers.catalogue import NOT_AVAILABLE, Register
 from luxcli.system import files
 
 _UNSEEN: Final = object()
 # The firmware text is ten registers; its column needs them all.
-_TEXT_PARTS: Final = range(81, 91)
+_TEXT_PARTS: Final = numbers.every(numbers.FIRMWARE)
 # Keeps the memory of a long report bounded: counters have a new value in every row.
 _MEMO_SIZE: Final = 4096
 

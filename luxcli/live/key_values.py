@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from luxcli import times
 from luxcli.model import GROUPS, Snapshot
-from luxcli.registers import catalogue, ranges
+from luxcli.registers import catalogue, numbers, ranges
 from luxcli.registers.catalogue import Register
 from luxcli.registers.codes import ERROR_CODES
 
@@ -18,8 +18,11 @@ from luxcli.registers.codes import ERROR_CODES
 NOT_FITTED: Final = "\u2013"  # a dash
 # Flow in l/h times spread in K is heat in kW times this, for water of 35 °C (FHEM, 98_LUXTRONIK2).
 _LH_K_PER_KW: Final = 866.65
-# The clock tells nothing, nor do the seconds of the display.
-_DULL: Final = frozenset({("calculations", 120), ("calculations", 134)})
+# They change in every poll and say nothing about the heat pump.
+_ALWAYS_CHANGING: Final = frozenset(
+    {("calculations", numbers.DISPLAY_TIMER), ("calculations", numbers.CLOCK)}
+)
+_ERROR_CODES: Final = frozenset(numbers.every(numbers.ERROR_CODES))
 # What says most about the heat pump comes first among the changes; a timer's tick last.
 _RANK: Final = {"switch": 0, "enum": 0, "code": 0, "energy": 3, "counter": 3, "number": 3}
 _RANK_LAST: Final = {"duration": 4, "time": 4, "character": 4}
@@ -128,7 +131,7 @@ def text(register: Register, raw: int) -> str:
     value = catalogue.decode(register, raw)
     if value is None:
         return ""
-    if register.index in (100, 101, 102, 103, 104) and register.group == "calculations":
+    if register.index in _ERROR_CODES and register.group == "calculations":
         return f"{raw} {ERROR_CODES.get(raw, 'unknown error')}"
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -222,7 +225,7 @@ def changes(before: Snapshot, now: Snapshot, besides: Collection[str] = ()) -> l
     for group in GROUPS:
         pairs = zip(before.block(group), now.block(group), strict=False)
         for index, (old, new) in enumerate(pairs):
-            if old == new or (group, index) in _DULL:
+            if old == new or (group, index) in _ALWAYS_CHANGING:
                 continue
             register = catalogue.register(group, index)
             if register.id not in besides:

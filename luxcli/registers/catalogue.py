@@ -22,7 +22,7 @@ from luxtronik.parameters import Parameters
 from luxtronik.visibilities import Visibilities
 
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import ranges
+from luxcli.registers import numbers, ranges
 from luxcli.registers.codes import ERROR_CODES
 from luxcli.registers.corrections import CORRECTIONS, Correction, Kind
 
@@ -108,7 +108,6 @@ _WORDS: Final[dict[Group, str]] = {
     "visibilities": "Visibility",
 }
 _UNKNOWN: Final = re.compile(r"Unknown_(Calculation|Parameter|Visibility)_([0-9]{1,9})", re.ASCII)
-_FIRMWARE: Final = slice(81, 91)
 # Raw value with which a register says that it has none (Bouni/python-luxtronik#143). Constants of
 # sensors that are not fitted are not listed: those are values too, and a matter of plausibility.
 NOT_AVAILABLE: Final[Mapping[tuple[Group, int], int]] = {("calculations", 267): 2**31 - 1}
@@ -238,7 +237,7 @@ def numeric(register: Register, raw: int) -> float | None:
 
 def firmware(calculations: Sequence[int]) -> str:
     """Return the firmware version that a block of calculations spells."""
-    return _text(calculations[_FIRMWARE])
+    return _text(calculations[numbers.FIRMWARE])
 
 
 def readings(snapshot: Snapshot, group: Group) -> Iterator[Reading]:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from luxcli.model import Group
+from luxcli.registers import numbers
 
 # Registers that say where the heat pump is or which one it is: addresses, the web server's
 # password, serial numbers of up to three units. Not for publication. Sources: the names in
 # "parameters.csv" and "calculations.csv", and sensors.md section 2.
 PRIVATE: Final[Mapping[Group, frozenset[int]]] = {
-    "calculations": frozenset(range(91, 95)),
+    "calculations": frozenset(numbers.every(numbers.ADDRESSES)),
     "parameters": frozenset(
         {
             *range(750, 754),

@@ -9,6 +9,8 @@ registers are calculations; values are decoded (°C, K, bar, l/h, Hz, W, ...).
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from luxcli.registers import numbers
+
 
 class Range(NamedTuple):
     """Closed intervals of the decoded value: outside `warn` is odd, outside `reject` impossible."""
@@ -17,12 +19,41 @@ class Range(NamedTuple):
     reject: tuple[float, float]
 
 
-# Without these a poll says nothing about the heat pump. 17 counts where hot water is made, see
-# `NOT_FITTED`.
-CRITICAL: Final = (10, 11, 12, 15, 17, 44, 56, 57, 63, 80, 81, 134)
-# Those of them that are temperatures.
-CRITICAL_TEMPERATURES: Final = (10, 11, 12, 15, 17)
-IMPORTANT: Final = (14, 19, 38, 39, 64, 65, 66, 95, 100, 117, 119, 151, 152, 155)
+# Hot water counts where it is made, see `NOT_FITTED`.
+CRITICAL_TEMPERATURES: Final = (
+    numbers.FLOW_TEMPERATURE,
+    numbers.RETURN_TEMPERATURE,
+    numbers.RETURN_SET_POINT,
+    numbers.OUTDOOR_TEMPERATURE,
+    numbers.DHW_TEMPERATURE,
+)
+# Without these a poll says nothing about the heat pump.
+CRITICAL: Final = (
+    *CRITICAL_TEMPERATURES,
+    numbers.COMPRESSOR_1,
+    numbers.COMPRESSOR_1_RUN_TIME,
+    numbers.COMPRESSOR_1_STARTS,
+    numbers.HEAT_PUMP_RUN_TIME,
+    numbers.OPERATING_MODE,
+    numbers.FIRMWARE.start,
+    numbers.CLOCK,
+)
+IMPORTANT: Final = (
+    numbers.HOT_GAS_TEMPERATURE,
+    numbers.SOURCE_IN_TEMPERATURE,
+    numbers.DHW_VALVE,
+    numbers.HEATING_PUMP,
+    numbers.HEATING_RUN_TIME,
+    numbers.DHW_RUN_TIME,
+    numbers.COOLING_RUN_TIME,
+    numbers.ERROR_TIMES.start,
+    numbers.ERROR_CODES.start,
+    numbers.DISPLAY_LINE_1,
+    numbers.DISPLAY_LINE_3,
+    numbers.HEAT_HEATING,
+    numbers.HEAT_DHW,
+    numbers.FLOW_RATE,
+)
 
 _SOURCE = Range((-30, 45), (-45, 60))
 _MIXED = Range((10, 60), (-10, 90))
@@ -97,31 +128,34 @@ BROKEN_OUTDOOR_RAW: Final = -50
 # SHI fields of firmware 3.92 and later that have no value (raw).
 NO_VALUE_RAW: Final = frozenset({32767, 2**31 - 1})
 
+OUTDOOR_SENSOR_ERROR: Final = 711
 # Which error code makes which temperature untrustworthy.
 SENSOR_OF_ERROR: Final[Mapping[int, int]] = {
-    708: 11,
-    709: 10,
-    710: 14,
-    711: 15,
-    712: 17,
-    713: 19,
-    726: 21,
-    728: 20,
-    735: 28,
-    736: 26,
-    737: 27,
-    738: 24,
-    739: 137,
-    750: 13,
-    762: 175,
-    763: 176,
-    764: 177,
+    708: numbers.RETURN_TEMPERATURE,
+    709: numbers.FLOW_TEMPERATURE,
+    710: numbers.HOT_GAS_TEMPERATURE,
+    OUTDOOR_SENSOR_ERROR: numbers.OUTDOOR_TEMPERATURE,
+    712: numbers.DHW_TEMPERATURE,
+    713: numbers.SOURCE_IN_TEMPERATURE,
+    726: numbers.MIXING_1_TEMPERATURE,
+    728: numbers.SOURCE_OUT_TEMPERATURE,
+    735: numbers.EXTERNAL_SOURCE_TEMPERATURE,
+    736: numbers.SOLAR_COLLECTOR_TEMPERATURE,
+    737: numbers.SOLAR_STORE_TEMPERATURE,
+    738: numbers.MIXING_2_TEMPERATURE,
+    739: numbers.MIXING_3_TEMPERATURE,
+    750: numbers.EXTERNAL_RETURN_TEMPERATURE,
+    762: numbers.EVAPORATOR_SUCTION_TEMPERATURE,
+    763: numbers.COMPRESSOR_SUCTION_TEMPERATURE,
+    764: numbers.COMPRESSOR_HEATER_TEMPERATURE,
 }
 # Errors that end by themselves: a warning, not a problem.
 PASSING_ERRORS: Final = frozenset({702, 715, 718, 719, 720, 721})
 
-# Run times (s), starts and heat (0.1 kWh) that only grow. 154 is "since reset".
-COUNTERS: Final = (*range(56, 67), 151, 152, 153, 154)
+# What only grows: run times (s) and starts, heat (0.1 kWh), of which the total may be reset.
+STARTS: Final = (numbers.COMPRESSOR_1_STARTS, numbers.COMPRESSOR_2_STARTS)
+HEAT: Final = (numbers.HEAT_HEATING, numbers.HEAT_DHW, numbers.HEAT_POOL, numbers.HEAT_TOTAL)
+COUNTERS: Final = (*numbers.every(numbers.RUN_TIMES), *HEAT)
 
 
 def is_not_fitted(index: int, raw: int) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from luxcli.model import Group, Issue, Snapshot
+from luxcli.registers import numbers
+from luxcli.registers.numbers import every
 
 # How many structural rules must fail before a snapshot is not stored.
 CONTRADICTIONS: Final = 2
@@ -24,19 +26,31 @@ _DECISIVE: Final = "too-few-values"
 # Heat quantities stand in both blocks, in 0.1 and in 0.01 kWh; they are copied one after the other.
 _HEAT_TOLERANCE: Final = 10
 # Calculation and parameter: heat in total, and for heating.
-HEAT_TOTAL: Final = (154, 852)
-HEATING: Final = (151, 854)
-HOT_WATER: Final = (152, 878)
-POOL: Final = (153, 879)
+HEAT_TOTAL: Final = (numbers.HEAT_TOTAL, numbers.FINE_HEAT_TOTAL)
+HEATING: Final = (numbers.HEAT_HEATING, numbers.FINE_HEAT_HEATING)
+HOT_WATER: Final = (numbers.HEAT_DHW, numbers.FINE_HEAT_DHW)
+POOL: Final = (numbers.HEAT_POOL, numbers.FINE_HEAT_POOL)
 
-# Model, bivalence level, operating mode, number of errors, display lines 1 and 2.
-HIGHEST_CODE: Final = {78: 88, 79: 3, 80: 7, 105: 5, 117: 7, 118: 2}
-
-# What a code may be that nobody knows yet; on these registers a shift brings times and counters.
-_FAR_CODE: Final = {78: 255, 79: 15, 80: 31, 105: 31, 117: 31, 118: 31}
-# Codes and times of the error log (95..104) and of the switch-off log (106..115).
-_LOG_TIMES: Final = (*range(95, 100), *range(111, 116))
-_LOG_CODES: Final = (*range(100, 105), *range(106, 111))
+# The highest code of each enumeration that is known.
+HIGHEST_CODE: Final = {
+    numbers.MODEL: 88,
+    numbers.BIVALENCE_LEVEL: 3,
+    numbers.OPERATING_MODE: 7,
+    numbers.ERROR_COUNT: 5,
+    numbers.DISPLAY_LINE_1: 7,
+    numbers.DISPLAY_LINE_2: 2,
+}
+# The highest that future firmware may bring; a shifted block puts times and counters here.
+_HIGHEST_CREDIBLE: Final = {
+    numbers.MODEL: 255,
+    numbers.BIVALENCE_LEVEL: 15,
+    numbers.OPERATING_MODE: 31,
+    numbers.ERROR_COUNT: 31,
+    numbers.DISPLAY_LINE_1: 31,
+    numbers.DISPLAY_LINE_2: 31,
+}
+_LOG_TIMES: Final = (*every(numbers.ERROR_TIMES), *every(numbers.SWITCH_OFF_TIMES))
+_LOG_CODES: Final = (*every(numbers.ERROR_CODES), *every(numbers.SWITCH_OFF_CODES))
 _MOST_CODE: Final = 9999
 _VERSION: Final = re.compile(r"[A-Z][0-9]{1,2}\.[0-9]", re.ASCII)
 
@@ -79,7 +93,7 @@ def mostly_zero(snapshot: Snapshot) -> str | None:
 
 def _codes(snapshot: Snapshot) -> str | None:
     """Look at all enumerations together: new firmware may add codes to several of them at once."""
-    for index, highest in _FAR_CODE.items():
+    for index, highest in _HIGHEST_CREDIBLE.items():
         if index >= len(snapshot.calculations):
             return f"calculation {index} is missing"
         raw = snapshot.calculations[index]
@@ -90,7 +104,7 @@ def _codes(snapshot: Snapshot) -> str | None:
 
 def firmware_text(snapshot: Snapshot) -> str | None:
     """Say what is wrong with the text of the firmware version, None when nothing is."""
-    text = snapshot.calculations[81:86]
+    text = snapshot.calculations[numbers.FIRMWARE][:5]
     if len(text) < 5:
         return "calculations 81..85 are missing"
     if _VERSION.match("".join(chr(code) if 0 < code < 128 else " " for code in text)):
@@ -111,10 +125,12 @@ def logs(snapshot: Snapshot) -> str | None:
 
 
 def _switches(snapshot: Snapshot) -> str | None:
-    switches = snapshot.calculations[29:56]
-    if len(switches) < 27:
+    switches = snapshot.calculations[numbers.SWITCHES]
+    if len(switches) < len(every(numbers.SWITCHES)):
         return "calculations 29..55 are missing"
-    odd = next((29 + i for i, raw in enumerate(switches) if raw not in (0, 1)), None)
+    odd = next(
+        (numbers.SWITCHES.start + i for i, raw in enumerate(switches) if raw not in (0, 1)), None
+    )
     if odd is None:
         return None
     return f"calculation {odd} is {snapshot.calculations[odd]}, expected 0 or 1"
@@ -151,7 +167,8 @@ def switch_off_log(snapshot: Snapshot) -> str | None:
 
     One entry may be newer in the block that was read later, so only none in common is odd.
     """
-    times, copies = snapshot.calculations[111:116], snapshot.parameters[721:726]
+    times = snapshot.calculations[numbers.SWITCH_OFF_TIMES]
+    copies = snapshot.parameters[numbers.STORED_SWITCH_OFF_TIMES]
     if len(copies) < 5 or len(set(times)) < 5 or min(times) <= 0:
         return None
     if any(time == copy for time, copy in zip(times, copies, strict=True)):

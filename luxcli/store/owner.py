@@ -7,13 +7,11 @@ a poll that goes to the buffer does not open SQLite.
 
 import json
 from pathlib import Path
-from typing import Final
 
 from luxcli.errors import StorageError
 from luxcli.model import Snapshot
+from luxcli.registers.numbers import SERIAL_NUMBER
 from luxcli.system import files
-
-_SERIAL: Final = slice(874, 876)
 
 
 def admit(cache_path: Path, host: str, snapshot: Snapshot) -> None:
@@ -80,7 +78,7 @@ def own(directory: Path, cache_path: Path) -> None:
 
 def serial(snapshot: Snapshot) -> str:
     """Return the serial number that a poll holds, empty if there is none."""
-    numbers = snapshot.parameters[_SERIAL]
+    numbers = snapshot.parameters[SERIAL_NUMBER]
     return "-".join(map(str, numbers)) if any(numbers) else ""
 
 

@@ -3,23 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, numbers
 from luxcli.registers.ranges import CRITICAL_TEMPERATURES, NO_VALUE_RAW, NOT_FITTED
 from luxcli.times import span
 from luxcli.validation.findings import Findings, Poll
 
-_FLOW, _RETURN, _SET_POINT, _HOT_GAS, _OUTDOOR, _DHW = 10, 11, 12, 14, 15, 17
-_SOURCE_IN, _SOURCE_OUT = 19, 20
-_DEFROST_VALVE, _HEATING_PUMP = 37, 39
 # DHW, heating, source-side and further circulation pumps, pool: whatever may move heating water.
-_PUMPS: Final = (38, 39, 46, 47, 51, 53)
-_COMPRESSORS: Final = ((44, 56), (45, 58))  # output and run time
-_MODE: Final = 80
+_PUMPS: Final = (
+    numbers.DHW_VALVE,
+    numbers.HEATING_PUMP,
+    numbers.CIRCULATION_PUMP,
+    numbers.ADDITIONAL_PUMP,
+    numbers.MIXING_2_PUMP,
+    numbers.POOL_PUMP,
+)
+# Output and run time.
+_COMPRESSORS: Final = (
+    (numbers.COMPRESSOR_1, numbers.COMPRESSOR_1_RUN_TIME),
+    (numbers.COMPRESSOR_2, numbers.COMPRESSOR_2_RUN_TIME),
+)
 _REVERSED: Final = (4, 7)  # defrost, cooling
-_HIGH_PRESSURE, _LOW_PRESSURE = 180, 181
-_FLOW_RATE, _HEAT_TOTAL, _HEAT_OUTPUT, _POWER = 155, 154, 257, 268
-_FINE_HEAT_TOTAL: Final = 852
-_CLOCK, _DISPLAY_TIMER = 134, 120
 # Counters and timers, which go on by themselves (56 to 77, 120, 123, 134, 141, 145, 158, 161); what
 # lies between them is what is measured, switched or set.
 _BETWEEN_TIMERS: Final = (
@@ -45,8 +48,16 @@ _FROZEN_POLLS: Final = 5
 _FROZEN_VALUES_S: Final = 7200
 
 # Sensors that move whenever the compressor runs; that of the weather moves anyway.
-_OPTIONAL: Final = (_HOT_GAS, _SOURCE_IN, _SOURCE_OUT, _HIGH_PRESSURE, _LOW_PRESSURE)
-STUCK: Final = tuple(index for index in (*CRITICAL_TEMPERATURES, *_OPTIONAL) if index != _SET_POINT)
+_OPTIONAL: Final = (
+    numbers.HOT_GAS_TEMPERATURE,
+    numbers.SOURCE_IN_TEMPERATURE,
+    numbers.SOURCE_OUT_TEMPERATURE,
+    numbers.HIGH_PRESSURE,
+    numbers.LOW_PRESSURE,
+)
+STUCK: Final = tuple(
+    index for index in (*CRITICAL_TEMPERATURES, *_OPTIONAL) if index != numbers.RETURN_SET_POINT
+)
 # What channels show where nothing is fitted, raw; on optional ones it is no measured value.
 _NOTHING: Final = frozenset({0, 50, 750, 1500, -500})
 # Two sensors of the same water differ by so much when they stand still, raw: 1 K.
@@ -57,7 +68,14 @@ _STUCK_S: Final = 12 * 3600
 _OUTDOOR_STUCK_S: Final = 20 * 3600
 _RAN_S: Final = 1800
 # Raw: a jump of so much and back between polls that are close.
-SPIKES: Final = {_FLOW: 400, _RETURN: 400, _HOT_GAS: 500, _OUTDOOR: 150, 16: 100, _DHW: 300}
+SPIKES: Final = {
+    numbers.FLOW_TEMPERATURE: 400,
+    numbers.RETURN_TEMPERATURE: 400,
+    numbers.HOT_GAS_TEMPERATURE: 500,
+    numbers.OUTDOOR_TEMPERATURE: 150,
+    numbers.MEAN_OUTDOOR_TEMPERATURE: 100,
+    numbers.DHW_TEMPERATURE: 300,
+}
 _SPIKE_S: Final = 300
 
 
@@ -93,7 +111,7 @@ class Behaviour:
     def see(self, poll: Poll) -> None:
         """Look at one poll."""
         block = poll.calculations
-        running = block[44] == 1 or block[45] == 1
+        running = block[numbers.COMPRESSOR_1] == 1 or block[numbers.COMPRESSOR_2] == 1
         self._water(poll, running)
         self._refrigerant(poll, running)
         self._frozen.see(poll.ts_ms, poll.calculations)
@@ -133,7 +151,7 @@ class Behaviour:
 
     def _water(self, poll: Poll, running: bool) -> None:
         block = poll.calculations
-        flow, pumping = block[_FLOW_RATE], any(block[pump] == 1 for pump in _PUMPS)
+        flow, pumping = block[numbers.FLOW_RATE], any(block[pump] == 1 for pump in _PUMPS)
         if flow is not None:
             self._flow_seen = self._flow_seen or flow > _LEAST_FLOW_LH
             self._long(
@@ -141,57 +159,65 @@ class Behaviour:
                 poll,
                 flow > _LEAST_FLOW_LH and not pumping,
                 lambda: f"{flow} l/h with all pumps off",
-                index=_FLOW_RATE,
+                index=numbers.FLOW_RATE,
             )
             self._long(
                 "pump-without-flow",
                 poll,
-                self._flow_seen and flow == 0 and running and block[_HEATING_PUMP] == 1,
+                self._flow_seen and flow == 0 and running and block[numbers.HEATING_PUMP] == 1,
                 lambda: "0 l/h with heating pump and compressor on",
-                index=_FLOW_RATE,
+                index=numbers.FLOW_RATE,
             )
-        supply, back = block[_FLOW], block[_RETURN]
+        supply, back = block[numbers.FLOW_TEMPERATURE], block[numbers.RETURN_TEMPERATURE]
         if supply is not None and back is not None:
-            heating = running and block[_MODE] not in _REVERSED and not block[_DEFROST_VALVE]
-            fine = poll.parameters[_FINE_HEAT_TOTAL]
+            heating = (
+                running
+                and block[numbers.OPERATING_MODE] not in _REVERSED
+                and not block[numbers.DEFROST_VALVE]
+            )
+            fine = poll.parameters[numbers.FINE_HEAT_TOTAL]
             self._long(
                 "compressor-without-heat",
                 poll,
                 heating and supply <= back,
                 lambda: f"flow {supply / 10} °C, return {back / 10} °C, heat counter still",
-                value=fine or block[_HEAT_TOTAL],
+                value=fine or block[numbers.HEAT_TOTAL],
             )
             self._long(
                 "flow-below-return",
                 poll,
                 heating and supply < back - _SENSOR_SLACK and back not in NO_VALUE_RAW,
                 lambda: f"flow {supply / 10} °C, return {back / 10} °C",
-                index=_FLOW,
+                index=numbers.FLOW_TEMPERATURE,
             )
 
     def _refrigerant(self, poll: Poll, running: bool) -> None:
         block = poll.calculations
         # In cooling and defrost the circuit runs the other way round.
-        forward = running and block[_MODE] not in _REVERSED and not block[_DEFROST_VALVE]
-        high, low = block[_HIGH_PRESSURE], block[_LOW_PRESSURE]
+        forward = (
+            running
+            and block[numbers.OPERATING_MODE] not in _REVERSED
+            and not block[numbers.DEFROST_VALVE]
+        )
+        high, low = block[numbers.HIGH_PRESSURE], block[numbers.LOW_PRESSURE]
         if high and low:
             self._long(
                 "pressure-order",
                 poll,
                 forward and high < low - _PRESSURE_SLACK,
                 lambda: f"high {high / 100} bar, low {low / 100} bar",
-                index=_HIGH_PRESSURE,
+                index=numbers.HIGH_PRESSURE,
             )
-        enters, leaves = block[_SOURCE_IN], block[_SOURCE_OUT]
+        enters, leaves = block[numbers.SOURCE_IN_TEMPERATURE], block[numbers.SOURCE_OUT_TEMPERATURE]
         if enters is not None and leaves is not None and not {enters, leaves} & _NOTHING:
             self._long(
                 "source-reversed",
                 poll,
                 forward and leaves > enters + _SENSOR_SLACK,
                 lambda: f"source in {enters / 10} °C, out {leaves / 10} °C",
-                index=_SOURCE_IN,
+                index=numbers.SOURCE_IN_TEMPERATURE,
             )
-        heat, power = block[_HEAT_OUTPUT], block[_POWER]
+        heat, power = block[numbers.HEAT_OUTPUT], block[numbers.POWER_INPUT]
         if heat is not None:
             odd = not 0 <= heat <= _HIGHEST_OUTPUT_W
             if power is not None and power >= 10:
@@ -201,7 +227,7 @@ class Behaviour:
                 poll,
                 forward and odd,
                 lambda: f"{heat} W of heat, {power} W of power",
-                index=_HEAT_OUTPUT,
+                index=numbers.HEAT_OUTPUT,
             )
 
 
@@ -261,7 +287,7 @@ class Frozen:
 
 
 def _without_clock(calculations: Sequence[object]) -> tuple[Sequence[object], Sequence[object]]:
-    return calculations[:_CLOCK], calculations[_CLOCK + 1 :]
+    return calculations[: numbers.CLOCK], calculations[numbers.CLOCK + 1 :]
 
 
 class _Repeated:
@@ -331,8 +357,8 @@ class Stuck:
 
     def see(self, poll: Poll) -> None:
         """Look at one poll."""
-        raw, ran = poll.calculations[self._index], poll.calculations[56]
-        if ran is None and self._index == _OUTDOOR:
+        raw, ran = poll.calculations[self._index], poll.calculations[numbers.COMPRESSOR_1_RUN_TIME]
+        if ran is None and self._index == numbers.OUTDOOR_TEMPERATURE:
             ran = 0  # weather needs no compressor
         if raw is None or ran is None:
             return
@@ -350,7 +376,7 @@ class Stuck:
             return
         if self._index in _OPTIONAL and raw in _NOTHING:
             return
-        if self._index == _OUTDOOR:
+        if self._index == numbers.OUTDOOR_TEMPERATURE:
             stuck = self._seen_s >= _OUTDOOR_STUCK_S
         else:
             stuck = self._seen_s > _STUCK_S and self._ran[1] - self._ran[0] >= _RAN_S

@@ -7,10 +7,10 @@ other clock, for both should move alike.
 
 from typing import Final
 
+from luxcli.registers.numbers import CLOCK, RUN_TIMES
 from luxcli.times import span
 from luxcli.validation.findings import Findings, Poll
 
-_CLOCK: Final = 134
 _OFF_S: Final = 300
 _HOUR_S: Final = 3600
 # Time zones go from -12 to +14 hours; a clock that is off by more is not just in another one.
@@ -25,8 +25,8 @@ _DAY_S: Final = 86_400
 _DRIFT_SPAN_S: Final = 6 * 3600
 _STANDSTILL_POLLS: Final = 3
 _STANDSTILL_S: Final = 90
-# Run times: they begin anew only with the controller, whatever happens to this computer's clock.
-_RUN_TIMES: Final = slice(56, 67)
+# A run time below this part of what it was says that the controller started anew, whatever happened
+# to this computer's clock.
 _RESTART: Final = 0.05
 # No controller that this program can read was there before 2010; a dead clock begins far earlier.
 _DEAD_S: Final = 1_262_304_000
@@ -48,7 +48,7 @@ class Clocks:
 
     def see(self, poll: Poll) -> bool:
         """Look at one poll; return whether this computer's clock has stepped."""
-        clock = poll.calculations[_CLOCK]
+        clock = poll.calculations[CLOCK]
         if clock is None:
             return False
         offset_s = clock - poll.ts_ms / 1000
@@ -57,7 +57,7 @@ class Clocks:
             self._stretch = (poll.ts_ms, offset_s)
         self._offset_s = offset_s
         self._last = (poll.ts_ms, clock)
-        self._run_times = poll.calculations[_RUN_TIMES]
+        self._run_times = poll.calculations[RUN_TIMES]
         if abs(offset_s) > _OFF_S:
             self._off(poll.ts_ms, offset_s)
         return stepped
@@ -90,7 +90,7 @@ class Clocks:
                 "clock-standstill",
                 poll.ts_ms,
                 lambda: f"the same for {span(lasted_s)}",
-                index=_CLOCK,
+                index=CLOCK,
                 since_ms=self._still_ms,
             )
 
@@ -110,7 +110,7 @@ class Clocks:
             "controller-clock-set",
             poll.ts_ms,
             lambda: f"moved by {span(controller_s)} in {span(host_s)}",
-            index=_CLOCK,
+            index=CLOCK,
         )
         return False
 
@@ -122,7 +122,7 @@ class Clocks:
         """
         pairs = [
             (before, now)
-            for before, now in zip(self._run_times, poll.calculations[_RUN_TIMES], strict=True)
+            for before, now in zip(self._run_times, poll.calculations[RUN_TIMES], strict=True)
             if before and now is not None and now < before
         ]
         if any(now <= before * _RESTART for before, now in pairs):
@@ -145,7 +145,7 @@ class Clocks:
             "clock-zone" if zone else "clock-off",
             ts_ms,
             lambda: f"{span(abs(offset_s))} {side}",
-            index=_CLOCK,
+            index=CLOCK,
         )
 
     def _end_stretch(self) -> None:
@@ -162,6 +162,6 @@ class Clocks:
                 "clock-drift",
                 self._last[0],
                 f"{side} {span(abs(per_day_s))} a day",
-                index=_CLOCK,
+                index=CLOCK,
                 since_ms=start_ms,
             )

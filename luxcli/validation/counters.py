@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from luxcli.model import Group
-from luxcli.registers import catalogue
-from luxcli.registers.ranges import COUNTERS
+from luxcli.registers import catalogue, numbers, ranges
 from luxcli.times import span
 from luxcli.validation.findings import Findings, Poll
 
 _BACK_WITHIN_MS: Final = 900_000
 # The same total in both blocks, which its owner may reset.
 _SINCE_RESET: Final[frozenset[tuple[Group, int]]] = frozenset(
-    {("calculations", 154), ("parameters", 852)}
+    {("calculations", numbers.HEAT_TOTAL), ("parameters", numbers.FINE_HEAT_TOTAL)}
 )
 # Below this part of what it was, a counter has begun anew.
 _RESTART: Final = 0.05
@@ -45,10 +44,17 @@ _HEAT: Final = _Limit(10 * _KW, 10 * 15, 10 * 50)  # 0.1 kWh
 _FINE_HEAT: Final = _Limit(100 * _KW, 100 * 15, 100 * 50)  # 0.01 kWh
 _ELECTRIC: Final = _Limit(100 * _KW, 100 * 250, 100 * 50)  # 0.01 kWh
 
-_STARTS_CALCULATIONS: Final = (57, 59)
-_HEAT_CALCULATIONS: Final = (151, 152, 153, 154)
-_FINE_HEAT_PARAMETERS: Final = (852, 854, 878, 879)
-_ELECTRIC_PARAMETERS: Final = (1136, 1137, 1138, 1139)
+_FINE_HEAT_PARAMETERS: Final = (
+    numbers.FINE_HEAT_TOTAL,
+    numbers.FINE_HEAT_HEATING,
+    numbers.FINE_HEAT_DHW,
+    numbers.FINE_HEAT_POOL,
+)
+# Run time and starts.
+_COMPRESSORS: Final = (
+    (numbers.COMPRESSOR_1_RUN_TIME, numbers.COMPRESSOR_1_STARTS),
+    (numbers.COMPRESSOR_2_RUN_TIME, numbers.COMPRESSOR_2_STARTS),
+)
 
 
 class _Counter:
@@ -152,12 +158,12 @@ class Counters:
         def counter(group: Group, index: int, limit: _Limit) -> tuple[int, _Counter]:
             return index, _Counter(group, index, limit, findings)
 
-        self._calculations = [counter("calculations", i, _limit(i)) for i in COUNTERS]
+        self._calculations = [counter("calculations", i, _limit(i)) for i in ranges.COUNTERS]
         self._parameters = [
             counter("parameters", index, limit)
             for indices, limit in (
                 (_FINE_HEAT_PARAMETERS, _FINE_HEAT),
-                (_ELECTRIC_PARAMETERS, _ELECTRIC),
+                (numbers.every(numbers.ELECTRICITY), _ELECTRIC),
             )
             for index in indices
         ]
@@ -182,22 +188,23 @@ class Counters:
 
     def _together(self, poll: Poll) -> None:
         block, add = poll.calculations, self._findings.add
-        for run_time, starts in ((56, 57), (58, 59)):
+        for run_time, starts in _COMPRESSORS:
             seconds, count = block[run_time], block[starts]
             # A compressor that was never on has neither.
             if seconds is not None and count is not None and count > seconds > 0:
                 add("starts-runtime", poll.ts_ms, f"{count} starts in {seconds} s", index=starts)
-        whole, compressor = block[63], block[56]
+        whole = block[numbers.HEAT_PUMP_RUN_TIME]
+        compressor = block[numbers.COMPRESSOR_1_RUN_TIME]
         if whole is not None and compressor is not None and 0 < whole < compressor - 60:
             add(
                 "heatpump-runtime",
                 poll.ts_ms,
                 f"{whole} s, compressor {compressor} s",
-                index=63,
+                index=numbers.HEAT_PUMP_RUN_TIME,
             )
 
 
 def _limit(index: int) -> _Limit:
-    if index in _HEAT_CALCULATIONS:
+    if index in ranges.HEAT:
         return _HEAT
-    return _STARTS if index in _STARTS_CALCULATIONS else _RUN_TIME
+    return _STARTS if index in ranges.STARTS else _RUN_TIME

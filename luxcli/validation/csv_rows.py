@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from luxcli.registers import ranges
+from luxcli.registers import numbers, ranges
 from luxcli.registers.catalogue import Register
 from luxcli.validation.behaviour import SPIKES, STUCK, Frozen, Spikes, Stuck
 from luxcli.validation.counters import Counters
@@ -13,16 +13,15 @@ from luxcli.validation.judge import FEWEST_READINGS, longest_pause_s
 from luxcli.validation.rules import Area
 from luxcli.validation.values import Ranges
 
-_DISPLAY_TIMER, _NEWEST_ERROR, _CLOCK = 120, 95, 134
 # Beyond every index that a check asks for.
 _LENGTH: Final = 300
 _NO_PARAMETERS: Final = (None,) * 1200
 _NUMBERS: Final = frozenset({*ranges.RANGES, *ranges.COUNTERS, *STUCK, *SPIKES})
 # No controller sends fewer than 200 calculations, so these columns are never empty (source:
 # "controller.md" section 1); the time of the newest error is, as long as there was none.
-_ALWAYS: Final = frozenset({*ranges.CRITICAL, *ranges.IMPORTANT} - {_NEWEST_ERROR})
+_ALWAYS: Final = frozenset({*ranges.CRITICAL, *ranges.IMPORTANT} - {numbers.ERROR_TIMES.start})
 # A clock that has just died tells no time for some polls.
-_IN_EACH_ROW: Final = _ALWAYS - {_CLOCK}
+_IN_EACH_ROW: Final = _ALWAYS - {numbers.CLOCK}
 # Counters have a new value in each row.
 _MOST_REMEMBERED: Final = 4096
 
@@ -54,7 +53,7 @@ class Values:
         self._counters, self._spikes = Counters(found), Spikes(found)
         here = {register.index for _, register in self._columns}
         # A few columns may well stay the same.
-        whole = len(here) >= FEWEST_READINGS and _DISPLAY_TIMER in here
+        whole = len(here) >= FEWEST_READINGS and numbers.DISPLAY_TIMER in here
         self._frozen = Frozen(found) if whole else None
         self._broken_s = longest_pause_s(interval_s)
         self._filled: Counter[int] = Counter()
@@ -68,8 +67,8 @@ class Values:
         broken = not self._last_ms or gap_s > self._broken_s
         self._first_ms, self._last_ms = self._first_ms or ts_ms, ts_ms
         raws: list[int | None] = [None] * _LENGTH
-        for place, index, numbers in self._numbers:
-            raws[index] = numbers[cells[place]]
+        for place, index, values in self._numbers:
+            raws[index] = values[cells[place]]
         poll = Poll(ts_ms, tuple(raws), _NO_PARAMETERS, gap_s, broken)
         self._rows += 1
         self._counters.see(poll, anew=False)

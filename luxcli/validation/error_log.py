@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from typing import Final
 
-from luxcli.registers import ranges
+from luxcli.registers import numbers, ranges
 from luxcli.registers.catalogue import error_meaning
 from luxcli.times import span, utc_text
 from luxcli.validation.findings import Findings, Poll
 
-_TIMES, _CODES = slice(95, 100), slice(100, 105)
-_OUTDOOR, _LINE_1, _CLOCK = 15, 117, 134
+# Five times, then five codes.
+_LOG: Final = slice(numbers.ERROR_TIMES.start, numbers.ERROR_CODES.stop)
 # Line 1 of the display while an error is shown.
 _ERROR_SHOWN: Final = 3
-_OUTDOOR_ERROR: Final = 711
 _OUTDOOR_BROKEN_MS: Final = 1_800_000
 
 
@@ -30,10 +29,10 @@ class ErrorLog:
 
     def see(self, poll: Poll) -> None:
         """Look at one poll."""
-        log = poll.calculations[_TIMES.start : _CODES.stop]
+        log = poll.calculations[_LOG]
         if log == self._log:
             return
-        for time_s, code in self._new(log, poll.calculations[_CLOCK]):
+        for time_s, code in self._new(log, poll.calculations[numbers.CLOCK]):
             rule = "error-passing" if code in ranges.PASSING_ERRORS else "error"
             text = f"{code} at {utc_text(time_s * 1000)}, {error_meaning(code)}"
             self._findings.add(rule, poll.ts_ms, text, index=_about(code))
@@ -59,23 +58,26 @@ class OutdoorSensor:
     def see(self, poll: Poll) -> None:
         """Look at one poll."""
         block = poll.calculations
-        if block[_OUTDOOR] != ranges.BROKEN_OUTDOOR_RAW or block[_CODES.start] != _OUTDOOR_ERROR:
+        if (
+            block[numbers.OUTDOOR_TEMPERATURE] != ranges.BROKEN_OUTDOOR_RAW
+            or block[numbers.ERROR_CODES.start] != ranges.OUTDOOR_SENSOR_ERROR
+        ):
             self._since_ms = None
             return
         if self._since_ms is None:
             self._since_ms = poll.ts_ms
         lasted_ms = poll.ts_ms - self._since_ms
         # The error stays in the log for months, and -5.0 °C is weather, too.
-        if lasted_ms >= _OUTDOOR_BROKEN_MS or block[_LINE_1] == _ERROR_SHOWN:
+        if lasted_ms >= _OUTDOOR_BROKEN_MS or block[numbers.DISPLAY_LINE_1] == _ERROR_SHOWN:
             self._findings.add(
                 "outdoor-broken",
                 poll.ts_ms,
                 lambda: f"-5.0 °C for {span(lasted_ms / 1000)}, newest error 711",
-                index=_OUTDOOR,
+                index=numbers.OUTDOOR_TEMPERATURE,
                 since_ms=self._since_ms,
             )
 
 
 def _about(code: int) -> int:
     """Return the calculation that an error is about, its own slot where it is about none."""
-    return ranges.SENSOR_OF_ERROR.get(code, _CODES.start)
+    return ranges.SENSOR_OF_ERROR.get(code, numbers.ERROR_CODES.start)

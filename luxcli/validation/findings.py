@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from luxcli.model import Group
+from luxcli.registers import numbers, ranges
 from luxcli.validation.rules import RULES, SEVERITIES, Area, Severity
 
 # Calculations of the refrigerant circuit, of energy, of status; the other ranges are temperatures.
-_REFRIGERANT: Final = frozenset({14, *range(175, 182), 203, 205, 206, 232, 233})
-_HEAT_CALCULATIONS: Final = frozenset({151, 152, 153, 154, 155, 257, 268})
+_REFRIGERANT: Final = frozenset(
+    {numbers.HOT_GAS_TEMPERATURE, *range(175, 182), 203, 205, 206, 232, 233}
+)
+_HEAT_CALCULATIONS: Final = frozenset(
+    {*ranges.HEAT, numbers.FLOW_RATE, numbers.HEAT_OUTPUT, numbers.POWER_INPUT}
+)
 _RANGES_OF: Final = frozenset({"range", "range-impossible", "interrupted", "stuck"})
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import catalogue, ranges, structure
+from luxcli.registers import catalogue, numbers, ranges, structure
 from luxcli.validation.behaviour import Behaviour
 from luxcli.validation.clocks import Clocks
 from luxcli.validation.counters import Counters
@@ -20,20 +20,36 @@ from luxcli.validation.values import CLOSE_S, LARGEST, Ranges
 FEWEST_READINGS: Final = 50
 # Beyond every index that a check asks for.
 _PADDED: Final[dict[Group, int]] = {"calculations": 300, "parameters": 1200}
-_SWITCHES: Final = slice(29, 56)
-_FIRMWARE: Final = slice(81, 91)
-_LOGS: Final = slice(95, 116)
-_MODEL, _LINE_1 = 78, 117
 
 _VALUES: Final = tuple(
-    sorted({*ranges.CRITICAL, *ranges.IMPORTANT, *ranges.COUNTERS} - {*ranges.RANGES, 134})
+    sorted(
+        {*ranges.CRITICAL, *ranges.IMPORTANT, *ranges.COUNTERS} - {*ranges.RANGES, numbers.CLOCK}
+    )
 )
-_NO_SHORT_VALUE: Final = frozenset({155, 80, 44, 38, 39, 117, 119})
+_NO_SHORT_VALUE: Final = frozenset(
+    {
+        numbers.FLOW_RATE,
+        numbers.OPERATING_MODE,
+        numbers.COMPRESSOR_1,
+        numbers.DHW_VALVE,
+        numbers.HEATING_PUMP,
+        numbers.DISPLAY_LINE_1,
+        numbers.DISPLAY_LINE_3,
+    }
+)
 
 # Enumerations: the highest code known; line 1 of old firmware is counted from 1 (source:
 # "sensors.md" section 4).
-_CODES: Final = {**structure.HIGHEST_CODE, _LINE_1: 8, 119: 19, 124: 3, 125: 3}
+_CODES: Final = {
+    **structure.HIGHEST_CODE,
+    numbers.DISPLAY_LINE_1: 8,
+    numbers.DISPLAY_LINE_3: 19,
+    numbers.DHW_STATE: 3,
+    numbers.HEATING_STATE: 3,
+}
 _HIGHEST_BYTE: Final = 255
+# Registers of the firmware text and of addresses, which are no readings.
+_TEXTS: Final = numbers.ADDRESSES.stop - numbers.FIRMWARE.start
 # Two blocks are read one after the other, so one poll may fall between their updates.
 _PERSISTENT_POLLS: Final = 3
 _OFTEN: Final = 0.1
@@ -149,7 +165,7 @@ class _Blocks:
         lengths = tuple(len(snapshot.block(group)) for group in GROUPS)
         if not self._lengths or lengths != self._lengths[-1]:
             self._new_lengths(ts_ms, lengths)
-        if lengths[0] < 2 * FEWEST_READINGS + len(range(81, 95)):
+        if lengths[0] < 2 * FEWEST_READINGS + _TEXTS:
             count = _readings(calculations)
             if count < FEWEST_READINGS:
                 add("few-values", ts_ms, f"{count}")
@@ -159,10 +175,13 @@ class _Blocks:
         if (text := structure.mostly_zero(snapshot)) is not None:
             add("mostly-zero", ts_ms, text)
         if (text := structure.firmware_text(snapshot)) is not None:
-            add("firmware-text", ts_ms, text, index=_FIRMWARE.start)
-        if last is not None and calculations[_FIRMWARE] != last.calculations[_FIRMWARE]:
+            add("firmware-text", ts_ms, text, index=numbers.FIRMWARE.start)
+        if (
+            last is not None
+            and calculations[numbers.FIRMWARE] != last.calculations[numbers.FIRMWARE]
+        ):
             texts = [catalogue.firmware(block) for block in (last.calculations, calculations)]
-            add("firmware-changed", ts_ms, " became ".join(texts), index=_FIRMWARE.start)
+            add("firmware-changed", ts_ms, " became ".join(texts), index=numbers.FIRMWARE.start)
         self._zero_or_one(snapshot)
         self._see_logs(snapshot)
 
@@ -176,7 +195,7 @@ class _Blocks:
         self._lengths = [*self._lengths[-8:], lengths]
 
     def _see_logs(self, snapshot: Snapshot) -> None:
-        logs = snapshot.calculations[_LOGS]
+        logs = snapshot.calculations[numbers.LOGS]
         if logs == self._logs:
             return
         text = structure.logs(snapshot)
@@ -186,12 +205,12 @@ class _Blocks:
 
     def _zero_or_one(self, snapshot: Snapshot) -> None:
         ts_ms, add = snapshot.taken_ms, self._findings.add
-        switches = snapshot.calculations[_SWITCHES]
+        switches = snapshot.calculations[numbers.SWITCHES]
         if switches != self._switches:
             odd = [n for n, raw in enumerate(switches) if raw not in (0, 1)]
             self._switches = None if odd else switches
             for place in odd:
-                add("switch", ts_ms, f"{switches[place]}", index=_SWITCHES.start + place)
+                add("switch", ts_ms, f"{switches[place]}", index=numbers.SWITCHES.start + place)
         flags = snapshot.visibilities
         if flags is not self._flags:
             odd = [n for n, raw in enumerate(flags) if raw not in (0, 1)]
@@ -214,10 +233,10 @@ def _codes(findings: Findings, poll: Poll) -> None:
         raw = block[index]
         if raw is None or 0 <= raw <= highest:
             continue
-        if index == _MODEL:
+        if index == numbers.MODEL:
             rule = "model-code"
         else:
-            possible = 0 <= raw <= _HIGHEST_BYTE and index != 105
+            possible = 0 <= raw <= _HIGHEST_BYTE and index != numbers.ERROR_COUNT
             rule = "unknown-code" if possible else "impossible-code"
         findings.add(rule, poll.ts_ms, f"{raw}", index=index, expected=f"0 to {highest}")
     for index in _VALUES:

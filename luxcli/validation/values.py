@@ -2,12 +2,20 @@
 
 from typing import Final
 
-from luxcli.registers import catalogue, ranges
+from luxcli.registers import catalogue, numbers, ranges
 from luxcli.validation.findings import Findings, Poll
 
 _FINE, _EMPTY, _ODD, _IMPOSSIBLE, _NONE = range(5)
 # Set-points are 0 while their circuit is off, which is no broken wire.
-_SET_POINTS: Final = frozenset({12, 18, 22, 25, 136})
+_SET_POINTS: Final = frozenset(
+    {
+        numbers.RETURN_SET_POINT,
+        numbers.DHW_SET_POINT,
+        numbers.MIXING_1_SET_POINT,
+        numbers.MIXING_2_SET_POINT,
+        numbers.MIXING_3_SET_POINT,
+    }
+)
 _INTERRUPTION_RAW: Final = 100  # 10 K
 _MOST_REMEMBERED: Final = 5000
 # Counters pass through 32767; the largest integer is nobody's value.
@@ -34,7 +42,11 @@ class _Range:
         return found
 
     def _judged(self, raw: int) -> int:
-        if self.index in ranges.CRITICAL and self.index != 17 and raw in ranges.NO_VALUE_RAW:
+        if (
+            self.index in ranges.CRITICAL
+            and self.index != numbers.DHW_TEMPERATURE
+            and raw in ranges.NO_VALUE_RAW
+        ):
             return _NONE
         if ranges.is_not_fitted(self.index, raw):
             return _EMPTY

@@ -21,7 +21,7 @@ from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Reading
 
-DATA = Path(luxcli.__file__).parent / "data"
+PACKAGE = Path(luxcli.__file__).parent
 EXTENTS: dict[Group, int] = {"calculations": 275, "parameters": 1200, "visibilities": 398}
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 PROBES = (INT32_MIN, -500, 0, 1, 99, 1_500_000_000, INT32_MAX)
@@ -70,7 +70,9 @@ def library_table(group: Group, block: Sequence[int]) -> dict[int, Base]:
 
 
 def capture() -> dict[Group, list[int]]:
-    recorded = json.loads((DATA / "msw6_v3.78.json").read_text(encoding="utf-8"))
+    recorded = json.loads(
+        (PACKAGE / "simulator" / "data" / "msw6_v3.78.json").read_text(encoding="utf-8")
+    )
     return {group: recorded[group] for group in GROUPS}
 
 
@@ -267,7 +269,9 @@ def test_the_catalogue_covers_the_longest_known_blocks_in_index_order():
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_name_files_have_one_line_for_each_register(group):
-    with (DATA / f"{group}.csv").open(encoding="utf-8", newline="") as file:
+    with (PACKAGE / "registers" / "data" / f"{group}.csv").open(
+        encoding="utf-8", newline=""
+    ) as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["index", "name", "german"]
     assert [row[0] for row in rows[1:]] == [str(index) for index in range(EXTENTS[group])]
