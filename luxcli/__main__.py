@@ -1,12 +1,16 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
 import gc
+import logging
 import os
 import signal
 import sys
 
 from luxcli.errors import Interrupted
+from luxcli.system import log_setup
 from luxcli.system.signals import Handler, open_standard_streams
+
+_LOGGER = logging.getLogger("luxcli")  # this module may be called __main__
 
 
 def main() -> None:
@@ -17,11 +21,12 @@ def main() -> None:
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
-        from luxcli.system import log_setup, logger
-
-        if log_setup.tell(logger.CRITICAL, "a bug, please report it", exc):
+        as_json = log_setup.is_json()
+        already = {} if as_json else log_setup.PRINTED
+        _LOGGER.critical("a bug, please report it", exc_info=exc, extra=already)
+        if as_json:
             raise SystemExit(1) from None
-        raise
+        raise  # Python prints it
     raise SystemExit(status)
 
 

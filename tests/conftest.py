@@ -1,5 +1,6 @@
 """What most tests need: a clean environment, a controller, a configuration, the real command."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +15,6 @@ import yaml
 
 import luxcli
 from luxcli.config.settings import SETTINGS
-from luxcli.system import log_setup, logger
 from tests.support import debian
 from tests.support.faulty_controller import FaultyController
 
@@ -35,12 +35,12 @@ def clean_environment(
     # measured is a lower bound.
     if zlib.crc32(request.node.nodeid.encode()) % 3:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    before = (log_setup.LOGGER.handlers[:], log_setup.LOGGER.level, log_setup.LOGGER.propagate)
-    log_setup.LOGGER.propagate = True  # `caplog` listens further up
+    logger = logging.getLogger("luxcli")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    logger.propagate = True  # `caplog` listens further up
     yield
-    logger.decided()
-    log_setup.LOGGER.handlers[:], log_setup.LOGGER.propagate = before[0], before[2]
-    log_setup.LOGGER.setLevel(before[1])
+    logger.handlers[:], logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ silent, since a scheduler mails whatever is printed.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,14 +15,14 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from luxcli import times
 from luxcli.errors import Interrupted, LuxcliError, StorageError
-from luxcli.system import logger
+from luxcli.system import log_setup
 
 if TYPE_CHECKING:
     from luxcli.recording.coverage import Coverage
     from luxcli.recording.poll import PollResult
     from luxcli.rollup.rollup import RollupResult
 
-_LOGGER = logger.Logger("luxcli.cli.app")
+_LOGGER = logging.getLogger(__name__)
 
 
 def say(text: str) -> None:
@@ -52,12 +53,6 @@ def end_unread() -> NoReturn:
     raise Interrupted(signal.SIGPIPE)
 
 
-def _logged(level: int, text: str) -> bool:
-    from luxcli.system import log_setup
-
-    return log_setup.tell(level, text)
-
-
 def _write(stream: TextIO, line: str) -> None:
     try:
         stream.write(line + "\n")
@@ -75,25 +70,26 @@ def _discard(stream: TextIO) -> None:
 
 
 def result_line(text: str) -> None:
-    """Tell a person at a terminal; under a scheduler it is for the log only."""
+    """Log the result of a run, and print it if stdout is a terminal."""
     if sys.stdout.isatty():
         say(text)
-        _logged(logger.INFO, text)
+        _LOGGER.info("%s", text, extra=log_setup.PRINTED)
     else:
-        _LOGGER.info("%s", text, extra=logger.RESULT)
+        _LOGGER.info("%s", text, extra=log_setup.RESULT)
 
 
-def warn(text: str, level: int = logger.WARNING) -> None:
-    """Tell whoever reads stderr, a person or cron's mail, about something to act on.
+def warn(text: str, level: int = logging.WARNING) -> None:
+    """Print something to act on to stderr, for a person or cron's mail, and log it.
 
-    With ``log_format: json`` it is a line of the log, since stderr then is for programs.
+    With ``log_format: json`` what is printed is a JSON log line, since programs read stderr then.
     """
-    try:
-        for line in text.splitlines():
-            if not _logged(level, line):
-                _write(sys.stderr, f"luxcli: {line}")
-    except OSError:
-        _discard(sys.stderr)  # the status tells what nobody reads, or a full disk does not take
+    for line in text.splitlines():
+        try:
+            _write(sys.stderr, log_setup.message_line(level, line))
+        except OSError:
+            # Nobody reads it, or the disk behind it is full: the exit status says enough.
+            _discard(sys.stderr)
+        _LOGGER.log(level, "%s", line, extra=log_setup.PRINTED)
 
 
 def failure_entry(failure: LuxcliError) -> dict[str, object]:

@@ -5,6 +5,7 @@ each hour.
 """
 
 import gc
+import logging
 from collections.abc import Callable, Sequence
 from datetime import date, tzinfo
 from functools import partial
@@ -27,13 +28,12 @@ from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, DamagedError, LuxcliError, UsageError
 from luxcli.periods import KINDS, Kind
-from luxcli.system import logger
 
 if TYPE_CHECKING:
     from luxcli.rollup.rollup import RollupResult
     from luxcli.validation.report import Report
 
-_LOGGER = logger.Logger("luxcli.cli.app")
+_LOGGER = logging.getLogger(__name__)
 
 What = Kind | Literal["all"]
 

@@ -1,5 +1,6 @@
 """One call of a command: its configuration, its log and its limit, and who is told how it ends."""
 
+import logging
 import os
 import signal
 import sys
@@ -13,13 +14,11 @@ from luxcli.cli.output import failure_entry, print_json, warn
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import Interrupted, LuxcliError, StorageError
-from luxcli.system import logger
+from luxcli.system import log_setup
+from luxcli.system.log_file import LogFile
 
 if TYPE_CHECKING:
-    import logging
-
     from luxcli.monitoring.monitor import Watch
-    from luxcli.system import log_setup
 
 
 class Session:
@@ -68,13 +67,10 @@ class Session:
         self.as_json = as_json
         given = {"log_level": level_of(level), **options}
         loaded = config.load(path, os.environ, _directory(), given, further=further)
-        run = logger.Run(self.command, os.urandom(4).hex())
+        run = log_setup.Run(self.command, os.urandom(4).hex())
         watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs
         level = loaded.log_level or default_level()
-        if watched or loaded.log_file or loaded.log_format == "json":
-            self._open_log(loaded, level, run, watched=watched)
-        else:
-            logger.wait_until(logger.LEVELS[level], lambda: self._open_log(loaded, level, run))
+        self._open_log(loaded, level, run, watched=watched)
         if watched:
             from luxcli.monitoring.monitor import Watch
 
@@ -87,19 +83,13 @@ class Session:
             watchdog.arm(self._limit_s)
         return loaded
 
-    def _open_log(
-        self, loaded: Config, level: str, run: logger.Run, *, watched: bool = False
-    ) -> None:
-        from luxcli.system import log_setup
-
+    def _open_log(self, loaded: Config, level: str, run: log_setup.Run, *, watched: bool) -> None:
         style: log_setup.Format = "json" if loaded.log_format == "json" else "text"
         handlers: list[logging.Handler] = []
         if watched:
             self._tail = log_setup.Tail(run)
             handlers.append(self._tail)
         if loaded.log_file:
-            from luxcli.system.log_file import LogFile
-
             handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
             handlers[-1].setFormatter(log_setup.formatter(style, run))
         log_setup.set_up(level, style, run=run, further=handlers)
@@ -112,7 +102,7 @@ class Session:
         self._watch = None
 
     def run(self, work: Callable[[], int]) -> int:
-        """Do what the command is for and return the exit status.
+        """Set up logging until `start` does, do what the command is for, return the exit status.
 
         An expected failure becomes one line on stderr and its status; whoever is to be told how
         the job ended is told, whatever ends it.
@@ -121,6 +111,7 @@ class Session:
             Interrupted: As `work`; also when its time was up.
         """
         status, bug = 1, ""
+        log_setup.set_up_early(os.environ)
         try:
             status = self._done(work)
         except Interrupted as exc:
@@ -128,7 +119,7 @@ class Session:
             if self._limit_s and exc.signum == signal.SIGALRM:
                 from luxcli.system import watchdog
 
-                warn(watchdog.text(self._limit_s), logger.ERROR)
+                warn(watchdog.text(self._limit_s), logging.ERROR)
             raise
         except Exception as exc:
             bug = f"a bug: {type(exc).__name__}: {exc}"
@@ -137,19 +128,19 @@ class Session:
             return status
         finally:
             if self._watch and self._tail:
-                said = bug or self._tail.said
-                self._watch.end(status, said, self._tail.text(), current_ms())
+                message = bug or self._tail.message
+                self._watch.end(status, message, self._tail.text(), current_ms())
 
     def _done(self, work: Callable[[], int]) -> int:
         try:
             return work()
         except LuxcliError as exc:
-            warn(str(exc), logger.ERROR)
+            warn(str(exc), logging.ERROR)
             if self.as_json:
                 try:
                     print_json(ok=False, error=failure_entry(exc))
                 except StorageError as unsaid:
-                    warn(str(unsaid), logger.ERROR)
+                    warn(str(unsaid), logging.ERROR)
             return exc.exit_code
 
 

@@ -3,6 +3,7 @@
 `exchange` makes one attempt.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,8 @@ from luxcli.controller import exchange
 from luxcli.controller.exchange import Exchange
 from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
 from luxcli.model import Snapshot
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.controller.client")
+_LOGGER = logging.getLogger(__name__)
 
 # What other clients wait while the controller reports that it is busy (chkrause/luxtronik2).
 BUSY_WAIT_S: Final = 5.0

@@ -3,6 +3,7 @@
 Sends nothing but the three read requests.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,8 @@ from typing import Final
 from luxcli.controller.exchange import CONNECT, FIRST_ANSWER, NAME_RESOLUTION, Exchange
 from luxcli.errors import DeviceBusyError, DeviceError
 from luxcli.model import GROUPS, Snapshot
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.controller.probe")
+_LOGGER = logging.getLogger(__name__)
 # The controller's port, and that of old firmware (source: python-luxtronik's README).
 PORTS: Final = (8889, 8888)
 # A second attempt tells a passing failure from a lasting one.

@@ -3,6 +3,7 @@
 Everything that can fail is caught and becomes a line, so that it also works when nothing works.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -35,9 +36,8 @@ from luxcli.model import GROUPS, Snapshot
 from luxcli.recording import poll
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.diagnosis.diagnose")
+_LOGGER = logging.getLogger(__name__)
 # For one attempt; somebody waits, and a healthy controller needs 0.1 s. One that takes connections
 # but is slow gets as long as polls do by default.
 _ATTEMPT_S: Final = 20.0

@@ -3,6 +3,7 @@
 An archive only ever gains polls: what it holds and the cache no longer does stays in it.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,9 +21,8 @@ from luxcli.model import Missed, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
 from luxcli.store.store import Store, open_store, report_lock
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.maintenance.archive")
+_LOGGER = logging.getLogger(__name__)
 # An hourly run has to end before the next; what is left over is done then.
 _LIMIT_S: Final = 300.0
 _MIDNIGHT: Final = clock_time(0, 0)

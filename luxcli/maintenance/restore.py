@@ -4,6 +4,7 @@ Everything goes in through the same door as a poll, so nothing is stored twice a
 changes nothing. Small transactions: a poll never has to wait for a long one.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -19,9 +20,8 @@ from luxcli.maintenance import archive, luxlog
 from luxcli.model import Missed, Snapshot
 from luxcli.store import buffer, ledger, owner
 from luxcli.store.store import Store, open_store, report_lock
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.maintenance.restore")
+_LOGGER = logging.getLogger(__name__)
 _BATCH: Final = 500
 # A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
 _SALVAGE_S: Final = 2400.0

@@ -5,6 +5,7 @@ failure at once and then hourly, its end at once; failures that come and go, onc
 Where it cannot be kept what was told, as on a full disk, polls tell in the first minute of an hour.
 """
 
+import logging
 import os
 import threading
 import time
@@ -20,12 +21,12 @@ from luxcli.monitoring import policy
 from luxcli.monitoring.policy import State, States
 from luxcli.recording import state
 from luxcli.store.store import Store
-from luxcli.system import logger, threads
+from luxcli.system import threads
 
 if TYPE_CHECKING:
     from luxcli.monitoring.channels import Event, Message, Outcome
 
-_LOGGER = logger.Logger("luxcli.monitoring.monitor")
+_LOGGER = logging.getLogger(__name__)
 # What telling everybody may take in all, after a job and after one that was told to stop.
 TOTAL_S: Final = 10.0
 _STOPPING_S: Final = 3.0
@@ -81,7 +82,7 @@ class Watch:
 
         message = self._message(self._job, "start", notice=False)
         # What fails now and still fails at the end is said then.
-        _log(channels.send(self._config, message, within_s=TOTAL_S / 2), logger.INFO)
+        _log(channels.send(self._config, message, within_s=TOTAL_S / 2), logging.INFO)
 
     def _tell_end(self, end: "_End") -> None:
         path = state_path(self._config)
@@ -252,7 +253,7 @@ def _changes(
     return changes
 
 
-def _log(outcomes: "Sequence[Outcome]", level: int = logger.WARNING) -> None:
+def _log(outcomes: "Sequence[Outcome]", level: int = logging.WARNING) -> None:
     problems = [str(outcome) for outcome in outcomes if outcome.problem]
     if problems:
         _LOGGER.log(level, "monitoring: %s", "; ".join(problems))

@@ -8,6 +8,7 @@ polls of that, too: supercronic and systemd start no other meanwhile, and one th
 nothing to do.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +23,9 @@ from luxcli.recording import limits
 from luxcli.recording import poll as poll_job
 from luxcli.recording.poll import PollResult
 from luxcli.store.store import Store, open_store
-from luxcli.system import locks, logger
+from luxcli.system import locks
 
-_LOGGER = logger.Logger("luxcli.recording.pacing")
+_LOGGER = logging.getLogger(__name__)
 # The smallest step of cron and of the task planners of NAS systems.
 MINUTE_S: Final = 60
 # Whoever starts at a tick waits for the heat pump before it records that it is in use: 5 seconds

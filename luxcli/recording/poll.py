@@ -4,6 +4,7 @@ Like the jobs in `reports` and `retention` it does its work once and returns wha
 printing, no exit statuses, no state between calls; the clock is an argument.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.registers import structure
 from luxcli.store import owner
 from luxcli.store.store import Added, Store, open_store
-from luxcli.system import locks, logger
+from luxcli.system import locks
 
-_LOGGER = logger.Logger("luxcli.recording.poll")
+_LOGGER = logging.getLogger(__name__)
 # A poll that finds the heat pump in use waits this long: a healthy exchange takes 0.1 s.
 DEVICE_WAIT_S = 5.0
 

@@ -1,5 +1,6 @@
 """The roll-up jobs: which periods are due, and one CSV for each."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, tzinfo
@@ -26,9 +27,8 @@ from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store, open_store, report_lock
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.rollup.rollup")
+_LOGGER = logging.getLogger(__name__)
 _RETRY_WAIT_S = 1.0
 # An hourly run has to end before the next.
 _LIMIT_S = 600.0

@@ -15,6 +15,7 @@ Roll-ups are started every hour and do only what is due (``--if-due``): `csv_tim
 whatever the scheduler takes for its own, also when the clocks change, and what was missed follows.
 """
 
+import logging
 import math
 import os
 import re
@@ -27,9 +28,8 @@ from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import UsageError
 from luxcli.recording import limits
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.schedule.crontabs")
+_LOGGER = logging.getLogger(__name__)
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 # After `csv_time`, so that the last poll of the day has come through all its attempts.

@@ -11,6 +11,7 @@ it refuses to be written to.
 """
 
 import contextlib
+import logging
 import socket
 import struct
 import threading
@@ -21,14 +22,13 @@ from typing import Final, Protocol, Self
 
 from luxcli.errors import UsageError
 from luxcli.model import Snapshot
-from luxcli.system import logger
 
 _WRITE, _PARAMETERS, _CALCULATIONS, _VISIBILITIES = 3002, 3003, 3004, 3005
 _BLOCKS: Final = (_PARAMETERS, _CALCULATIONS, _VISIBILITIES)
 _REQUEST: Final = struct.Struct(">ii")
 _STOP_CHECK_S: Final = 0.1  # how often a waiting server looks whether it shall stop
 
-_LOGGER = logger.Logger("luxcli.simulator.server")
+_LOGGER = logging.getLogger(__name__)
 
 
 class Source(Protocol):

@@ -10,6 +10,7 @@ lines), ``NAME.lock`` and SQLite's ``NAME-journal``. The directory must be local
 nor SQLite are safe on NFS or SMB.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,13 +24,13 @@ from luxcli.errors import DamagedError, StorageError
 from luxcli.model import Missed, Snapshot
 from luxcli.store import buffer
 from luxcli.store.database import ASIDE, CacheFile
-from luxcli.system import files, locks, logger
+from luxcli.system import files, locks
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-_LOGGER = logger.Logger("luxcli.store.store")
+_LOGGER = logging.getLogger(__name__)
 # A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
 _LOCK_WAIT_S = 20.0
 _HURRY_WAIT_S = 0.3

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from luxcli.errors import LuxcliError
-from luxcli.system import locks, logger
+from luxcli.system import locks
 
-_LOGGER = logger.Logger("luxcli.system.log_file")
+_LOGGER = logging.getLogger(__name__)
 MAX_BYTES: Final = 1_000_000
 KEPT: Final = 4  # older files: luxcli.log.1, the newest of them, to luxcli.log.4
 

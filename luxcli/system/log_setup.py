@@ -1,23 +1,36 @@
-"""Logging set-up: the only place with handlers. Text for people, JSON for containers; UTC."""
+"""Sets up logging: the only place with handlers. Lines are text or JSON; their times are UTC.
+
+Log lines go to stderr, to the log file and, where a notification may be sent, into memory. What
+`luxcli.cli.output` prints for the user is logged as well, with `PRINTED`, so that it is in the log
+file but not on stderr twice.
+"""
 
 import json
 import logging
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, Literal, TextIO
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, TextIO
 
-from luxcli.system import logger
-from luxcli.system.logger import Run
-
-LOGGER = logging.getLogger("luxcli")
 Format = Literal["text", "json"]
+
+# Record attribute: the text has been printed for the user already, so that stderr skips it.
+PRINTED: Final = MappingProxyType({"printed": True})
+# Record attribute: the text is the result of the run; the notification quotes it.
+RESULT: Final = MappingProxyType({"result": True})
+
+_LOGGER = logging.getLogger("luxcli")
 _TAIL_LINES: Final = 40
-# Marks a record of which a person is told in words.
-_TOLD: Final = "told"
+
+
+class Run(NamedTuple):
+    """What each log line of one process carries: the command, and a random number of this run."""
+
+    job: str
+    id: str
 
 
 class _TextFormatter(logging.Formatter):
@@ -52,104 +65,105 @@ class _JsonFormatter(logging.Formatter):
 
 
 def formatter(style: Format, run: Run | None) -> logging.Formatter:
-    """Return what makes lines of events, for a handler that is set up elsewhere."""
+    """Return the formatter of log lines, for a handler that is set up elsewhere."""
     return _JsonFormatter(run) if style == "json" else _TextFormatter(run)
 
 
-class _Stream(logging.StreamHandler[TextIO]):
-    """Writes to stderr what is at its level.
-
-    What a person was told there in words anyway is not said again as text, and as JSON always.
-    """
-
-    def __init__(self, stream: TextIO, style: Format, least: int) -> None:
-        super().__init__(stream)
-        self.json = style == "json"
-        self.least = least
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines to stderr, except those that were printed there already."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to write it."""
-        if getattr(record, _TOLD, False):
-            return self.json and record.levelno >= logging.WARNING
-        return record.levelno >= self.least
+        """Return whether to write it."""
+        return not getattr(record, "printed", False)
 
 
 class Tail(logging.Handler):
-    """Keeps the last lines of a run, for those who are told how it ended."""
+    """Keeps the last lines of a run for its notification.
+
+    Attributes:
+        message: The last text that was printed for the user, or the last result; empty at first.
+    """
 
     def __init__(self, run: Run) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(_TextFormatter(run))
         self._lines: deque[str] = deque(maxlen=_TAIL_LINES)
-        self.said = ""
+        self.message = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line; the last result, or what a person was told last, is `said`."""
+        """Keep one line."""
         self._lines.append(self.format(record))
-        if getattr(record, _TOLD, False) or getattr(record, "result", False):
-            self.said = record.getMessage()
+        if getattr(record, "printed", False) or getattr(record, "result", False):
+            self.message = record.getMessage()
 
     def text(self) -> str:
         """Return the lines."""
         return "\n".join(self._lines)
 
 
-def tell(level: int, text: str, failure: BaseException | None = None) -> bool:
-    """Log what a person is told on stderr or stdout as well.
+def set_up(
+    level: str,
+    style: Format,
+    *,
+    run: Run | None = None,
+    further: Sequence[logging.Handler] = (),
+) -> None:
+    """Send log lines to stderr; the handlers of an earlier call are replaced.
 
     Args:
-        level: Of logging.
-        text: One line.
-        failure: Logged whole, with its traceback.
-
-    Returns:
-        Whether stderr got it, as JSON; otherwise it is to be said there in words.
+        level: Of stderr, such as WARNING.
+        style: Of stderr.
+        run: What each line carries.
+        further: Handlers with levels of their own, such as that of the log file.
     """
-    logger.ready()
-    if not LOGGER.handlers:  # such as before the configuration was read
-        if not _json_wanted(os.environ):
-            return False
-        set_up("WARNING", "json")
-    cause = (type(failure), failure, failure.__traceback__) if failure else None
-    extra = {_TOLD: True}
-    record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), cause, None, extra)
-    LOGGER.handle(record)
-    return any(isinstance(handler, _Stream) and handler.json for handler in LOGGER.handlers)
+    handler = _StderrHandler(sys.stderr)
+    handler.setLevel(level)
+    handler.setFormatter(formatter(style, run))
+    _LOGGER.handlers[:] = [handler, *further]
+    _LOGGER.setLevel(min(other.level for other in _LOGGER.handlers))
+    _LOGGER.propagate = False
 
 
-def line(level: int, text: str) -> str:
-    """Return the line that `tell` and those who call it would make of a text on stderr."""
-    record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), None)
-    for handler in LOGGER.handlers:
-        if isinstance(handler, _Stream) and handler.json:
-            return handler.format(record)
-    return f"luxcli: {text}"
+def set_up_early(environ: Mapping[str, str]) -> None:
+    """Set logging up for the time until the configuration has been read."""
+    style = environ.get("LUXCLI_LOG_FORMAT") or environ.get("LOG_FORMAT") or ""
+    set_up("WARNING", "json" if style.strip().lower() == "json" else "text")
 
 
-def _json_wanted(environ: Mapping[str, str]) -> bool:
-    """Whether lines are to be JSON as far as it can be told without a configuration."""
-    given = environ.get("LUXCLI_LOG_FORMAT") or environ.get("LOG_FORMAT") or ""
-    return given.strip().lower() == "json"
+def is_json() -> bool:
+    """Return whether stderr has JSON lines."""
+    return any(isinstance(handler.formatter, _JsonFormatter) for handler in _stderr_handlers())
+
+
+def message_line(level: int, text: str) -> str:
+    """Return the line that a message for the user is on stderr: plain, or a JSON log line."""
+    if not is_json():
+        return f"luxcli: {text}"
+    record = _LOGGER.makeRecord(_LOGGER.name, level, "", 0, text, (), None)
+    return _stderr_handlers()[0].format(record)
+
+
+def _stderr_handlers() -> list[logging.Handler]:
+    return [handler for handler in _LOGGER.handlers if isinstance(handler, _StderrHandler)]
 
 
 @contextmanager
 def recorded() -> Iterator[list[str]]:
     """Give a list that takes every line down to DEBUG; what goes to stderr stays as it was."""
-    logger.ready()
     lines: list[str] = []
     handler = _Collector(lines)
     handler.setFormatter(_TextFormatter())
-    before = LOGGER.level
-    others = [(other, other.level) for other in LOGGER.handlers]
+    before = _LOGGER.level
+    others = [(other, other.level) for other in _LOGGER.handlers]
     for other, level in others:
         other.setLevel(max(level, before))
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.DEBUG)
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.DEBUG)
     try:
         yield lines
     finally:
-        LOGGER.removeHandler(handler)
-        LOGGER.setLevel(before)
+        _LOGGER.removeHandler(handler)
+        _LOGGER.setLevel(before)
         for other, level in others:
             other.setLevel(level)
 
@@ -161,31 +175,3 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(self.format(record))
-
-
-def set_up(
-    level: str,
-    style: Format,
-    stream: TextIO | None = None,
-    *,
-    run: Run | None = None,
-    further: Sequence[logging.Handler] = (),
-) -> None:
-    """Send everything at `level` and above to `stream` (stderr), one line per event.
-
-    Calling it again replaces the handlers, so a process may run several jobs.
-
-    Args:
-        level: Of the stream.
-        style: Of the stream.
-        stream: Where to, if not to stderr.
-        run: What each line carries.
-        further: Handlers of their own levels, such as one for a file.
-    """
-    logger.decided()
-    least = logging.getLevelNamesMapping()[level]
-    handler = _Stream(stream if stream is not None else sys.stderr, style, least)
-    handler.setFormatter(formatter(style, run))
-    LOGGER.handlers[:] = [handler, *further]
-    LOGGER.setLevel(min([least, *(other.level for other in further)]))
-    LOGGER.propagate = False

@@ -6,15 +6,14 @@ the alarm, upon which the main thread cleans up as when it is interrupted, and e
 even that takes too long.
 """
 
+import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
-from luxcli.system import logger, threads
+from luxcli.system import log_setup, threads
 
 # What cleaning up and telling others may take.
 GRACE_S: Final = 30.0
@@ -30,21 +29,12 @@ def arm(seconds: float, *, grace_s: float = GRACE_S) -> None:
         os.kill(os.getpid(), signal.SIGALRM)
         time.sleep(grace_s)
         # Not even the alarm was heard, so nothing that could hang as well may be used here.
-        line = said(f"{text(seconds)} and did not stop when told to; killed")
+        message = f"{text(seconds)} and did not stop when told to; killed"
+        line = log_setup.message_line(logging.ERROR, message)
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{line}\n".encode())
         os._exit(EXIT_STATUS)
 
-    # What is not loaded by now is not needed either: then lines are plain.
-    said: Callable[[str], str] = _plain
-    if not logger.waits():
-        from luxcli.system import log_setup
-
-        said = partial(log_setup.line, logger.ERROR)
     threads.start(watch)
-
-
-def _plain(line: str) -> str:
-    return f"luxcli: {line}"
 
 
 def text(seconds: float) -> str:

@@ -21,7 +21,6 @@ LONG_WAY = "import sys; sys.argv[0] = 'luxcli'; from luxcli.cli.app import app; 
 # What differs from run to run: times, durations, process numbers, run ids.
 VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
 NEITHER = {
-    "logging",
     "typer",
     "click",
     "rich",
@@ -42,8 +41,8 @@ POLL = {
     *("recording", "recording.limits", "recording.pacing", "recording.poll"),
     *("registers", "registers.structure"),
     *("store", "store.buffer", "store.database", "store.owner", "store.store"),
-    *("system", "system.files", "system.locks", "system.logger", "system.signals"),
-    *("system.threads", "system.watchdog"),
+    *("system", "system.files", "system.locks", "system.log_file", "system.log_setup"),
+    *("system.signals", "system.threads", "system.watchdog"),
 }
 STATUS = {
     name

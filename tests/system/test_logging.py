@@ -302,11 +302,10 @@ def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path
 def test_a_job_that_does_not_even_hear_that_is_killed(style):
     code = f"""
 import signal, time
-from luxcli.system import logger as events
 from luxcli.system import log_setup as log
 from luxcli.system import watchdog as timelimit
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
-log.set_up("WARNING", "{style}", run=events.Run("prune", "0a1b2c3d"))
+log.set_up("WARNING", "{style}", run=log.Run("prune", "0a1b2c3d"))
 timelimit.arm(0.2, grace_s=0.2)
 time.sleep(8)
 """

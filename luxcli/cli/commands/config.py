@@ -1,5 +1,6 @@
 """Commands for setting up and looking around: configuration, sensors, simulator, demo."""
 
+import logging
 import os
 import sys
 import time
@@ -15,12 +16,12 @@ from luxcli.cli.screen import progress, table
 from luxcli.cli.session import default_level
 from luxcli.config import config, sample
 from luxcli.errors import Interrupted, UsageError
-from luxcli.system import log_setup, logger
+from luxcli.system import log_setup
 
 if TYPE_CHECKING:
     from luxcli.live.demo import DemoResult
 
-_LOGGER = logger.Logger("luxcli.cli.app")
+_LOGGER = logging.getLogger(__name__)
 app = typer.Typer(rich_markup_mode=None)
 config_app = typer.Typer(
     no_args_is_help=True,

@@ -1,5 +1,6 @@
 """The schedule commands: text for cron, supercronic and systemd, and help to install it."""
 
+import logging
 import os
 import shlex
 import sys
@@ -13,9 +14,8 @@ from luxcli.cli.declare import ConfigOption, LevelOption, epilog, session_of
 from luxcli.cli.output import local_zone, say, warn
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError, UsageError
-from luxcli.system import logger
 
-_LOGGER = logger.Logger("luxcli.cli.commands.schedule")
+_LOGGER = logging.getLogger(__name__)
 _UNITS = Path("/etc/systemd/system")
 app = typer.Typer(
     no_args_is_help=True,
