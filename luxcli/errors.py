@@ -47,18 +47,18 @@ class DeviceError(LuxcliError):
     """The heat pump is unreachable, refused the connection or stopped answering.
 
     Attributes:
-        reason: The word under which the missed tick is recorded.
+        reason: The word under which the missed poll is recorded.
         tries: Connections that were attempted.
         took_ms: Milliseconds from the first attempt to giving up.
     """
 
     exit_code = 69
 
-    def __init__(self, message: str, *, reason: str = "network") -> None:
+    def __init__(
+        self, message: str, *, reason: str = "network", tries: int = 1, took_ms: int = 0
+    ) -> None:
         super().__init__(message)
-        self.reason = reason
-        self.tries = 1
-        self.took_ms = 0
+        self.reason, self.tries, self.took_ms = reason, tries, took_ms
 
 
 class DeviceBusyError(DeviceError):
@@ -72,8 +72,10 @@ class ProtocolError(DeviceError):
 
     exit_code = 76
 
-    def __init__(self, message: str, *, reason: str = "protocol") -> None:
-        super().__init__(message, reason=reason)
+    def __init__(
+        self, message: str, *, reason: str = "protocol", tries: int = 1, took_ms: int = 0
+    ) -> None:
+        super().__init__(message, reason=reason, tries=tries, took_ms=took_ms)
 
 
 class StorageError(LuxcliError):

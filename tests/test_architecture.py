@@ -37,7 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollup": {"ground", "config", "store", "recording", "exports"},
     "maintenance": {"ground", "system", "config", "store", "rollup"},
     "monitoring": {"ground", "system", "config", "store", "recording"},
-    "validation": {"ground", "config", "registers", "store", "recording", "exports", "rollup"},
+    "validation": {
+        "ground",
+        "system",
+        "config",
+        "registers",
+        "store",
+        "recording",
+        "exports",
+        "rollup",
+    },
     "diagnosis": {
         "ground",
         "system",
@@ -85,6 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The modules of a room that others may import; whatever is not named is the room's own affair.
 FACE: dict[str, set[str]] = {
     "system": {
+        "clock",
         "disks",
         "files",
         "locks",
@@ -96,7 +106,7 @@ FACE: dict[str, set[str]] = {
     },
     "config": {"config", "monitoring_targets", "sample", "settings"},
     "registers": {"catalogue", "codes", "numbers", "private", "ranges", "structure"},
-    "controller": {"client", "exchange", "probe"},
+    "controller": {"access", "client", "exchange", "probe"},
     "simulator": {"replay", "server"},
     "store": {"store", "buffer", "ledger", "owner", "reader", "schema", "sqlite_file"},
     "recording": {"coverage", "limits", "pacing", "poll", "state"},

@@ -101,18 +101,7 @@ def poll_entry(outcome: "PollResult | LuxcliError") -> dict[str, object]:
     """Return what ``--json`` says about one poll."""
     if isinstance(outcome, LuxcliError):
         return {"ok": False, "error": failure_entry(outcome)}
-    snapshot = outcome.snapshot
-    return {
-        "ok": True,
-        "taken": times.utc_text(snapshot.taken_ms),
-        "taken_ms": snapshot.taken_ms,
-        "took_ms": snapshot.took_ms,
-        "tries": snapshot.tries,
-        "calculations": len(snapshot.calculations),
-        "parameters": len(snapshot.parameters),
-        "visibilities": len(snapshot.visibilities),
-        "warning": outcome.warning,
-    }
+    return outcome.to_json()
 
 
 def rollup_entry(result: "RollupResult") -> dict[str, object]:

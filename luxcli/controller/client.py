@@ -1,19 +1,14 @@
-"""Reads the controller with retries and a time limit, one luxcli at a time.
-
-`exchange` makes one attempt.
-"""
+"""Reads the controller with retries and a time limit; `exchange` makes one attempt."""
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from luxcli.controller import exchange
 from luxcli.controller.exchange import Exchange
-from luxcli.errors import DeviceBusyError, DeviceError, LockHeldError, ProtocolError
+from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import Snapshot
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,13 +27,12 @@ def read_snapshot(
     timeout_s: float,
     retries: int,
     check: Check | None = None,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Snapshot:
-    """Poll the controller once, trying again in a new connection when that fails.
+    """Read the controller once, trying again in a new connection when that fails.
 
-    The call ends within `longest_s`. Failed attempts that are followed by another are logged at
-    INFO, the last one is raised.
+    The call ends within `longest_s`. An attempt that fails and is followed by another is logged at
+    INFO; the failure of the last one is raised.
 
     Args:
         host: Name or address of the heat pump.
@@ -48,34 +42,31 @@ def read_snapshot(
         retries: Further attempts after the first.
         check: Returns the reasons why a snapshot cannot be what the controller holds; any reason
             fails the attempt.
-        clock: Gives the time stamp, seconds since the epoch; durations use the monotonic clock.
-        sleep: Waits between attempts, seconds.
+        clock: Dates the snapshot and waits between attempts.
 
     Raises:
         DeviceError: Name not found, refused, reset or out of time.
         DeviceBusyError: The controller said "busy" until the end.
         ProtocolError: Something else than a Luxtronik controller answered, or a damaged answer.
     """
-    started = time.monotonic()
+    started = clock.monotonic()
     attempts = retries + 1
     for attempt in range(1, attempts + 1):
-        began = time.monotonic()
+        began = clock.monotonic()
         try:
             snapshot = Exchange(host, port, timeout_s).read(clock=clock, tries=attempt)
             if check is not None and (reasons := check(snapshot)):
                 raise ProtocolError("answer rejected: " + "; ".join(reasons), reason="rejected")
         except DeviceError as exc:
-            exc.tries = attempt
-            exc.took_ms = round((time.monotonic() - started) * 1000)
-            took_s = time.monotonic() - began
+            ended = clock.monotonic()
             if attempt == attempts:
-                raise _final(exc, host, port, attempts) from exc
+                raise _final(exc, host, port, attempts, ended - started) from exc
             wait_s = _wait_s(exc, attempt)
             _LOGGER.info(
                 "%s:%d: attempt %d of %d failed after %.1f s: %s; next in %.1f s",
-                *(host, port, attempt, attempts, took_s, exc, wait_s),
+                *(host, port, attempt, attempts, ended - began, exc, wait_s),
             )
-            sleep(wait_s)
+            clock.sleep(wait_s)
         else:
             return snapshot
     raise AssertionError("unreachable")
@@ -85,23 +76,6 @@ def longest_s(timeout_s: float, retries: int) -> float:
     """Return the seconds after which `read_snapshot` has ended whatever the peer does."""
     waits = [max(_backoff_s(attempt) * _JITTER, BUSY_WAIT_S) for attempt in range(1, retries + 1)]
     return timeout_s * (retries + 1) + sum(waits)
-
-
-@contextmanager
-def claim(host: str, port: int, *, wait_s: float) -> Iterator[None]:
-    """Be the only luxcli on this machine that talks to a heat pump for the duration of the block.
-
-    By the text of the address; whoever knows it by another one is kept away by `Exchange`, for as
-    long as one conversation takes.
-
-    Raises:
-        LockHeldError: Another process kept it for `wait_s` seconds.
-    """
-    guard = exchange.reserve(f"{host.lower()} {port}", time.monotonic() + wait_s)
-    if guard is None:
-        raise LockHeldError("held by a luxcli with another cache")
-    with guard:
-        yield
 
 
 def _backoff_s(attempt: int) -> float:
@@ -115,11 +89,12 @@ def _wait_s(failure: DeviceError, attempt: int) -> float:
     return _backoff_s(attempt) * (1 + (_JITTER - 1) * os.urandom(1)[0] / 255)
 
 
-def _final(failure: DeviceError, host: str, port: int, attempts: int) -> DeviceError:
+def _final(failure: DeviceError, host: str, port: int, attempts: int, took_s: float) -> DeviceError:
+    """Return the failure of the last attempt with what is known of all of them."""
     tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    error = type(failure)(
-        f"{host}:{port}: {failure} (gave up after {tried}, {failure.took_ms / 1000:.1f} s)",
+    return type(failure)(
+        f"{host}:{port}: {failure} (gave up after {tried}, {took_s:.1f} s)",
         reason=failure.reason,
+        tries=attempts,
+        took_ms=round(took_s * 1000),
     )
-    error.tries, error.took_ms = failure.tries, failure.took_ms
-    return error

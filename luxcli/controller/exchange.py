@@ -14,17 +14,18 @@ register without an error. Its tables and conversions are used elsewhere, its tr
 code in luxcli sends 3002, the command that writes.
 """
 
-import errno
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from luxcli.controller import access
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import Group, Snapshot
 from luxcli.system import threads
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 NAME_RESOLUTION: Final = "name resolution"
 CONNECT: Final = "connect"
@@ -40,46 +41,18 @@ FIRST_ANSWER: Final = struct.pack(">i", _COMMANDS["parameters"])
 MAX_LENGTH: Final = 10_000
 # Enough to recognise by what else is listening there, such as the first line of a web server.
 _KEPT_BYTES: Final = 64
-# A healthy conversation takes 0.1 s.
-_IN_USE_WAIT_S: Final = 5.0
-_RESERVE_RETRY_S: Final = 0.05
 
 _Address = tuple[int, tuple[object, ...]]
 
 
-def reserve(name: str, until: float) -> socket.socket | None:
-    """Hold a name that only one luxcli on this machine can hold, until the socket is closed.
-
-    A name in Linux's abstract socket namespace: it needs no directory that all users can write,
-    leaves no file and goes with the process. Where there is no such thing it is done without.
+class Exchange:
+    """One connection, from name resolution to close, that is used once; notes how far it came.
 
     Args:
-        name: Any text.
-        until: How long to wait while another process holds it, by the monotonic clock.
-
-    Returns:
-        The socket; None when another process kept it.
-    """
-    guard = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        while True:
-            try:
-                guard.bind(f"\0luxcli {name}")
-            except OSError as exc:
-                if exc.errno == errno.EADDRINUSE:
-                    if time.monotonic() >= until:
-                        guard.close()
-                        return None
-                    time.sleep(_RESERVE_RETRY_S)
-                    continue
-            return guard
-    except BaseException:
-        guard.close()
-        raise
-
-
-class Exchange:
-    """One connection from name resolution to close, for one use; says how far it came, and when.
+        host: Name or address of the heat pump.
+        port: TCP port.
+        timeout_s: Limit in seconds for the whole conversation.
+        in_use_wait_s: How long to wait while another luxcli talks to the resolved address.
 
     Attributes:
         phase: The step it is at, or was at when it failed: one of the names above or a block.
@@ -90,7 +63,14 @@ class Exchange:
         received: The first bytes that came.
     """
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        *,
+        in_use_wait_s: float = access.DEVICE_WAIT_S,
+    ) -> None:
         self.phase = NAME_RESOLUTION
         self.addresses: tuple[str, ...] = ()
         self.peer: str | None = None
@@ -98,13 +78,14 @@ class Exchange:
         self.status: int | None = None
         self.received = b""
         self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._in_use_wait_s = in_use_wait_s
         self._deadline = 0.0
 
-    def read(self, *, clock: Callable[[], float] = time.time, tries: int = 1) -> Snapshot:
+    def read(self, *, clock: Clock = SYSTEM_CLOCK, tries: int = 1) -> Snapshot:
         """Read all three blocks.
 
         Args:
-            clock: Gives the time stamp, seconds since the epoch.
+            clock: Dates the snapshot.
             tries: Which attempt this is, for the snapshot.
 
         Raises:
@@ -113,7 +94,7 @@ class Exchange:
             ProtocolError: Something else than a Luxtronik controller answered, or a damaged answer.
         """
         began = time.monotonic()
-        taken_ms = round(clock() * 1000)
+        taken_ms = clock.now_ms()
         blocks: dict[Group, tuple[int, ...]] = {}
         with self._connected() as sock:
             for group in _COMMANDS:
@@ -195,9 +176,9 @@ class Exchange:
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             with ExitStack() as attempt:
                 # Two configurations may know one heat pump by its name and by its address.
-                guard = reserve(
+                guard = access.reserve(
                     f"at {address[0]} {address[1]}",
-                    min(self._deadline, time.monotonic() + _IN_USE_WAIT_S),
+                    min(self._deadline, time.monotonic() + self._in_use_wait_s),
                 )
                 if guard is None:
                     text = f"{self.phase}: another luxcli is talking to {address[0]}"

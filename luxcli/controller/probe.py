@@ -4,14 +4,14 @@ Sends nothing but the three read requests.
 """
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from luxcli.controller.exchange import CONNECT, FIRST_ANSWER, NAME_RESOLUTION, Exchange
 from luxcli.errors import DeviceBusyError, DeviceError
 from luxcli.model import GROUPS, Snapshot
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 _LOGGER = logging.getLogger(__name__)
 # The controller's port, and that of old firmware (source: python-luxtronik's README).
@@ -109,8 +109,7 @@ def probe(
     *,
     patience_s: float | None = None,
     others: Sequence[int] = PORTS,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Probe:
     """Try to read the controller, at most `ATTEMPTS` times, then look at the other ports.
 
@@ -123,8 +122,7 @@ def probe(
         patience_s: Limit for the last attempt if something is there that took the connection but
             was too slow: polls wait for so long, and it may be nothing but slow.
         others: Ports to look at when this one fails; `port` itself is left out.
-        clock: Gives the time stamp, seconds since the epoch.
-        sleep: Waits between attempts, seconds.
+        clock: Dates the snapshot and waits between attempts.
     """
     attempts: list[Attempt] = []
     for number in range(1, ATTEMPTS + 1):
@@ -140,7 +138,7 @@ def probe(
             _tell_lengths(snapshot)
             return Probe(host, tuple(attempts), snapshot)
         if number < ATTEMPTS:
-            sleep(_PAUSE_S)
+            clock.sleep(_PAUSE_S)
     last = attempts[-1]
     tried: tuple[int, ...] = ()
     # A controller that said it is busy has been found.

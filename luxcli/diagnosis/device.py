@@ -110,7 +110,7 @@ def _readable(received: bytes) -> str:
 
 def ownership(config: Config, snapshot: Snapshot) -> tuple[Line, ...]:
     """Return a problem when the cache is for another heat pump: `poll-once` stores nothing then."""
-    refused = owner.refusal(config.cache_path, config.require_host(), snapshot)
+    refused = owner.owner_conflict(config.cache_path, config.require_host(), snapshot)
     if refused is None:
         return ()
     what, _, advice = refused.partition("; ")

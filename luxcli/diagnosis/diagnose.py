@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from luxcli.config import config
 from luxcli.config.config import Config
-from luxcli.controller import client
+from luxcli.controller import access
 from luxcli.controller.probe import PORTS, Probe, probe
 from luxcli.diagnosis import consistency, device, recording
 from luxcli.diagnosis.data import recorded_data
@@ -33,7 +33,6 @@ from luxcli.diagnosis.storage import storage
 from luxcli.errors import ConfigError, LockHeldError, StorageError
 from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
-from luxcli.recording import poll
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
 
@@ -203,7 +202,7 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
     notes: list[Line] = []
     with ExitStack() as held:
         try:
-            held.enter_context(poll.device_to_oneself(settings))
+            held.enter_context(access.exclusive(host, settings.port, settings.cache_path.parent))
         except LockHeldError as exc:
             text = f"{host}:{settings.port}: in use by another luxcli: {exc}"
             line = warning(text, "a poll takes a second: try again; a lasting one hangs, see locks")
@@ -213,7 +212,7 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
             _LOGGER.debug("%s", exc)
             notes.append(info(f"looked without the lock of this cache: {exc}"))
             try:
-                held.enter_context(client.claim(host, settings.port, wait_s=_CLAIM_WAIT_S))
+                held.enter_context(access.claim(host, settings.port, wait_s=_CLAIM_WAIT_S))
             except LockHeldError as second:
                 line = warning(f"{host}:{settings.port}: in use by another luxcli: {second}")
                 return Section("network", (line, *notes)), None

@@ -13,11 +13,11 @@ from typing import Final
 
 from luxcli import times
 from luxcli.config.config import Config
+from luxcli.controller import access
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
 from luxcli.maintenance.restore import is_salvaged
-from luxcli.recording.poll import device_lock
 from luxcli.rollup.files import csvs
 from luxcli.store import schema, sqlite_file
 from luxcli.store.store import Store, is_place_ours, rollup_lock_path
@@ -131,7 +131,7 @@ def _secrets(config: Config) -> Iterator[Line]:
 def _lock_paths(config: Config, store: Store) -> list[Path]:
     paths = [store.lock_path, rollup_lock_path(config)]
     if config.host:
-        paths.append(device_lock(config))
+        paths.append(access.lock_path(config.host, config.port, config.cache_path.parent))
     return paths
 
 

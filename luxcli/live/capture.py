@@ -6,7 +6,6 @@ polls, `conclude` writes and judges; an interrupted capture still concludes.
 """
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,6 +31,7 @@ from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
 from luxcli.store.store import Store, open_store
 from luxcli.system import files
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.validation import csv_file, stored
 from luxcli.validation.findings import Finding, in_order
 from luxcli.validation.report import VERDICTS, Report, Verdict
@@ -131,8 +131,7 @@ def record(
     *,
     duration_s: float,
     interval_s: float,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
     progress: Progress = lambda _elapsed_s, _poll, _failure: None,
 ) -> Recording:
     """Poll every `interval_s` seconds for `duration_s` seconds; a signal ends it early.
@@ -145,8 +144,7 @@ def record(
         shared: The owner's own configuration: its lock keeps the scheduled polls away.
         duration_s: Seconds.
         interval_s: Seconds from the beginning of a poll to that of the next.
-        clock: Gives the time stamps, seconds since the epoch.
-        sleep: Waits, seconds.
+        clock: Dates the polls, measures and waits.
         progress: Told about once a second: seconds since the beginning, last poll, and the failure
             of the attempt after it.
 
@@ -154,20 +152,20 @@ def record(
         ConfigError: No heat pump is configured.
         StorageError: A poll cannot be kept.
     """
-    result, began = Recording(), time.monotonic()
+    result, began = Recording(), clock.monotonic()
     failure: LuxcliError | None = None
     store = open_store(config)
 
     def skipped(late_s: float) -> None:
         result.missed[OVERRUN] += 1
-        pacing.record_overrun(store, round((clock() - late_s) * 1000))
+        pacing.record_overrun(store, round((clock.now() - late_s) * 1000))
 
-    moments = pacing.ticks(
+    moments = pacing.pace(
         (tick * interval_s for tick in range(math.ceil(duration_s / interval_s))),
-        sleep=sleep,
+        clock=clock,
         look_s=_LOOK_S,
-        waiting=lambda: progress(time.monotonic() - began, result.last, failure),
-        skipped=skipped,
+        on_wait=lambda: progress(clock.monotonic() - began, result.last, failure),
+        on_skip=skipped,
     )
     try:
         for _ in moments:
@@ -215,12 +213,10 @@ def discard(config: Config) -> None:
         directory.rmdir()
 
 
-def _poll(
-    config: Config, shared: Config, result: Recording, clock: Callable[[], float]
-) -> LuxcliError | None:
+def _poll(config: Config, shared: Config, result: Recording, clock: Clock) -> LuxcliError | None:
     """Make one poll and count it; return why it failed."""
     try:
-        poll = poll_job.poll_once(config, guard=shared, clock=clock)
+        poll = poll_job.poll_once(config, lock_directory=shared.cache_path.parent, clock=clock)
     except (LockHeldError, DeviceError) as exc:
         result.missed["busy" if isinstance(exc, LockHeldError) else exc.reason] += 1
         result.failure = exc

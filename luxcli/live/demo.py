@@ -20,6 +20,7 @@ from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
 from luxcli.simulator.replay import Replay
 from luxcli.simulator.server import Simulator
+from luxcli.system.clock import Clock
 
 STEP_S = 600
 _MARKER = "DEMO.txt"
@@ -61,8 +62,12 @@ def run(
         LuxcliError: As the jobs.
     """
     _make_room(directory)
-    clock = _Clock(now_s - POLLS * STEP_S)
-    with Simulator(Replay(), clock=clock) as simulator:
+    shown_s = now_s - POLLS * STEP_S
+
+    def now() -> float:
+        return shown_s
+
+    with Simulator(Replay(), clock=now) as simulator:
         settings = config.load(
             None,
             {},
@@ -76,10 +81,10 @@ def run(
             search=False,
         )
         for number in range(1, POLLS + 1):
-            clock.now_s += STEP_S
-            result = poll.poll_once(settings, clock=clock)
+            shown_s += STEP_S
+            result = poll.poll_once(settings, clock=Clock(now))
             progress(number, POLLS)
-    now_ms = round(clock.now_s * 1000) + 1
+    now_ms = round(shown_s * 1000) + 1
     rollups = tuple(rollup.rollup(settings, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
     return DemoResult(
         directory,
@@ -90,14 +95,6 @@ def run(
         _temperatures(result.snapshot),
         rollups,
     )
-
-
-class _Clock:
-    def __init__(self, now_s: float) -> None:
-        self.now_s = now_s
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def _make_room(directory: Path) -> None:

@@ -3,7 +3,6 @@
 The heat pump is held for the duration of each poll only, so that the scheduled ones come through.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +12,7 @@ from luxcli.errors import DeviceError, LockHeldError, LuxcliError
 from luxcli.model import Snapshot
 from luxcli.recording import poll
 from luxcli.registers import ranges
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 # The recorded reasons of a failed poll, for people.
 _WORDS: Final = {
@@ -58,7 +58,7 @@ def follow(
     *,
     every_s: float,
     count: int | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> View:
     """Poll every `every_s` seconds; an attempt that takes longer skips what it missed.
 
@@ -69,7 +69,7 @@ def follow(
         seen: Told after each attempt.
         every_s: Seconds from the beginning of one attempt to that of the next.
         count: Attempts after which it ends; None = never.
-        sleep: Waits, seconds.
+        clock: Dates the polls, measures and waits.
 
     Returns:
         What is known after the last attempt.
@@ -79,23 +79,23 @@ def follow(
         StorageError: The lock on the heat pump cannot be used.
     """
     config.require_host()
-    view, began, tick, done = View(), time.monotonic(), 0, 0
+    view, began, tick, done = View(), clock.monotonic(), 0, 0
     while True:
         failure: LuxcliError | None = None
         snapshot: Snapshot | None = None
         try:
             # The next tick is the next attempt, and whoever watches sees why it failed.
-            snapshot = poll.read(config, retries=0)
+            snapshot = poll.read(config, retries=0, clock=clock)
         except (LockHeldError, DeviceError) as exc:
             failure = exc
         done += 1
-        now = time.monotonic()
+        now = clock.monotonic()
         tick = max(tick + 1, int((now - began) / every_s) + 1)
         view = _after(view, snapshot, failure, now, began + tick * every_s)
         seen(view)
         if done == count:
             return view
-        sleep(max(0.0, view.next_at - time.monotonic()))
+        clock.sleep(max(0.0, view.next_at - clock.monotonic()))
 
 
 def in_words(failure: LuxcliError) -> str:

@@ -140,7 +140,7 @@ def _is_there(path: Path, record: ArchiveRecord | None) -> bool:
 
 def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
     path = path_of(config, day)
-    owner.own(path.parent, config.cache_path)
+    owner.reserve_directory(path.parent, config.cache_path)
     start_ms, stop_ms = bounds(day, zone)
     damaged: list[int] = []
     findings: list[str] = []

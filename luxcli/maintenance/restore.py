@@ -79,7 +79,7 @@ def restore(
         _heal(store)
         archives = store.archive_paths()
         if archives:
-            owner.own(store.archive_directory, config.cache_path)
+            owner.reserve_directory(store.archive_directory, config.cache_path)
         aside = store.set_aside_paths()
         aside.sort(key=is_salvaged)  # those still to be marked first
         total = len(archives) + len(aside) + 1

@@ -233,7 +233,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     """
     path = closed_path(run.config, period)
     if path.exists():
-        owner.own(path.parent, run.config.cache_path)
+        owner.reserve_directory(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)
     there = csv_file.rows_within(path, period.start_ms, period.stop_ms)
     stored = run.store.count(period.start_ms, period.stop_ms) if there else 0
@@ -278,7 +278,7 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
     )
     keys = csv_file.keys_for(registers)
     if coverage.polls:
-        owner.own(path.parent, config.cache_path)
+        owner.reserve_directory(path.parent, config.cache_path)
     for attempt in (1, 2):
         try:
             damaged: list[int] = []

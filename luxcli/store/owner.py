@@ -14,7 +14,7 @@ from luxcli.registers.numbers import SERIAL_NUMBER
 from luxcli.system import files
 
 
-def admit(cache_path: Path, host: str, snapshot: Snapshot) -> None:
+def check_owner(cache_path: Path, host: str, snapshot: Snapshot) -> None:
     """Let a poll into a cache, whose first poll decides which heat pump it is for.
 
     The same heat pump under a new address is let in and remembered.
@@ -28,16 +28,16 @@ def admit(cache_path: Path, host: str, snapshot: Snapshot) -> None:
     if known == here:
         return
     if known:
-        refused = refusal(cache_path, host, snapshot)
-        if refused:
-            raise StorageError(refused)
+        conflict = owner_conflict(cache_path, host, snapshot)
+        if conflict:
+            raise StorageError(conflict)
         here["serial"] = here["serial"] or known["serial"]
         if known == here:
             return
     _write(path, here)
 
 
-def refusal(cache_path: Path, host: str, snapshot: Snapshot) -> str | None:
+def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> str | None:
     """Return why a poll must not go into a cache, None when it may; changes nothing.
 
     Raises:
@@ -54,7 +54,7 @@ def refusal(cache_path: Path, host: str, snapshot: Snapshot) -> str | None:
     )
 
 
-def own(directory: Path, cache_path: Path) -> None:
+def reserve_directory(directory: Path, cache_path: Path) -> None:
     """Let a directory of files made from a cache be for the cache's heat pump alone.
 
     Two heat pumps in one would take each other's reports and archives for their own.

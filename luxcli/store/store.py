@@ -67,8 +67,8 @@ class Store(CacheFile):
         self._flush_polls = flush_polls
         self._lock_wait_s = _LOCK_WAIT_S
 
-    def hurry(self) -> None:
-        """Wait for locks no longer than a process may that was told to end."""
+    def use_short_timeouts(self) -> None:
+        """Wait for locks only as long as a process that was asked to end may take."""
         self._lock_wait_s = self._busy_wait_s = _HURRY_WAIT_S
 
     def add(self, timestamp: int, data: Snapshot) -> Added:

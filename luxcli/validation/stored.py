@@ -1,7 +1,6 @@
 """The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
 
 import heapq
-import time
 from collections.abc import Callable, Iterator
 
 from luxcli.config.config import Config
@@ -14,6 +13,7 @@ from luxcli.recording.coverage import Coverage
 from luxcli.registers import catalogue
 from luxcli.store import buffer, reader
 from luxcli.store.store import Store, is_place_ours, open_store
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.times import span, utc_text
 from luxcli.validation.findings import Finding, Findings, in_order
 from luxcli.validation.judge import Judge
@@ -109,7 +109,7 @@ def validate(
 def _not_flushed(store: Store) -> str | None:
     """Move the buffer into the cache; return in words why that was not possible."""
     hasty = Store(store.path)
-    hasty.hurry()
+    hasty.use_short_timeouts()
     try:
         hasty.flush()
     except LockHeldError:
@@ -151,12 +151,7 @@ def _waiting(store: Store, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
     return iter(sorted(wanted, key=lambda poll: poll.taken_ms)) if in_memory else wanted
 
 
-def validate_live(
-    config: Config,
-    *,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Report:
+def validate_live(config: Config, *, clock: Clock = SYSTEM_CLOCK) -> Report:
     """Read the heat pump once and judge what it sends; nothing is stored.
 
     Raises:
@@ -166,7 +161,7 @@ def validate_live(
         StorageError: The lock cannot be opened.
     """
     open_store(config)  # the lock stands beside the cache
-    snapshot = poll_job.read(config, clock=clock, sleep=sleep)
+    snapshot = poll_job.read(config, clock=clock)
     # One poll alone says nothing about change; what happened in the last day is in its logs.
     judge = Judge(config.interval_sec, recent_s=_DAY_S)
     judge.add(snapshot)

@@ -27,6 +27,7 @@ from luxcli.controller.connection import Connection
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
+from luxcli.system.clock import Clock
 from tests.support.faulty_controller import NOW_S, Fault, FaultyController, eventually, without
 
 HOST = "127.0.0.1"
@@ -46,6 +47,9 @@ def nothing_is_left_behind() -> Iterator[None]:
     yield
     assert eventually(lambda: set(threading.enumerate()) <= before)
     gc.collect()  # an unclosed socket becomes a ResourceWarning, which fails the test
+
+
+NO_WAIT = Clock(sleep=lambda _: None)
 
 
 def read(port: int, *, host: str = HOST, **options) -> Snapshot:
@@ -108,7 +112,7 @@ def test_segments_that_come_late_are_waited_for(size):
 def test_the_time_of_a_snapshot_is_that_of_the_beginning_by_the_host_clock():
     ticks = itertools.count(1_000_000, 5)
     with FaultyController(Fault(pause_s=0.02)) as pump:
-        snapshot = read(pump.port, clock=lambda: next(ticks) + 0.125)
+        snapshot = read(pump.port, clock=Clock(now=lambda: next(ticks) + 0.125))
     assert snapshot.taken_ms == 1_000_000_125
     assert 60 <= snapshot.took_ms < 300
 
@@ -345,7 +349,7 @@ def test_a_web_server_is_no_heat_pump():
 def test_a_busy_controller_is_asked_again_after_five_seconds():
     waits: list[float] = []
     with FaultyController(Fault(times=1, status=1)) as pump:
-        snapshot = read(pump.port, retries=3, sleep=waits.append)
+        snapshot = read(pump.port, retries=3, clock=Clock(sleep=waits.append))
         assert eventually(lambda: pump.closed_by_client == 2)
     assert blocks(snapshot) == blocks(pump.snapshot)
     assert snapshot.tries == 2
@@ -355,7 +359,7 @@ def test_a_busy_controller_is_asked_again_after_five_seconds():
 def test_a_controller_that_stays_busy_ends_as_busy():
     waits: list[float] = []
     with FaultyController(Fault(status=7)) as pump:
-        exc = failure(pump.port, retries=3, sleep=waits.append)
+        exc = failure(pump.port, retries=3, clock=Clock(sleep=waits.append))
     assert (type(exc), exc.reason, exc.exit_code) == (DeviceBusyError, "busy", 75)
     assert "calculations: controller is busy (status 7)" in str(exc)
     assert exc.tries == pump.connections == 4
@@ -374,7 +378,7 @@ def test_a_controller_that_fails_twice_is_read_at_the_third_attempt(caplog):
     caplog.set_level(logging.DEBUG, "luxcli.controller.client")
     waits: list[float] = []
     with FaultyController(Fault(times=2, close_after=4)) as pump:
-        snapshot = read(pump.port, retries=3, sleep=waits.append)
+        snapshot = read(pump.port, retries=3, clock=Clock(sleep=waits.append))
         assert eventually(lambda: pump.closed_by_client == 3)
     assert snapshot.tries == pump.connections == 3
     assert blocks(snapshot) == blocks(pump.snapshot)
@@ -392,7 +396,7 @@ def test_a_controller_that_fails_twice_is_read_at_the_third_attempt(caplog):
 def test_the_final_failure_says_how_often_and_how_long_it_was_tried(caplog):
     caplog.set_level(logging.DEBUG, "luxcli.controller.client")
     with FaultyController(Fault(silent_after=10)) as pump:
-        exc = failure(pump.port, retries=2, timeout_s=0.1, sleep=lambda _: None)
+        exc = failure(pump.port, retries=2, timeout_s=0.1, clock=NO_WAIT)
     assert exc.tries == pump.connections == 3
     assert exc.took_ms >= 300
     assert re.search(
@@ -404,7 +408,7 @@ def test_the_final_failure_says_how_often_and_how_long_it_was_tried(caplog):
 def test_each_attempt_has_the_whole_time_limit():
     with FaultyController(Fault(times=1, silent_after=5)) as pump:
         began = time.monotonic()
-        snapshot = read(pump.port, retries=1, timeout_s=DEADLINE_S, sleep=lambda _: None)
+        snapshot = read(pump.port, retries=1, timeout_s=DEADLINE_S, clock=NO_WAIT)
     assert snapshot.tries == 2
     assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + SLACK_S
     assert snapshot.took_ms < 1000 * DEADLINE_S  # that of the exchange that gave the values
@@ -415,7 +419,7 @@ def test_the_waits_double_and_have_a_jitter_of_at_most_a_quarter():
     with closed_port() as port:
         for _ in range(20):
             waits: list[float] = []
-            failure(port, retries=5, sleep=waits.append)
+            failure(port, retries=5, clock=Clock(sleep=waits.append))
             found.append(waits)
     for column, base_s in zip(zip(*found, strict=True), [2, 4, 8, 8, 8], strict=True):
         assert all(base_s <= wait_s <= base_s * 1.25 for wait_s in column)
@@ -427,7 +431,7 @@ def test_the_waits_double_and_have_a_jitter_of_at_most_a_quarter():
 def test_the_longest_duration_is_a_bound_for_all_attempts_and_waits(retries, status):
     waits: list[float] = []
     with FaultyController(Fault(status=1) if status else Fault(close_after=0)) as pump:
-        failure(pump.port, retries=retries, sleep=waits.append)
+        failure(pump.port, retries=retries, clock=Clock(sleep=waits.append))
     assert len(waits) == retries
     assert sum(waits) + 60 * (retries + 1) <= client.longest_s(60, retries)
     assert client.longest_s(60, retries) <= 60 * (retries + 1) + 10 * retries
@@ -441,7 +445,7 @@ def test_what_the_check_refuses_is_tried_again_and_then_rejected():
         return ["operating-mode: 17", "switches: 99"]
 
     with FaultyController() as pump:
-        exc = failure(pump.port, retries=1, check=check, sleep=lambda _: None)
+        exc = failure(pump.port, retries=1, check=check, clock=NO_WAIT)
     assert (type(exc), exc.reason, exc.tries) == (ProtocolError, "rejected", 2)
     assert "answer rejected: operating-mode: 17; switches: 99" in str(exc)
     assert [blocks(snapshot) for snapshot in seen] == [blocks(pump.snapshot)] * 2
@@ -450,7 +454,7 @@ def test_what_the_check_refuses_is_tried_again_and_then_rejected():
 def test_what_the_check_accepts_at_the_second_attempt_is_returned():
     answers = iter([["shifted"], []])
     with FaultyController(Fault(times=1, change=without("calculations", 3))) as pump:
-        snapshot = read(pump.port, retries=1, check=lambda _: next(answers), sleep=lambda _: None)
+        snapshot = read(pump.port, retries=1, check=lambda _: next(answers), clock=NO_WAIT)
     assert snapshot.tries == 2
     assert blocks(snapshot) == blocks(pump.snapshot)
 

@@ -16,6 +16,7 @@ from luxcli.rollup import rollup
 from luxcli.simulator.replay import Replay
 from luxcli.simulator.server import Simulator
 from luxcli.store.store import Store
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from tests.support.scenario import BERLIN, configured
 
 LIVE_HOST = os.environ.get("LUXCLI_LIVE_HOST")
@@ -27,7 +28,7 @@ class FastClock:
     def __init__(self) -> None:
         self.now_s = time.time() - 3600
 
-    def __call__(self) -> float:
+    def now(self) -> float:
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
@@ -39,19 +40,19 @@ def test_a_minute_of_polls_is_stored_plausible_and_in_both_csvs(tmp_path):
     with ExitStack() as stack:
         if LIVE_HOST:
             port = int(os.environ.get("LUXCLI_LIVE_PORT", "8889"))
-            clock, sleep = time.time, time.sleep
+            clock = SYSTEM_CLOCK
             settings = configured(tmp_path, host=LIVE_HOST, port=port)
         else:
-            clock = FastClock()
-            sleep = clock.sleep
-            simulator = stack.enter_context(Simulator(Replay(), clock=clock))
+            fast = FastClock()
+            clock = Clock(fast.now, fast.sleep)
+            simulator = stack.enter_context(Simulator(Replay(), clock=fast.now))
             settings = configured(tmp_path, host="127.0.0.1", port=simulator.port)
         times = []
         for _ in range(POLLS):
             result = poll_once(settings, clock=clock)
             times.append(result.snapshot.taken_ms)
-            sleep(STEP_S)
-        now_ms = round(clock() * 1000)
+            clock.sleep(STEP_S)
+        now_ms = clock.now_ms()
     stored = list(Store(settings.cache_path).query(times[0], now_ms))
 
     assert times[-1] - times[0] >= 61_000

@@ -241,7 +241,7 @@ def test_another_heat_pump_behind_the_address_is_a_problem_with_the_polls_own_ad
 
 def test_the_same_heat_pump_under_a_new_address_is_none(tmp_path):
     replay = Replay("msw6").at(NOW_S)
-    owner.admit(tmp_path / "cache.sqlite3", "an-older-name", numbered((1, 2))(replay))
+    owner.check_owner(tmp_path / "cache.sqlite3", "an-older-name", numbered((1, 2))(replay))
     found = of_pump({}, tmp_path, Fault(change=numbered((1, 2))))
     assert lines(found, "controller", "problem") == []
 

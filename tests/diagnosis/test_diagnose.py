@@ -19,7 +19,6 @@ from luxcli.diagnosis import diagnose as diagnosis
 from luxcli.diagnosis import sections
 from luxcli.diagnosis.diagnose import Diagnosis
 from luxcli.model import GROUPS, Missed, Snapshot
-from luxcli.recording.poll import device_lock
 from luxcli.registers import catalogue, ranges
 from luxcli.store.store import Store
 from luxcli.system import files, locks
@@ -34,7 +33,7 @@ from tests.support.faulty_controller import (
     with_calculations,
     without,
 )
-from tests.support.scenario import BERLIN, HOUR_MS, configured, record
+from tests.support.scenario import BERLIN, HOUR_MS, configured, device_lock, record
 
 HOST = "127.0.0.1"
 # Nobody else's simulator listens there on 8888 or 8889.
@@ -526,7 +525,7 @@ def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
         import os, sys
         from pathlib import Path
         from luxcli.diagnosis import storage as storage_health
-        from luxcli.recording.poll import device_lock
+        from tests.support.scenario import device_lock
         from luxcli.store.store import Store
         from tests.support.scenario import BERLIN, configured
         settings = configured(Path(sys.argv[1]))

@@ -16,9 +16,9 @@ from luxcli.config.config import Config
 from luxcli.live import capture
 from luxcli.live.capture import Capture, Recording
 from luxcli.model import Snapshot
-from luxcli.recording import poll as poll_job
 from luxcli.store.store import Store
 from luxcli.system import locks
+from luxcli.system.clock import Clock
 from tests.support.faulty_controller import (
     Fault,
     FaultyController,
@@ -26,7 +26,7 @@ from tests.support.faulty_controller import (
     eventually,
     with_calculations,
 )
-from tests.support.scenario import BERLIN, configured
+from tests.support.scenario import BERLIN, configured, device_lock
 from tests.support.terminal import Terminal
 
 
@@ -49,7 +49,7 @@ def captured(
     """Record with the job itself, at a pace that no setting allows."""
     usual = shared(tmp_path, port)
     own = capture.prepare(usual, tmp_path / "trial", interval_s * SPEED)
-    options = {"duration_s": duration_s, "interval_s": interval_s, "clock": fast}
+    options = {"duration_s": duration_s, "interval_s": interval_s, "clock": Clock(fast)}
     return own, capture.record(own, usual, **options)
 
 
@@ -302,7 +302,7 @@ def test_scheduled_polls_go_on_and_two_clients_are_never_there_at_once(cli, conf
 def test_a_heat_pump_that_another_luxcli_keeps_is_busy(simulator, tmp_path):
     usual = shared(tmp_path, simulator.port)
     # All that a poll in another container has in common with us is the directory of the cache.
-    with locks.hold(poll_job.device_lock(usual), wait_s=0):
+    with locks.hold(device_lock(usual), wait_s=0):
         own, recording = captured(tmp_path, simulator.port, duration_s=0.1)
     assert (recording.polls, dict(recording.missed)) == (0, {"busy": 1})
     assert simulator.connections == 0

@@ -20,7 +20,6 @@ from luxcli.errors import DeviceError, LockHeldError
 from luxcli.live import follow, key_values
 from luxcli.live.follow import View
 from luxcli.model import Snapshot
-from luxcli.recording import poll as poll_job
 from tests.support.builders import small
 from tests.support.faulty_controller import (
     NOW_S,
@@ -31,7 +30,7 @@ from tests.support.faulty_controller import (
     replay,
     with_calculations,
 )
-from tests.support.scenario import BERLIN, configured
+from tests.support.scenario import BERLIN, alone_with_device, configured
 from tests.support.terminal import Terminal, on_a_terminal
 
 SCREEN_LEFT = b"\x1b[?1049l"  # xterm: back to the screen that was there before
@@ -340,7 +339,7 @@ def test_two_that_watch_are_never_connected_at_once(tmp_path):
 
 
 def test_a_heat_pump_in_use_is_told_and_left_alone(simulator, tmp_path):
-    with poll_job.device_to_oneself(configured(tmp_path, port=simulator.port)):
+    with alone_with_device(configured(tmp_path, port=simulator.port)):
         [view] = followed(tmp_path, simulator.port, 1)
     assert isinstance(view.failure, LockHeldError)
     assert simulator.connections == 0

@@ -288,7 +288,7 @@ def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
     store = Store(settings.cache_path)
     store.prepare()
     ours = with_serial(real(ms("2026-11-19T00:00")), 1)
-    owner.admit(store.path, "pump", ours)
+    owner.check_owner(store.path, "pump", ours)
     store.add(ours.taken_ms, ours)
     foreign = [with_serial(real(ms("2026-11-18T00:00") + n), 2) for n in range(3)]
     path = archive.path_of(settings, date(2026, 11, 18))

@@ -23,11 +23,12 @@ from luxcli.errors import DeviceError, LockHeldError
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.recording import poll as poll_job
 from luxcli.store.store import Store
+from luxcli.system.clock import Clock
 from tests.support.builders import python
 from tests.support.controller_faults import Pump
 from tests.support.faulty_controller import NOW_S, Fault, with_calculations
 from tests.support.reliability import record
-from tests.support.scenario import configured, ms
+from tests.support.scenario import configured, device_lock, ms
 
 TICK_S = 30
 # Where the controller hangs the day would take hours otherwise; else a busy machine may be slow.
@@ -81,13 +82,13 @@ class Moody(Pump):
 
 
 @dataclass
-class Clock:
+class WrongClock:
     """The host's clock, and by how much it is wrong."""
 
     true_s: float = START_MS / 1000
     error_s: float = 0.0
 
-    def __call__(self) -> float:
+    def now(self) -> float:
         return self.true_s + self.error_s
 
     def sleep(self, seconds: float) -> None:
@@ -149,14 +150,14 @@ def toggle(process: "subprocess.Popen[str]", told: str) -> None:
 
 def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
     """Poll at every tick of a day, whatever happens."""
-    day, clock, rng = Day(), Clock(), random.Random(seed + 1)
+    day, clock, rng = Day(), WrongClock(), random.Random(seed + 1)
     kinds = plan(ticks, seed)
     with Moody() as pump, contextlib.ExitStack() as stack:
         settings = configured(directory, port=pump.port, retries=RETRIES, timeout_sec=PATIENT_S)
         hurried = settings._replace(timeout_sec=HANGING_S)  # type: ignore[arg-type]
         # One cache for both ports: the controller that is off is the same one.
         refused = settings._replace(port=_closed_port(stack))
-        other = stack.enter_context(other_process(poll_job.device_lock(settings)))
+        other = stack.enter_context(other_process(device_lock(settings)))
         for number, kind in enumerate(kinds):
             day.kinds[kind] += 1
             clock.true_s = START_MS / 1000 + TICK_S * number + rng.uniform(0, 0.2)
@@ -170,13 +171,13 @@ def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
                 pump.change(fault)
             if kind == "in use":
                 toggle(other, "held")
-            shown_ms = round(clock() * 1000)
+            shown_ms = round(clock.now() * 1000)
             day.shown_ms.append(shown_ms)
             day.expected.append((shown_ms, reason))
             try:
                 chosen = hurried if reason == "timeout" else refused if fault is None else settings
                 result = poll_job.poll_once(
-                    chosen, device_wait_s=0.02, clock=clock, sleep=clock.sleep
+                    chosen, device_wait_s=0.02, clock=Clock(clock.now, clock.sleep)
                 )
             except (DeviceError, LockHeldError) as exc:
                 day.failed.append((shown_ms, getattr(exc, "reason", "busy")))

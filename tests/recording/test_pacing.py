@@ -14,9 +14,11 @@ from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
 from luxcli.model import Missed
 from luxcli.recording import pacing
+from luxcli.recording.pacing import Waits
 from luxcli.recording.poll import PollResult
 from luxcli.store.store import open_store
 from luxcli.system import locks
+from luxcli.system.clock import Clock
 from tests.support.faulty_controller import Fault, FaultyController, eventually
 from tests.support.scenario import configured
 
@@ -33,6 +35,25 @@ class Slow(FaultyController):
         super()._serve(connection)
 
 
+NO_EXIT = Waits(exit_s=0.0)
+
+
+class FastClock:
+    """A clock on which waiting takes no time."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def clock(self) -> Clock:
+        return Clock(self._now, self._sleep, self._now)
+
+    def _now(self) -> float:
+        return self.now_s
+
+    def _sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
 def entries(settings: Config) -> list[tuple[str, int]]:
     """Return what is stored, as ``(reason, ts_ms)`` in time order; a poll has no reason."""
     store = open_store(settings)
@@ -44,7 +65,7 @@ def entries(settings: Config) -> list[tuple[str, int]]:
 
 def test_polls_are_spaced_exactly_from_the_start_of_the_run(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
-    run = pacing.poll(settings, [0.0, 0.4, 0.8], every_s=0.4, exit_s=0.0)
+    run = pacing.poll(settings, [0.0, 0.4, 0.8], every_s=0.4, waits=NO_EXIT)
     assert (len(run.outcomes), run.failure, run.overrun) == (3, None, 0)
     times = [ts_ms for _, ts_ms in entries(settings)]
     assert all(abs(b - a - 400) < 90 for a, b in pairwise(times))
@@ -54,7 +75,7 @@ def test_a_tick_that_a_slow_poll_costs_is_recorded_and_the_next_is_kept(tmp_path
     with Slow(clock=time.time) as pump:
         pump.takes = (0.5,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0, 0.3, 0.6, 0.9], every_s=0.3, exit_s=0.0)
+        run = pacing.poll(settings, [0.0, 0.3, 0.6, 0.9], every_s=0.3, waits=NO_EXIT)
     assert (len(run.outcomes), run.overrun) == (3, 1)
     (first, began), *rest = entries(settings)
     assert [reason for reason, _ in rest] == ["overrun", "", ""]
@@ -68,7 +89,7 @@ def test_ticks_at_which_nothing_was_started_are_recorded_when_the_poll_is_over(t
     with Slow(clock=time.time) as pump:
         pump.takes = (1.0,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, exit_s=0.0)
+        run = pacing.poll(settings, [0.0], every_s=0.3, waits=Waits(grace_s=0.2, exit_s=0.0))
     assert run.overrun == 3
     (_, began), *rest = entries(settings)
     assert [reason for reason, _ in rest] == ["overrun"] * 3
@@ -80,11 +101,18 @@ def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_agai
         pump.takes = (1.0,)
         settings = configured(tmp_path, port=pump.port)
 
-        def others(result: PollResult) -> None:
+        def others(result: PollResult | LuxcliError) -> None:
+            assert isinstance(result, PollResult)
             busy = Missed(result.snapshot.taken_ms + 320, "busy", 0, 0, "in use")
             open_store(settings).add_missed(busy)
 
-        run = pacing.poll(settings, [0.0], every_s=0.3, grace_s=0.2, exit_s=0.0, stored=others)
+        run = pacing.poll(
+            settings,
+            [0.0],
+            every_s=0.3,
+            waits=Waits(grace_s=0.2, exit_s=0.0),
+            report=others,
+        )
     assert run.overrun == 2
     assert [reason for reason, _ in entries(settings)] == ["", "busy", "overrun", "overrun"]
 
@@ -94,23 +122,9 @@ def test_a_tick_just_before_which_the_process_ends_is_recorded_as_well(tmp_path)
     with Slow(clock=time.time) as pump:
         pump.takes = (0.6,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0], every_s=1.0, grace_s=0.1, exit_s=0.5)
+        run = pacing.poll(settings, [0.0], every_s=1.0, waits=Waits(grace_s=0.1, exit_s=0.5))
     assert run.overrun == 1
     assert [reason for reason, _ in entries(settings)] == ["", "overrun"]
-
-
-def test_ticks_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tmp_path, simulator):
-    # As when a run for a minute ends in the middle of the next one.
-    settings = configured(tmp_path, port=simulator.port)
-    began = time.monotonic()
-    run = pacing.poll(
-        settings, [0.0], every_s=20, grace_s=0.0, exit_s=0.0, until_s=lambda ended_s: 59 + ended_s
-    )
-    assert time.monotonic() - began < 2
-    assert run.overrun == 2
-    (_, first_ms), *rest = entries(settings)
-    assert [reason for reason, _ in rest] == ["overrun"] * 2
-    assert all(abs(ts_ms - first_ms - 20_000 * n) < 500 for n, (_, ts_ms) in enumerate(rest, 1))
 
 
 # Every 100 s: the minute that begins here has a poll at :00, the next one at :40.
@@ -125,31 +139,47 @@ def never(seconds: float) -> None:
     raise WaitingError(round(seconds))
 
 
+AT_ZERO = Clock(lambda: AT_ZERO_S, never)
+SLOW_TURN = Waits(turn_s=60)
+
+
 def test_a_run_that_reaches_into_the_next_minute_makes_its_polls_too(tmp_path, simulator):
     # There supercronic and systemd start no other, as this one still runs.
     settings = configured(tmp_path, port=simulator.port)
     with pytest.raises(WaitingError, match=r"^100$"):
-        pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+        pacing.poll_minute(settings, every_s=100, waits=SLOW_TURN, clock=AT_ZERO)
     assert simulator.connections == 1
 
 
 def test_after_a_poll_that_failed_a_run_does_not_go_on_as_that_is_to_be_told(tmp_path):
     settings = configured(tmp_path, port=1, retries=0)
-    run = pacing.poll_minute(settings, every_s=100, turn_s=60, clock=lambda: AT_ZERO_S, sleep=never)
+    run = pacing.poll_minute(settings, every_s=100, waits=SLOW_TURN, clock=AT_ZERO)
     assert [type(outcome) for outcome in run.outcomes] == [DeviceError]
 
 
 @pytest.mark.parametrize("late_s", [0.3, 59])
 def test_a_run_that_is_over_before_the_next_start_leaves_it_its_polls(tmp_path, simulator, late_s):
     settings = configured(tmp_path, port=simulator.port)
-    run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S + late_s, sleep=never)
+    run = pacing.poll_minute(settings, every_s=100, clock=Clock(lambda: AT_ZERO_S + late_s, never))
     assert len(run.outcomes) == 1
+
+
+def test_polls_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tmp_path):
+    # The run ends in the middle of its second minute; supercronic starts no other before the third.
+    settings = configured(tmp_path, port=1, retries=0)
+    clock = FastClock(AT_ZERO_S)
+    waits = Waits(turn_s=0, exit_s=75)
+    run = pacing.poll_minute(settings, every_s=20, waits=waits, clock=clock.clock())
+    assert (len(run.outcomes), run.overrun) == (3, 3)
+    stored = [(reason, ts_ms - AT_ZERO_S * 1000) for reason, ts_ms in entries(settings)]
+    overruns = [ts_ms for reason, ts_ms in stored if reason == "overrun"]
+    assert overruns == [60_000, 80_000, 100_000]
 
 
 def test_while_the_run_of_a_minute_before_goes_on_another_does_nothing(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
     with locks.hold(pacing.lock_path(settings), wait_s=0):
-        run = pacing.poll_minute(settings, every_s=100, clock=lambda: AT_ZERO_S, sleep=never)
+        run = pacing.poll_minute(settings, every_s=100, clock=AT_ZERO)
     assert (run.outcomes, run.overrun, simulator.connections) == ([], 0, 0)
     assert entries(settings) == []
 
@@ -161,9 +191,7 @@ def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
     settings = configured(tmp_path, port=simulator.port)
 
     def polls(hung_s: float) -> int:
-        run = pacing.poll_minute(
-            settings, every_s=100, hung_s=hung_s, clock=lambda: AT_ZERO_S, sleep=never
-        )
+        run = pacing.poll_minute(settings, every_s=100, hung_s=hung_s, clock=AT_ZERO)
         return len(run.outcomes)
 
     with locks.hold(pacing.lock_path(settings), wait_s=0):
@@ -188,23 +216,24 @@ def test_a_poll_by_hand_neither_waits_nor_records_ticks_of_a_schedule(tmp_path):
 
 
 def test_a_poll_that_fails_does_not_prevent_the_next(tmp_path):
-    told: list[LuxcliError] = []
+    reported: list[PollResult | LuxcliError] = []
     with FaultyController(Fault(times=1, close_after=0), clock=time.time) as pump:
         settings = configured(tmp_path, port=pump.port, retries=0)
-        run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, exit_s=0.0, failed=told.append)
+        run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, waits=NO_EXIT, report=reported.append)
     assert [type(outcome) for outcome in run.outcomes] == [ProtocolError, PollResult]
-    assert told == [run.failure]
+    assert reported == run.outcomes
     assert [reason for reason, _ in entries(settings)] == ["protocol", ""]
 
 
 def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simulator):
     settings = configured(tmp_path / "missing" / "data", port=simulator.port)
 
-    def put_right(failure: LuxcliError) -> None:
-        assert "/missing/data" in str(failure)
-        (tmp_path / "missing").mkdir()
+    def put_right(outcome: PollResult | LuxcliError) -> None:
+        if isinstance(outcome, LuxcliError):
+            assert "/missing/data" in str(outcome)
+            (tmp_path / "missing").mkdir()
 
-    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, exit_s=0.0, failed=put_right)
+    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, waits=NO_EXIT, report=put_right)
     assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
 
 

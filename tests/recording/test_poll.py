@@ -28,11 +28,11 @@ from luxcli.errors import (
     StorageError,
 )
 from luxcli.model import GROUPS, Missed, Snapshot
-from luxcli.recording import poll as poll_job
 from luxcli.recording.poll import poll_once
 from luxcli.registers import structure
 from luxcli.simulator.replay import Replay
 from luxcli.store.store import Store, open_store
+from luxcli.system.clock import Clock
 from tests.conftest import Cli, Ran
 from tests.support.faulty_controller import (
     NOW_S,
@@ -43,6 +43,7 @@ from tests.support.faulty_controller import (
     with_calculations,
     without,
 )
+from tests.support.scenario import alone_with_device, device_lock
 
 EVER = (0, 2**62)
 
@@ -99,7 +100,7 @@ def poll_beside_another(
         file.write_text(f"host: 127.0.0.1\nport: {pump.port}\ncache_path: c.sqlite3\n", "utf-8")
         settings = config.load(file, {}, directory)
         commands = Cli(directory)
-        with Lock(poll_job.device_lock(settings)):
+        with Lock(device_lock(settings)):
             yield commands.start("poll-once", "--json"), settings, pump
         commands.close()
 
@@ -111,7 +112,7 @@ def poll_beside_another(
 def test_every_register_of_a_poll_is_stored_and_read_back(profile, settings_for):
     with FaultyController(profile=profile) as pump:
         settings = settings_for(pump.port)
-        result = poll_once(settings, clock=lambda: NOW_S)
+        result = poll_once(settings, clock=Clock(lambda: NOW_S))
     assert blocks(result.snapshot) == blocks(pump.snapshot)
     assert result.values == (1634 if profile == "msw6" else 1860)
     assert result.warning is None
@@ -144,7 +145,8 @@ def test_polls_are_all_there_however_often_the_buffer_is_flushed(flush_polls, se
     with FaultyController() as pump:
         settings = settings_for(pump.port, flush_polls=flush_polls)
         taken = [
-            poll_once(settings, clock=lambda at=at: NOW_S + at).snapshot for at in range(0, 150, 30)
+            poll_once(settings, clock=Clock(lambda at=at: NOW_S + at)).snapshot
+            for at in range(0, 150, 30)
         ]
     assert polls(settings) == taken
     assert len({snapshot.taken_ms for snapshot in taken}) == 5
@@ -153,7 +155,7 @@ def test_polls_are_all_there_however_often_the_buffer_is_flushed(flush_polls, se
 def test_a_poll_at_the_second_attempt_is_stored_with_its_tries(settings_for):
     with FaultyController(Fault(times=1, reset_after=4)) as pump:
         settings = settings_for(pump.port, retries=1)
-        poll_once(settings, sleep=lambda _: None)
+        poll_once(settings, clock=Clock(sleep=lambda _: None))
     [stored] = polls(settings)
     assert stored.tries == 2
     assert blocks(stored) == blocks(pump.snapshot)
@@ -200,7 +202,7 @@ def test_calculations_that_stand_on_the_wrong_registers_are_rejected(index, prof
     with FaultyController(fault, profile=profile) as pump:
         settings = settings_for(pump.port, retries=1)
         with pytest.raises(ProtocolError, match="answer rejected: ") as caught:
-            poll_once(settings, sleep=lambda _: None)
+            poll_once(settings, clock=Clock(sleep=lambda _: None))
     assert caught.value.exit_code == 76
     assert pump.connections == 2
     assert polls(settings) == []
@@ -241,7 +243,7 @@ def test_a_failed_poll_is_recorded_with_its_reason(fault, error, reason, setting
     with FaultyController(fault) as pump:
         settings = settings_for(pump.port, retries=retries, timeout_sec=1)
         with pytest.raises(DeviceError) as caught:
-            poll_once(settings, clock=lambda: NOW_S, sleep=waits.append)
+            poll_once(settings, clock=Clock(lambda: NOW_S, waits.append))
     assert type(caught.value) is error
     assert polls(settings) == []
     [missed] = misses(settings)
@@ -274,7 +276,7 @@ def test_misses_and_polls_stand_beside_each_other(settings_for):
         settings = settings_for(pump.port, flush_polls=1)
         for at in range(4):
             try:
-                poll_once(settings, clock=lambda at=at: NOW_S + 30 * at)
+                poll_once(settings, clock=Clock(lambda at=at: NOW_S + 30 * at))
             except DeviceError:
                 assert at < 2
     assert [missed.ts_ms for missed in misses(settings)] == [NOW_S * 1000, (NOW_S + 30) * 1000]
@@ -378,13 +380,13 @@ def test_ten_polls_at_once_talk_one_after_the_other_and_none_is_lost(cli, settin
 
 
 def test_the_lock_of_one_heat_pump_does_not_hold_up_another(settings_for):
-    other = poll_job.device_lock(settings_for(1))
+    other = device_lock(settings_for(1))
     with FaultyController() as pump, Lock(other):
         assert poll_once(settings_for(pump.port)).values == 1634
 
 
 def test_two_spellings_of_a_name_are_one_heat_pump(settings_for):
-    assert poll_job.device_lock(settings_for(1, host="Pump.Local")) == poll_job.device_lock(
+    assert device_lock(settings_for(1, host="Pump.Local")) == device_lock(
         settings_for(1, host="pump.local")
     )
 
@@ -438,9 +440,9 @@ def test_a_signal_while_waiting_for_the_next_attempt_ends_the_poll_as_well(cli, 
 def test_a_signal_while_another_poll_talks_ends_the_waiting_one(cli, settings_for):
     with FaultyController() as pump:
         settings = settings_for(pump.port)
-        with Lock(poll_job.device_lock(settings)):
+        with Lock(device_lock(settings)):
             process = cli.start("poll-once")
-            assert eventually(lambda: has_open(process, poll_job.device_lock(settings)))
+            assert eventually(lambda: has_open(process, device_lock(settings)))
             ran = stopped(cli, process, signal.SIGTERM)
         assert pump.connections == 0
     assert ran == Ran(143, "", "")
@@ -520,7 +522,7 @@ def test_a_signal_between_reading_and_storing_does_not_lose_what_was_read(cli, s
         os.mkfifo(note)
         process = cli.start("poll-once")
         assert eventually(lambda: pump.closed_by_client == 1)
-        assert eventually(lambda: not has_open(process, poll_job.device_lock(settings)))
+        assert eventually(lambda: not has_open(process, device_lock(settings)))
         time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
@@ -542,6 +544,7 @@ signal.signal = with_signal
 """
 WHERE_NOTHING_IS_RAISED = """
 import weakref
+from tests.support.scenario import alone_with_device, device_lock
 class Thing:
     def find_spec(self, name, *_):
         if name == "luxcli.controller.client":
@@ -592,7 +595,7 @@ def test_a_poll_that_finds_the_heat_pump_in_use_gives_up_and_records_it(poll_bes
     ran = Cli.end(process)
     assert ran.status == 75
     assert pump.connections == 0
-    lock = poll_job.device_lock(settings)
+    lock = device_lock(settings)
     line = ran.stderr.removeprefix("luxcli: ").rstrip("\n")
     assert re.fullmatch(
         rf"127\.0\.0\.1:{pump.port}: in use by another luxcli: {re.escape(str(lock))}:"
@@ -612,8 +615,8 @@ def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path)
         first = settings_for(pump.port, cache_path=str(tmp_path / "one" / "c.sqlite3"))
         second = settings_for(pump.port, cache_path=str(tmp_path / "two" / "c.sqlite3"))
         with (
-            poll_job.device_to_oneself(first),
-            pytest.raises(LockHeldError, match="luxcli with another cache"),
+            alone_with_device(first),
+            pytest.raises(LockHeldError, match="luxcli with another database"),
         ):
             poll_once(second)
         assert pump.requests == []

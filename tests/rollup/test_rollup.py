@@ -320,7 +320,7 @@ def test_two_heat_pumps_do_not_share_a_directory_of_reports_or_archives(tmp_path
     poll = real(ms("2026-11-19T10:00"))
     one, two = (configured(tmp_path, cache_path=str(tmp_path / f"{name}.sqlite3")) for name in "ab")
     for settings, host in ((one, "pump-a"), (two, "pump-b")):
-        owner.admit(settings.cache_path, host, poll)
+        owner.check_owner(settings.cache_path, host, poll)
         record(settings, ms("2026-11-19T08:00"), ms("2026-11-19T10:00"), step_s=600)
     now = {"now_ms": ms("2026-11-20T08:00"), "zone": BERLIN}
     assert len(due(one, "2026-11-20T08:00")) == 1

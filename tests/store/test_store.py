@@ -608,7 +608,7 @@ db.execute("BEGIN EXCLUSIVE")
 print("locked", flush=True)
 sys.stdin.readline()
 """
-    eager.hurry()
+    eager.use_short_timeouts()
     with python(code, eager.path, stdin=-1) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
@@ -625,7 +625,7 @@ sys.stdin.readline()
 def test_polls_are_safe_while_a_reader_keeps_its_transaction_open(eager):
     sent = reals(3)
     add(eager, sent[:1])
-    eager.hurry()
+    eager.use_short_timeouts()
     with opened(eager.path) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM poll").fetchone() == (1,)

@@ -32,6 +32,7 @@ from luxcli.maintenance import archive, luxlog, restore
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.store.store import Store
+from luxcli.system.clock import Clock
 from tests.conftest import Cli
 from tests.controller.test_faults import launch
 from tests.support.builders import python, real, small
@@ -320,7 +321,7 @@ def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyControll
         at = next(ticks)
         pump.shown_s = at
         try:
-            result = poll_once(settings, clock=lambda: at)
+            result = poll_once(settings, clock=Clock(lambda: at))
         except StorageError as exc:
             found.said[_cause(exc)] += 1
             return False

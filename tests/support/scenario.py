@@ -1,11 +1,13 @@
 """A heat pump's recorded past, put into a real store the way polls come in."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from luxcli.config import config
 from luxcli.config.config import Config
+from luxcli.controller import access
 from luxcli.simulator.replay import Replay
 from luxcli.store.store import Store
 from tests.support.builders import buffer_line
@@ -27,6 +29,16 @@ def configured(directory: Path, **settings: object) -> Config:
         "timezone": "Europe/Berlin",
     }
     return config.load(None, {"HOME": str(directory)}, directory, {**options, **settings})
+
+
+def device_lock(settings: Config) -> Path:
+    """Return the lock file of the configured heat pump."""
+    return access.lock_path(settings.require_host(), settings.port, settings.cache_path.parent)
+
+
+def alone_with_device(settings: Config) -> AbstractContextManager[None]:
+    """Keep every other luxcli from talking to the configured heat pump."""
+    return access.exclusive(settings.require_host(), settings.port, settings.cache_path.parent)
 
 
 def record(

@@ -11,9 +11,9 @@ import pytest
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, ProtocolError
-from luxcli.recording import poll as poll_job
 from luxcli.store.store import Store, open_store
 from luxcli.system import locks
+from luxcli.system.clock import Clock
 from luxcli.validation import stored
 from luxcli.validation.findings import Finding
 from luxcli.validation.report import Report
@@ -22,7 +22,7 @@ from tests.support.builders import buffer_line, real, small
 from tests.support.csv_faults import CSV_FAULTS
 from tests.support.faulty_controller import NOW_S, Fault, FaultyController
 from tests.support.reliability import record, sample
-from tests.support.scenario import HOUR_MS, configured, ms
+from tests.support.scenario import HOUR_MS, alone_with_device, configured, ms
 from tests.support.scenario import record as recorded
 from tests.support.validation_faults import IN_POLLS, SENT, START_MS, Planted, changed, good
 
@@ -307,7 +307,7 @@ def live(port: int, directory: Path) -> Report:
         directory,
         {"host": "127.0.0.1", "port": port, "retries": 0, "cache_path": str(directory / "c" / "c")},
     )
-    return stored.validate_live(settings, clock=lambda: NOW_S)
+    return stored.validate_live(settings, clock=Clock(lambda: NOW_S))
 
 
 def test_a_healthy_heat_pump_is_good_and_nothing_is_stored(simulator, tmp_path):
@@ -348,7 +348,7 @@ def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, cli,
     path = configure(port=simulator.port)
     settings = config.load(path, {}, path.parent)
     Store(settings.cache_path).prepare(parents=True)
-    with poll_job.device_to_oneself(settings):
+    with alone_with_device(settings):
         ran = cli("validate", "--live", "-c", path)
     assert ran.status == LockHeldError.exit_code
     assert simulator.requests == []

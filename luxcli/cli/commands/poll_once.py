@@ -52,24 +52,24 @@ def poll_once(
         return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
 
     settings = session.start(config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
-    address = f"{settings.require_host()}:{settings.port}"
+    settings.require_host()
     every_s = interval_option(every, "--every") or settings.interval_sec
     if count is None and every is None:
-        return _poll_single(settings, every_s, address, as_json=as_json)
+        return _poll_single(settings, every_s, as_json=as_json)
     if count is not None and (count - 1) * every_s >= _LONGEST_RUN_S:
         raise UsageError(f"--count {count}: takes an hour or longer; that is what cron is for")
 
-    def stored(result: "PollResult") -> None:
-        _tell_poll(result, address, as_json=as_json)
-
-    def failed(failure: LuxcliError) -> None:
-        warn(str(failure))
+    def report(outcome: "PollResult | LuxcliError") -> None:
+        if isinstance(outcome, LuxcliError):
+            warn(str(outcome))
+        else:
+            _print_poll(outcome, as_json=as_json)
 
     if count is None:
-        run = pacing.poll_minute(settings, every_s=every_s, stored=stored, failed=failed)
+        run = pacing.poll_minute(settings, every_s=every_s, report=report)
     else:
         moments = [float(number * every_s) for number in range(count)]
-        run = pacing.poll(settings, moments, every_s=every_s, stored=stored, failed=failed)
+        run = pacing.poll(settings, moments, every_s=every_s, report=report)
     if not run.outcomes:
         session.nothing_done()
     if as_json:
@@ -81,7 +81,7 @@ def poll_once(
     return run.failure.exit_code if run.failure else 0
 
 
-def _poll_single(settings: Config, every_s: int, address: str, *, as_json: bool) -> int:
+def _poll_single(settings: Config, every_s: int, *, as_json: bool) -> int:
     from luxcli.recording import pacing
 
     # One by hand is not the schedule's: nobody waits for what else is recorded.
@@ -91,16 +91,16 @@ def _poll_single(settings: Config, every_s: int, address: str, *, as_json: bool)
         raise outcome
     if as_json:
         print_json(**poll_entry(outcome))
-    _tell_poll(outcome, address, as_json=as_json)
+    _print_poll(outcome, as_json=as_json)
     return 0
 
 
-def _tell_poll(result: "PollResult", address: str, *, as_json: bool) -> None:
+def _print_poll(result: "PollResult", *, as_json: bool) -> None:
     if result.warning:
         warn(result.warning)
     if not as_json:
-        took_s = result.snapshot.took_ms / 1000
-        result_line(f"stored {result.values} values of {address}, read in {took_s:.2f} s")
+        for line in result.lines():
+            result_line(line)
 
 
 def status(

@@ -17,6 +17,7 @@ from luxcli.cli.output import end_unread, failure_entry, local_zone, print_json,
 from luxcli.cli.screen import Sheet, live, printable
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, UsageError
+from luxcli.system.clock import Clock
 
 if TYPE_CHECKING:
     from luxcli.live.follow import View
@@ -76,7 +77,7 @@ def watch(
             page.tell(last)  # the screen that showed it is gone
     else:
         tell = _tell_json if as_json else page.tell
-        last = follow.follow(settings, tell, every_s=every_s, count=count, sleep=_nap)
+        last = follow.follow(settings, tell, every_s=every_s, count=count, clock=Clock(sleep=_nap))
     if last.failures:
         if last.failure and not last.polls:
             if is_live:  # the screen that said so is gone
