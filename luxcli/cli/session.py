@@ -15,7 +15,6 @@ from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import Interrupted, LuxcliError, StorageError
 from luxcli.system import log_setup
-from luxcli.system.log_file import LogFile
 
 if TYPE_CHECKING:
     from luxcli.monitoring.monitor import Watch
@@ -90,6 +89,8 @@ class Session:
             self._tail = log_setup.Tail(run)
             handlers.append(self._tail)
         if loaded.log_file:
+            from luxcli.system.log_file import LogFile
+
             handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
             handlers[-1].setFormatter(log_setup.formatter(style, run))
         log_setup.set_up(level, style, run=run, further=handlers)

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
@@ -640,6 +642,26 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     assert told(binary).startswith(
         f"{binary}: cannot be read: 'utf-8' codec can't decode byte 0x80"
     )
+
+
+@pytest.mark.parametrize(("named", "needed"), [((), False), (("luxcli.yaml",), True)])
+def test_only_who_has_a_configuration_file_pays_for_pyyaml(named, needed):
+    Path("luxcli.yaml").write_text("port: 8888\n", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from luxcli.config import config\n"
+        "path = Path(sys.argv[1]) if sys.argv[1:] else None\n"
+        "config.load(path, {'HOST': 'pump'}, Path.cwd(), search=False)\n"
+        "print('yaml' in sys.modules)"
+    )
+    environ = os.environ | {"PYTHONPATH": str(Path(config.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *named],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environ,
+    )
+    assert done.stdout == f"{needed}\n"
 
 
 def test_a_file_written_on_windows_is_understood():

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from luxcli import __version__
-from luxcli.config import config
+from luxcli.config import config, sources
 from luxcli.config.settings import SETTINGS
 from luxcli.schedule import supervisor
 from luxcli.store.store import Store
@@ -141,7 +141,7 @@ def lines_of(example: str, *, commented: bool = True) -> dict[str, str]:
 
 def test_the_example_for_variables_has_every_setting_and_nothing_else():
     names = {
-        ("" if one.bare else config.PREFIX) + one.key.replace(".", "_").upper() for one in SETTINGS
+        ("" if one.bare else sources.PREFIX) + one.key.replace(".", "_").upper() for one in SETTINGS
     }
     assert set(lines_of(ENV_EXAMPLE)) == names | NOT_SETTINGS
     assert list(lines_of(ENV_EXAMPLE, commented=False)) == ["HOST"]
@@ -153,7 +153,7 @@ def test_what_the_example_shows_are_the_defaults_and_valid(tmp_path):
     shown = lines_of(ENV_EXAMPLE)
     for setting in SETTINGS:
         name = setting.key.replace(".", "_").upper()
-        value = shown[name if setting.bare else config.PREFIX + name]
+        value = shown[name if setting.bare else sources.PREFIX + name]
         assert setting.default in ("", value), setting.key
     home = {"HOME": "/data", "CACHE_PATH": "/data/cache.sqlite3"}
     environ = {name: value for name, value in shown.items() if name not in NOT_SETTINGS}

@@ -1,0 +1,97 @@
+"""Reads the configuration file, keeping the line of each setting for messages.
+
+Only `config` imports this, and only where there is a file: loading PyYAML takes a tenth of a poll.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from luxcli.config.sources import GROUP_KEYS, KEYS, Given, suggest
+
+_SECTIONS: Final = frozenset(key.split(".")[0] for key in KEYS if "." in key)
+
+
+def read(file: Path, problems: list[str]) -> dict[str, Given]:
+    """Return the settings in a file; adds a line to `problems` for each mistake."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        problems.append(f"{file}: cannot be read: {getattr(exc, 'strerror', None) or exc}")
+        return {}
+    reader = _Reader(file, problems)
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        what = " ".join(str(getattr(exc, "problem", None) or exc).split())
+        problems.append(f"{where}: not valid YAML: {what}")
+        return {}
+    if root is not None:
+        reader.read_section("", root, loader)
+    return reader.found
+
+
+class _Reader:
+    def __init__(self, file: Path, problems: list[str]) -> None:
+        self.found: dict[str, Given] = {}
+        self._file, self._problems = file, problems
+        self._base = file.absolute().parent
+
+    def read_section(self, section: str, node: yaml.Node, loader: yaml.SafeLoader) -> None:
+        """Add the settings of one YAML mapping; `section` is "" or like ``csv.``."""
+        if not isinstance(node, yaml.MappingNode):
+            key = f"{section.rstrip('.')}: " if section else ""
+            self._problem(node, f"{key}expected 'key: value' lines")
+            return
+        for key_node, value_node in node.value:
+            key = section + str(key_node.value)
+            earlier = [other for other in self.found if _is_same_setting(key, other)]
+            if earlier:  # PyYAML alone would silently keep the last one
+                origin = self.found[earlier[0]].origin
+                self._problem(key_node, f"{key}: already set at {origin}")
+            elif key in _SECTIONS and not (key in GROUP_KEYS and _is_scalar(value_node)):
+                self.read_section(key + ".", value_node, loader)
+            elif key in KEYS or key in GROUP_KEYS:
+                value = _value(loader, value_node)
+                if value is None:
+                    self._problem(key_node, f"{key}: has no value")
+                else:
+                    self.found[key] = Given(value, self._place(key_node), self._base)
+            else:
+                self._problem(key_node, f"{key}: no such setting{suggest(key, KEYS | _SECTIONS)}")
+
+    def _place(self, node: yaml.Node) -> str:
+        return f"{self._file}:{node.start_mark.line + 1}"
+
+    def _problem(self, node: yaml.Node, text: str) -> None:
+        self._problems.append(f"{self._place(node)}: {text}")
+
+
+def _is_scalar(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode)
+
+
+def _is_same_setting(key: str, other: str) -> bool:
+    shorter, longer = sorted((key, other), key=len)
+    return longer == shorter or (shorter in GROUP_KEYS and longer.startswith(shorter + "."))
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> object:
+    """Return the value of a node: of a scalar its text, which each setting reads for itself.
+
+    YAML 1.1 would turn 7:00 into 420, and a host name like 1e3 into a number.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.tag == "tag:yaml.org,2002:null" else node.value
+    try:
+        value: object = loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):  # such as !!python/object
+        return str(node.value)
+    return value
