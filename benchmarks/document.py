@@ -75,8 +75,8 @@ the time for which a writer is blocked by SQLite's lock alone, without the stora
 
 _CUTS = """## What was cut
 
-* **Start of `poll-once`, `status` and `rollup`**: plain calls do without the option parser, PyYAML and
-  dataclasses; SQLite is loaded only for a flush, the rules of time zones only where a time is told.
+* **Start of `poll-once`, `status` and `rollup`**: plain calls do without the option parser and
+  dataclasses; PyYAML is loaded only where there is a configuration file, SQLite only for a flush, the rules of time zones only where a time is told.
 * **Locks write nothing.** Each poll took two locks and left a note of its holder in each: two pages
   and the blocks that truncating and filling a file costs, almost half of what a poll wrote. Who holds
   a lock `/proc/locks` says.

@@ -1,7 +1,6 @@
 """Small durable file operations that several modules share."""
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -62,6 +61,8 @@ def replace_durably(
 
 def unwritable(directory: Path) -> str | None:
     """Return why nothing can be written to a directory that is there or will be made."""
+    import tempfile  # too much for every poll to load
+
     nearest = directory
     try:
         while not nearest.exists() and nearest != nearest.parent:

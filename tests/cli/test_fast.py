@@ -219,7 +219,7 @@ def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, 
     poll = loaded(cli, "poll-once", "-c", file)
     assert ours(poll) <= POLL
     assert not {name.partition(".")[0] for name in poll} & (NEITHER | {"sqlite3", "zoneinfo"})
-    assert not poll & {"urllib.request", "subprocess", "http", "asyncio"}
+    assert not poll & {"urllib.request", "tempfile", "subprocess", "http", "asyncio"}
     file = configure(port=simulator.port, flush_polls=1)
     assert cli("poll-once", "-c", file).status == 0
     status = loaded(cli, "status", "-c", file)
