@@ -113,7 +113,7 @@ FACE: dict[str, set[str]] = {
     "exports": {"columns", "csv_file"},
     "rollup": {"rollup", "files"},
     "maintenance": {"archive", "prune", "restore"},
-    "monitoring": {"channels", "monitor"},
+    "monitoring": {"channels", "messages", "monitor"},
     "validation": {"csv_file", "findings", "report", "rules", "stored"},
     "diagnosis": {"bundle", "diagnose", "preflight"},
     "schedule": {"container", "crontabs", "systemd", "user_crontab"},

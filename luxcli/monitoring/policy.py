@@ -1,142 +1,141 @@
-"""What others know of how jobs go: the rules of what to tell them next, and the file it is kept in.
+"""Notification state: decides which results are reported now, and remembers what was reported.
 
-The file is small, beside the cache, replaced in one step and not synced: losing it costs a message
-too many. A time in it that lies well in the future was written while the clock was wrong, and is
-taken for never.
+The state is a small JSON file beside the database, replaced in one step and not synced: losing it
+costs one notification too many. A time in it that lies in the future was written while the clock
+was wrong, and counts as never.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from luxcli.system import locks
 
-# Trouble that lasts is told again this often.
-NOTICE_EVERY_S: Final = 3600
-# New trouble that comes sooner after the last one that was told is told when it has lasted so long:
-# polls that fail now and then must not be a message each.
-LASTING_S: Final = 300
-# Nobody could be told: the next try. A server that is away must not cost every poll ten seconds.
+# A failure that lasts is reported again this often.
+REPEAT_EVERY_S: Final = 3600
+# A failure within that time after the last notification has to last this long to be reported:
+# polls that fail now and then must not send a message each.
+PENDING_S: Final = 300
+# Delay before the next attempt when no channel accepted a notification: a server that is down must
+# not cost every poll ten seconds.
 RETRY_S: Final = 300
 _LOCK_WAIT_S: Final = 0.5
-# How far apart the ends of two runs may be that tell at the same time.
-_BESIDE_MS: Final = 60_000
+# Runs that end at the same time may write their times in another order.
+_CONCURRENT_MS: Final = 60_000
 
-Result = Literal["success", "failed", "recovered", "stale"]
+Event = Literal["success", "failed", "recovered", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What others know of a job; times in ms since the epoch, 0 for never.
+    """What was reported of a job; times in ms since the epoch, 0 for never.
 
     Attributes:
-        since_ms: When the trouble began that lasts; None when all is well.
-        stale: Whether it was told that polls no longer come.
-        quiet: Whether the trouble waits for `LASTING_S` until it is told.
-        told: Whether anybody heard of the trouble.
-        notice_ms: When that was last tried.
-        retry_ms: When the end of the trouble may be told again, after nobody could be told.
-        ping_ms: When it was last told that all is well.
+        failing_since_ms: When the failure began that lasts, None while all is well.
+        last_event: The last notification sent of this failure, "" while it is pending.
+        is_delivered: Whether a channel that gets news accepted one of them.
+        last_failure_ms: When a failure was last reported.
+        last_success_ms: When a success was last reported; 0 from the first report of a failure on,
+            so that the recovery from it is due at once.
     """
 
-    since_ms: int | None = None
-    stale: bool = False
-    quiet: bool = False
-    told: bool = False
-    notice_ms: int = 0
-    retry_ms: int = 0
-    ping_ms: int = 0
+    failing_since_ms: int | None = None
+    last_event: Literal["", "failed", "stale"] = ""
+    is_delivered: bool = False
+    last_failure_ms: int = 0
+    last_success_ms: int = 0
 
 
 States = Mapping[str, State]
 
 
-def after_success(before: State, now_ms: int, every_s: int) -> tuple[Result | None, State]:
-    """Return what is to be told after a run that went well, and what is known then.
+class Decision(NamedTuple):
+    """What follows from a result.
+
+    Attributes:
+        event: What is reported to channels that expect to hear of each run; None for nothing.
+        is_news: Whether it goes to the channels that get changes as well.
+        after: The state, provided that the notification is accepted.
+    """
+
+    event: Event | None
+    is_news: bool
+    after: State
+
+
+def after_success(before: State, now_ms: int, ping_every_s: int) -> Decision:
+    """Decide what to report after a run that succeeded.
 
     Args:
-        before: What was known.
+        before: The state.
         now_ms: The time.
-        every_s: How often it is told that all is well, in seconds; 0 for each time.
+        ping_every_s: How often a success is reported, in seconds; 0 for each one.
     """
-    if before.quiet:  # nobody heard that there was trouble
-        before = replace(before, since_ms=None, quiet=False)
-    if before.since_ms is not None:
-        if 0 < before.retry_ms - now_ms <= RETRY_S * 1000:
-            return None, before
-        return "recovered", State(notice_ms=before.notice_ms, ping_ms=now_ms)
-    if every_s and not _passed(before.ping_ms, every_s, now_ms):
-        return None, before
-    return "success", replace(before, ping_ms=now_ms)
+    if before.last_event:
+        if not _has_passed(before.last_success_ms, RETRY_S, now_ms):
+            return Decision(None, False, before)
+        after = State(last_failure_ms=before.last_failure_ms, last_success_ms=now_ms)
+        return Decision("recovered", before.is_delivered, after)
+    after = replace(before, failing_since_ms=None)
+    if ping_every_s and not _has_passed(before.last_success_ms, ping_every_s, now_ms):
+        return Decision(None, False, after)
+    return Decision("success", False, replace(after, last_success_ms=now_ms))
 
 
-def after_failure(before: State, now_ms: int, *, stale: bool) -> tuple[Result, bool, State]:
-    """Return what happened, whether it is to be told as news, and what is known then.
+def after_failure(before: State, now_ms: int, event: Literal["failed", "stale"]) -> Decision:
+    """Decide what to report after a run that failed, or when there was no good poll for too long.
 
     Args:
-        before: What was known.
+        before: The state.
         now_ms: The time.
-        stale: Whether there was no good poll for too long.
+        event: Which of the two.
     """
-    if stale:
-        return "stale", not before.stale or is_due(before, now_ms), found_stale(before, now_ms)
-    if before.since_ms is None:
-        soon = not is_due(before, now_ms)
-        notice_ms = before.notice_ms if soon else now_ms
-        return (
-            "failed",
-            not soon,
-            State(now_ms, quiet=soon, notice_ms=notice_ms, ping_ms=before.ping_ms),
-        )
-    lasting = before.quiet and _passed(before.since_ms, LASTING_S, now_ms)
-    if lasting or is_due(before, now_ms):
-        return "failed", True, replace(before, quiet=False, notice_ms=now_ms)
-    return "failed", False, before
+    since_ms = now_ms if before.failing_since_ms is None else before.failing_since_ms
+    if event == "stale":
+        is_due = before.last_event != "stale"
+    else:
+        is_pending = before.failing_since_ms is not None and not before.last_event
+        is_due = is_pending and _has_passed(since_ms, PENDING_S, now_ms)
+    if not is_due and not _has_passed(before.last_failure_ms, REPEAT_EVERY_S, now_ms):
+        return Decision(event, False, replace(before, failing_since_ms=since_ms))
+    after = State(
+        failing_since_ms=since_ms,
+        last_event="stale" if before.last_event == "stale" else event,
+        is_delivered=before.is_delivered,
+        last_failure_ms=now_ms,
+        last_success_ms=before.last_success_ms if before.last_event else 0,
+    )
+    return Decision(event, True, after)
 
 
-def found_stale(before: State, now_ms: int) -> State:
-    """Return what is known after it was noticed that polls no longer come."""
-    if before.stale and not is_due(before, now_ms):
-        return before
-    since_ms = now_ms if before.since_ms is None else before.since_ms
-    return replace(before, since_ms=since_ms, stale=True, quiet=False, notice_ms=now_ms)
-
-
-def is_due(state: State, now_ms: int) -> bool:
-    """Whether trouble that lasts is to be told again."""
-    return _passed(state.notice_ms, NOTICE_EVERY_S, now_ms)
-
-
-def _passed(last_ms: int, every_s: int, now_ms: int) -> bool:
-    # One a little later is that of a process that ended just before this one.
-    return not -_BESIDE_MS <= now_ms - last_ms < every_s * 1000
-
-
-def not_heard(event: Result, before: State, after: State, now_ms: int) -> State:
-    """Return what others know when `event` reached nobody."""
+def not_accepted(event: Event, before: State, after: State, now_ms: int) -> State:
+    """Return the state when no channel accepted a notification: it is due again in `RETRY_S`."""
     if event == "recovered":
-        return replace(before, retry_ms=now_ms + RETRY_S * 1000)
-    return replace(after, notice_ms=now_ms - (NOTICE_EVERY_S - RETRY_S) * 1000)
+        return replace(before, last_success_ms=now_ms)
+    return replace(after, last_failure_ms=now_ms - (REPEAT_EVERY_S - RETRY_S) * 1000)
+
+
+def _has_passed(last_ms: int, every_s: int, now_ms: int) -> bool:
+    return not -_CONCURRENT_MS <= now_ms - last_ms < every_s * 1000
 
 
 @contextmanager
 def changing(path: Path) -> Iterator[None]:
-    """Let no other process change the file for the duration of the block.
+    """Keep other processes from changing the file for the duration of the block.
 
     Raises:
-        LockHeldError: Another one did so for half a second.
-        StorageError: There is no such lock.
+        LockHeldError: Another process changed it for half a second.
+        StorageError: The lock cannot be created.
     """
     with locks.hold(path.with_name(path.name + ".lock"), wait_s=_LOCK_WAIT_S):
         yield
 
 
 def read(path: Path) -> dict[str, State]:
-    """Return what others know by job; nothing of what cannot be read or is of the wrong kind."""
+    """Return the state of each job; what cannot be read or has the wrong type is left out."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -147,21 +146,23 @@ def read(path: Path) -> dict[str, State]:
 
 
 def _state(entry: Mapping[str, Any]) -> State:
-    kinds = {f.name: int if f.default is None else type(f.default) for f in fields(State)}
-    sound: dict[str, Any] = {k: v for k, v in entry.items() if type(v) is kinds.get(k)}
-    return State(**sound)
+    types = {f.name: int if f.default is None else type(f.default) for f in fields(State)}
+    valid: dict[str, Any] = {k: v for k, v in entry.items() if type(v) is types.get(k)}
+    return State(**valid)
 
 
 def write(path: Path, states: States) -> None:
-    """Replace the file in one step.
+    """Replace the file in one step; the caller holds `changing`.
 
     Raises:
-        OSError: It cannot be written; what was there is still there.
+        OSError: It cannot be written; the old file is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # left by a process that was killed, maybe of another user
+    text = json.dumps({job: asdict(state) for job, state in states.items()})
     try:
-        text = json.dumps({job: asdict(state) for job, state in states.items()})
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

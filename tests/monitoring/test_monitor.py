@@ -1,4 +1,4 @@
-"""Who is told how jobs go, when, and that telling them changes nothing."""
+"""Notifications as whole commands send them, and that they change nothing about the job."""
 
 import json
 import os
@@ -20,7 +20,7 @@ import pytest
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.monitoring import channels, monitor, policy
-from luxcli.monitoring.channels import Message
+from luxcli.monitoring.messages import Message
 from luxcli.monitoring.policy import State
 from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
@@ -40,8 +40,8 @@ def listener() -> Iterator[Listener]:
         yield server
 
 
-def everybody(url: str, **more: Any) -> dict[str, Any]:
-    """Name one server as everything that can be told."""
+def all_channels(url: str, **more: Any) -> dict[str, Any]:
+    """Name one server as every web channel."""
     return {
         "healthchecks_url": f"{url}/{TOKEN}/luxcli-{{job}}",
         "uptime_kuma_url": f"{url}/api/push/{TOKEN}?status=up&msg=OK&ping=",
@@ -51,18 +51,18 @@ def everybody(url: str, **more: Any) -> dict[str, Any]:
 
 
 def pings(listener: Listener) -> list[str]:
-    """What Healthchecks heard, without the token."""
+    """The paths that Healthchecks received, without the token."""
     head = f"/{TOKEN}/luxcli-"
     return [path.removeprefix(head) for path in listener.paths() if path.startswith(head)]
 
 
 def pushes(listener: Listener) -> list[str]:
-    """What Uptime Kuma heard."""
+    """The states that Uptime Kuma received."""
     return [asked.query["status"] for asked in listener.asked if asked.path.startswith("/api")]
 
 
 def news(listener: Listener) -> list[str]:
-    """The titles that ntfy got."""
+    """The titles that ntfy received."""
     return [asked.document["title"] for asked in listener.asked if asked.path == "/"]
 
 
@@ -80,7 +80,7 @@ def remembered(file: Path) -> dict[str, State]:
 
 
 def remember(file: Path, **changes: Any) -> None:
-    """Change what others know of polls, such as when they were told."""
+    """Change the notification state of polls, such as the time of the last notification."""
     states = remembered(file)
     entry = {name: getattr(states["poll"], name) for name in State.__dataclass_fields__}
     policy.write(
@@ -103,16 +103,19 @@ class Slow(NamedTuple):
 def poll_with_a_server_that_hangs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow]:
     directory = tmp_path_factory.mktemp("slow")
     with FaultyController() as pump, listening(hangs=True) as server:
-        addresses = everybody(server.url, command="sleep 60 & sleep 60")
+        addresses = all_channels(server.url, command="sleep 60 & sleep 60")
         lines = [f"  {name}: {json.dumps(value)}" for name, value in addresses.items()]
         (directory / "luxcli.yaml").write_text(
             f"host: 127.0.0.1\nport: {pump.port}\ncache_path: c.sqlite3\nmonitoring:\n"
             + "\n".join(lines),
             encoding="utf-8",
         )
-        # A failure before, so that even the command has something to be told.
+        # A failure before, so that the command gets a recovery.
         (directory / "c.sqlite3.monitoring.json").write_text(
-            json.dumps({"poll": {"since_ms": 1, "told": True}}), encoding="utf-8"
+            json.dumps(
+                {"poll": {"failing_since_ms": 1, "last_event": "failed", "is_delivered": True}}
+            ),
+            encoding="utf-8",
         )
         commands = Cli(directory)
         process = commands.start("poll-once", "--json")
@@ -127,12 +130,14 @@ def poll_with_a_server_that_hangs(tmp_path_factory: pytest.TempPathFactory) -> I
         commands.close()
 
 
-# What is told of polls
+# Polls
 
 
-def test_a_good_poll_is_told_as_success_with_its_last_lines(cli, configure, listener):
+def test_a_good_poll_is_reported_as_success_with_its_last_lines(cli, configure, listener):
     with FaultyController() as pump:
-        ran = cli("poll-once", "-c", configure(port=pump.port, monitoring=everybody(listener.url)))
+        ran = cli(
+            "poll-once", "-c", configure(port=pump.port, monitoring=all_channels(listener.url))
+        )
     assert ran == Ran(0, "", "")
     assert (pings(listener), pushes(listener), news(listener)) == (["poll"], ["up"], [])
     [ping] = [asked for asked in listener.asked if asked.method == "POST"]
@@ -145,20 +150,20 @@ def test_a_good_poll_is_told_as_success_with_its_last_lines(cli, configure, list
     assert 0 <= int(push.query["ping"]) < 5000
 
 
-def test_good_polls_are_told_no_more_than_every_few_minutes(cli, configure, listener):
+def test_good_polls_are_reported_no_more_than_every_few_minutes(cli, configure, listener):
     with FaultyController() as pump:
-        file = configure(port=pump.port, monitoring=everybody(listener.url))
+        file = configure(port=pump.port, monitoring=all_channels(listener.url))
         for _ in range(3):
             cli("poll-once", "-c", file)
         assert pings(listener) == ["poll"]
-        remember(file, ping_ms=remembered(file)["poll"].ping_ms - 300_000)
+        remember(file, last_success_ms=remembered(file)["poll"].last_success_ms - 300_000)
         cli("poll-once", "-c", file)
     assert (pings(listener), pushes(listener)) == (["poll"] * 2, ["up"] * 2)
 
 
-def test_a_failure_is_told_at_once_then_hourly_and_its_end_at_once(cli, configure, listener):
+def test_a_failure_is_reported_at_once_then_hourly_and_its_end_at_once(cli, configure, listener):
     closed = free_port()
-    addresses = everybody(listener.url, ntfy_priority=5, ntfy_tags="house", ntfy_token="tk_1")
+    addresses = all_channels(listener.url, ntfy_priority=5, ntfy_tags="house", ntfy_token="tk_1")
     file = configure(port=closed, monitoring=addresses)
     for _ in range(2):
         assert cli("poll-once", "-c", file).status == 69
@@ -173,7 +178,7 @@ def test_a_failure_is_told_at_once_then_hourly_and_its_end_at_once(cli, configur
         "priority": 5,
         "tags": ["warning", "house"],
     }
-    remember(file, notice_ms=remembered(file)["poll"].notice_ms - HOUR_MS)
+    remember(file, last_failure_ms=remembered(file)["poll"].last_failure_ms - HOUR_MS)
     cli("poll-once", "-c", file)
     assert pings(listener) == ["poll/69"] * 2
     with FaultyController(port=closed):
@@ -186,24 +191,24 @@ def test_a_failure_is_told_at_once_then_hourly_and_its_end_at_once(cli, configur
     assert re.fullmatch(r"poll works again after \d+ s", texts[-1])
 
 
-def test_polls_that_fail_at_the_same_time_are_told_once(cli, configure, listener):
-    file = configure(port=free_port(), monitoring=everybody(listener.url))
+def test_polls_that_fail_at_the_same_time_are_reported_once(cli, configure, listener):
+    file = configure(port=free_port(), monitoring=all_channels(listener.url))
     started = [cli.start("poll-once", "-c", file) for _ in range(4)]
     assert {cli.end(process).status for process in started} <= {69, 75}
     assert (pings(listener), news(listener)) == (["poll/69"], ["luxcli: poll failed"])
-    assert remembered(file)["poll"].told
+    assert remembered(file)["poll"].is_delivered
 
 
 def test_a_poll_that_finds_the_heat_pump_busy_is_no_failure(cli, configure, listener):
     with FaultyController(Fault(status=1)) as pump:
-        file = configure(port=pump.port, monitoring=everybody(listener.url))
+        file = configure(port=pump.port, monitoring=all_channels(listener.url))
         assert cli("poll-once", "-c", file).status == 75
     assert listener.asked == []
 
 
-def test_an_interrupted_poll_is_told_and_keeps_its_status(cli, configure, listener):
+def test_an_interrupted_poll_is_reported_and_keeps_its_status(cli, configure, listener):
     with FaultyController(Fault(silent_after=0)) as pump:
-        file = configure(port=pump.port, timeout_sec=60, monitoring=everybody(listener.url))
+        file = configure(port=pump.port, timeout_sec=60, monitoring=all_channels(listener.url))
         process = cli.start("poll-once", "-c", file)
         assert eventually(lambda: pump.requests)
         process.send_signal(signal.SIGTERM)
@@ -211,9 +216,11 @@ def test_an_interrupted_poll_is_told_and_keeps_its_status(cli, configure, listen
     assert pings(listener) == ["poll/143"]
 
 
-def test_after_a_stop_nobody_waits_long_for_those_who_are_told(cli, configure):
+def test_after_an_interrupt_a_hanging_server_delays_the_end_by_three_seconds_at_most(
+    cli, configure
+):
     with FaultyController(Fault(silent_after=0)) as pump, listening(hangs=True) as server:
-        file = configure(port=pump.port, timeout_sec=60, monitoring=everybody(server.url))
+        file = configure(port=pump.port, timeout_sec=60, monitoring=all_channels(server.url))
         process = cli.start("poll-once", "-c", file)
         assert eventually(lambda: pump.requests)
         process.send_signal(signal.SIGTERM)
@@ -222,9 +229,9 @@ def test_after_a_stop_nobody_waits_long_for_those_who_are_told(cli, configure):
     assert "healthchecks (127.0.0.1): no answer within 2." in ran.stderr
 
 
-def test_a_stop_while_others_are_told_ends_that_and_changes_nothing(cli, configure):
+def test_an_interrupt_while_notifications_are_sent_ends_them_and_changes_nothing(cli, configure):
     with FaultyController() as pump, listening(hangs=True) as server:
-        file = configure(port=pump.port, monitoring=everybody(server.url))
+        file = configure(port=pump.port, monitoring=all_channels(server.url))
         process = cli.start("poll-once", "-c", file)
         assert eventually(lambda: len(server.asked) == 2)
         process.send_signal(signal.SIGTERM)
@@ -257,7 +264,7 @@ __main__.main()
 def test_a_run_that_had_nothing_to_do_is_no_sign_that_all_is_well(
     cli, configure, listener, tmp_path
 ):
-    file = configure(port=free_port(), monitoring=everybody(listener.url))
+    file = configure(port=free_port(), monitoring=all_channels(listener.url))
     cli("poll-once", "-c", file)
     done = subprocess.run(
         [sys.executable, "-c", IDLE, "idle"], env=cli.environment(), cwd=tmp_path, check=True
@@ -266,11 +273,11 @@ def test_a_run_that_had_nothing_to_do_is_no_sign_that_all_is_well(
     assert pings(listener) == ["poll/69"]
 
 
-# What is told of roll-ups and prune
+# Roll-ups and prune
 
 
-def test_roll_ups_and_prune_are_told_from_start_to_end(cli, configure, listener):
-    file = configure(monitoring=everybody(listener.url))
+def test_roll_ups_and_prune_are_reported_at_start_and_end(cli, configure, listener):
+    file = configure(monitoring=all_channels(listener.url))
     assert cli("rollup", "daily", "-c", file).status == 0
     assert cli("rollup", "daily", "--date", "2020-01-01", "-c", file).status == 65
     prune = cli("prune", "-c", file)
@@ -284,8 +291,10 @@ def test_roll_ups_and_prune_are_told_from_start_to_end(cli, configure, listener)
     assert news(listener) == ["luxcli: rollup failed"]
 
 
-def test_a_failure_of_a_roll_up_is_news_once_an_hour_but_each_run_is_told(cli, configure, listener):
-    file = configure(monitoring=everybody(listener.url))
+def test_a_failure_of_a_roll_up_is_news_once_an_hour_but_each_run_is_pinged(
+    cli, configure, listener
+):
+    file = configure(monitoring=all_channels(listener.url))
     for _ in range(2):
         cli("rollup", "daily", "--date", "2020-01-01", "-c", file)
     assert pings(listener) == ["rollup/start", "rollup/65"] * 2
@@ -302,8 +311,8 @@ def test_an_address_may_be_named_for_each_job(cli, configure, listener):
     assert listener.asked[-1].query["create"] == "1"
 
 
-def test_only_the_chosen_jobs_and_events_are_told(cli, configure, listener):
-    chosen = everybody(listener.url, jobs="poll", events="recovered")
+def test_only_the_chosen_jobs_and_events_are_reported(cli, configure, listener):
+    chosen = all_channels(listener.url, jobs="poll", events="recovered")
     file = configure(port=free_port(), monitoring=chosen)
     cli("poll-once", "-c", file)
     cli("rollup", "daily", "-c", file)
@@ -315,7 +324,7 @@ def test_only_the_chosen_jobs_and_events_are_told(cli, configure, listener):
 
 def test_polls_that_stopped_are_noticed_by_whatever_still_runs(cli, configure, listener):
     with FaultyController(clock=time.time) as pump:
-        file = configure(port=pump.port, monitoring=everybody(listener.url, stale_after="20m"))
+        file = configure(port=pump.port, monitoring=all_channels(listener.url, stale_after="20m"))
         settings = loaded(file)
         settings.cache_path.parent.mkdir(parents=True)
         ago_ms = round(time.time() * 1000) - 25 * 60_000
@@ -334,7 +343,7 @@ def test_polls_that_stopped_are_noticed_by_whatever_still_runs(cli, configure, l
 
 
 def test_polls_that_fail_for_long_are_stale_as_well(cli, configure, listener):
-    file = configure(port=free_port(), monitoring=everybody(listener.url, events="stale"))
+    file = configure(port=free_port(), monitoring=all_channels(listener.url, events="stale"))
     settings = loaded(file)
     settings.cache_path.parent.mkdir(parents=True)
     ago_ms = round(time.time() * 1000) - 31 * 60_000
@@ -348,44 +357,25 @@ def test_polls_that_fail_for_long_are_stale_as_well(cli, configure, listener):
 # The rules
 
 
-def test_each_state_leads_to_what_is_told_next():
-    well = State()
-    event, news_, failed = policy.after_failure(well, NOW_MS, stale=False)
-    assert (event, news_, failed.since_ms, failed.notice_ms) == ("failed", True, NOW_MS, NOW_MS)
-    assert policy.after_failure(failed, NOW_MS + 30_000, stale=False) == ("failed", False, failed)
-    later = policy.after_failure(failed, NOW_MS + HOUR_MS, stale=False)
-    assert later[:2] == ("failed", True)
-    assert later[2].since_ms == NOW_MS
-    event, news_, stale = policy.after_failure(failed, NOW_MS + 1, stale=True)
-    assert (event, news_, stale.stale) == ("stale", True, True)
-    assert policy.after_failure(stale, NOW_MS + 2, stale=True) == ("stale", False, stale)
-    assert policy.after_success(stale, NOW_MS + 3, 300) == (
-        "recovered",
-        State(notice_ms=stale.notice_ms, ping_ms=NOW_MS + 3),
-    )
-    assert policy.after_success(State(ping_ms=NOW_MS), NOW_MS + 299_999, 300)[0] is None
-    assert policy.after_success(State(ping_ms=NOW_MS), NOW_MS + 300_000, 300)[0] == "success"
-
-
 def outcomes_over(statuses: Sequence[int], file: Path, *, every_s: int) -> None:
-    """Tell how polls ended that are `every_s` apart."""
+    """End polls that are `every_s` apart with these statuses."""
     loaded(file).cache_path.parent.mkdir()
     for number, status in enumerate(statuses):
         now_ms = NOW_MS + number * every_s * 1000
         monitor.Watch(loaded(file), "poll", "00000000", now_ms).end(status, "", "", now_ms)
 
 
-def test_polls_that_fail_now_and_then_are_told_once_an_hour(configure, listener):
-    file = configure(port=1, monitoring=everybody(listener.url))
+def test_polls_that_fail_now_and_then_are_reported_once_an_hour(configure, listener):
+    file = configure(port=1, monitoring=all_channels(listener.url))
     outcomes_over([69, 0, 0] * 8, file, every_s=300)  # two hours
     once = ["luxcli: poll failed", "luxcli: poll recovered"]
     assert news(listener) == once * 2
     assert pushes(listener).count("down") == 2
-    assert pushes(listener).count("up") == 16  # what is good is told every five minutes, as ever
+    assert pushes(listener).count("up") == 16  # successes go on every five minutes
 
 
-def test_new_trouble_that_lasts_is_told_soon_after_the_last_one(configure, listener):
-    file = configure(port=1, monitoring=everybody(listener.url))
+def test_a_new_failure_that_lasts_is_reported_within_the_hour(configure, listener):
+    file = configure(port=1, monitoring=all_channels(listener.url))
     outcomes_over([69, 0] + [69] * 12 + [0], file, every_s=60)
     assert news(listener) == ["luxcli: poll failed", "luxcli: poll recovered"] * 2
     assert pushes(listener) == ["down", "up", "down", "up"]
@@ -393,32 +383,13 @@ def test_new_trouble_that_lasts_is_told_soon_after_the_last_one(configure, liste
     assert last.document["message"] == "poll works again after 12 min"
 
 
-def test_a_time_from_when_the_clock_was_wrong_keeps_nobody_silent():
-    ahead = State(since_ms=NOW_MS, notice_ms=NOW_MS + 1000 * HOUR_MS, ping_ms=NOW_MS + HOUR_MS)
-    assert policy.after_failure(ahead, NOW_MS, stale=False)[:2] == ("failed", True)
-    assert policy.after_success(State(ping_ms=NOW_MS + HOUR_MS), NOW_MS, 300)[0] == "success"
-
-
-def test_a_run_that_ended_a_little_before_the_one_that_told_is_silent():
-    beside = State(since_ms=NOW_MS + 5, notice_ms=NOW_MS + 5, ping_ms=NOW_MS + 5)
-    assert policy.after_failure(beside, NOW_MS, stale=False)[1] is False
-    assert policy.after_success(State(ping_ms=NOW_MS + 5), NOW_MS, 300)[0] is None
-
-
-def test_what_reached_nobody_is_told_again_after_five_minutes(cli, configure):
+def test_a_refused_notification_is_a_warning_that_names_the_host(cli, configure):
     closed, server = free_port(), free_port()
-    file = configure(port=closed, monitoring=everybody(f"http://127.0.0.1:{server}"))
+    file = configure(port=closed, monitoring=all_channels(f"http://127.0.0.1:{server}"))
     ran = cli("poll-once", "-c", file)
     assert ran.status == 69
     assert "healthchecks (127.0.0.1): Connection refused" in ran.stderr
-    state = remembered(file)["poll"]
-    assert not state.told
-    assert state.since_ms is not None
-    assert policy.after_failure(state, state.since_ms + 299_000, stale=False)[1] is False
-    assert policy.after_failure(state, state.since_ms + 301_000, stale=False)[1] is True
-    unheard = policy.not_heard("recovered", state, State(), NOW_MS)
-    assert policy.after_success(unheard, NOW_MS + 299_000, 300)[0] is None
-    assert policy.after_success(unheard, NOW_MS + 301_000, 300)[0] == "recovered"
+    assert not remembered(file)["poll"].is_delivered
 
 
 @pytest.mark.parametrize(
@@ -429,13 +400,38 @@ def test_what_reached_nobody_is_told_again_after_five_minutes(cli, configure):
         "{",
         "[]",
         '{"poll": 1}',
-        '{"poll": {"since_ms": "x", "told": 2, "other": 1}}',
+        '{"poll": {"failing_since_ms": "x", "is_delivered": 2, "other": 1}}',
     ],
 )
-def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tmp_path):
+def test_a_damaged_state_file_counts_as_no_state(text, tmp_path):
     path = tmp_path / "state.json"
     path.write_text(text, encoding="utf-8")
     assert policy.read(path).get("poll", State()) == State()
+
+
+def test_a_state_file_of_an_older_version_is_replaced(configure, listener):
+    file = configure(port=1, monitoring=all_channels(listener.url))
+    path = monitor.state_path(loaded(file))
+    path.parent.mkdir()
+    older = {"since_ms": 1, "stale": True, "quiet": False, "told": True, "notice_ms": NOW_MS}
+    path.write_text(json.dumps({"poll": older}), encoding="utf-8")
+    monitor.Watch(loaded(file), "poll", "00000000", NOW_MS).end(69, "", "", NOW_MS)
+    assert news(listener) == ["luxcli: poll failed"]
+    assert remembered(file)["poll"] == State(NOW_MS, "failed", True, NOW_MS)
+
+
+def test_a_temporary_file_that_a_killed_poll_left_is_used_up_by_the_next_one(configure, listener):
+    file = configure(port=1, monitoring=all_channels(listener.url))
+    path = monitor.state_path(loaded(file))
+    path.parent.mkdir()
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.write_text("mine", encoding="utf-8")
+    path.with_name(f".{path.name}.tmp").symlink_to(elsewhere)
+    monitor.Watch(loaded(file), "poll", "00000000", NOW_MS).end(0, "", "", NOW_MS)
+    assert remembered(file)["poll"].last_success_ms == NOW_MS
+    assert elsewhere.read_text(encoding="utf-8") == "mine"
+    names = {entry.name for entry in path.parent.iterdir()}
+    assert names == {"elsewhere", path.name, f"{path.name}.lock"}
 
 
 @pytest.mark.parametrize(
@@ -443,10 +439,10 @@ def test_a_file_that_is_not_what_was_written_is_taken_for_nothing_known(text, tm
     [(300, 60_000, 30_600, 1), (17_000, 60_000, 30_600, 1), (300, 30_000, 100, 2)],
     ids=["cron", "a NAS", "systemd"],
 )
-def test_where_nothing_can_be_kept_polls_tell_in_the_first_minute_of_an_hour(
+def test_without_a_state_file_polls_report_in_the_first_minute_of_an_hour(
     configure, listener, begins_ms, every_ms, takes_ms, times
 ):
-    file = configure(monitoring=everybody(listener.url))
+    file = configure(monitoring=all_channels(listener.url))
     settings = loaded(file)
     monitor.state_path(settings).mkdir(parents=True)  # so that no file can be put there
     for at_ms in range(NOW_MS + begins_ms, NOW_MS + 2 * HOUR_MS, every_ms):
@@ -455,7 +451,7 @@ def test_where_nothing_can_be_kept_polls_tell_in_the_first_minute_of_an_hour(
     assert pings(listener) == ["poll/69"] * 2 * times
 
 
-# Whatever is told changes nothing
+# Notifications change nothing about the job
 
 
 def test_a_server_that_never_answers_costs_ten_seconds_and_changes_nothing(
@@ -495,7 +491,7 @@ def test_a_server_that_refuses_is_one_warning_and_no_redirect_is_followed(
     cli, configure, behaviour, problem
 ):
     with listening(**behaviour) as server, FaultyController() as pump:
-        ran = cli("poll-once", "-c", configure(port=pump.port, monitoring=everybody(server.url)))
+        ran = cli("poll-once", "-c", configure(port=pump.port, monitoring=all_channels(server.url)))
         assert len(server.asked) == 2
     assert (ran.status, ran.stdout) == (0, "")
     [line] = ran.stderr.splitlines()
@@ -508,7 +504,7 @@ def test_a_server_that_refuses_is_one_warning_and_no_redirect_is_followed(
 @pytest.mark.parametrize("answer", [b"OK (not found)", b"OK (rate limited)", b'{"ok": false}'])
 def test_an_answer_that_only_looks_like_success_is_a_problem(configure, answer):
     with listening(answer=answer) as server:
-        settings = loaded(configure(monitoring=everybody(server.url)))
+        settings = loaded(configure(monitoring=all_channels(server.url)))
         outcomes = channels.send(settings, Message(job="poll", event="test"), within_s=5)
     refusing = "uptime_kuma" if b"{" in answer else "healthchecks"
     assert [o.channel for o in outcomes if o.problem] == [refusing]
@@ -516,7 +512,7 @@ def test_an_answer_that_only_looks_like_success_is_a_problem(configure, answer):
 
 def test_an_answer_without_end_is_cut_off(configure):
     with listening(trickles=True) as server:
-        settings = loaded(configure(monitoring=everybody(server.url)))
+        settings = loaded(configure(monitoring=all_channels(server.url)))
         began = time.monotonic()
         outcomes = channels.send(settings, Message(job="poll", event="test"), within_s=0.5)
         assert time.monotonic() - began < 1
@@ -524,7 +520,7 @@ def test_an_answer_without_end_is_cut_off(configure):
 
 
 def test_a_host_that_does_not_exist_is_a_problem_without_the_address(configure):
-    settings = loaded(configure(monitoring=everybody(f"http://no-such-host.invalid/{TOKEN}")))
+    settings = loaded(configure(monitoring=all_channels(f"http://no-such-host.invalid/{TOKEN}")))
     [*outcomes] = channels.send(settings, Message(job="poll", event="test"), within_s=5)
     assert len(outcomes) == 3
     assert all(outcome.problem for outcome in outcomes)
@@ -540,11 +536,13 @@ def test_a_password_in_an_address_is_sent_as_a_header(configure, listener):
     assert listener.asked[0].headers["Authorization"].startswith("Basic ")
 
 
-def test_what_holds_bytes_that_are_no_text_is_told_as_well(configure, listener):
-    file = configure(monitoring=everybody(listener.url))
-    odd = os.fsdecode(b"/w\xe4rme: disk full")
+def test_a_message_with_bytes_that_are_not_text_is_sent(configure, listener):
+    file = configure(monitoring=all_channels(listener.url))
+    undecodable = os.fsdecode(b"/w\xe4rme: disk full")
     loaded(file).cache_path.parent.mkdir()
-    monitor.Watch(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(74, odd, odd, NOW_MS)
+    monitor.Watch(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(
+        74, undecodable, undecodable, NOW_MS
+    )
     assert (pings(listener), pushes(listener)) == (["poll/74"], ["down"])
     [message] = [asked.document["message"] for asked in listener.asked if asked.path == "/"]
     assert message == r"poll failed with status 74: /w\udce4rme: disk full"
@@ -563,7 +561,7 @@ def test_of_a_long_output_the_end_is_sent(configure, listener):
 # The command
 
 
-def test_the_command_is_told_in_its_environment_and_may_call_luxcli(cli, configure, tmp_path):
+def test_the_command_gets_its_environment_and_may_call_luxcli(cli, configure, tmp_path):
     seen = tmp_path / "seen"
     python = f"{shlex.quote(sys.executable)} -m luxcli"
     closed = free_port()
@@ -624,18 +622,18 @@ def test_a_command_that_is_not_there_is_a_problem(configure):
 # monitor test
 
 
-def test_monitor_test_tells_where_it_arrives(cli, configure, listener, tmp_path):
-    chosen = everybody(listener.url, command=f"echo $LUXCLI_EVENT >> {tmp_path}/seen")
+def test_monitor_test_shows_the_result_of_each_channel(cli, configure, listener, tmp_path):
+    chosen = all_channels(listener.url, command=f"echo $LUXCLI_EVENT >> {tmp_path}/seen")
     ran = cli("monitor", "test", "-c", configure(monitoring=chosen))
     assert (ran.status, ran.stderr) == (0, "")
     rows = [line.split("\t")[:4] for line in ran.stdout.splitlines()[1:]]
     assert sorted(rows) == [
-        ["command", "all", "shell", "told"],
-        ["healthchecks", "poll", "127.0.0.1", "told"],
-        ["healthchecks", "prune", "127.0.0.1", "told"],
-        ["healthchecks", "rollup", "127.0.0.1", "told"],
-        ["ntfy", "all", "127.0.0.1", "told"],
-        ["uptime_kuma", "poll", "127.0.0.1", "told"],
+        ["command", "all", "shell", "accepted"],
+        ["healthchecks", "poll", "127.0.0.1", "accepted"],
+        ["healthchecks", "prune", "127.0.0.1", "accepted"],
+        ["healthchecks", "rollup", "127.0.0.1", "accepted"],
+        ["ntfy", "all", "127.0.0.1", "accepted"],
+        ["uptime_kuma", "poll", "127.0.0.1", "accepted"],
     ]
     assert sorted(pings(listener)) == ["poll/log", "prune/log", "rollup/log"]
     assert (pushes(listener), news(listener)) == (["up"], ["luxcli: poll test"])
@@ -643,7 +641,7 @@ def test_monitor_test_tells_where_it_arrives(cli, configure, listener, tmp_path)
 
 
 def test_monitor_test_ends_with_3_when_one_was_not_reached(cli, configure, listener):
-    chosen = everybody(listener.url, ntfy_url=f"http://127.0.0.1:{free_port()}/{TOKEN}")
+    chosen = all_channels(listener.url, ntfy_url=f"http://127.0.0.1:{free_port()}/{TOKEN}")
     ran = cli("monitor", "test", "--json", "-c", configure(monitoring=chosen))
     document = json.loads(ran.stdout)
     assert (ran.status, document["ok"], ran.stderr) == (3, False, "")
@@ -652,11 +650,14 @@ def test_monitor_test_ends_with_3_when_one_was_not_reached(cli, configure, liste
     assert ("uptime_kuma", None) in problems
 
 
-def test_monitor_test_without_anybody_to_tell_says_so(cli, configure):
+def test_monitor_test_without_a_channel_says_so(cli, configure):
     file = configure()
     ran = cli("monitor", "test", "-c", file)
     assert (ran.status, ran.stdout) == (78, "")
-    assert ran.stderr == f"luxcli: {file}: monitoring: nobody is to be told; set one there\n"
+    assert ran.stderr == (
+        f"luxcli: {file}: monitoring: no notification channel is configured; set healthchecks_url,"
+        " uptime_kuma_url, ntfy_url or command\n"
+    )
 
 
 # Secrets
@@ -664,7 +665,7 @@ def test_monitor_test_without_anybody_to_tell_says_so(cli, configure):
 
 def test_a_secret_may_be_in_a_file(cli, configure, listener, tmp_path):
     for name in ("healthchecks_url", "uptime_kuma_url", "ntfy_url"):
-        (tmp_path / name).write_text(everybody(listener.url)[name] + "\n", encoding="utf-8")
+        (tmp_path / name).write_text(all_channels(listener.url)[name] + "\n", encoding="utf-8")
     (tmp_path / "token").write_text("tk_file\n", encoding="utf-8")
     file = configure(
         port=free_port(),
@@ -681,7 +682,9 @@ def test_a_secret_may_be_in_a_file(cli, configure, listener, tmp_path):
     assert message.headers["Authorization"] == "Bearer tk_file"
 
 
-def test_a_file_that_cannot_be_used_is_a_warning_and_told_by_config_check(cli, configure, tmp_path):
+def test_a_secret_file_that_cannot_be_used_is_a_warning_and_an_error_of_config_check(
+    cli, configure, tmp_path
+):
     (tmp_path / "topic").write_text(f"{TOKEN}\n", encoding="utf-8")
     files = {"healthchecks_url_file": "missing", "ntfy_url_file": "topic"}
     with FaultyController() as pump:
@@ -699,7 +702,7 @@ def test_a_file_that_cannot_be_used_is_a_warning_and_told_by_config_check(cli, c
 
 
 def test_nothing_that_luxcli_says_holds_a_secret(cli, configure, tmp_path):
-    secrets = everybody(
+    secrets = all_channels(
         f"http://127.0.0.1:{free_port()}", ntfy_token=TOKEN, command=["/bin/false", TOKEN]
     )
     file = configure(port=free_port(), log_file="all.log", log_level="DEBUG", monitoring=secrets)
@@ -792,10 +795,10 @@ def test_without_monitoring_nothing_of_it_is_imported(cli, configure):
     }
     with FaultyController() as pump, listening() as server:
         assert imported(configure(port=pump.port)) & unwanted == set()
-        chosen = everybody(server.url)
+        chosen = all_channels(server.url)
         assert "luxcli.monitoring.channels" in imported(
             configure(port=pump.port, monitoring=chosen)
         )
-        # Nor is a web client, while there is nothing to tell.
+        # Nor is a web client, while nothing is sent.
         again = imported(configure(port=pump.port, monitoring=chosen))
         assert again & {"luxcli.monitoring.channels", "urllib.request"} == set()

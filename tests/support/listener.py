@@ -1,4 +1,4 @@
-"""Whoever luxcli tells: web servers on real sockets that note what they are told, or misbehave."""
+"""Notification servers on real sockets that record requests, or misbehave."""
 
 import json
 import threading

@@ -1,4 +1,6 @@
-"""The command ``monitor test``: does it arrive where it is to be told how jobs go?"""
+"""The command ``monitor test``: sends a test message to every configured channel."""
+
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,11 +10,14 @@ from luxcli.cli.screen import table
 from luxcli.config.monitoring_targets import JOBS
 from luxcli.errors import FINDINGS, ConfigError
 
-_STATUSES = "0 all were told; 3 some were not; 78 configuration, or nobody is to be told"
+if TYPE_CHECKING:
+    from luxcli.monitoring.messages import Outcome
+
+_STATUSES = "0 all accepted it; 3 some did not; 78 configuration, or no channel is configured"
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Be told when it stops.",
+    help="Test the notifications.",
     epilog=epilog(_STATUSES, "luxcli monitor test"),
 )
 
@@ -29,30 +34,33 @@ def monitor_test(
     log_level: LevelOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a test message to everybody who is to be told how jobs go.
+    """Send a test message to every configured channel.
 
     Healthchecks gets it as an event that changes no state, Uptime Kuma as "up".
     """
-    from luxcli.monitoring import channels, monitor
+    from luxcli.monitoring import channels, messages, monitor
 
     settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
     if not settings.monitored:
         raise ConfigError(
-            [f"{settings.file or 'configuration'}: monitoring: nobody is to be told; set one there"]
+            [
+                f"{settings.file or 'configuration'}: monitoring: no notification channel is"
+                " configured; set healthchecks_url, uptime_kuma_url, ntfy_url or command"
+            ]
         )
     text = "luxcli monitor test: it arrives"
-    messages = [
-        # News is for all jobs alike; one is enough.
-        channels.Message(job=job, event="test", text=text, notice=job == JOBS[0])
+    tests = [
+        # ntfy and the command are the same for all jobs: one message is enough.
+        messages.Message(job=job, event="test", text=text, is_news=job == JOBS[0])
         for job in JOBS
     ]
-    outcomes = channels.send(settings, *messages, within_s=monitor.TOTAL_S)
+    outcomes = channels.send(settings, *tests, within_s=monitor.TOTAL_S)
     failed = [outcome for outcome in outcomes if outcome.problem]
     if as_json:
         entries = [
             {
                 "channel": outcome.channel,
-                "job": outcome.jobs,
+                "job": _jobs(outcome),
                 "to": outcome.where,
                 "problem": outcome.problem,
                 "took_ms": round(outcome.took_s * 1000),
@@ -64,9 +72,14 @@ def monitor_test(
         table(
             ("channel", "of", "to", "result", "took"),
             [
-                (o.channel, o.jobs, o.where, o.problem or "told", f"{o.took_s:.2f} s")
+                (o.channel, _jobs(o), o.where, o.problem or "accepted", f"{o.took_s:.2f} s")
                 for o in outcomes
             ],
         )
     if failed:
         raise typer.Exit(FINDINGS)
+
+
+def _jobs(outcome: "Outcome") -> str:
+    """Return the job whose messages go to the channel, or "all"."""
+    return outcome.message.job if outcome.is_ping else "all"
