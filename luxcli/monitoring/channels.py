@@ -96,7 +96,7 @@ def _deliveries(
         if message.job in addresses:
             yield _web_delivery(channel, message, addresses[message.job], request)
     is_wanted = message.event == "test" or message.event in config.monitoring_events
-    if not message.is_news or not is_wanted:
+    if not message.to_all or not is_wanted:
         return
     try:
         topic, token = _secret(config, "ntfy_url"), _secret(config, "ntfy_token")

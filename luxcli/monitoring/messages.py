@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 Event = Literal["start", "success", "failed", "recovered", "stale", "test"]
-# Channels with an address for each job; the others have one for all jobs.
+# Dead man's switches: they have an address for each job, other channels one for all jobs.
 PING_CHANNELS: Final = ("healthchecks", "uptime_kuma")
 
 
@@ -20,7 +20,7 @@ class Message:
         output: The last lines of the run.
         run: UUID that the start and the end of a run have in common.
         took_ms: Duration of the run.
-        is_news: Whether ntfy and the command get it as well.
+        to_all: Whether ntfy and the command get it too, or the dead man's switches alone.
     """
 
     job: str
@@ -30,7 +30,7 @@ class Message:
     output: str = ""
     run: str = ""
     took_ms: int | None = None
-    is_news: bool = True
+    to_all: bool = True
 
 
 class Outcome(NamedTuple):
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
     @property
     def is_ping(self) -> bool:
-        """Whether the channel expects to hear of each run, at an address for each job."""
+        """Whether the channel is a dead man's switch, which has an address for each job."""
         return self.channel in PING_CHANNELS
 
     def __str__(self) -> str:

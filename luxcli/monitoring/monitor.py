@@ -79,7 +79,7 @@ class Watch:
     def _report_start(self) -> None:
         from luxcli.monitoring import channels
 
-        message = self._message(self._job, "start", is_news=False)
+        message = self._message(self._job, "start", to_all=False)
         # A channel that still fails at the end of the job is a warning then.
         _log(channels.send(self._config, message, within_s=TOTAL_S / 2), logging.INFO)
 
@@ -126,16 +126,16 @@ class Watch:
             before = states.get(self._job, State())
             decision = self._decide(before, end)
             after[self._job] = decision.after
-            # Each failure of a roll-up is pinged, of polls only those that are news.
-            if decision.event and (decision.is_news or end.status == 0 or not is_poll):
+            # Each failure of a roll-up is pinged, of polls only those that go to all.
+            if decision.event and (decision.to_all or end.status == 0 or not is_poll):
                 text = self._text(decision.event, before, end)
                 messages.append(
-                    self._message(self._job, decision.event, end, text, is_news=decision.is_news)
+                    self._message(self._job, decision.event, end, text, to_all=decision.to_all)
                 )
         if (is_skipped or not is_poll) and "poll" in self._config.monitoring_jobs:
             last_poll = self._look_at_last_poll(end.now_ms)
             decision = policy.after_failure(states.get("poll", State()), end.now_ms, "stale")
-            if last_poll.is_stale and decision.is_news:
+            if last_poll.is_stale and decision.to_all:
                 after["poll"] = decision.after
                 messages.append(self._message("poll", "stale", end, last_poll.text))
         return messages, after
@@ -169,7 +169,7 @@ class Watch:
         end: "_End | None" = None,
         text: str = "",
         *,
-        is_news: bool = True,
+        to_all: bool = True,
     ) -> "Message":
         from luxcli.monitoring.messages import Message
 
@@ -182,7 +182,7 @@ class Watch:
             output=end.output if end and is_this_job else "",
             run=self._uuid if is_this_job else "",
             took_ms=max(0, end.now_ms - self._began_ms) if end and is_this_job else None,
-            is_news=is_news,
+            to_all=to_all,
         )
 
     def _look_at_last_poll(self, now_ms: int) -> "_LastPoll":
@@ -238,8 +238,8 @@ def _changes(
 ) -> dict[str, State]:
     """Return the states that the outcomes make different from `after`, by job.
 
-    A notification is delivered when a channel that gets news accepted it; where no such channel is
-    configured, when a ping was accepted.
+    A notification is accepted when ntfy or the command accepted it; without these channels, when a
+    ping was accepted.
     """
     changes: dict[str, State] = {}
     for message in messages:
@@ -247,12 +247,12 @@ def _changes(
         results = [outcome for outcome in outcomes if outcome.message is message]
         if event not in {"failed", "stale", "recovered"} or not results:
             continue
-        news = [outcome for outcome in results if not outcome.is_ping]
-        is_accepted = any(outcome.problem is None for outcome in news or results)
-        if not is_accepted and (message.is_news or event == "recovered"):
+        others = [outcome for outcome in results if not outcome.is_ping]
+        is_accepted = any(outcome.problem is None for outcome in others or results)
+        if not is_accepted and (message.to_all or event == "recovered"):
             job_before = before.get(job, State())
             changes[job] = policy.not_accepted(event, job_before, after[job], now_ms)
-        elif news and event != "recovered" and not after[job].is_delivered:
+        elif others and event != "recovered" and not after[job].is_delivered:
             changes[job] = replace(after[job], is_delivered=True)
     return changes
 

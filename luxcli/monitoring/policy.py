@@ -36,7 +36,7 @@ class State:
     Attributes:
         failing_since_ms: When the failure began that lasts, None while all is well.
         last_event: The last notification sent of this failure, "" while it is pending.
-        is_delivered: Whether a channel that gets news accepted one of them.
+        is_delivered: Whether ntfy or the command accepted one of them.
         last_failure_ms: When a failure was last reported.
         last_success_ms: When a success was last reported; 0 from the first report of a failure on,
             so that the recovery from it is due at once.
@@ -56,13 +56,13 @@ class Decision(NamedTuple):
     """What follows from a result.
 
     Attributes:
-        event: What is reported to channels that expect to hear of each run; None for nothing.
-        is_news: Whether it goes to the channels that get changes as well.
+        event: What is reported, None for nothing.
+        to_all: Whether ntfy and the command get it too, or the dead man's switches alone.
         after: The state, provided that the notification is accepted.
     """
 
     event: Event | None
-    is_news: bool
+    to_all: bool
     after: State
 
 

@@ -789,7 +789,6 @@ def test_without_monitoring_nothing_of_it_is_imported(cli, configure):
             "luxcli.monitoring.monitor",
             "luxcli.monitoring.channels",
             "luxcli.monitoring.policy",
-            "luxcli.system.log_file",
         ),
         *("urllib.request", "http.client", "ssl", "email"),
     }

@@ -51,7 +51,7 @@ def monitor_test(
     text = "luxcli monitor test: it arrives"
     tests = [
         # ntfy and the command are the same for all jobs: one message is enough.
-        messages.Message(job=job, event="test", text=text, is_news=job == JOBS[0])
+        messages.Message(job=job, event="test", text=text, to_all=job == JOBS[0])
         for job in JOBS
     ]
     outcomes = channels.send(settings, *tests, within_s=monitor.TOTAL_S)
