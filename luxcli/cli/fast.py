@@ -1,102 +1,105 @@
-"""Runs what is scheduled most often without the option parser, where the call is a plain one.
+"""Fast path for `poll-once` and `status`.
 
-Loading Typer and parsing with it takes twice as long as a poll, 2,880 times a day, and a seventh
-of a weekly report. Whatever is not understood here at first sight, such as ``--help``, a typing
-error or an option given twice, is left to the declarations in `cli`: those alone say what is right
-and what is not.
+Simple command lines are parsed here, because importing Typer takes longer than a poll, which the
+scheduler starts 2,880 times a day. Everything else is left to Typer: help, mistakes, options given
+twice. Options are those that the function of a command declares.
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, get_args
 
+from luxcli.cli.options import Option
 from luxcli.cli.session import Session
 
-# Options of all commands here, with a value or without, and the parameters that they give.
-_VALUED: Final = {"-c": "config_path", "--config": "config_path", "--log-level": "log_level"}
-_FLAGS: Final = {"--json": "as_json"}
-_ROLLUPS: Final = ("daily", "weekly", "all")
-# Those of one command.
-_ITS_VALUED: Final[Mapping[str, Mapping[str, str]]] = {
-    "poll-once": {"--every": "every", "--count": "count"},
-    "status": {"--max-age": "max_age"},
-    "rollup": {"--date": "ending"},
+# Command -> its module and function.
+_COMMANDS: Final = {
+    "poll-once": ("luxcli.cli.commands.poll_once", "poll_once"),
+    "status": ("luxcli.cli.commands.status", "status"),
 }
-_ITS_FLAGS: Final[Mapping[str, Mapping[str, str]]] = {
-    "rollup": {"--if-due": "if_due", "--strict": "strict"}
-}
-# Asks for the shell's completion, which is the option parser's.
+# Set by the shell when it asks for completions, which Typer gives.
 _COMPLETION: Final = "_LUXCLI_COMPLETE"
 
 
+class Call(NamedTuple):
+    """A command line that was understood.
+
+    Attributes:
+        command: Name of the command.
+        function: Runs it; takes the session, then the options, and returns the exit status.
+        options: By parameter.
+    """
+
+    command: str
+    function: Callable[..., int]
+    options: dict[str, Any]
+
+
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int | None:
-    """Run the command if it is a plain call of one known here; return its exit status, else None.
+    """Run a simple command line of `poll-once` or `status`; return None if Typer has to do it.
 
     Args:
         argv: The arguments, without the program.
         environ: Usually ``os.environ``.
+
+    Returns:
+        The exit status.
     """
     call = parsed(argv, environ)
     if call is None:
         return None
-    command, parameters = call
-    session = Session(command)
-    work = _work(command)
-    return session.run(lambda: work(session, **parameters))
+    session = Session(call.command)
+    return session.run(lambda: call.function(session, **call.options))
 
 
-def parsed(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
-    """Return the command and its parameters, None where that is for the option parser to say."""
-    if not argv or argv[0] not in _ITS_VALUED or _COMPLETION in environ:
+def parsed(argv: Sequence[str], environ: Mapping[str, str]) -> Call | None:
+    """Return the call that a command line means, None if it is for Typer to judge."""
+    if not argv or argv[0] not in _COMMANDS or _COMPLETION in environ:
         return None
-    first = argv[0]
-    words = 1
-    if first == "rollup":
-        words = 2
-        if len(argv) < words or argv[1] not in _ROLLUPS:
-            return None
-    found: dict[str, Any] = {}
-    rest = iter(argv[words:])
+    module, name = _COMMANDS[argv[0]]
+    function: Callable[..., int] = getattr(importlib.import_module(module), name)
+    known = _declared(function)
+    options: dict[str, Any] = {}
+    rest = iter(argv[1:])
     for word in rest:
-        value: str | bool = True
-        name = _FLAGS.get(word) or _ITS_FLAGS.get(first, {}).get(word)
-        if name is None:
-            option, equals, value = word.partition("=")
-            name = _VALUED.get(option) or _ITS_VALUED[first].get(option)
-            if not equals:
-                value = next(rest, "")
-            elif option == "-c":  # means a file of the name "=..."
-                return None
-            if not value or value.startswith("-"):
-                return None
-        if name is None or name in found:
+        option, equals, value = word.partition("=")
+        if option not in known or (equals and not option.startswith("--")):
+            return None  # "-c=x" means a file of the name "=x"
+        parameter, kind, declared = known[option]
+        if parameter in options or (equals and kind is bool):
             return None
-        found[name] = value
-    return _typed(" ".join(argv[:words]), found, environ)
-
-
-def _typed(
-    command: str, found: dict[str, Any], environ: Mapping[str, str]
-) -> tuple[str, dict[str, Any]] | None:
-    if "count" in found:
-        if not found["count"].isascii() or not found["count"].isdigit():
+        if kind is bool:
+            options[parameter] = True
+            continue
+        converted = _converted(value if equals else next(rest, ""), kind, declared)
+        if converted is None:
             return None
-        found["count"] = int(found["count"])
-        if found["count"] < 1:
-            return None
-    file = found.get("config_path") or environ.get("LUXCLI_CONFIG")
-    if file:
-        found["config_path"] = Path(file)
-    return command, found
+        options[parameter] = converted
+    for parameter, kind, declared in known.values():
+        if parameter not in options and declared.variable and environ.get(declared.variable):
+            options[parameter] = kind(environ[declared.variable])
+    return Call(argv[0], function, options)
 
 
-def _work(command: str) -> Callable[..., int]:
-    first, _, what = command.partition(" ")
-    if first == "rollup":
-        from luxcli.cli import rollup_steps
+def _declared(function: Callable[..., int]) -> dict[str, tuple[str, type, Option]]:
+    """Return parameter, type and declaration of each option by its spellings."""
+    known = {}
+    for parameter, annotation in function.__annotations__.items():
+        for option in getattr(annotation, "__metadata__", ()):
+            kinds = get_args(annotation.__origin__) or (annotation.__origin__,)
+            for name in option.names or (f"--{parameter.replace('_', '-')}",):
+                known[name] = (parameter, kinds[0], option)
+    return known
 
-        return partial(rollup_steps.roll_up, what=cast("rollup_steps.What", what))
-    from luxcli.cli.commands import poll_once
 
-    return poll_once.poll_once if first == "poll-once" else poll_once.status
+def _converted(text: str, kind: type, option: Option) -> str | int | Path | None:
+    """Return the value of an option, None if Typer has to judge it."""
+    if not text or text.startswith("-"):
+        return None
+    if kind is not int:
+        return Path(text) if kind is Path else text
+    if not (text.isascii() and text.isdigit()):
+        return None
+    number = int(text)
+    return None if option.minimum is not None and number < option.minimum else number

@@ -1,14 +1,61 @@
-"""What the texts of options mean; UsageError says what is wrong with one."""
+"""Options of commands: how one is declared without Typer, and the parsing of their values."""
 
 import time
 from datetime import date
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 from luxcli import times
 from luxcli.errors import UsageError
 
 
-def level_of(text: str | None) -> str | None:
-    """Return the log level that an option names; UsageError when there is no such."""
+class Option(NamedTuple):
+    """Declaration of an option, the metadata of a parameter's annotation.
+
+    `fast` parses by it, and `declare` makes Typer's declaration from it. Its type and its default
+    are those of the parameter: ``bool`` for a flag, else ``str``, ``int`` or ``Path``.
+
+    Attributes:
+        help: Text for ``--help``.
+        names: All spellings; none means the parameter's name, such as ``--max-age``.
+        metavar: Name of the value in ``--help``.
+        minimum: Smallest number that is allowed.
+        variable: Environment variable that gives the value where the option is missing.
+    """
+
+    help: str
+    names: tuple[str, ...] = ()
+    metavar: str | None = None
+    minimum: int | None = None
+    variable: str | None = None
+
+
+ConfigOption = Annotated[
+    Path | None,
+    Option(
+        "Configuration file; by default ./luxcli.yaml, $XDG_CONFIG_HOME/luxcli/config.yaml"
+        " or /etc/luxcli/config.yaml, whichever is found first.",
+        names=("--config", "-c"),
+        variable="LUXCLI_CONFIG",
+    ),
+]
+LevelOption = Annotated[
+    str | None, Option("DEBUG, INFO, WARNING or ERROR.", names=("--log-level",), metavar="LEVEL")
+]
+JsonOption = Annotated[bool, Option("Print one JSON object.", names=("--json",))]
+
+
+def epilog(statuses: str, example: str) -> str:
+    """Return the end of a help text: exit statuses and an example."""
+    return f"\b\nExit status: {statuses}.\nExample: {example}"
+
+
+def level_option(text: str | None) -> str | None:
+    """Return the log level of ``--log-level``, in capitals; None without the option.
+
+    Raises:
+        UsageError: There is no such level.
+    """
     if text is None:
         return None
     from luxcli.config import settings
@@ -21,11 +68,15 @@ def level_of(text: str | None) -> str | None:
 
 
 def date_option(text: str | None, option: str = "--date") -> date | None:
-    """Return the date that an option gives; UsageError when it is none."""
+    """Return the date that an option gives, such as 2026-11-24; None without the option.
+
+    Raises:
+        UsageError: It is not a date from 2000 on.
+    """
     if text is None:
         return None
     try:
-        # Only the one spelling: fromisoformat alone also takes 20261124 and 2026-W48-2.
+        # Only this spelling: fromisoformat alone also takes 20261124 and 2026-W48-2.
         if len(text) == 10 and text[4] == text[7] == "-" and "2000" <= text[:4] < "9999":
             return date.fromisoformat(text)
     except ValueError:
@@ -34,10 +85,10 @@ def date_option(text: str | None, option: str = "--date") -> date | None:
 
 
 def duration_option(text: str | None, option: str) -> int | None:
-    """Return the seconds that an option such as 90, 90s, 5m, 36h or 7d gives.
+    """Return the seconds that an option such as 90, 90s, 5m, 36h or 7d gives; None without it.
 
     Raises:
-        UsageError: It gives none.
+        UsageError: It is not a duration.
     """
     try:
         return None if text is None else times.duration_s(text)
@@ -46,11 +97,11 @@ def duration_option(text: str | None, option: str) -> int | None:
 
 
 def interval_option(text: str | None, option: str) -> int | None:
-    """Return the seconds between polls that an option gives, as `duration_option`.
+    """Return the seconds between two polls that an option gives; None without the option.
 
     Raises:
-        UsageError: It gives none, or none that the setting ``interval_sec`` could have: some
-            firmware does not survive many connections in a short time (python-luxtronik#36).
+        UsageError: It is not a duration, or not one that the setting ``interval_sec`` may have:
+            some firmware does not survive many connections in a short time (python-luxtronik#36).
     """
     seconds = duration_option(text, option)
     if seconds is not None:

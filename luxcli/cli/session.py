@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from luxcli.cli.options import current_ms, level_of
+from luxcli.cli.options import current_ms, level_option
 from luxcli.cli.output import failure_entry, print_json, warn
 from luxcli.config import config
 from luxcli.config.config import Config
@@ -64,7 +64,7 @@ class Session:
             StorageError: The current directory does not exist any more.
         """
         self.as_json = as_json
-        given = {"log_level": level_of(level), **options}
+        given = {"log_level": level_option(level), **options}
         loaded = config.load(path, os.environ, _directory(), given, further=further)
         run = log_setup.Run(self.command, os.urandom(4).hex())
         watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs

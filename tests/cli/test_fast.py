@@ -36,29 +36,35 @@ POLL = {
     "cli.session",
     *("config", "config.config", "config.monitoring_targets", "config.settings"),
     *("config.sources", "config.yaml_file"),
-    *("controller", "controller.client", "controller.exchange"),
+    *("controller", "controller.access", "controller.client", "controller.exchange"),
     *("recording", "recording.limits", "recording.pacing", "recording.poll"),
     *("registers", "registers.numbers", "registers.structure"),
     *("store", "store.buffer", "store.database", "store.owner", "store.store"),
-    *("system", "system.files", "system.locks", "system.log_setup"),
+    *("system", "system.clock", "system.files", "system.locks", "system.log_setup"),
     *("system.signals", "system.threads", "system.watchdog"),
 }
 STATUS = {
     name
     for name in POLL
     if not name.startswith(("controller", "registers"))
-    and name not in {"store.owner", "recording.poll", "recording.pacing", "system.watchdog"}
+    and name
+    not in {
+        "cli.commands.poll_once",
+        "store.owner",
+        "recording.poll",
+        "recording.pacing",
+        "system.watchdog",
+    }
 } | {
+    "cli.commands.status",
     *("recording.coverage", "recording.state", "store.sqlite_file", "store.schema"),
     "system.threads",
 }
 
-ROLLUP = {"ending": None, "if_due": False, "strict": False}
 # Parameters beside those that each command has.
 COMMANDS: dict[str, dict[str, Any]] = {
     "poll-once": {"every": None, "count": None},
     "status": {"max_age": None},
-    **{f"rollup {what}": ROLLUP for what in ("daily", "weekly", "all")},
 }
 PIECES: list[tuple[str, ...]] = [
     *[("--json",), ("-c", "a.yaml"), ("-ca.yaml",), ("--config", "b.yaml"), ("--config=b.yaml",)],
@@ -113,7 +119,7 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
         if call is None:
             continue
         understood += 1
-        name, parameters = call
+        name, _function, parameters = call
         usual = {"config_path": None, "log_level": None, "as_json": False}
         usual |= COMMANDS[command]
         assert (name, usual | parameters) == (command, by_parser(command, argv)), argv
@@ -124,8 +130,7 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
     "argv",
     [
         *[(), ("rollup",), ("--version",), ("poll-once", "--help"), ("status", "-h")],
-        *[("rollup", "monthly"), ("rollup", "--json", "daily"), ("rollup", "all", "-h")],
-        *[("rollup", "all", "daily"), ("prune",), ("rollup", "daily", "--max-age", "5m")],
+        *[("rollup", "daily"), ("rollup", "all", "--if-due"), ("prune",), ("config", "check")],
         *[("poll-once", "--max-age", "5m"), ("status", "--every", "30"), ("poll-once", "now")],
         *[("poll-once", "--json", "--json"), ("poll-once", "-c", "a", "--config", "b")],
     ],
@@ -175,11 +180,6 @@ def test_a_poll_says_and_does_the_same_both_ways(cli, configure, simulator, opti
         *[(("status", "--log-level", "LOUD"), 2), (("poll-once", "--every", "1s"), 2)],
         *[(("poll-once", "--count", "200"), 2), (("poll-once", "-c", "missing.yaml"), 78)],
         *[(("status", "-c", "."), 78), (("poll-once", "--count", "0"), 2), (("status", "x"), 2)],
-        *[(("rollup", "daily"), 0), (("rollup", "all", "--json"), 0), (("rollup", "all", "x"), 2)],
-        *[(("rollup", "weekly", "--date", "2026-11-2"), 2), (("rollup", "daily", "--strict"), 0)],
-        *[(("rollup", "daily", "--date", "2026-11-20"), 65), (("rollup", "all", "-c", "."), 78)],
-        *[(("rollup", "all", "--date", "2026-11-20", "--if-due"), 2), (("rollup", "--help"), 0)],
-        *[(("rollup",), 2), (("rollup", "month"), 2), (("rollup", "daily", "--dat", "x"), 2)],
         *[(("status", "--help"), 0), (("poll-once", "-h"), 0), (("poll-once", "--jsn"), 2)],
     ],
 )
@@ -226,29 +226,6 @@ def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, 
     assert ours(status) <= STATUS
     assert not {name.partition(".")[0] for name in status} & (NEITHER | {"socket", "zoneinfo"})
     assert not status & {"urllib.request", "subprocess", "http", "asyncio"}
-
-
-def test_a_roll_up_loads_neither_the_option_parser_nor_what_that_loads(cli, configure, simulator):
-    file = configure(port=simulator.port, flush_polls=1)
-    assert cli("poll-once", "-c", file).status == 0
-    for what in ("weekly", "all"):
-        modules = loaded(cli, "rollup", what, "-c", file)
-        assert "luxcli.exports.csv_file" in modules
-        assert not {name.partition(".")[0] for name in modules} & {"typer", "click", "rich"}
-    # The weekly report is the one that is compared with a loop over its cells.
-    assert not loaded(cli, "rollup", "weekly", "-c", file) & {"dataclasses", "inspect"}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [("daily",), ("weekly", "--json"), ("all", "--if-due", "--log-level", "DEBUG"), ("all",)],
-)
-def test_a_roll_up_says_and_does_the_same_both_ways(cli, configure, simulator, options):
-    file = configure(port=simulator.port, flush_polls=1)
-    assert cli("poll-once", "-c", file).status == 0
-    short, long = both_ways(cli, "rollup", *options, "-c", file)
-    assert alike(short) == alike(long)
-    assert short.status == 0
 
 
 def test_a_poll_goes_the_short_way_also_when_the_schedule_names_its_options(

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from luxcli import times
-from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
-from luxcli.cli.options import current_ms, duration_option, interval_option
+from luxcli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    current_ms,
+    duration_option,
+    epilog,
+    interval_option,
+)
 from luxcli.cli.output import (
     failure_entry,
     local_zone,
@@ -20,6 +27,7 @@ from luxcli.cli.output import (
     warn,
 )
 from luxcli.cli.screen import Show, progress, table
+from luxcli.cli.session import Session
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
 
 if TYPE_CHECKING:
@@ -27,19 +35,17 @@ if TYPE_CHECKING:
     from luxcli.model import Snapshot
     from luxcli.validation.report import Verdict
 
-app = typer.Typer(rich_markup_mode=None)
-
-
-@app.command(
-    epilog=epilog(
-        "0 recorded, all good; 2 wrong usage; 3 polls missed, or findings; 69 heat pump"
-        " unreachable or silent; 74 storage; 75 busy; 76 bad answer; 78 configuration;"
-        " 130, 143 interrupted",
-        "luxcli capture --host 192.168.1.50 --output trial --duration 2m",
-    ),
+EPILOG = epilog(
+    "0 recorded, all good; 2 wrong usage; 3 polls missed, or findings; 69 heat pump"
+    " unreachable or silent; 74 storage; 75 busy; 76 bad answer; 78 configuration;"
+    " 130, 143 interrupted",
+    "luxcli capture --host 192.168.1.50 --output trial --duration 2m",
 )
+
+
 def capture(
-    ctx: typer.Context,
+    session: Session,
+    *,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="New directory to fill.")
     ],
@@ -59,12 +65,12 @@ def capture(
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Try it with your heat pump: poll for some minutes, write CSVs, say whether all is well."""
     from luxcli.live import capture as capturing
 
     address = {"host": host, "port": port}
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json, options=address)
+    settings = session.start(config_path, log_level, as_json=as_json, options=address)
     if settings.host is None:
         where = f"{settings.file}: " if settings.file else ""
         raise ConfigError([f"{where}host: missing; say --host ADDRESS"])
@@ -90,8 +96,7 @@ def capture(
         _capture_summary(recording, result, zone)
     if recording.interrupted:
         raise Interrupted(recording.interrupted)
-    if recording.missed or result.findings:
-        raise typer.Exit(FINDINGS)
+    return FINDINGS if recording.missed or result.findings else 0
 
 
 def _duration(text: str) -> int:

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luxcli.cli import screen
-from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
-from luxcli.cli.options import current_ms, level_of
+from luxcli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    current_ms,
+    epilog,
+    level_option,
+)
 from luxcli.cli.output import local_zone, megabytes, print_json, say, warn
 from luxcli.cli.screen import table
-from luxcli.cli.session import default_level
+from luxcli.cli.session import Session, default_level
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError
 from luxcli.system import log_setup
@@ -20,20 +26,18 @@ from luxcli.system import log_setup
 if TYPE_CHECKING:
     from luxcli.diagnosis.diagnose import Diagnosis
 
-app = typer.Typer(rich_markup_mode=None)
+EPILOG = epilog(
+    "0 all is well; 3 warnings; of several problems the first of: 78 configuration,"
+    " 74 storage, 76 bad answer, 69 unreachable, 75 controller busy, 65 data or recording;"
+    " 2 the bundle's file exists or its directory does not",
+    "luxcli diagnose --bundle report.zip",
+)
 _VERDICTS = {0: "all is well", 3: "it works, with warnings"}
 
 
-@app.command(
-    epilog=epilog(
-        "0 all is well; 3 warnings; of several problems the first of: 78 configuration,"
-        " 74 storage, 76 bad answer, 69 unreachable, 75 controller busy, 65 data or recording;"
-        " 2 the bundle's file exists or its directory does not",
-        "luxcli diagnose --bundle report.zip",
-    ),
-)
 def diagnose(
-    ctx: typer.Context,
+    session: Session,
+    *,
     offline: Annotated[bool, typer.Option("--offline", help="Leave the heat pump alone.")] = False,
     bundle_path: Annotated[
         Path | None,
@@ -46,7 +50,7 @@ def diagnose(
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Look at everything: is it recording, is the data good, and if not, why? Stores nothing.
 
     With --log-level DEBUG it lists every register.
@@ -56,8 +60,8 @@ def diagnose(
 
     if bundle_path:
         bundle.check_place(bundle_path)
-    settings, failure = _loaded(ctx, config_path, log_level, as_json=as_json)
-    level = level_of(log_level) or (settings.log_level if settings else None)
+    settings, failure = _loaded(session, config_path, log_level, as_json=as_json)
+    level = level_option(log_level) or (settings.log_level if settings else None)
     with log_setup.recorded() as lines:
         found = _looked(settings, failure, offline=offline)
     thorough = level == "DEBUG"
@@ -72,9 +76,8 @@ def diagnose(
             screen.wrapped(written)
     if unwritten:
         warn(str(unwritten))
-        raise typer.Exit(unwritten.exit_code)
-    if found.status:
-        raise typer.Exit(found.status)
+        return unwritten.exit_code
+    return found.status
 
 
 def _bundled(
@@ -114,13 +117,13 @@ def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bo
 
 
 def _loaded(
-    ctx: typer.Context, path: Path | None, level: str | None, *, as_json: bool
+    session: Session, path: Path | None, level: str | None, *, as_json: bool
 ) -> tuple[Config | None, ConfigError | None]:
     """Return the configuration, or what is wrong with it: even then there is something to say."""
     try:
-        return session_of(ctx).start(path, level, as_json=as_json), None
+        return session.start(path, level, as_json=as_json), None
     except ConfigError as exc:
-        log_setup.set_up(level_of(level) or default_level(), "text")
+        log_setup.set_up(level_option(level) or default_level(), "text")
         return None, exc
 
 

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
+from luxcli.cli.declare import command, group
+from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, epilog
 from luxcli.cli.output import print_json
 from luxcli.cli.screen import table
+from luxcli.cli.session import Session
 from luxcli.config.monitoring_targets import JOBS
 from luxcli.errors import FINDINGS, ConfigError
 
@@ -14,12 +14,7 @@ if TYPE_CHECKING:
     from luxcli.monitoring.messages import Outcome
 
 _STATUSES = "0 all accepted it; 3 some did not; 78 configuration, or no channel is configured"
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Test the notifications.",
-    epilog=epilog(_STATUSES, "luxcli monitor test"),
-)
+app = group("Test the notifications.", epilog(_STATUSES, "luxcli monitor test"))
 
 
 @app.callback()
@@ -27,20 +22,21 @@ def _group() -> None:
     pass
 
 
-@app.command("test", epilog=epilog(_STATUSES, "luxcli monitor test"))
+@command(app, "test", epilog=epilog(_STATUSES, "luxcli monitor test"))
 def monitor_test(
-    ctx: typer.Context,
+    session: Session,
+    *,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Send a test message to every configured channel.
 
     Healthchecks gets it as an event that changes no state, Uptime Kuma as "up".
     """
     from luxcli.monitoring import channels, messages, monitor
 
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
+    settings = session.start(config_path, log_level, as_json=as_json)
     if not settings.monitored:
         raise ConfigError(
             [
@@ -76,8 +72,7 @@ def monitor_test(
                 for o in outcomes
             ],
         )
-    if failed:
-        raise typer.Exit(FINDINGS)
+    return FINDINGS if failed else 0
 
 
 def _jobs(outcome: "Outcome") -> str:

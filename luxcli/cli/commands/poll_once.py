@@ -1,49 +1,60 @@
-"""The two commands that run every minute or more often: a poll, and whether it still records.
-
-Apart from the others so that they start without the option parser, which takes twice as long to
-load as a poll takes (`shortcut`).
-"""
+"""The command `poll-once`: read the heat pump and store every value."""
 
 import math
-import os
 import sys
-from datetime import UTC, tzinfo
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from luxcli import times
-from luxcli.cli.options import current_ms, duration_option, interval_option
-from luxcli.cli.output import (
-    coverage_entry,
-    local_zone,
-    poll_entry,
-    print_json,
-    result_line,
-    say,
-    warn,
+from luxcli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    Option,
+    epilog,
+    interval_option,
 )
+from luxcli.cli.output import poll_entry, print_json, result_line, warn
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
-from luxcli.errors import FINDINGS, LuxcliError, UsageError
+from luxcli.errors import LuxcliError, UsageError
 
 if TYPE_CHECKING:
     from luxcli.recording.poll import PollResult
-    from luxcli.recording.state import State
 
-# A run of several polls is short: what is longer survives neither a reboot nor an update.
+# A run of several polls is short: a longer one survives neither a reboot nor an update.
 _LONGEST_RUN_S = 3600
+
+EPILOG = epilog(
+    "0 stored; 2 wrong usage; 69 heat pump unreachable or silent; 74 storage; 75 busy;"
+    " 76 bad answer; 78 configuration; 129, 130, 143 interrupted;"
+    " 142 took too long; of several polls that of the last one that failed",
+    "luxcli poll-once -c /etc/luxcli/config.yaml",
+)
 
 
 def poll_once(
     session: Session,
     *,
-    every: str | None = None,
-    count: int | None = None,
-    config_path: Path | None = None,
-    log_level: str | None = None,
-    as_json: bool = False,
+    every: Annotated[
+        str | None,
+        Option(
+            "Make all polls of the current minute at this interval (for schedulers that start jobs"
+            " once a minute).",
+            metavar="TIME",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        Option(
+            "Make N polls instead, interval_sec (or --every) apart, then exit.",
+            metavar="N",
+            minimum=1,
+        ),
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
 ) -> int:
-    """Poll as ``luxcli poll-once`` with these options; return the exit status."""
+    """Read the heat pump once and store every value."""
     from luxcli.recording import limits, pacing
 
     def lasts_s(settings: Config) -> float:
@@ -101,73 +112,3 @@ def _print_poll(result: "PollResult", *, as_json: bool) -> None:
     if not as_json:
         for line in result.lines():
             result_line(line)
-
-
-def status(
-    session: Session,
-    *,
-    max_age: str | None = None,
-    config_path: Path | None = None,
-    log_level: str | None = None,
-    as_json: bool = False,
-) -> int:
-    """Say whether it records as ``luxcli status`` with these options; return the exit status."""
-    from luxcli.recording import state
-    from luxcli.store.store import Store
-
-    settings = session.start(config_path, log_level, as_json=as_json)
-    limit_s = duration_option(max_age, "--max-age")
-    if limit_s is None:
-        limit_s = state.default_max_age_s(settings.interval_sec)
-    store = Store(settings.cache_path)
-    found = state.state(store, current_ms(), settings.interval_sec)
-    stale = found.stale(limit_s)
-    obstacle = state.obstacle(store) if stale else None
-    if as_json:
-        print_json(
-            ok=not stale,
-            last=None if found.last_ms is None else times.utc_text(found.last_ms),
-            age_s=found.age_s,
-            max_age_s=limit_s,
-            ahead=None if found.ahead_ms is None else times.utc_text(found.ahead_ms),
-            failure=found.failure
-            and {
-                "time": times.utc_text(found.failure.ts_ms),
-                "reason": found.failure.reason,
-                "detail": found.failure.detail,
-            },
-            obstacle=obstacle,
-            day=coverage_entry(found.day),
-        )
-    else:
-        # Loading the rules of a zone takes a tenth of the time, and only gaps are told with times;
-        # but that TZ is none is said.
-        unchecked = not settings.timezone and "TZ" in os.environ
-        told = found.ahead_ms or found.day.missing or unchecked
-        zone = local_zone(settings.timezone) if told else UTC
-        say(_status_line(found, settings.cache_path, limit_s, zone, obstacle))
-    return FINDINGS if stale else 0
-
-
-def _status_line(
-    found: "State", cache: Path, limit_s: float, zone: tzinfo, obstacle: str | None
-) -> str:
-    from luxcli.recording import state
-
-    if found.age_s is None:
-        text = f"nothing recorded in {cache}"
-    else:
-        text = f"last poll {times.span(found.age_s)} ago"
-        if found.stale(limit_s):
-            text += f", more than {times.span(limit_s)}"
-    if obstacle:
-        text += f"; {obstacle}"
-    verdict = "not recording" if found.stale(limit_s) else "recording"
-    if found.failure:
-        text += f"; {found.failure.reason}: {found.failure.detail}"
-    if found.ahead_ms:
-        ahead = times.local_time(found.ahead_ms, zone)
-        text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
-    if found.day.expected:
-        text += f"; 24 h: {state.in_words(found.day, zone)}"
-    return f"{verdict}: {text}"

@@ -10,20 +10,18 @@ from typing import Annotated
 import typer
 
 from luxcli import __version__
-from luxcli.cli.declare import ConfigOption, LevelOption, epilog, session_of
+from luxcli.cli.declare import command, group
+from luxcli.cli.options import ConfigOption, LevelOption, epilog
 from luxcli.cli.output import local_zone, say, warn
+from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError, UsageError
 
 _LOGGER = logging.getLogger(__name__)
 _UNITS = Path("/etc/systemd/system")
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Write the schedule for cron, supercronic or systemd.",
-    epilog=epilog(
-        "0 done; 2 wrong usage; 74 storage; 78 configuration", "luxcli schedule cron --install"
-    ),
+app = group(
+    "Write the schedule for cron, supercronic or systemd.",
+    epilog("0 done; 2 wrong usage; 74 storage; 78 configuration", "luxcli schedule cron --install"),
 )
 CommandOption = Annotated[
     str | None,
@@ -35,15 +33,18 @@ CommandOption = Annotated[
 ]
 
 
-@app.command(
+@command(
+    app,
+    "cron",
     epilog=epilog(
         "0 done; 2 wrong usage; 74 no cron, or the crontab was refused; 78 configuration, or"
         " broken markers in the crontab",
         "luxcli schedule cron --install",
-    )
+    ),
 )
 def cron(
-    ctx: typer.Context,
+    session: Session,
+    *,
     install: Annotated[
         bool, typer.Option("--install", help="Put it into your crontab, after showing the change.")
     ] = False,
@@ -61,7 +62,7 @@ def cron(
     command: CommandOption = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
-) -> None:
+) -> int:
     """Print the lines for your crontab, or install them there."""
     from luxcli.schedule import crontabs, user_crontab
 
@@ -76,25 +77,29 @@ def cron(
         raise UsageError("--system and --user NAME belong together")
     if uninstall:
         _change(None, 0, yes=yes)
-        return
-    settings = session_of(ctx).start(config_path, log_level)
+        return 0
+    settings = session.start(config_path, log_level)
     lines = crontabs.cron(settings, _command(command), user=user)
     _tell_unseen(settings, "cron", needed=install)
     if install:
         _change(lines, settings.interval_sec, yes=yes)
     else:
         say((lines if user else user_crontab.marked(lines)).rstrip("\n"))
+    return 0
 
 
-@app.command(
+@command(
+    app,
+    "supercronic",
     epilog=epilog(
         "0 printed; 2 wrong usage; 74 data cannot be written, or no supercronic;"
         " 78 configuration; with --run then that of supercronic",
         "luxcli schedule supercronic --command luxcli > crontab",
-    )
+    ),
 )
 def supercronic(
-    ctx: typer.Context,
+    session: Session,
+    *,
     run: Annotated[
         bool,
         typer.Option("--run", help="Run it, until it is stopped; this is what a container does."),
@@ -102,25 +107,25 @@ def supercronic(
     command: CommandOption = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
-) -> None:
+) -> int:
     """Print a crontab for supercronic, the scheduler of containers."""
     from luxcli.schedule import crontabs
 
     if not run:
-        settings = session_of(ctx).start(config_path, log_level)
+        settings = session.start(config_path, log_level)
         say(crontabs.supercronic(settings, _command(command)).rstrip("\n"))
-        return
+        return 0
     from luxcli.registers import catalogue
     from luxcli.schedule import container as scheduler
 
     # A wrong one would be found by the first roll-up, a day later.
     further = {"csv.sensors": catalogue.select}
-    settings = session_of(ctx).start(config_path, log_level, further=further)
+    settings = session.start(config_path, log_level, further=further)
 
     program = scheduler.check(settings, os.environ)
     if settings.log_level is None:
         # Jobs are quiet about success; that the schedule has begun is worth a line.
-        session_of(ctx).start(config_path, "INFO")
+        session.start(config_path, "INFO")
     zone = local_zone(settings.timezone)
     _LOGGER.info(
         "luxcli %s polls %s:%d every %d s into %s; CSVs at %s %s",
@@ -134,17 +139,20 @@ def supercronic(
         for failure in channels.unusable_files(settings):
             _LOGGER.warning("monitoring: %s", failure)
     crontab = crontabs.supercronic(settings, _command(command))
-    scheduler.become(program, crontab, os.environ, as_json=settings.log_format == "json")
+    return scheduler.become(program, crontab, os.environ, as_json=settings.log_format == "json")
 
 
-@app.command(
+@command(
+    app,
+    "systemd",
     epilog=epilog(
         "0 done; 2 wrong usage; 74 a file cannot be written; 78 configuration",
         "luxcli schedule systemd --user luxcli --output /etc/systemd/system",
-    )
+    ),
 )
 def systemd(
-    ctx: typer.Context,
+    session: Session,
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -162,11 +170,11 @@ def systemd(
     command: CommandOption = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
-) -> None:
+) -> int:
     """Print units for systemd, or write them to files."""
     from luxcli.schedule import systemd as systemd_units
 
-    settings = session_of(ctx).start(config_path, log_level)
+    settings = session.start(config_path, log_level)
     who = user or os.environ.get("SUDO_USER") or _own_name()
     # Beside the script, which may be in another place.
     program = [Path(sys.executable).resolve(), Path(systemd_units.__file__).resolve()]
@@ -189,6 +197,7 @@ def systemd(
     enable = f"sudo systemctl enable --now {' '.join(systemd_units.TIMERS)}"
     for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
         say(f"{mark}  {step}")
+    return 0
 
 
 def _copying(output: Path | None, user: str, settings: Config) -> str:

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luxcli import times
-from luxcli.cli.declare import ConfigOption, JsonOption, LevelOption, epilog, session_of
-from luxcli.cli.options import current_ms, date_option, duration_option
+from luxcli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    current_ms,
+    date_option,
+    duration_option,
+    epilog,
+)
 from luxcli.cli.output import coverage_entry, local_zone, print_json, warn
 from luxcli.cli.screen import progress, records, table, wrapped
+from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, NoDataError, UsageError
 
@@ -20,21 +28,19 @@ if TYPE_CHECKING:
     from luxcli.validation.findings import Finding
     from luxcli.validation.report import Report
 
-app = typer.Typer(rich_markup_mode=None)
+EPILOG = epilog(
+    "0 good; 2 wrong usage; 3 warnings; 65 problems, or nothing stored; 69, 75, 76 heat pump"
+    " (--live); 74 storage; 78 configuration",
+    "luxcli validate --last 7d",
+)
 _DAY_S = 86_400
 _FIRST_YEAR, _LAST_YEAR = 2000, 9998
 _STATUS: Mapping[str, int] = {"good": 0, "warnings": FINDINGS, "problems": NoDataError.exit_code}
 
 
-@app.command(
-    epilog=epilog(
-        "0 good; 2 wrong usage; 3 warnings; 65 problems, or nothing stored; 69, 75, 76 heat pump"
-        " (--live); 74 storage; 78 configuration",
-        "luxcli validate --last 7d",
-    ),
-)
 def validate(
-    ctx: typer.Context,
+    session: Session,
+    *,
     since: Annotated[
         str | None,
         typer.Option(
@@ -57,9 +63,9 @@ def validate(
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Judge the data: complete, plausible, consistent? A score and one verdict."""
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
+    settings = session.start(config_path, log_level, as_json=as_json)
     zone = local_zone(settings.timezone)
     interval = {"--since": since, "--until": until, "--last": last}
     _only_one(interval, live=live, csv=csv)
@@ -70,8 +76,7 @@ def validate(
         print_json(**_entry(report))
     else:
         _show(report, zone, source=_source(report, zone, live=live, csv=csv))
-    if report.verdict != "good":
-        raise typer.Exit(_STATUS[report.verdict])
+    return _STATUS[report.verdict]
 
 
 def _only_one(interval: Mapping[str, str | None], *, live: bool, csv: Path | None) -> None:

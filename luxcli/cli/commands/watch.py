@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luxcli import times
-from luxcli.cli.declare import ConfigOption, LevelOption, epilog, session_of
-from luxcli.cli.options import duration_option
+from luxcli.cli.options import ConfigOption, LevelOption, duration_option, epilog
 from luxcli.cli.output import end_unread, failure_entry, local_zone, print_json, say, warn
 from luxcli.cli.screen import Sheet, live, printable
+from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, UsageError
 from luxcli.system.clock import Clock
@@ -23,22 +23,20 @@ if TYPE_CHECKING:
     from luxcli.live.follow import View
     from luxcli.live.key_values import Change, Item, Shown, Values
 
-app = typer.Typer(rich_markup_mode=None)
+EPILOG = epilog(
+    "with --count: 0 done; 3 some polls failed; if all did 69, 75 or 76 as poll-once;"
+    " 2 wrong usage; 74 storage; 78 configuration; 130, 143 stopped",
+    "luxcli watch -c /etc/luxcli/config.yaml",
+)
 # From here on there is room for a third column, that of the changes.
 _WIDE = 116
 _NARROW = 70
 _CHANGES_SAID = 8
 
 
-@app.command(
-    epilog=epilog(
-        "with --count: 0 done; 3 some polls failed; if all did 69, 75 or 76 as poll-once;"
-        " 2 wrong usage; 74 storage; 78 configuration; 130, 143 stopped",
-        "luxcli watch -c /etc/luxcli/config.yaml",
-    ),
-)
 def watch(
-    ctx: typer.Context,
+    session: Session,
+    *,
     every: Annotated[
         str | None,
         typer.Option(
@@ -56,11 +54,11 @@ def watch(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per poll.")
     ] = False,
-) -> None:
+) -> int:
     """Watch the key values of the heat pump, and what changes; Ctrl-C ends it."""
     from luxcli.live import follow
 
-    settings = session_of(ctx).start(config_path, log_level, as_json=as_json)
+    settings = session.start(config_path, log_level, as_json=as_json)
     settings.require_host()
     every_s = duration_option(every, "--every") or settings.interval_sec
     if every_s < settings.interval_sec:
@@ -82,8 +80,9 @@ def watch(
         if last.failure and not last.polls:
             if is_live:  # the screen that said so is gone
                 raise last.failure
-            raise typer.Exit(last.failure.exit_code)
-        raise typer.Exit(FINDINGS)
+            return last.failure.exit_code
+        return FINDINGS
+    return 0
 
 
 def _nap(seconds: float) -> None:

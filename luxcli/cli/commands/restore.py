@@ -1,0 +1,63 @@
+"""The command `restore`: rebuild the database from archives and quarantined files."""
+
+from typing import Annotated
+
+import typer
+
+from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, date_option, epilog
+from luxcli.cli.output import local_zone, print_json, say, warn
+from luxcli.cli.screen import progress
+from luxcli.cli.session import Session
+from luxcli.errors import FINDINGS
+
+EPILOG = epilog(
+    "0 done; 3 done, but some sources cannot be read whole; 74 storage; 75 storage locked;"
+    " 78 configuration",
+    "luxcli restore --since 2026-11-01",
+)
+
+
+def restore(
+    session: Session,
+    *,
+    since: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="First local day; all by default.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Last local day; all by default.")
+    ] = None,
+    config_path: ConfigOption = None,
+    log_level: LevelOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Rebuild the database, or some days of it, from archives and quarantined files."""
+    from luxcli.maintenance import restore as job
+
+    settings = session.start(config_path, log_level, as_json=as_json)
+    with progress("restoring") as show:
+        sources = job.restore(
+            settings,
+            zone=local_zone(settings.timezone),
+            since=date_option(since, "--since"),
+            until=date_option(until, "--until"),
+            progress=show,
+        )
+    problems = [source for source in sources if source.problem]
+    for source in problems:
+        warn(str(source.problem))
+    polls = sum(source.polls for source in sources)
+    missed = sum(source.missed for source in sources)
+    if as_json:
+        entries = [
+            {
+                "path": str(source.path),
+                "polls": source.polls,
+                "missed": source.missed,
+                "problem": source.problem,
+            }
+            for source in sources
+        ]
+        print_json(ok=not problems, polls=polls, missed=missed, sources=entries)
+    else:
+        say(f"{polls} polls and {missed} missed polls restored from {len(sources)} files")
+    return FINDINGS if problems else 0

@@ -1,0 +1,54 @@
+"""The command `sensors`: list the registers."""
+
+from typing import Annotated
+
+import typer
+
+from luxcli.cli.options import JsonOption, epilog
+from luxcli.cli.output import print_json
+from luxcli.cli.screen import table
+from luxcli.cli.session import Session
+from luxcli.errors import UsageError
+
+EPILOG = epilog("0 listed; 2 a pattern matches nothing", "luxcli sensors 'ID_WEB_Temp*'")
+
+
+def sensors(
+    session: Session,
+    *,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(help="Groups, ids or patterns; everything when left out."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """List the registers: index, id, English and German name, unit."""
+    from luxcli.registers import catalogue
+
+    session.as_json = as_json
+    try:
+        chosen = catalogue.select(patterns or ["all"])
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    if as_json:
+        entries = [
+            {
+                "group": r.group,
+                "index": r.index,
+                "id": r.id,
+                "name": r.name,
+                "german": r.german,
+                "unit": r.unit,
+                "scale": r.scale,
+                "kind": r.kind,
+                "labels": {str(code): text for code, text in r.labels.items()},
+            }
+            for r in chosen
+        ]
+        print_json(ok=True, sensors=entries)
+        return 0
+    rows = [(r.group, str(r.index), r.id, r.name, r.german, r.unit) for r in chosen]
+    table(("group", "index", "id", "name", "German", "unit"), rows)
+    if len(chosen) == 1 and chosen[0].labels:
+        table(("code", "meaning"), [(str(k), v) for k, v in sorted(chosen[0].labels.items())])
+    return 0
