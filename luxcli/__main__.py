@@ -7,7 +7,7 @@ import signal
 import sys
 
 from luxcli.errors import Interrupted
-from luxcli.system import log_setup
+from luxcli.system import log_setup, watchdog
 from luxcli.system.signals import Handler, open_standard_streams
 
 _LOGGER = logging.getLogger("luxcli")  # this module may be called __main__
@@ -17,46 +17,46 @@ def main() -> None:
     """Run one command and exit with its status."""
     open_standard_streams()
     try:
-        status = _interruptible()
+        status = _run_interruptibly()
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
         as_json = log_setup.is_json()
-        already = {} if as_json else log_setup.PRINTED
-        _LOGGER.critical("a bug, please report it", exc_info=exc, extra=already)
+        extra = None if as_json else log_setup.PRINTED
+        _LOGGER.critical("a bug, please report it", exc_info=exc, extra=extra)
         if as_json:
             raise SystemExit(1) from None
         raise  # Python prints it
     raise SystemExit(status)
 
 
-def _interruptible() -> int:
+def _run_interruptibly() -> int:
     handler = Handler()
     try:
         sys.unraisablehook = handler.unraisable
-        signal.signal(signal.SIGALRM, handler)  # from timelimit
+        signal.signal(signal.SIGALRM, handler)  # from the watchdog
         signal.signal(signal.SIGTERM, handler)
         signal.signal(signal.SIGINT, handler)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # ignored after nohup
             signal.signal(signal.SIGHUP, handler)
         return _run()
     finally:
-        handler.done = True
+        handler.ignore_further()
 
 
 def _run() -> int:
     """Return the exit status; Typer raises SystemExit itself."""
-    # What is loaded stays until the end: looking for garbage in it, while it is loaded and again
-    # when the interpreter ends, takes a sixth of the time of a poll.
+    # Loaded modules live until the end. To look for garbage in them, while they are loaded and at
+    # the interpreter's end, takes a sixth of the time of a poll.
     gc.disable()
     from luxcli.cli import fast
 
-    status = fast.run(sys.argv[1:], os.environ)
+    status = fast.run(sys.argv[1:], os.environ, watchdog.arm)
     if status is None:
         from luxcli.cli.app import app
 
         gc.enable()
-        app()
+        app(obj=watchdog.arm)
         raise AssertionError("unreachable: Typer exits")
     gc.freeze()
     return status

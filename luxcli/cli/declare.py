@@ -17,11 +17,14 @@ _Function = TypeVar("_Function", bound=Callable[..., int])
 
 
 class Group(TyperGroup):
-    """Typer's group of all commands; gives each call a `Session`, which makes the exit status."""
+    """Typer's group of all commands; gives each call a `Session`, which makes the exit status.
+
+    What `__main__` gives to Typer as `obj` arms the watchdog; in another program it is None.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
-        ctx.meta[_SESSION] = session = Session()
+        ctx.meta[_SESSION] = session = Session(arm_watchdog=ctx.obj)
 
         def work() -> int:
             try:

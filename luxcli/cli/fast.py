@@ -36,12 +36,17 @@ class Call(NamedTuple):
     options: dict[str, Any]
 
 
-def run(argv: Sequence[str], environ: Mapping[str, str]) -> int | None:
+def run(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    arm_watchdog: Callable[[float], object] | None = None,
+) -> int | None:
     """Run a simple command line of `poll-once` or `status`; return None if Typer has to do it.
 
     Args:
         argv: The arguments, without the program.
         environ: Usually ``os.environ``.
+        arm_watchdog: Called with the seconds after which a job has to be ended.
 
     Returns:
         The exit status.
@@ -49,7 +54,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int | None:
     call = parsed(argv, environ)
     if call is None:
         return None
-    session = Session(call.command)
+    session = Session(call.command, arm_watchdog=arm_watchdog)
     return session.run(lambda: call.function(session, **call.options))
 
 

@@ -26,10 +26,18 @@ class Session:
     Attributes:
         command: Its words, such as ``rollup daily``.
         as_json: Whether the result, or why there is none, is printed as one JSON object.
+
+    Args:
+        command: As above, "" while it is not known yet.
+        arm_watchdog: Called with the seconds after which a job has to be ended. Only a process of
+            its own supplies it: in another program a job must not end that program.
     """
 
-    def __init__(self, command: str = "") -> None:
+    def __init__(
+        self, command: str = "", *, arm_watchdog: Callable[[float], object] | None = None
+    ) -> None:
         self.command = command
+        self._arm_watchdog = arm_watchdog
         self.as_json = False
         self._limit_s = 0.0
         self._watch: Watch | None = None
@@ -76,10 +84,10 @@ class Session:
             self._watch = Watch(loaded, str(job), run.id, current_ms())
         if job:
             from luxcli.recording import limits
-            from luxcli.system import watchdog
 
             self._limit_s = limits.limit_s(job, loaded) + beyond_s(loaded)
-            watchdog.arm(self._limit_s)
+            if self._arm_watchdog:
+                self._arm_watchdog(self._limit_s)
         return loaded
 
     def _open_log(self, loaded: Config, level: str, run: log_setup.Run, *, watched: bool) -> None:
@@ -120,7 +128,7 @@ class Session:
             if self._limit_s and exc.signum == signal.SIGALRM:
                 from luxcli.system import watchdog
 
-                warn(watchdog.text(self._limit_s), logging.ERROR)
+                warn(watchdog.message(self._limit_s), logging.ERROR)
             raise
         except Exception as exc:
             bug = f"a bug: {type(exc).__name__}: {exc}"

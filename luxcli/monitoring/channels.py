@@ -166,7 +166,7 @@ def _run(
     }
     try:
         # A new session, so that the processes it starts can be killed with it.
-        with threads.as_usual():
+        with threads.signals_unblocked():
             process = subprocess.Popen(  # noqa: S603  the owner configured it
                 command,
                 stdin=subprocess.DEVNULL,

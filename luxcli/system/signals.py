@@ -9,39 +9,41 @@ from luxcli.errors import Interrupted
 
 
 class Handler:
-    """Raises `Interrupted` for the first signal only; a second one must not cut the clean-up short.
-
-    Attributes:
-        done: Whether further signals are ignored.
-    """
+    """Raises `Interrupted` for the first signal; a second one must not cut the clean-up short."""
 
     def __init__(self) -> None:
-        self.done = False
-        self._lost = 0
+        self._is_ignoring = False
+        self._discarded = 0
 
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         """Handle a signal; Python calls this in the main thread."""
-        if not self.done:
-            self.done = True
-            signum = self._lost or signum
+        if not self._is_ignoring:
+            self._is_ignoring = True
+            signum = self._discarded or signum
             if signum == signal.SIGHUP:
-                leave_terminal()
+                discard_output_to_a_closed_terminal()
             raise Interrupted(signum)
 
-    def unraisable(self, thrown_away: "sys.UnraisableHookArgs") -> None:
-        """Raise a signal again a moment later that came where Python lets nothing through.
+    def ignore_further(self) -> None:
+        """Ignore signals from now on."""
+        self._is_ignoring = True
 
-        Such as in the callback that ends the lock of an import.
+    def unraisable(self, problem: "sys.UnraisableHookArgs") -> None:
+        """Handle a discarded exception, as `sys.unraisablehook`.
+
+        Python runs a signal handler between any two of its instructions, also in a callback whose
+        exceptions it can only discard, such as the one that ends the lock of an import. A discarded
+        `Interrupted` is raised again: SIGALRM arrives in 1 ms and stands for the signal.
         """
-        if isinstance(thrown_away.exc_value, Interrupted):
-            self.done, self._lost = False, thrown_away.exc_value.signum
+        if isinstance(problem.exc_value, Interrupted):
+            self._is_ignoring, self._discarded = False, problem.exc_value.signum
             signal.setitimer(signal.ITIMER_REAL, 0.001)
         else:
-            sys.__unraisablehook__(thrown_away)
+            sys.__unraisablehook__(problem)
 
 
-def leave_terminal() -> None:
-    """Let what is still said go nowhere where the terminal is gone."""
+def discard_output_to_a_closed_terminal() -> None:
+    """Redirect stdout and stderr to nowhere if their terminal is gone, so that writing works."""
     for number in (1, 2):
         try:
             os.write(number, b"")
@@ -52,7 +54,10 @@ def leave_terminal() -> None:
 
 
 def open_standard_streams() -> None:
-    """Open what the caller closed (``2>&-``): a file of ours must not become what is written to."""
+    """Open standard streams that the caller closed (``2>&-``).
+
+    The next file that is opened would get their number, and error messages with it.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             # The lowest free number, so this one: those before it are open.

@@ -1,7 +1,7 @@
-"""Threads beside the main one, which alone gets the signals.
+"""Threads that leave the signals to the main thread.
 
-The kernel gives a signal to any thread that does not block it; one that a thread takes away does
-not wake the main thread from the call it waits in.
+The kernel delivers a signal to any thread that does not block it. Only a delivery to the main
+thread wakes it from the call in which it waits, and Python's handlers run only there.
 """
 
 import signal
@@ -15,9 +15,9 @@ _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 
 
 def start(work: Callable[[], object]) -> threading.Thread:
-    """Do something beside; what is not done when the process ends is given up."""
+    """Start a thread that does not get our signals; the end of the process ends it."""
     thread = threading.Thread(target=work, daemon=True)
-    # Blocked here, so that it begins that way; what comes meanwhile is ours a moment later.
+    # A thread inherits the mask. A signal that arrives while we block it is delivered afterwards.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
     try:
         thread.start()
@@ -52,8 +52,8 @@ def thrown_away(callbacks: Collection[object]) -> Iterator[list[BaseException]]:
 
 
 @contextmanager
-def as_usual() -> Iterator[None]:
-    """Take signals for the duration of the block, since a process inherits what is blocked."""
+def signals_unblocked() -> Iterator[None]:
+    """Unblock our signals while a child process is started; it would inherit the mask."""
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
     try:
         yield

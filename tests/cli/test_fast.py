@@ -47,14 +47,7 @@ STATUS = {
     name
     for name in POLL
     if not name.startswith(("controller", "registers"))
-    and name
-    not in {
-        "cli.commands.poll_once",
-        "store.owner",
-        "recording.poll",
-        "recording.pacing",
-        "system.watchdog",
-    }
+    and name not in {"cli.commands.poll_once", "store.owner", "recording.poll", "recording.pacing"}
 } | {
     "cli.commands.status",
     *("recording.coverage", "recording.state", "store.sqlite_file", "store.schema"),

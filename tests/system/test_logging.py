@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import Any
 import pytest
 
 from luxcli.config import config
-from luxcli.controller.client import longest_s
-from luxcli.recording import limits
 from luxcli.store.store import Store
 from luxcli.system.log_file import LogFile
 from tests.conftest import Ran
 from tests.support.builders import python
-from tests.support.faulty_controller import Fault, FaultyController, eventually
+from tests.support.faulty_controller import Fault, FaultyController
 
 ROOT = Path(__file__).parent.parent.parent
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (\w+) \[(.+) ([0-9a-f]{8})\] (.+)")
@@ -268,92 +265,3 @@ def test_processes_that_write_at_once_lose_no_line_and_rotate_by_size(tmp_path):
     for numbers in kept.values():
         assert sorted(numbers) == list(range(min(numbers, default=lines), lines))
     assert sum(file.stat().st_size for file in files) > 4 * 3000
-
-
-# The time limit
-
-COMMAND = """
-import signal, sys, time
-import typer
-from pathlib import Path
-from luxcli import __main__
-from luxcli.cli import app as cli, declare as console
-from luxcli.recording import limits as timelimit
-
-@cli.app.command("job", hidden=True)
-def job(ctx: typer.Context, log_format: str) -> None:
-    session = console.session_of(ctx)
-    session.start(Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
-    print("begun", flush=True)
-    try:
-        time.sleep(8)
-    finally:
-        print("cleaned up", flush=True)
-
-__main__.main()
-"""
-
-
-@pytest.mark.parametrize("style", ["text", "json"])
-def test_a_job_that_takes_too_long_is_ended_and_says_so(cli, configure, tmp_path, style):
-    file = configure(log_format=style, log_file="logs.txt")
-    limit = limits.limit_s("poll", config.load(file, {}, tmp_path))
-    code = COMMAND.replace("LIMIT", repr(limit))
-    done = subprocess.run(
-        [sys.executable, "-c", code, "job", style],
-        capture_output=True,
-        text=True,
-        env=cli.environment(),
-        cwd=tmp_path,
-        timeout=8,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (142, "begun\ncleaned up\n")
-    text = "took longer than its limit of 0.3 s"
-    said = done.stderr if style == "text" else entries(done.stderr)[0]["msg"]
-    assert said == (f"luxcli: {text}\n" if style == "text" else text)
-    assert text in (tmp_path / "logs.txt").read_text()
-
-
-@pytest.mark.parametrize("style", ["text", "json"])
-def test_a_job_that_does_not_even_hear_that_is_killed(style):
-    code = f"""
-import signal, time
-from luxcli.system import log_setup as log
-from luxcli.system import watchdog as timelimit
-signal.signal(signal.SIGALRM, signal.SIG_IGN)
-log.set_up("WARNING", "{style}", run=log.Run("prune", "0a1b2c3d"))
-timelimit.arm(0.2, grace_s=0.2)
-time.sleep(8)
-"""
-    with python(code, stderr=subprocess.PIPE) as process:
-        _, stderr = process.communicate(timeout=5)
-    assert process.returncode == 142
-    words = "took longer than its limit of 0.2 s and did not stop when told to; killed"
-    if style == "text":
-        assert stderr == f"luxcli: {words}\n"
-    else:
-        [entry] = entries(stderr)
-        assert (entry["level"], entry["job"], entry["msg"]) == ("error", "prune", words)
-
-
-def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, configure, tmp_path):
-    with FaultyController(Fault(silent_after=0)) as pump:
-        process = cli.start("poll-once", "-c", configure(port=pump.port, timeout_sec=60))
-        assert eventually(lambda: pump.requests)
-        process.send_signal(signal.SIGALRM)
-        ran = cli.end(process)
-    assert (ran.status, ran.stdout) == (142, "")
-    assert re.fullmatch(r"luxcli: took longer than its limit of \d+ s\n", ran.stderr)
-    waiting = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
-    rows = cli("status", "--json", "-c", tmp_path / "luxcli.yaml")
-    assert json.loads(rows.stdout)["failure"]["reason"] == "interrupted"
-    assert waiting.exists()
-
-
-@pytest.mark.parametrize(("timeout_sec", "retries"), [(60, 3), (600, 10), (1, 0)])
-def test_the_limit_leaves_every_attempt_its_time(configure, tmp_path, timeout_sec, retries):
-    settings = config.load(configure(timeout_sec=timeout_sec, retries=retries), {}, tmp_path)
-    assert limits.limit_s("poll", settings) >= longest_s(timeout_sec, retries) + 60
-    assert limits.gone_after_s("poll", settings) > limits.limit_s("poll", settings)
-    assert limits.limit_s("rollup", settings) > limits.limit_s("prune", settings) >= 3600
