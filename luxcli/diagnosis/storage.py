@@ -313,36 +313,28 @@ def _days(days: Sequence[date]) -> str:
 
 def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object]) -> Iterator[Line]:
     paths = _lock_paths(config, store)
-    held = {path: note for path in paths if (note := locks.holder(path))}
+    held = {path: holder for path in paths if (holder := locks.holder(path))}
     hidden = [path.name for path in paths if path.exists() and not os.access(path, os.R_OK)]
     if hidden:
         yield info(
             f"whether they are held cannot be told as uid {os.geteuid()}: {', '.join(hidden)}"
         )
-    values["locks"] = {path.name: note for path, note in held.items()}
-    for path, note in held.items():
-        text = f"{path.name}: held by {note}"
-        since_ms = _since_ms(note)
-        long = since_ms is not None and now_ms - since_ms > _LONG_S * 1000
-        if long and since_ms is not None and _still_held(path, note):
-            lasted = times.span((now_ms - since_ms) / 1000)
-            yield warning(f"{text}, for {lasted}", "does it hang? 'kill' with that number ends it")
+    values["locks"] = {path.name: holder.describe() for path, holder in held.items()}
+    for path, holder in held.items():
+        text = f"{path.name}: held by {holder.describe()}"
+        runs_s = 0.0 if holder.since_ms is None else (now_ms - holder.since_ms) / 1000
+        if runs_s > _LONG_S and _is_still_held(path, holder):
+            yield warning(
+                f"{text}, for {times.span(runs_s)}", f"if it hangs, end it: kill {holder.pid}"
+            )
         else:
             yield info(text)
     if not held and not hidden:
         yield ok("no lock is held")
 
 
-def _still_held(path: Path, note: str) -> bool:
+def _is_still_held(path: Path, holder: locks.Holder) -> bool:
     """Look again: a process that runs for long, like ``watch``, takes the lock for each poll."""
     time.sleep(_LOOK_AGAIN_S)
-    return locks.holder(path) == note
-
-
-def _since_ms(note: str) -> int | None:
-    """Return when the holder of a lock began, by what `locks` says of it."""
-    stamp = note.rpartition(" ")[2].replace("-", "").replace(":", "")
-    try:
-        return times.stamp_ms(stamp)
-    except ValueError:
-        return None
+    again = locks.holder(path)
+    return again is not None and again.pid == holder.pid

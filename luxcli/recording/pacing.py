@@ -130,8 +130,9 @@ def poll_minute(
             stack.enter_context(locks.hold(lock_path(config), wait_s=waits.handover_s))
         except LockHeldError as exc:
             limit_s = limits.gone_after_s("poll", config) + limits.MINUTES_S
-            held_s = locks.held_s(lock_path(config)) or 0.0
-            if held_s <= (limit_s if hung_s is None else hung_s):
+            holder = locks.holder(lock_path(config))
+            runs_s = holder.age_s() if holder else 0.0
+            if runs_s <= (limit_s if hung_s is None else hung_s):
                 _LOGGER.info("the run of a minute before makes the polls of this one, too: %s", exc)
                 return run
         except StorageError:

@@ -7,36 +7,64 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final, NamedTuple
 
+from luxcli import times
 from luxcli.errors import LockHeldError, StorageError
 
-_RETRY_S = 0.05
-_CONTENDED = (errno.EAGAIN, errno.EACCES)
-_KERNELS_LIST = Path("/proc/locks")
+_RETRY_S: Final = 0.05
+_CONTENDED: Final = (errno.EAGAIN, errno.EACCES)
+_KERNELS_LIST: Final = Path("/proc/locks")
+
+
+class Holder(NamedTuple):
+    """The process that holds a lock.
+
+    Only Linux tells it, and only of processes that are visible from here, such as those of the same
+    container.
+
+    Attributes:
+        pid: Its number, None if unknown.
+        since_ms: When the process began, UTC milliseconds; None if unknown. A luxcli takes its
+            locks at its beginning.
+    """
+
+    pid: int | None = None
+    since_ms: int | None = None
+
+    def age_s(self) -> float:
+        """Return for how many seconds the process has run, 0 if unknown."""
+        return 0.0 if self.since_ms is None else time.time() - self.since_ms / 1000
+
+    def describe(self) -> str:
+        """Return this for messages."""
+        if self.pid is None or self.since_ms is None:
+            return "another process"
+        return f"pid {self.pid} since {times.utc_text(self.since_ms)}"
 
 
 @contextmanager
 def hold(path: Path, *, wait_s: float) -> Iterator[None]:
     """Hold an exclusive ``flock`` on `path` for the duration of the block.
 
-    The file is never truncated before it is ours and never removed: unlinking it would let two
-    processes lock two different inodes under one name. Nothing is written into it: at two locks a
-    poll that would be half of all that a poll costs an SD card. Who holds it the kernel knows.
+    The file is never truncated and never removed: two processes could lock two different inodes
+    under one name. Nothing is written to it: at two locks a poll that would be half of all that a
+    poll writes to an SD card. Who holds it the kernel knows.
 
     Args:
         path: Lock file, created if missing, on a local file system; its directory must exist.
         wait_s: Seconds to wait for the lock; 0 tries once.
 
     Raises:
-        LockHeldError: Somebody else kept it for `wait_s`; names the holder.
+        LockHeldError: Another process kept it for `wait_s`; names that process.
         StorageError: The lock file cannot be created, or its file system has no ``flock``.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
-        who = f" for uid {os.geteuid()}" if exc.errno in (errno.EACCES, errno.EROFS) else ""
+        user = f" for uid {os.geteuid()}" if exc.errno in (errno.EACCES, errno.EROFS) else ""
         raise StorageError(
-            f"{path}: the lock file cannot be opened{who}: {exc.strerror}{_owner(path)}"
+            f"{path}: the lock file cannot be opened{user}: {exc.strerror}{_owner_note(path)}"
         ) from exc
     try:
         _acquire(fd, path, time.monotonic() + wait_s)
@@ -45,8 +73,8 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
         os.close(fd)
 
 
-def holder(path: Path) -> str | None:
-    """Return who holds the lock on `path` now, for people; None when it is free."""
+def holder(path: Path) -> Holder | None:
+    """Return the process that holds the lock on `path` now, None when it is free or unreadable."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -61,12 +89,12 @@ def holder(path: Path) -> str | None:
         os.close(fd)
 
 
-def _owner(path: Path) -> str:
-    """Return whose file or directory it is, if it is somebody else's."""
-    there = path if os.path.exists(path) else path.parent
+def _owner_note(path: Path) -> str:
+    """Return the owner of the file or its directory for a message, "" if that is this user."""
+    existing = path if os.path.exists(path) else path.parent
     with suppress(OSError):
-        if (uid := there.stat().st_uid) != os.geteuid():
-            return f"; {there} belongs to uid {uid}"
+        if (uid := existing.stat().st_uid) != os.geteuid():
+            return f"; {existing} belongs to uid {uid}"
     return ""
 
 
@@ -80,51 +108,37 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
         else:
             return
         if time.monotonic() >= deadline:
-            raise LockHeldError(f"{path}: held by {_holder(fd)}")
+            raise LockHeldError(f"{path}: held by {_holder(fd).describe()}")
         time.sleep(_RETRY_S)
 
 
-def held_s(path: Path) -> float | None:
-    """Return for how many seconds the process that holds the lock has run, None if unknown."""
+def _holder(fd: int) -> Holder:
     try:
-        pid = _holding(os.stat(path))
-        return None if pid is None else _age_s(pid)
-    except (OSError, ValueError):
-        return None
-
-
-def _holder(fd: int) -> str:
-    try:
-        pid = _holding(os.fstat(fd))
+        file = os.fstat(fd)
+        pid = find_pid(_KERNELS_LIST.read_text(encoding="ascii"), file.st_dev, file.st_ino)
         if pid is None:
-            return "another process"
-        began = time.gmtime(time.time() - _age_s(pid))  # luxcli takes its locks at its beginning
-        return f"pid {pid} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', began)}"
+            return Holder()
+        return Holder(pid, round((time.time() - _age_s(pid)) * 1000))
     except (OSError, ValueError):
-        return "another process"
+        return Holder()
 
 
-def _holding(file: os.stat_result) -> str | None:
-    """Return who holds a lock: known on Linux, of processes that can be seen from here."""
-    return locking(_KERNELS_LIST.read_text(encoding="ascii"), file.st_dev, file.st_ino)
-
-
-def locking(kernels_list: str, device: int, inode: int) -> str | None:
+def find_pid(kernels_list: str, device: int, inode: int) -> int | None:
     """Return the pid that ``/proc/locks`` gives for the ``flock`` of a file, None if in doubt."""
     pids = {}
     for line in kernels_list.splitlines():
-        kind, _, _, pid, where = line.split()[1:6]
-        on, _, number = where.rpartition(":")
+        kind, _, _, pid, place = line.split()[1:6]
+        on, _, number = place.rpartition(":")
         if kind == "FLOCK" and number == str(inode):
-            pids[on] = pid
+            pids[on] = int(pid)
     exact = pids.get(f"{os.major(device):02x}:{os.minor(device):02x}")
-    # Some file systems (btrfs, overlays) show another device here than there; but two may use the
-    # same number, and whoever is named may be told to end that process.
+    # Some file systems (btrfs, overlays) show another device here than in stat. But two may use the
+    # same inode number, and a user may be advised to end the process that is named.
     return exact or (next(iter(pids.values())) if len(pids) == 1 else None)
 
 
-def _age_s(pid: str) -> float:
+def _age_s(pid: int) -> float:
     """Return for how many seconds a process has run."""
-    # The name of the program may hold anything, so count from its closing parenthesis on.
+    # The name of the program may hold anything: fields count from its closing parenthesis.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")

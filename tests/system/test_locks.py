@@ -6,11 +6,11 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from luxcli import times
 from luxcli.errors import LockHeldError, StorageError
 from luxcli.system import locks
 from tests.support.builders import python
@@ -94,10 +94,10 @@ def test_whoever_waits_gets_the_lock_when_it_is_let_go(path):
 def test_a_second_process_waits_for_the_first_and_is_then_named_itself(path):
     with locks.hold(path, wait_s=0):
         waiting = Holder(path, 5)
-        assert locks.holder(path).startswith(f"pid {os.getpid()} since ")
+        assert locks.holder(path).pid == os.getpid()
     with waiting.process:
         assert waiting.says() == "held"
-        assert locks.holder(path).startswith(f"pid {waiting.pid} since ")
+        assert locks.holder(path).pid == waiting.pid
         waiting.let_go()
         assert waiting.says() == "released"
 
@@ -107,7 +107,7 @@ def test_a_killed_holder_leaves_the_lock_free(path):
         other.kill()
         assert locks.holder(path) is None
         with locks.hold(path, wait_s=0):
-            assert locks.holder(path).startswith(f"pid {os.getpid()} since ")
+            assert locks.holder(path).pid == os.getpid()
 
 
 def test_a_waiter_neither_empties_nor_replaces_the_file(path):
@@ -116,7 +116,7 @@ def test_a_waiter_neither_empties_nor_replaces_the_file(path):
         with pytest.raises(LockHeldError), locks.hold(path, wait_s=0.1):
             pass
         assert (path.read_bytes(), path.stat().st_ino) == before
-        assert locks.holder(path).startswith(f"pid {other.pid} ")
+        assert locks.holder(path).pid == other.pid
 
 
 def test_the_file_stays_when_the_lock_is_let_go(path):
@@ -131,7 +131,7 @@ def test_nothing_is_written_to_the_disk_for_a_lock(path):
     path.write_text("pid 123 since 2020-01-01T00:00:00Z\n")  # older versions left notes
     before = path.stat()
     with locks.hold(path, wait_s=0):
-        assert locks.holder(path).startswith(f"pid {os.getpid()} since ")
+        assert locks.holder(path).pid == os.getpid()
     after = path.stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
@@ -141,12 +141,16 @@ def test_the_time_of_the_holder_is_in_utc(path, monkeypatch):
     time.tzset()
     try:
         with holding(path):
-            since = locks.holder(path).split()[-1]
+            holder = locks.holder(path)
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
-    noted = datetime.strptime(since, "%Y-%m-%dT%H:%M:%S%z")
-    assert abs(time.time() - noted.timestamp()) < 5
+    assert abs(time.time() - holder.since_ms / 1000) < 5
+    assert holder.describe() == f"pid {holder.pid} since {times.utc_text(holder.since_ms)}"
+
+
+def test_a_holder_that_the_kernel_does_not_name_is_another_process():
+    assert locks.Holder().describe() == "another process"
 
 
 def test_the_lock_is_let_go_when_the_block_fails(path):
@@ -247,7 +251,7 @@ def test_of_two_files_with_one_inode_number_the_one_on_the_same_device_is_meant(
         "2: POSIX  ADVISORY  WRITE 333 08:01:42 0 EOF\n"
         "3: FLOCK  ADVISORY  WRITE 222 08:01:42 0 EOF\n"
     )
-    assert locks.locking(two, os.makedev(8, 1), 42) == "222"
-    assert locks.locking(two, os.makedev(0, 0x99), 42) is None
-    assert locks.locking(two.splitlines()[0], os.makedev(0, 0x99), 42) == "111"
-    assert locks.locking(two, os.makedev(8, 1), 7) is None
+    assert locks.find_pid(two, os.makedev(8, 1), 42) == 222
+    assert locks.find_pid(two, os.makedev(0, 0x99), 42) is None
+    assert locks.find_pid(two.splitlines()[0], os.makedev(0, 0x99), 42) == 111
+    assert locks.find_pid(two, os.makedev(8, 1), 7) is None
