@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"ground", "system", "config", "registers"},
     "recording": {"ground", "system", "config", "registers", "controller", "store"},
     "exports": {"ground", "system", "config", "registers"},
-    "rollup": {"ground", "config", "store", "recording", "exports"},
+    "rollup": {"ground", "system", "config", "store", "recording", "exports"},
     "maintenance": {"ground", "system", "config", "store", "rollup"},
     "monitoring": {"ground", "system", "config", "store", "recording"},
     "validation": {
@@ -100,6 +100,7 @@ FACE: dict[str, set[str]] = {
         "locks",
         "log_file",
         "log_setup",
+        "progress",
         "signals",
         "threads",
         "watchdog",

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from luxcli.cli.output import say
+from luxcli.system.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 _BAR_AFTER_S = 1.0
 _REFRESH_PER_S = 2
@@ -21,21 +23,13 @@ _COLUMN_WIDTH = 36
 _CHANGE_WIDTH = 7
 
 
-class Show(Protocol):
-    """Moves a progress bar."""
-
-    def __call__(self, done: float, total: float, text: str | None = None) -> None:
-        """Show how much of how much is done."""
-
-
 @contextmanager
-def progress(what: str) -> Iterator[Show]:
-    """Give a function ``(done, total)`` that moves a bar, once the work has taken a second.
+def progress(what: str) -> Iterator[Progress]:
+    """Show a progress bar on a terminal, once the work has taken a second.
 
-    Its third argument replaces what stands before the bar. Without a terminal it does nothing; what
-    is quick shows no bar that would only flicker.
+    A bar for what is quick would only flicker. A text that the job reports replaces `what`.
     """
-    shown: list[tuple[Progress, TaskID]] = []
+    shown: list[tuple[Bar, TaskID]] = []
     began = time.monotonic()
 
     def show(done: float, total: float, text: str | None = None) -> None:
@@ -43,7 +37,8 @@ def progress(what: str) -> Iterator[Show]:
             if not sys.stderr.isatty() or time.monotonic() - began < _BAR_AFTER_S:
                 return
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
 
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -51,7 +46,7 @@ def progress(what: str) -> Iterator[Show]:
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeRemainingColumn(),
             )
-            bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+            bar = Bar(*columns, console=Console(stderr=True), transient=True, expand=True)
             bar.start()
             shown.append((bar, bar.add_task(what, total=None)))
         bar, task = shown[0]
@@ -198,15 +193,19 @@ def finding(level: str, text: str, advice: str | None = None) -> None:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal that something goes on; give a function that says what it is now."""
+def waiting(what: str) -> Iterator[Progress]:
+    """Show on a terminal that a job is at work, and what it is doing."""
     if not sys.stderr.isatty():
-        yield lambda _what: None
+        yield silent
         return
     from rich.console import Console
 
     with Console(stderr=True).status(what) as status:
-        yield lambda now: status.update(f"{what}: {now}")
+
+        def show(done: float, total: float, text: str | None = None) -> None:  # noqa: ARG001
+            status.update(f"{what}: {text}" if text else what)
+
+        yield show
 
 
 def _is_unicode() -> bool:

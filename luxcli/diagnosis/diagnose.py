@@ -35,6 +35,7 @@ from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
+from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
 # For one attempt; somebody waits, and a healthy controller needs 0.1 s. One that takes connections
@@ -43,6 +44,7 @@ _ATTEMPT_S: Final = 20.0
 _PATIENCE_S: Final = 60.0
 _CLAIM_WAIT_S: Final = 5.0
 _PRIVATE: Final = "private"
+_PARTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def diagnose(
     environ: Mapping[str, str],
     offline: bool = False,
     ports: Sequence[int] = PORTS,
-    begin: Callable[[str], object] = lambda _what: None,
+    progress: Progress = silent,
 ) -> Diagnosis:
     """Look at everything.
 
@@ -88,12 +90,12 @@ def diagnose(
         environ: Usually ``os.environ``.
         offline: Leave the heat pump alone.
         ports: Where to look for a controller when the configured port does not answer.
-        begin: Told what is looked at next.
+        progress: Receives what is examined next; of four parts.
     """
     sections = [_configuration(settings)]
     found: Probe | None = None
     if settings.host and not offline:
-        begin("the heat pump")
+        progress(0, _PARTS, "the heat pump")
         network, found = _network(settings, ports)
         sections.append(network)
     snapshot = found.snapshot if found else None
@@ -104,11 +106,11 @@ def diagnose(
             consistency.alignment(snapshot),
             consistency.logs(snapshot, now_ms, zone),
         ]
-    begin("the files")
+    progress(1, _PARTS, "the files")
     sections.append(storage(settings, now_ms=now_ms, zone=zone))
-    begin("the recording")
+    progress(2, _PARTS, "the recording")
     recorded = recording.recorded(settings, now_ms=now_ms, zone=zone)
-    begin("the recorded data")
+    progress(3, _PARTS, "the recorded data")
     sections += [recorded, recorded_data(settings, now_ms=now_ms), environment(zone, environ)]
     return Diagnosis(now_ms, tuple(sections), _checklist(found, recorded), snapshot)
 

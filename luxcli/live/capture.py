@@ -7,7 +7,7 @@ polls, `conclude` writes and judges; an interrupted capture still concludes.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -23,6 +23,7 @@ from luxcli.errors import (
     StorageError,
     UsageError,
 )
+from luxcli.live import follow, key_values
 from luxcli.model import GROUPS, OVERRUN, Snapshot
 from luxcli.periods import KINDS
 from luxcli.recording import pacing
@@ -32,6 +33,7 @@ from luxcli.rollup.rollup import RollupResult
 from luxcli.store.store import Store, open_store
 from luxcli.system import files
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
+from luxcli.system.progress import Progress, silent
 from luxcli.validation import csv_file, stored
 from luxcli.validation.findings import Finding, in_order
 from luxcli.validation.report import VERDICTS, Report, Verdict
@@ -40,8 +42,6 @@ from luxcli.validation.report import VERDICTS, Report, Verdict
 LONGEST_S: Final = 86_400
 _LOOK_S: Final = 1.0  # how often somebody is told while it waits
 _SAMPLE: Final = 3  # polls from each end
-
-Progress = Callable[[float, Snapshot | None, LuxcliError | None], object]
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ def record(
     duration_s: float,
     interval_s: float,
     clock: Clock = SYSTEM_CLOCK,
-    progress: Progress = lambda _elapsed_s, _poll, _failure: None,
+    progress: Progress = silent,
 ) -> Recording:
     """Poll every `interval_s` seconds for `duration_s` seconds; a signal ends it early.
 
@@ -145,8 +145,8 @@ def record(
         duration_s: Seconds.
         interval_s: Seconds from the beginning of a poll to that of the next.
         clock: Dates the polls, measures and waits.
-        progress: Told about once a second: seconds since the beginning, last poll, and the failure
-            of the attempt after it.
+        progress: Receives about once a second the elapsed seconds, and as text the last values or
+            the reason why the last poll failed.
 
     Raises:
         ConfigError: No heat pump is configured.
@@ -156,6 +156,10 @@ def record(
     failure: LuxcliError | None = None
     store = open_store(config)
 
+    def report() -> None:
+        elapsed_s = min(clock.monotonic() - began, duration_s)
+        progress(elapsed_s, duration_s, _brief(result.last, failure))
+
     def skipped(late_s: float) -> None:
         result.missed[OVERRUN] += 1
         pacing.record_overrun(store, round((clock.now() - late_s) * 1000))
@@ -164,13 +168,13 @@ def record(
         (tick * interval_s for tick in range(math.ceil(duration_s / interval_s))),
         clock=clock,
         look_s=_LOOK_S,
-        on_wait=lambda: progress(clock.monotonic() - began, result.last, failure),
+        on_wait=report,
         on_skip=skipped,
     )
     try:
         for _ in moments:
             failure = _poll(config, shared, result, clock)
-        progress(duration_s, result.last, failure)
+        progress(duration_s, duration_s, _brief(result.last, failure))
     except Interrupted as exc:
         result.interrupted = exc.signum
     return result
@@ -224,6 +228,27 @@ def _poll(config: Config, shared: Config, result: Recording, clock: Clock) -> Lu
     result.polls += 1
     result.last, result.warning = poll.snapshot, poll.warning
     return None
+
+
+def _brief(poll: Snapshot | None, failure: LuxcliError | None) -> str | None:
+    """Return the last values in 60 characters, or why the last poll failed; None before it."""
+    if failure:
+        return follow.in_words(failure)
+    if poll is None:
+        return None
+    values = key_values.Values(poll)
+    numbers = [
+        f"{name} {number:.1f}"
+        for name, item in (
+            ("out", key_values.OUTDOOR),
+            ("flow", key_values.FLOW),
+            ("return", key_values.RETURN),
+            ("DHW", key_values.HOT_WATER),
+        )
+        if (number := values.number(item.ids[0])) is not None
+    ]
+    compressor = key_values.shown(key_values.COMPRESSOR, values).text
+    return " ".join([*numbers, f"compr. {compressor}"])
 
 
 def missed_in_words(missed: Mapping[str, int]) -> str:

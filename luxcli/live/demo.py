@@ -5,7 +5,6 @@ up to now at one every ten minutes, so that the CSVs have something to show.
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -21,6 +20,7 @@ from luxcli.rollup.rollup import RollupResult
 from luxcli.simulator.replay import Replay
 from luxcli.simulator.server import Simulator
 from luxcli.system.clock import Clock
+from luxcli.system.progress import Progress, silent
 
 STEP_S = 600
 _MARKER = "DEMO.txt"
@@ -47,7 +47,7 @@ def run(
     *,
     now_s: float,
     zone: tzinfo,
-    progress: Callable[[int, int], object] = lambda _done, _total: None,
+    progress: Progress = silent,
 ) -> DemoResult:
     """Run the demo into `directory`, replacing an earlier demo there and nothing else.
 

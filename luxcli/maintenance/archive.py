@@ -5,7 +5,7 @@ An archive only ever gains polls: what it holds and the cache no longer does sta
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from datetime import time as clock_time
@@ -21,6 +21,7 @@ from luxcli.model import Missed, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
 from luxcli.store.store import Store, open_store, report_lock
+from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
 # An hourly run has to end before the next; what is left over is done then.
@@ -54,7 +55,7 @@ def archive_due(
     *,
     now_ms: int,
     zone: tzinfo,
-    progress: Callable[[int, int], object] = lambda _done, _total: None,
+    progress: Progress = silent,
 ) -> list[Archived]:
     """Write the archive of every closed local day whose polls are not all in one yet.
 

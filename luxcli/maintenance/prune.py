@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
@@ -15,6 +15,7 @@ from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store, open_store
 from luxcli.system.disks import disks
+from luxcli.system.progress import Progress, silent
 
 _DAY_MS = 86_400_000
 _LONG_PAUSE_DAYS = 30
@@ -45,7 +46,7 @@ def prune(
     zone: tzinfo,
     dry_run: bool = False,
     unarchived: bool = False,
-    progress: Callable[[int, int], object] = lambda _done, _total: None,
+    progress: Progress = silent,
 ) -> PruneResult:
     """Remove CSVs and polls that are older than the configuration keeps; check the disk.
 
@@ -130,7 +131,7 @@ def _prune_cache(
     now_ms: int,
     zone: tzinfo,
     findings: list[str],
-    progress: Callable[[int, int], object],
+    progress: Progress,
     *,
     dry_run: bool,
     unarchived: bool,
@@ -181,7 +182,7 @@ def _archived_until(
     oldest_kept: date,
     zone: tzinfo,
     findings: list[str],
-    progress: Callable[[int, int], object],
+    progress: Progress,
     *,
     dry_run: bool,
 ) -> int:

@@ -6,7 +6,7 @@ changes nothing. Small transactions: a poll never has to wait for a long one.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
@@ -20,6 +20,7 @@ from luxcli.maintenance import archive, luxlog
 from luxcli.model import Missed, Snapshot
 from luxcli.store import buffer, ledger, owner
 from luxcli.store.store import Store, open_store, report_lock
+from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -30,8 +31,6 @@ _EVER: Final = 1 << 62
 # of it could not be read, so that `prune` leaves it to people.
 _WHOLE: Final = ".salvaged"
 _PARTLY: Final = ".salvaged-partly"
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def restore(
     zone: tzinfo,
     since: date | None = None,
     until: date | None = None,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = silent,
 ) -> list[Source]:
     """Put back into the cache whatever archives, set-aside caches and rejected lines still hold.
 
@@ -95,9 +94,7 @@ def restore(
     return sources
 
 
-def begun_anew(
-    config: Config, damage: DamagedError, progress: Progress = lambda _done, _total: None
-) -> list[str]:
+def begun_anew(config: Config, damage: DamagedError, progress: Progress = silent) -> list[str]:
     """Begin a new cache with what can be read of the damaged one; return what to tell the user.
 
     `progress` is told how many milliseconds of history of how many are done.
@@ -112,9 +109,7 @@ def begun_anew(
     return [*said, *map(str, salvage_pending(config, progress))]
 
 
-def salvage_pending(
-    config: Config, progress: Progress = lambda _done, _total: None
-) -> list[Source]:
+def salvage_pending(config: Config, progress: Progress = silent) -> list[Source]:
     """Put back what caches hold that were set aside since the last time; for the hourly job.
 
     `progress` is told how many milliseconds of history of how many are done.
@@ -157,7 +152,7 @@ def _from_cache(
     path: Path,
     low: int,
     high: int,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = silent,
 ) -> Source:
     old, source = Store(path), _Salvage(time.monotonic() + _SALVAGE_S, progress)
     missed: list[Missed] = []

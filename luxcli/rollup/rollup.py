@@ -27,6 +27,7 @@ from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store, open_store, report_lock
+from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
 _RETRY_WAIT_S = 1.0
@@ -34,12 +35,6 @@ _RETRY_WAIT_S = 1.0
 _LIMIT_S = 600.0
 # Holds the end of the last period of either kind, clock change or not.
 _WEEK_AND_DAY_MS = 8 * 86_400_000
-
-Progress = Callable[[int, int], object]
-
-
-def _unseen(_done: int, _total: int) -> None:
-    pass
 
 
 class RollupResult(NamedTuple):
@@ -81,7 +76,7 @@ def rollup(
     zone: tzinfo,
     ending: date | None = None,
     sleep: Callable[[float], None] = time.sleep,
-    progress: Progress = _unseen,
+    progress: Progress = silent,
 ) -> RollupResult:
     """Write the CSV of the last 24 hours or 7 days, or of the closed period that ends on a date.
 
@@ -129,7 +124,7 @@ def rollup_due(
     now_ms: int,
     zone: tzinfo,
     sleep: Callable[[float], None] = time.sleep,
-    progress: Progress = _unseen,
+    progress: Progress = silent,
     done: Callable[[RollupResult], object] = lambda _result: None,
 ) -> list[RollupResult]:
     """Write every closed period since the last one that has no CSV yet, oldest first.

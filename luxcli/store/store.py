@@ -12,7 +12,7 @@ nor SQLite are safe on NFS or SMB.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -25,6 +25,7 @@ from luxcli.model import Missed, Snapshot
 from luxcli.store import buffer
 from luxcli.store.database import ASIDE, CacheFile
 from luxcli.system import files, locks
+from luxcli.system.progress import Progress, silent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -172,9 +173,7 @@ class Store(CacheFile):
                 yield snapshot
         self._refuse(found if damaged is None else ())
 
-    def remove_before(
-        self, cutoff: int, progress: Callable[[int, int], object] = lambda _done, _total: None
-    ) -> int:
+    def remove_before(self, cutoff: int, progress: Progress = silent) -> int:
         """Remove polls, missed ticks and records older than `cutoff`; settings keep their value.
 
         One transaction per day of data, so that no poll has to wait for a long one. Ends after a

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -20,6 +20,7 @@ from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Register
 from luxcli.rollup.files import period_of
 from luxcli.store.store import Store
+from luxcli.system.progress import Progress, silent
 from luxcli.times import span
 from luxcli.validation.csv_rows import Values
 from luxcli.validation.findings import Findings
@@ -41,14 +42,8 @@ _HALF: Final = 0.5
 _FEW: Final = 10
 _FIRST_YEAR, _LAST_YEAR = 2000, 9998
 
-Progress = Callable[[int, int], object]
 
-
-def _unseen(_done: int, _total: int) -> None:
-    pass
-
-
-def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = _unseen) -> Report:
+def check(config: Config, path: Path, zone: tzinfo, *, progress: Progress = silent) -> Report:
     """Check one CSV.
 
     Args:

@@ -1,7 +1,7 @@
 """The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
@@ -14,12 +14,11 @@ from luxcli.registers import catalogue
 from luxcli.store import buffer, reader
 from luxcli.store.store import Store, is_place_ours, open_store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
+from luxcli.system.progress import Progress, silent
 from luxcli.times import span, utc_text
 from luxcli.validation.findings import Finding, Findings, in_order
 from luxcli.validation.judge import Judge
 from luxcli.validation.report import Report
-
-Progress = Callable[[int, int], object]
 
 _HOUR_S = 3600
 _DAY_S = 86_400
@@ -36,10 +35,6 @@ _LATE_SHARE = 0.05
 _PART = 200
 
 
-def _unseen(_done: int, _total: int) -> None:
-    pass
-
-
 def validate(
     config: Config,
     *,
@@ -47,7 +42,7 @@ def validate(
     stop_ms: int,
     now_ms: int | None = None,
     flush: bool = True,
-    progress: Progress = _unseen,
+    progress: Progress = silent,
 ) -> Report:
     """Judge every stored poll of ``[start_ms, stop_ms)`` and the gaps between them.
 

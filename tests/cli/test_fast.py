@@ -41,7 +41,7 @@ POLL = {
     *("registers", "registers.numbers", "registers.structure"),
     *("store", "store.buffer", "store.database", "store.owner", "store.store"),
     *("system", "system.clock", "system.files", "system.locks", "system.log_setup"),
-    *("system.signals", "system.threads", "system.watchdog"),
+    *("system.progress", "system.signals", "system.threads", "system.watchdog"),
 }
 STATUS = {
     name

@@ -26,13 +26,12 @@ from luxcli.cli.output import (
     say,
     warn,
 )
-from luxcli.cli.screen import Show, progress, table
+from luxcli.cli.screen import progress, table
 from luxcli.cli.session import Session
-from luxcli.errors import FINDINGS, ConfigError, Interrupted, LuxcliError, UsageError
+from luxcli.errors import FINDINGS, ConfigError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from luxcli.live.capture import Capture, Progress, Recording
-    from luxcli.model import Snapshot
+    from luxcli.live.capture import Capture, Recording
     from luxcli.validation.report import Verdict
 
 EPILOG = epilog(
@@ -78,9 +77,8 @@ def capture(
     interval_s = interval_option(interval, "--interval") or settings.interval_sec
     own = capturing.prepare(settings, output, interval_s)
     with progress("polling") as show:
-        report = _reporter(show, duration_s)
         recording = capturing.record(
-            own, settings, duration_s=duration_s, interval_s=interval_s, progress=report
+            own, settings, duration_s=duration_s, interval_s=interval_s, progress=show
         )
     if recording.interrupted:
         # The next signal ends it at once: what follows takes seconds only, but who knows.
@@ -107,36 +105,6 @@ def _duration(text: str) -> int:
     if seconds > capturing.LONGEST_S:
         raise UsageError(f"--duration {text}: is more than a day; that is what cron is for")
     return seconds
-
-
-def _reporter(show: Show, duration_s: int) -> "Progress":
-    def report(elapsed_s: float, poll: "Snapshot | None", failure: LuxcliError | None) -> None:
-        show(elapsed_s, duration_s, _brief(poll, failure))
-
-    return report
-
-
-def _brief(poll: "Snapshot | None", failure: LuxcliError | None) -> str | None:
-    """Return what stands before the progress bar: the last values, or why there are none."""
-    from luxcli.live import follow, key_values
-
-    if failure:
-        return follow.in_words(failure)
-    if poll is None:
-        return None
-    values = key_values.Values(poll)
-    numbers = [
-        f"{name} {number:.1f}"
-        for name, item in (
-            ("out", key_values.OUTDOOR),
-            ("flow", key_values.FLOW),
-            ("return", key_values.RETURN),
-            ("DHW", key_values.HOT_WATER),
-        )
-        if (number := values.number(item.ids[0])) is not None
-    ]
-    compressor = key_values.shown(key_values.COMPRESSOR, values).text
-    return " ".join([*numbers, f"compr. {compressor}"])
 
 
 def _nothing_recorded(recording: "Recording") -> NoReturn:

@@ -105,14 +105,14 @@ def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bo
         return diagnosis.without_configuration(
             failure, now_ms=now_ms, zone=zone, environ=os.environ
         )
-    with screen.waiting("looking at") as begin:
+    with screen.waiting("looking at") as show:
         return diagnosis.diagnose(
             settings,
             now_ms=now_ms,
             zone=zone,
             environ=os.environ,
             offline=offline,
-            begin=begin,
+            progress=show,
         )
 
 
