@@ -1,4 +1,4 @@
-"""Everything luxcli can fail with, and the exit status of each failure.
+"""The errors of luxcli and the exit status of each.
 
     LuxcliError              1   (never raised itself)
     ├── UsageError           2   an argument cannot be used as given
@@ -6,15 +6,15 @@
     ├── DeviceError         69   the heat pump is unreachable or silent
     │   ├── DeviceBusyError 75   it answers, but stays busy
     │   └── ProtocolError   76   it answered, but not correctly
-    ├── StorageError        74   a file of ours cannot be read or written
-    │   ├── DamagedError    74   it is damaged
-    │   └── UnavailableError 74  it may be well, but cannot be used at the moment
+    ├── StorageError        74   a file of luxcli cannot be read or written
+    │   ├── DamagedError    74   its content is damaged
+    │   └── UnavailableError 74  it may be intact, but cannot be used at the moment
     ├── LockHeldError       75   another luxcli is at work; nothing was done
     └── ConfigError         78   a setting is wrong; holds every problem found
 
-Status 0 is success, 1 a bug (with traceback), 3 "done, but incomplete or with findings",
-129, 130, 141 and 143 interrupted by a lost terminal, Ctrl-C, a closed pipe, SIGTERM, 142 ended by
-its own time limit.
+Status 0 is success, 1 a bug (with traceback), 3 "done, but incomplete or with findings". After a
+signal it is what shells report: 129 lost terminal, 130 Ctrl-C, 141 closed pipe, 142 the command's
+own time limit (SIGALRM), 143 SIGTERM.
 Statuses follow sysexits.h where one fits and are only ever added to: a script must treat an unknown
 one as failure.
 """
@@ -26,9 +26,18 @@ FINDINGS = 3
 
 
 class LuxcliError(Exception):
-    """Base class of every expected failure; its text is the line the user reads."""
+    """Base class of every expected failure; its text is the error message.
+
+    Attributes:
+        what: What failed and why: the text without the advice.
+        advice: What to do about it, if that is known; the end of the text.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, advice: str | None = None) -> None:
+        super().__init__(f"{what}; {advice}" if advice else what)
+        self.what, self.advice = what, advice
 
 
 class UsageError(LuxcliError):
@@ -44,11 +53,11 @@ class NoDataError(LuxcliError):
 
 
 class DeviceError(LuxcliError):
-    """The heat pump is unreachable, refused the connection or stopped answering.
+    """The heat pump cannot be reached, refuses the connection or stops answering.
 
     Attributes:
-        reason: The word under which the missed poll is recorded.
-        tries: Connections that were attempted.
+        reason: Word that is stored for the missed poll, such as timeout.
+        tries: Number of connections attempted.
         took_ms: Milliseconds from the first attempt to giving up.
     """
 
@@ -62,7 +71,7 @@ class DeviceError(LuxcliError):
 
 
 class DeviceBusyError(DeviceError):
-    """The controller says that its values are being changed and did not stop saying so."""
+    """The controller answers that its values are being changed, at each attempt."""
 
     exit_code = 75
 
@@ -79,28 +88,28 @@ class ProtocolError(DeviceError):
 
 
 class StorageError(LuxcliError):
-    """A file or directory of luxcli's own cannot be read or written."""
+    """A file or directory of luxcli cannot be read or written."""
 
     exit_code = 74
 
 
 class DamagedError(StorageError):
-    """A file of ours is there but no longer what was written."""
+    """A file does not hold what luxcli wrote to it."""
 
 
 class UnavailableError(StorageError):
-    """A file of ours cannot be used at the moment: locked, disk full or failing."""
+    """A file cannot be used at the moment: locked, disk full or failing."""
 
 
-def combined(failures: Sequence[StorageError]) -> StorageError:
-    """Return one failure for several of a kind: on a full disk each file fails alike."""
+def combine(failures: Sequence[StorageError]) -> StorageError:
+    """Return the first failure, with the number of the others: a full disk fails them all."""
     more = len(failures) - 1
     files = "file" if more == 1 else "files"
     return StorageError(f"{failures[0]}" + (f" (and {more} more {files})" if more else ""))
 
 
 class LockHeldError(LuxcliError):
-    """Another process holds the lock; the scheduler simply tries again."""
+    """Another process holds the lock; the scheduler will run the command again."""
 
     exit_code = 75
 
@@ -116,9 +125,9 @@ class ConfigError(LuxcliError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM, SIGINT, SIGHUP or the alarm of the time limit arrived, or nobody reads on (SIGPIPE).
+    """A signal ends the command: SIGTERM, SIGINT, SIGHUP, SIGALRM of the watchdog, or SIGPIPE.
 
-    A BaseException so that nothing swallows it by accident.
+    It is a BaseException, so that no ``except Exception`` takes it.
     """
 
     def __init__(self, signum: int) -> None:

@@ -23,7 +23,7 @@ from luxcli.diagnosis.sections import (
     shown,
     warning,
 )
-from luxcli.errors import DeviceError, ProtocolError, StorageError
+from luxcli.errors import DeviceError, ProtocolError
 from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import catalogue, numbers, ranges
 from luxcli.registers.catalogue import Reading
@@ -110,11 +110,10 @@ def _readable(received: bytes) -> str:
 
 def ownership(config: Config, snapshot: Snapshot) -> tuple[Line, ...]:
     """Return a problem when the cache is for another heat pump: `poll-once` stores nothing then."""
-    refused = owner.owner_conflict(config.cache_path, config.require_host(), snapshot)
-    if refused is None:
+    conflict = owner.owner_conflict(config.cache_path, config.require_host(), snapshot)
+    if conflict is None:
         return ()
-    what, _, advice = refused.partition("; ")
-    return (problem(what, advice, status=StorageError.exit_code),)
+    return (problem(conflict.what, conflict.advice, status=conflict.exit_code),)
 
 
 def controller(snapshot: Snapshot, now_ms: int, status: int | None) -> Section:

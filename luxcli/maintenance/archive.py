@@ -14,7 +14,7 @@ from typing import Final
 
 from luxcli import periods, times
 from luxcli.config.config import Config
-from luxcli.errors import DamagedError, StorageError, combined
+from luxcli.errors import DamagedError, StorageError, combine
 from luxcli.maintenance import luxlog
 from luxcli.maintenance.luxlog import Day
 from luxcli.model import Missed, Snapshot
@@ -92,7 +92,7 @@ def archive_due(
             except StorageError as exc:
                 failures.append(exc)
     if failures:
-        raise combined(failures) from failures[0]
+        raise combine(failures) from failures[0]
     return done
 
 

@@ -15,7 +15,7 @@ from luxcli.errors import (
     NoDataError,
     StorageError,
     UsageError,
-    combined,
+    combine,
 )
 from luxcli.exports import csv_file
 from luxcli.exports.columns import columns
@@ -165,7 +165,7 @@ def rollup_due(
                 results.append(result)
                 done(result)
     if failures:
-        raise combined(failures) from failures[0]
+        raise combine(failures) from failures[0]
     return results
 
 

@@ -30,15 +30,15 @@ def check_owner(cache_path: Path, host: str, snapshot: Snapshot) -> None:
     if known:
         conflict = owner_conflict(cache_path, host, snapshot)
         if conflict:
-            raise StorageError(conflict)
+            raise conflict
         here["serial"] = here["serial"] or known["serial"]
         if known == here:
             return
     _write(path, here)
 
 
-def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> str | None:
-    """Return why a poll must not go into a cache, None when it may; changes nothing.
+def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> StorageError | None:
+    """Return why a poll must not go into a database, None when it may; changes nothing.
 
     Raises:
         StorageError: The note cannot be read.
@@ -47,10 +47,10 @@ def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> str | Non
     known = _read(path)
     if known is None or _same(known, {"host": host.lower(), "serial": serial(snapshot)}):
         return None
-    return (
-        f"{cache_path}: holds the polls of another heat pump ({known['host']}); give"
-        f" {host} a cache_path of its own, in another directory, or if it is the same one"
-        f" under a new address remove {path.name}"
+    return StorageError(
+        f"{cache_path}: holds the polls of another heat pump ({known['host']})",
+        advice=f"give {host} a cache_path of its own, in another directory, or if it is the same"
+        f" one under a new address remove {path.name}",
     )
 
 
