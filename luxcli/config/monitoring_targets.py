@@ -1,7 +1,7 @@
-"""How the settings that say whom to tell are read.
+"""Reads the settings of the notification channels.
 
-Their values are secrets: whoever has a ping address or a topic can use it. So no message here
-repeats one.
+The values are secrets, because everybody who knows a ping address or a topic can use it. So no
+error message repeats a value.
 """
 
 import re
@@ -9,10 +9,10 @@ from typing import Final
 
 JOBS: Final = ("poll", "rollup", "prune")
 EVENTS: Final = ("failed", "recovered", "stale")
-# Those that have an address; beside them there is the command.
+# Channels that have an address; the command is the fourth channel.
 CHANNELS: Final = ("healthchecks", "uptime_kuma", "ntfy")
-# Stands in an address for the name of the job.
-PLACE: Final = "{job}"
+# Replaced in an address by the name of the job.
+PLACEHOLDER: Final = "{job}"
 
 Urls = tuple[tuple[str, str], ...]
 _EXAMPLE: Final = "a web address like https://example.org/..."
@@ -22,11 +22,11 @@ def urls(value: object) -> Urls:
     """Return the address for each job, as pairs.
 
     Args:
-        value: One address, which is for polls, or with ``{job}`` in it for each job; or
+        value: An address for polls; an address with ``{job}``, for each job;
             ``poll=ADDRESS rollup=ADDRESS``, or the same as a mapping; "" for none.
 
     Raises:
-        ValueError: It is no such thing; says nothing of the value.
+        ValueError: The value is none of these; the text does not repeat it.
     """
     if value == "":
         return ()
@@ -38,11 +38,11 @@ def urls(value: object) -> Urls:
         pairs = [(word.partition("=")[0], word.partition("=")[2]) for word in value.split()]
     else:
         address = value.strip()
-        jobs = JOBS if PLACE in address else JOBS[:1]
-        pairs = [(job, address.replace(PLACE, job)) for job in jobs]
+        jobs = JOBS if PLACEHOLDER in address else JOBS[:1]
+        pairs = [(job, address.replace(PLACEHOLDER, job)) for job in jobs]
     for job, address in pairs:
         if job not in JOBS:
-            raise ValueError(f"there is no job of that name; jobs are {', '.join(JOBS)}")
+            raise ValueError(f"names an unknown job; jobs are {', '.join(JOBS)}")
         _check(address)
     if len(dict(pairs)) != len(pairs):
         raise ValueError("names a job twice")
@@ -50,7 +50,7 @@ def urls(value: object) -> Urls:
 
 
 def topic(value: object) -> str:
-    """Return the address of an ntfy topic, "" for none; ValueError when it is no such address."""
+    """Return the address of an ntfy topic, "" for none; ValueError if it names no topic."""
     if value == "":
         return ""
     from urllib.parse import urlsplit
@@ -63,7 +63,7 @@ def topic(value: object) -> str:
 
 
 def token(value: object) -> str:
-    """Return an access token, "" for none; ValueError when it cannot be one."""
+    """Return an access token, "" for none; ValueError if it cannot be one."""
     text = str(value).strip()
     if not text.isascii() or len(text.split()) > 1:
         raise ValueError("is not an access token: letters and digits without spaces")
@@ -71,10 +71,10 @@ def token(value: object) -> str:
 
 
 def command(value: object) -> tuple[str, ...]:
-    """Return a command as its arguments, () for none; a text is one for the shell.
+    """Return the arguments of a command, () for none; a text is run by the shell.
 
     Raises:
-        ValueError: It is neither a text nor a list of texts, or empty.
+        ValueError: The value is neither a text nor a list, or empty.
     """
     if value == "":
         return ()
@@ -90,12 +90,12 @@ def command(value: object) -> tuple[str, ...]:
 
 
 def _check(address: str) -> None:
-    from urllib.parse import urlsplit  # only who has such a setting pays for it
+    from urllib.parse import urlsplit  # imported only where such a setting is set
 
     try:
         parts = urlsplit(address)
-        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
-        sound = False
-    if not sound or not address.isascii() or not address.isprintable() or " " in address:
+        is_valid = False
+    if not is_valid or not address.isascii() or not address.isprintable() or " " in address:
         raise ValueError(f"is not {_EXAMPLE}")
