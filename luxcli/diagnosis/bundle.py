@@ -1,46 +1,86 @@
-"""A diagnosis as a file for a public issue: without addresses, serial numbers and names of people.
+"""Writes a diagnosis into a ZIP file for a public issue.
 
-What the heat pump says about where and which it is (`registers.PRIVATE`) is left out of the
-snapshot; names and addresses are replaced in every text.
+It has no addresses, serial numbers or names: only values under known keys and texts that
+`redaction` keeps. What the heat pump says about itself (`registers.private`) is left out of the
+snapshot.
 """
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
 
 from luxcli.config import config
 from luxcli.config.config import Config
+from luxcli.config.settings import SETTINGS
 from luxcli.diagnosis.diagnose import Diagnosis, as_json
-from luxcli.diagnosis.redaction import cleaner
+from luxcli.diagnosis.redaction import LEFT_OUT, Redactor, known_names
 from luxcli.errors import StorageError, UsageError
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers.private import PRIVATE
 from luxcli.system import files
 
+# Keys whose values are numbers, times, codes, versions or names of registers.
+_PLAIN: Final = frozenset(
+    {
+        *("ok", "status", "taken_ms", "name", "level", "passed", "registers", "default"),
+        *("port", "attempts", "times_ms", "failed_at", "reason", "answers_on_port"),
+        *("model_code", "model", "firmware", "lengths", "catalogue", "unknown"),
+        *("has_serial_number", "clock_ahead_s", "counts", "critical", "not_fitted", "id"),
+        *("errors", "switch_offs", "file_system", "percent", "free", "buffer", "cache_bytes"),
+        *("schema", "oldest", "newest", "sound", "archives", "days_without_archive"),
+        *("days_only_in_archives", "days_only_in_csvs", "interval_sec", "last_poll"),
+        *("last_poll_age_s", "recent", "coverage", "covered", "usual_interval_sec", "rows"),
+        *("looked_at", "complete", "verdict", "polls", "scores", "findings", "versions", "system"),
+        *("distribution", "container", "zone", "clock_synchronised", "uid"),
+    }
+)
+# Keys of texts and paths, which may hold a name.
+_TEXTS: Final = frozenset(
+    {
+        *("text", "advice", "found", "problems", "host", "addresses", "peer", "causes", "busy"),
+        *("directory", "path", "set_aside", "locks", "file", "last_daily", "last_weekly"),
+    }
+)
+# Keys of what holds further keys.
+_PARTS: Final = frozenset(
+    {"sections", "lines", "values", "checklist", "rules", "disks", "newest_csv"}
+)
+# Settings whose values cannot name anything; other values are shown if their words are known.
+_PLAIN_SETTINGS: Final = frozenset(
+    {
+        *("port", "interval_sec", "csv_time", "weekly_day", "timeout_sec", "retries", "timezone"),
+        *("csv_retention_days", "cache_retention_days", "disk_usage_limit_percent", "archive"),
+        *("flush_polls", "csv.headers", "csv.delimiter", "csv.decimal", "csv.bom", "csv.enums"),
+        *("log_level", "log_format", "monitoring.jobs", "monitoring.events"),
+        *("monitoring.ping_every", "monitoring.stale_after", "monitoring.ntfy_priority"),
+    }
+)
+_KEYS: Final = frozenset(setting.key for setting in SETTINGS)
+
 
 def check_place(path: Path) -> None:
-    """Look whether a bundle can be written there.
+    """Check that a bundle can be written to `path`.
 
     Raises:
-        UsageError: There is a file already, which is not replaced, or no directory, or the name
-            cannot be a file's.
-        StorageError: The directory cannot be looked into.
+        UsageError: The file exists already, its directory does not, or the name cannot be a
+            file's.
+        StorageError: The directory cannot be read.
     """
     try:
         if not path.parent.is_dir():
             raise UsageError(
-                f"--bundle: {path.parent}: is no directory; make it or name another one"
+                f"--bundle: {path.parent}: is not a directory; make it or name another one"
             )
-        path.lstat()  # a link that leads nowhere is something, too
+        path.lstat()  # also finds a link to nothing
     except FileNotFoundError:
         return
     except PermissionError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
     except (OSError, ValueError) as exc:
         raise UsageError(f"--bundle: {path}: cannot be a file: {exc}") from exc
-    raise UsageError(f"--bundle: {path}: exists already and was left alone")
+    raise UsageError(f"--bundle: {path}: exists already; name another file")
 
 
 def write(
@@ -54,26 +94,14 @@ def write(
 
     Raises:
         UsageError: The file exists, or its directory does not.
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     check_place(path)
-    clean = cleaner(settings, environ)
-    effective = [] if settings is None else list(config.effective(settings))
-    members = {
-        "diagnose.json": as_json(diagnosis, thorough=True),
-        "snapshot.json": _snapshot(diagnosis.snapshot),
-        "config.json": {key: {"value": value, "origin": o} for key, value, o in effective},
-        "versions.json": dict(diagnosis.sections[-1].values),
-    }
-    texts = {
-        name: json.dumps(_cleaned(content, clean), ensure_ascii=False, indent=1)
-        for name, content in members.items()
-    }
-    texts["log.txt"] = "".join(clean(line) + "\n" for line in log_lines)
+    members = _members(diagnosis, settings, log_lines, environ)
 
     def fill(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, text in texts.items():
+            for name, text in members.items():
                 archive.writestr(name, text)
 
     try:
@@ -84,19 +112,123 @@ def write(
     return size
 
 
-def _cleaned(value: object, clean: Callable[[str], str]) -> object:
-    """Return the same with every text cleaned, those of keys as well."""
-    if isinstance(value, str):
-        return clean(value)
+def _members(
+    diagnosis: Diagnosis,
+    settings: Config | None,
+    log_lines: Sequence[str],
+    environ: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the text of each file in the bundle."""
+    found = as_json(diagnosis, thorough=True)
+    names = known_names(settings, _addresses(found), environ)
+    redactor = Redactor(names, _plain_texts(found))
+    if settings is None:
+        _keep_keys_only(found["sections"][0])
+    diagnose = _kept(found, redactor)
+    diagnose["left_out"] = redactor.left_out
+    effective = [] if settings is None else config.effective(settings)
+    documents = {
+        "diagnose.json": diagnose,
+        "snapshot.json": _snapshot(diagnosis.snapshot),
+        "config.json": {
+            key: {"value": _setting(key, value, redactor), "origin": redactor.text(origin)}
+            for key, value, origin in effective
+        },
+        "versions.json": _kept(diagnosis.sections[-1].values, redactor),
+    }
+    lines = [kept for line in log_lines if (kept := redactor.text(line)) is not None]
+    if len(lines) < len(log_lines):
+        missing = len(log_lines) - len(lines)
+        lines.append(f"({missing} lines left out: they have words that luxcli does not use)")
+    return {
+        **{
+            name: json.dumps(content, ensure_ascii=False, indent=1)
+            for name, content in documents.items()
+        },
+        "log.txt": "".join(line + "\n" for line in lines),
+    }
+
+
+def _addresses(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the addresses of the heat pump that the diagnosis found."""
+    for section in found["sections"]:
+        yield from section["values"].get("addresses", ())
+        if peer := section["values"].get("peer"):
+            yield peer
+
+
+def _plain_texts(value: object, *, is_plain: bool = False) -> Iterator[str]:
+    """Yield the texts below plain keys."""
     if isinstance(value, Mapping):
-        return {clean(str(key)): _cleaned(item, clean) for key, item in value.items()}
+        for key, item in value.items():
+            yield from _plain_texts(item, is_plain=is_plain or key in _PLAIN)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _plain_texts(item, is_plain=is_plain)
+    elif isinstance(value, str) and is_plain:
+        yield value
+
+
+def _kept(value: Any, redactor: Redactor) -> Any:
+    """Return what is below known keys; an unknown key counts as a text that is left out."""
     if isinstance(value, list | tuple):
-        return [_cleaned(item, clean) for item in value]
+        return [_kept(item, redactor) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept: dict[str, Any] = {}
+    for key, item in value.items():
+        if key in _PLAIN:
+            kept[key] = item
+        elif key in _TEXTS:
+            kept[key] = _texts(item, redactor)
+        elif key in _PARTS:
+            kept[key] = _kept(item, redactor)
+        elif key == "settings":
+            kept[key] = {
+                name: {
+                    **entry,
+                    "value": _setting(name, entry["value"], redactor),
+                    "origin": redactor.text(entry["origin"]),
+                }
+                for name, entry in item.items()
+            }
+        else:
+            redactor.left_out += 1
+    return kept
+
+
+def _texts(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        text = redactor.text(value)
+        return LEFT_OUT if text is None else text
+    if isinstance(value, Mapping):
+        return {_texts(key, redactor): _texts(item, redactor) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(item, redactor) for item in value]
     return value
 
 
+def _setting(key: str, value: str, redactor: Redactor) -> str:
+    return value if key in _PLAIN_SETTINGS else str(_texts(value, redactor))
+
+
+def _keep_keys_only(section: dict[str, Any]) -> None:
+    """Replace the messages of a wrong configuration: a host may stand where a port belongs."""
+    keys = [_key_of(problem) for problem in section["values"]["problems"]]
+    section["lines"] = [
+        {"level": line["level"], "text": key, "advice": None}
+        for key, line in zip(keys, section["lines"], strict=True)
+    ]
+    section["values"] = {"problems": keys}
+
+
+def _key_of(problem: str) -> str:
+    """Return the setting that a message is about."""
+    return next((part for part in problem.split(": ") if part in _KEYS), "not a setting")
+
+
 def _snapshot(snapshot: Snapshot | None) -> dict[str, object] | None:
-    """Return the raw blocks; None stands where something private was."""
+    """Return the raw blocks with None for private registers."""
     if snapshot is None:
         return None
     blocks: dict[str, object] = {

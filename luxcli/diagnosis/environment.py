@@ -1,4 +1,4 @@
-"""On what luxcli runs: versions, container, time zone, clock; what a bug report needs."""
+"""The environment of luxcli: versions, container, time zone, clock."""
 
 import os
 import platform
@@ -13,14 +13,14 @@ from luxcli.diagnosis.sections import Line, Section, info, ok, warning
 from luxcli.store import sqlite_file
 
 _LIBRARIES: Final = ("luxtronik", "typer", "rich", "PyYAML")
-# What systemd-timesyncd touches when the clock is right.
+# systemd-timesyncd touches this file when the clock is synchronised.
 _SYNCHRONISED: Final = Path("/run/systemd/timesync/synchronized")
-# Left by Docker and by Podman.
+# Docker and Podman create these files.
 _CONTAINER_MARKS: Final = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def environment(zone: tzinfo, environ: Mapping[str, str]) -> Section:
-    """Return the versions of everything and what of the machine matters."""
+    """Return the versions of luxcli and its libraries, and facts about the machine."""
     versions = {
         "luxcli": __version__,
         "Python": platform.python_version(),
@@ -36,7 +36,7 @@ def environment(zone: tzinfo, environ: Mapping[str, str]) -> Section:
         _zone(zone, in_a_container=container),
         ok("this machine's clock is synchronised")
         if synchronised
-        else info("whether this machine's clock is synchronised cannot be told from here"),
+        else info("it is unknown whether this machine's clock is synchronised"),
     )
     values = {
         "versions": versions,
@@ -72,7 +72,8 @@ def _distribution() -> str | None:
 def _zone(zone: tzinfo, *, in_a_container: bool) -> Line:
     if zone is UTC and in_a_container:
         return warning(
-            "time zone UTC, as nothing else is set: days end at csv_time UTC",
+            "time zone is UTC because neither 'timezone' nor TZ is set; daily CSVs end at csv_time"
+            " UTC",
             "set 'timezone' or TZ, such as Europe/Berlin",
         )
     return info(f"time zone {zone}")

@@ -1,4 +1,4 @@
-"""What ``config check`` looks at beyond the single values: do they work on this machine?"""
+"""Checks of ``config check`` beyond single values: directories, secret files, the database."""
 
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
@@ -7,16 +7,16 @@ from luxcli.system.files import unwritable
 
 
 def is_set(host: str | None) -> None:
-    """Raise ValueError when no heat pump is named."""
+    """Raise ValueError if no heat pump is configured."""
     if host is None:
         raise ValueError("missing; set it here or as LUXCLI_HOST")
 
 
 def check(config: Config) -> None:
-    """Look whether everything that will be written can be.
+    """Check that every directory can be written and every file with a secret can be read.
 
     Raises:
-        StorageError: Something cannot, or a file with a secret cannot be used; all at once.
+        StorageError: Some cannot; the text has a line for each.
     """
     store = open_store(config)
     failures = [unwritable(config.cache_path.parent)]

@@ -1,194 +1,136 @@
-"""Takes out of texts who and where: directories, hosts, addresses, names of people.
+"""Keeps names of hosts and people, addresses and directories out of a report for a public issue.
 
-Of directories only what luxcli itself named stays. Better too much is replaced than too little.
+A text is kept if it consists of words that luxcli itself uses, numbers, times, and values that the
+report gives anyway. A text with any other word may name a host, a person or a directory: it is left
+out and counted. The names that are known here are replaced first, so that texts with them are kept.
 """
 
-import ipaddress
 import os
+import pkgutil
 import platform
 import pwd
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
 from typing import Final
 
-from luxcli.config import config
+import luxcli
 from luxcli.config.config import Config
+from luxcli.config.settings import SETTINGS
+from luxcli.registers import catalogue
 
-Clean = Callable[[str], str]
-
-_CACHE_NAME: Final = "cache.sqlite3"
-# Anything that may be an address; what is one is found out by reading it.
-_ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*")
-# A path may have blanks in it: one that is not known ends where the sentence goes on.
-_REST: Final = r"[^\n\"'`;()]*?(?=:[ \d]|:$|[\"'`;()\n]|$)"
-_PATH: Final = re.compile(r"(?<![\w.~<>/-])/(?=[^\s/:])" + _REST)
-_HEAD_PATH: Final = re.compile(r"/(?=[^\s/:]).*?(?=:[ \d]|:$|$)")
-# What luxcli calls its files and directories.
-_OWN: Final = (
-    r"(?:(?:archive|reports/daily|reports/weekly)/)?"
-    r"(?:[\d-]{10}\.luxlog\.gz[\w.-]*|[\d-]{10}[\d_]*_(?:daily|weekly)\.csv"
-    r"|(?:cache\.sqlite3|<cache>)[\w.-]*|device-[\w.-]+\.lock)"
-    r"|archive|reports/daily|reports/weekly"
+LEFT_OUT: Final = "(left out)"
+_PUNCTUATION: Final = ".,;:()[]'\"!?`"
+_NUMBER: Final = r"[-+]?\d+(?:[.,]\d+)?"
+# Numbers, intervals, dates and times; never several full stops, as an address has.
+_FIGURE: Final = re.compile(
+    rf"{_NUMBER}%?|{_NUMBER}\.\.{_NUMBER}"
+    r"|\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d+)?Z)?|\d\d:\d\d(?::\d\d)?",
+    re.IGNORECASE,
 )
-_OWN_NAMES: Final = re.compile(rf"/({_OWN})$")
-# What messages begin with that concern an address, also one that was configured earlier.
-_HOST_PORT: Final = re.compile(r"[^\s\"'<>/]+(?=:\d{4,5}: )")
-_OTHER_HEAT_PUMP: Final = re.compile(r"(?<=another heat pump \()[^)]*")
-# Names that tell nothing, or would be found inside of sentences everywhere.
-_TELL_NOTHING: Final = frozenset({"luxcli", "root", "nobody"})
+# Examples of addresses, which may be somebody's.
+_ADDRESS: Final = re.compile(r"\d\.\d+\.\d|[@:]")
+# A path or file name that begins with a placeholder or a date: each part of it has to be known.
+_COMPOUND: Final = re.compile(r"[\w-]*<[a-z]+>|\d{4}-\d\d-\d\d[_.]")
+_SEPARATORS: Final = re.compile(r"<[a-z]+>|[/:._-]+")
+# What the system and SQLite say, beside the texts of `os.strerror`.
+_SYSTEM_MESSAGES: Final = """
+    Name or service not known. No address associated with hostname.
+    Temporary failure in name resolution. Non-recoverable failure in name resolution.
+    database disk image is malformed; disk I/O error; database or disk is full; file is not a
+    database; unable to open database file; attempt to write a readonly database;
+    database is locked; database schema has changed; no such table; no such column
+"""
+_HIGHEST_ERRNO: Final = 133
+# Names that identify nobody, or are words of ordinary sentences.
+_COMMON_NAMES: Final = frozenset({"luxcli", "root", "nobody", "localhost"})
 _SHORTEST_NAME: Final = 2
-# Whom to tell and how: addresses of people, names of houses.
-_FREE_TEXTS: Final = frozenset(
-    {
-        *("monitoring.command", "monitoring.ntfy_tags", "monitoring.ntfy_title"),
-        *("monitoring.healthchecks_url_file", "monitoring.uptime_kuma_url_file"),
-        *("monitoring.ntfy_url_file", "monitoring.ntfy_token_file"),
-    }
-)
 
 
-def cleaner(settings: Config | None, environ: Mapping[str, str]) -> Clean:
-    """Return what replaces the heat pump's and this machine's names, addresses and people.
+class Redactor:
+    """Decides word by word which texts are kept.
+
+    Attributes:
+        left_out: How many texts were left out.
+    """
+
+    def __init__(self, names: Mapping[str, str], values: Iterable[str] = ()) -> None:
+        """Take the names to replace, each with its placeholder, and values that may be shown."""
+        self.left_out = 0
+        self._placeholders = {name.lower(): names[name] for name in names}
+        longest_first = sorted(map(re.escape, self._placeholders), key=len, reverse=True)
+        self._names = re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)", re.IGNORECASE)
+        self._words = _own_words() | {word for value in values for word in _words(value)}
+
+    def text(self, text: str) -> str | None:
+        """Return a text with placeholders for names; None if it has an unknown word."""
+        if self._placeholders:
+            text = self._names.sub(lambda name: self._placeholders[name[0].lower()], text)
+        if all(map(self._is_known, _words(text))):
+            return text
+        self.left_out += 1
+        return None
+
+    def _is_known(self, word: str) -> bool:
+        if word in self._words or _FIGURE.fullmatch(word):
+            return True
+        parts = _SEPARATORS.split(word) if _COMPOUND.match(word) else [word]
+        return len(parts) > 1 and all(
+            not part or part.isdecimal() or part in self._words for part in parts
+        )
+
+
+def known_names(
+    settings: Config | None, addresses: Iterable[str], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the names of this heat pump, machine, user and data, with their placeholders.
 
     Args:
-        settings: None when the configuration is wrong; then its values are taken out, too.
+        settings: None if the configuration is wrong.
+        addresses: Those of the heat pump.
         environ: Usually ``os.environ``.
     """
-    steps: list[Clean] = []
-    if settings is None:
-        steps.append(_without_values)
-    else:
-        steps.append(_replacing([(_whole(text), "<value>") for text in _free_texts(settings)]))
-    steps += [_replacing(_places(settings, environ)), _without_paths]
-    steps.append(_replacing(_hosts(settings, environ)))
-    steps.append(_replacing([(_whole(name), "<user>") for name in _users(settings, environ)]))
-    steps.append(_without_addresses)
-
-    def clean(text: str) -> str:
-        for step in steps:
-            text = step(text)
-        return text
-
-    return clean
-
-
-def _replacing(replacements: Iterable[tuple[re.Pattern[str], str]]) -> Clean:
-    kept = list(replacements)
-
-    def clean(text: str) -> str:
-        for pattern, token in kept:
-            text = pattern.sub(token, text)
-        return text
-
-    return clean
-
-
-# A configuration that is wrong.
-
-_QUOTED: Final = re.compile(r"(?<!\w)'(?!luxcli )(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_UNKNOWN_KEY: Final = re.compile(r"(?:(?<=: )|^)[^:]*(?=: no such setting$)")
-# As each problem begins: file and line, or the file alone before a key or a reason.
-_FILE: Final = re.compile(
-    r"^(?!LUXCLI_|--|[A-Z_]+: )(?:.*?(?=:\d+: )|.*?(?=: cannot be read)|[^:]+(?=: [a-z_.]+: ))"
-)
-_WRONG_HOST: Final = re.compile(r"(?<=: host: ).*")
-
-
-def _without_values(text: str) -> str:
-    """Take out whatever a wrong configuration says: a host name may stand where a port belongs."""
-    text = _WRONG_HOST.sub("<host>: wrong or missing", text)
-    text = _UNKNOWN_KEY.sub("<setting>", text)
-    if ": " in text:
-        text = _FILE.sub("<configuration>", text)
-    return _QUOTED.sub("<value>", text)
-
-
-# Directories.
-
-
-def _places(
-    settings: Config | None, environ: Mapping[str, str]
-) -> Iterator[tuple[re.Pattern[str], str]]:
-    """Yield what replaces the directories that are known here, the longest first."""
-    if settings and settings.cache_path.name != _CACHE_NAME:
-        # Its lock, buffer and journal are called after it.
-        name = re.escape(settings.cache_path.name)
-        yield re.compile(rf"(?<![\w.-]){name}(?!\w)"), "<cache>"
-    tokens = _configured(settings) if settings else {}
-    for variable, token in (("HOME", "~"), ("PWD", "<directory>")):
-        tokens.setdefault(environ.get(variable, "").rstrip("/"), token)
-    for path, token in list(tokens.items()):
-        with suppress(OSError, RuntimeError):
-            tokens.setdefault(str(Path(path).resolve()), token)
-    above = {str(parent) for path in tokens for parent in Path(path).parents} - tokens.keys()
-    for path in sorted({*tokens, *above} - {"", ".", "/"}, key=len, reverse=True):
-        # Not within a longer name; a full stop may end a sentence.
-        whole = r"(?<![\w.-])" + re.escape(path) + r"(?![\w-]|\.\w)"
-        if path in tokens:
-            yield re.compile(rf"{whole}(/(?:{_OWN}))(?![\w/-])"), rf"{tokens[path]}\1"
-            yield re.compile(rf"{whole}/(?=\S){_REST}"), f"{tokens[path]}/<path>"
-        yield re.compile(rf"{whole}(?!/\S)"), tokens.get(path, "<directory>")
-
-
-def _free_texts(settings: Config) -> list[str]:
-    """Return what was written into settings that may hold anything, the longest first."""
-    given = {
-        value
-        for key, value, origin in config.effective(settings)
-        if key in _FREE_TEXTS and origin != "default" and len(value) >= _SHORTEST_NAME
-    }
-    return sorted(given, key=len, reverse=True)
-
-
-def _configured(settings: Config) -> dict[str, str]:
-    """Return what stands for the configured paths."""
-    data = settings.cache_path.parent
-    tokens = {str(data): "<data>"}
-    for kind, directory in (("daily", settings.daily_dir), ("weekly", settings.weekly_dir)):
-        usual = directory == data / "reports" / kind
-        tokens.setdefault(str(directory), f"<data>/reports/{kind}" if usual else f"<{kind}>")
-    if settings.file:
-        tokens[str(settings.file)] = "<configuration>"
-        tokens[str(settings.file.absolute())] = "<configuration>"
-        tokens.setdefault(str(settings.file.absolute().parent), "<directory>")
-    return tokens
-
-
-def _without_paths(text: str) -> str:
-    """Take out paths that are not known here, such as those of an earlier configuration."""
-    if text.startswith("/"):
-        text = _HEAD_PATH.sub(_without_path, text, count=1)
-    return _PATH.sub(_without_path, text) if "/" in text else text
-
-
-def _without_path(found: re.Match[str]) -> str:
-    own = _OWN_NAMES.search(found[0])
-    return f"<path>/{own[1]}" if own else "<path>"
-
-
-# Hosts and people.
-
-
-def _hosts(
-    settings: Config | None, environ: Mapping[str, str]
-) -> Iterator[tuple[re.Pattern[str], str]]:
-    hosts = {settings.host} if settings and settings.host else set()
-    # As it stands in the name of the lock file.
-    hosts |= {re.sub(r"[^\w.-]", "_", host.lower()) for host in hosts}
-    hosts |= {environ[name] for name in ("HOST", "LUXCLI_HOST") if environ.get(name)}
-    for host in sorted(hosts, key=len, reverse=True):
-        yield _whole(host), "<host>"
-    yield _OTHER_HEAT_PUMP, "<host>"
     machine = platform.node()
-    for name in (machine, machine.partition(".")[0]):
-        if len(name) >= _SHORTEST_NAME and name != "localhost":
-            yield _whole(name), "<machine>"
+    people = dict.fromkeys(_users(settings, environ), "<user>")
+    people |= dict.fromkeys((machine, machine.partition(".")[0]), "<machine>")
+    names = dict.fromkeys(addresses, "<address>")
+    names |= {name: people[name] for name in people if name.lower() not in _COMMON_NAMES}
+    hosts = {environ.get("HOST", ""), environ.get("LUXCLI_HOST", "")}
+    if settings:
+        hosts.add(settings.host or "")
+        names[settings.cache_path.name] = "<database>"
+    # The name of the lock file has the host in another spelling.
+    hosts |= {re.sub(r"[^\w.-]", "_", host.lower()) for host in hosts}
+    names |= dict.fromkeys(hosts, "<host>")
+    names = {name: names[name] for name in names if len(name) >= _SHORTEST_NAME}
+    for path, placeholder in _directories(settings, environ):
+        names.setdefault(str(path), placeholder)
+        with suppress(OSError, RuntimeError):
+            names.setdefault(str(path.resolve()), placeholder)
+    return names
 
 
-def _users(settings: Config | None, environ: Mapping[str, str]) -> list[str]:
-    """Return whoever runs luxcli or owns its files."""
+def _directories(settings: Config | None, environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    if settings:
+        yield settings.cache_path.parent, "<data>"
+        yield settings.daily_dir, "<daily>"
+        yield settings.weekly_dir, "<weekly>"
+        if settings.file:
+            yield settings.file, "<configuration>"
+            yield settings.file.absolute(), "<configuration>"
+    for variable, placeholder in (("HOME", "<home>"), ("PWD", "<directory>")):
+        path = Path(environ.get(variable, ""))
+        if path.name:
+            yield path, placeholder
+
+
+def _users(settings: Config | None, environ: Mapping[str, str]) -> set[str]:
+    """Return the names of the user who runs luxcli, and of the owners of its files."""
     names = {environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER")}
     names.add(Path(environ.get("HOME", "")).name)
     with suppress(KeyError):
@@ -198,25 +140,40 @@ def _users(settings: Config | None, environ: Mapping[str, str]) -> list[str]:
         for place in [*places, *([settings.file] if settings.file else [])]:
             with suppress(OSError, KeyError):
                 names.add(place.owner())
-    kept = {n for n in names if len(n) >= _SHORTEST_NAME and n.lower() not in _TELL_NOTHING}
-    return sorted(kept, key=len, reverse=True)
+    return names
 
 
-def _whole(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])", re.IGNORECASE)
+def _words(text: str) -> Iterator[str]:
+    """Yield the words of a text in lower case, without punctuation around them."""
+    for word in text.lower().split():
+        if bare := word.strip(_PUNCTUATION):
+            yield bare
 
 
-def _without_addresses(text: str) -> str:
-    return _HOST_PORT.sub("<host>", _ADDRESS.sub(_without_address, text))
+@cache
+def _own_words() -> frozenset[str]:
+    """Return every word in the texts of luxcli, of its catalogue and of the system."""
+    texts = [_SYSTEM_MESSAGES, *map(os.strerror, range(_HIGHEST_ERRNO))]
+    for module in pkgutil.walk_packages(luxcli.__path__, "luxcli."):
+        spec = find_spec(module.name)
+        if spec and isinstance(spec.loader, InspectLoader):
+            code = spec.loader.get_code(module.name)
+            texts += _constants(code) if code else []
+    for setting in SETTINGS:
+        variable = setting.key.replace(".", "_").upper()
+        texts += [setting.key, variable, f"LUXCLI_{variable}"]
+    for register in catalogue.catalogue():
+        texts += [register.id, register.name, register.unit, *register.labels.values()]
+    words = {word for text in texts for word in _words(text)}
+    return frozenset(word for word in words if not _ADDRESS.search(word))
 
 
-def _without_address(found: re.Match[str]) -> str:
-    # "192.168.1.50:8889:" is what messages begin with.
-    text = found[0]
-    for candidate in (text, text.rstrip(".:"), text.partition(":")[0].rstrip(".")):
-        try:
-            ipaddress.ip_address(candidate)
-        except ValueError:
-            continue
-        return "<address>" + text[len(candidate) :]
-    return text
+def _constants(code: CodeType) -> Iterator[str]:
+    """Yield the text constants of compiled code, at any depth."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _constants(constant)
+        elif isinstance(constant, tuple | frozenset):
+            yield from (item for item in constant if isinstance(item, str))
+        elif isinstance(constant, str):
+            yield constant
