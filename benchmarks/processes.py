@@ -135,6 +135,8 @@ def environment(directory: Path) -> dict[str, str]:
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": str(directory),
         "LANG": "C.UTF-8",
+        # Another configuration than the one of the machine that measures.
+        "LUXCLI_SYSTEM_CONFIG": str(directory / "none.yaml"),
         "TZ": "Europe/Berlin",
         "PYTHONPATH": str(PROJECT),
     }

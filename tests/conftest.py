@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import zlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,27 +14,50 @@ import pytest
 import yaml
 
 import luxcli
+from luxcli.config import sources
 from luxcli.config.settings import SETTINGS
 from tests.support import debian
 from tests.support.faulty_controller import FaultyController
 
 BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
+# What changes the output of luxcli, Typer, Rich or Python; tests that are about one of them set it.
+_OUTPUT = (
+    *("COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM", "TERMINAL_WIDTH"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "PYTHONIOENCODING", "PYTHONOPTIMIZE", "PYTHONUTF8"),
+    *("PYTHONWARNINGS", "TZ"),
+)
+_FOREIGN = ("LUXCLI_", "XDG_", "LANG", "LC_", "SUDO_", "_TYPER", "_LUXCLI")
+_SIGNALS = {
+    signal.SIGHUP: signal.SIG_DFL,  # ignored under nohup
+    signal.SIGINT: signal.default_int_handler,  # ignored in the background of a script
+    signal.SIGTERM: signal.SIG_DFL,
+}
+
+
+def pytest_configure() -> None:
+    """Let nothing that the caller's shell sets change a test: not here, not in child processes."""
+    os.umask(0o022)
+    for signum, usual in _SIGNALS.items():
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, usual)
+    for name in list(os.environ):
+        is_foreign = name in BARE_NAMES or name in _OUTPUT or name.startswith(_FOREIGN)
+        if is_foreign and not name.startswith("LUXCLI_LIVE_"):
+            del os.environ[name]
+    os.environ["LANG"] = "C.UTF-8"
+    time.tzset()
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """No setting from outside reaches a test, and no logging set-up leaves one."""
-    for name in list(os.environ):
-        ours = name in BARE_NAMES or name.startswith(("LUXCLI_", "XDG_"))
-        if ours and not name.startswith("LUXCLI_LIVE_"):
-            monkeypatch.delenv(name)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No configuration from outside reaches a test, and no logging set-up leaves one."""
+    system_file = tmp_path / "etc" / "luxcli" / "config.yaml"
+    monkeypatch.setattr(sources, "SYSTEM_FILE", system_file)
+    monkeypatch.setenv(sources.SYSTEM_VARIABLE, str(system_file))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    # Coverage of a process costs more than the process. Of every third test it is enough: what is
-    # measured is a lower bound.
-    if zlib.crc32(request.node.nodeid.encode()) % 3:
-        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):  # only here: fixtures of a session may download
+            monkeypatch.delenv(name)
     logger = logging.getLogger("luxcli")
     before = (logger.handlers[:], logger.level, logger.propagate)
     logger.propagate = True  # `caplog` listens further up
@@ -89,6 +112,7 @@ class Cli:
             **kept,
             "HOME": str(self.directory / "home"),
             "LANG": "C.UTF-8",
+            sources.SYSTEM_VARIABLE: str(sources.SYSTEM_FILE),
             "PYTHONPATH": str(Path(luxcli.__file__).parent.parent),
             "PYTHONWARNINGS": "error::ResourceWarning",
             "TZ": "Europe/Berlin",

@@ -11,10 +11,14 @@ KEYS: Final = frozenset(setting.key for setting in SETTINGS)
 # A group of keys that may also be one value for all of them.
 GROUP_KEYS: Final = frozenset({"output_dirs"})
 
+# The machine's configuration; `SYSTEM_VARIABLE` names another file in its place, so that a test
+# neither reads the configuration of the machine that it runs on nor polls that machine's heat pump.
+SYSTEM_FILE: Final = Path("/etc/luxcli/config.yaml")
+SYSTEM_VARIABLE: Final = "LUXCLI_SYSTEM_CONFIG"
 # Not settings: for the command line itself, the test against a real heat pump, and what
 # `monitoring.command` is given, which may call luxcli in turn.
 _RESERVED: Final = frozenset(
-    {"LUXCLI_CONFIG", "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT"}
+    {"LUXCLI_CONFIG", SYSTEM_VARIABLE, "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT"}
     | {"LUXCLI_JOB", "LUXCLI_EVENT", "LUXCLI_STATUS", "LUXCLI_MESSAGE"}
 )
 
@@ -30,7 +34,7 @@ class Given(NamedTuple):
 def find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file in force when none is named: the first that exists."""
     config_home = xdg_home(environ, "XDG_CONFIG_HOME", ".config")
-    places = [cwd / "luxcli.yaml", Path("/etc/luxcli/config.yaml")]
+    places = [cwd / "luxcli.yaml", Path(environ.get(SYSTEM_VARIABLE) or SYSTEM_FILE)]
     if config_home:
         places.insert(1, config_home / "luxcli" / "config.yaml")
     # Docker makes a directory of a file to mount that does not exist: the error when reading it

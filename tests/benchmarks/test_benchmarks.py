@@ -37,6 +37,7 @@ def test_it_lists_its_figures(tmp_path):
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(FIGURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "only",
     [

@@ -83,6 +83,7 @@ def test_a_flush_asks_twice_for_each_poll_and_no_more_than_that_for_the_rest(sto
     assert counts[1] - counts[0] <= 19 * 2 + 20
 
 
+@pytest.mark.slow
 def test_a_backlog_in_reverse_order_is_as_cheap_as_one_in_order(tmp_path):
     counts = []
     for name, step in (("forwards", 1), ("backwards", -1)):
@@ -126,6 +127,7 @@ def histories(tmp_path) -> dict[int, Config]:
     return found
 
 
+@pytest.mark.slow
 def test_the_daily_roll_up_asks_little_more_after_a_longer_history(histories):
     counts = {}
     for days, settings in histories.items():
@@ -136,6 +138,7 @@ def test_the_daily_roll_up_asks_little_more_after_a_longer_history(histories):
     assert counts[23] - counts[3] <= 2 * 20 + 6
 
 
+@pytest.mark.slow
 def test_the_daily_roll_up_goes_through_no_table_from_end_to_end(histories):
     settings = histories[23]
     with statements() as found:
@@ -154,6 +157,7 @@ def test_the_daily_roll_up_goes_through_no_table_from_end_to_end(histories):
     assert [plan for plan in plans if "SCAN" in plan and not re.match(small_tables, plan)] == []
 
 
+@pytest.mark.slow
 def test_a_poll_of_the_simulated_year_takes_little_room_in_the_cache(tmp_path, day):
     store = Store(tmp_path / "cache.sqlite3")
     store.merge(day, ())
@@ -169,6 +173,7 @@ def test_a_poll_of_the_simulated_year_takes_little_room_in_the_cache(tmp_path, d
     assert (store.path.stat().st_size - first) / len(day) < 240
 
 
+@pytest.mark.slow
 def test_a_poll_of_the_simulated_year_takes_little_room_in_an_archive(tmp_path, day):
     assert luxlog.write(tmp_path / "x.gz", Day(tuple(day), ())) / len(day) < 22
 
@@ -209,6 +214,7 @@ def test_syncs_and_bytes_of_forty_polls_with_their_flushes(tmp_path):
     assert not [line for line in ours if ".lock" in line]
 
 
+@pytest.mark.slow
 def test_a_report_holds_no_more_than_a_few_hundred_rows_at_a_time(store, day):
     store.merge(day, ())
     keys = [(0, index) for index in range(275)]
@@ -216,6 +222,7 @@ def test_a_report_holds_no_more_than_a_few_hundred_rows_at_a_time(store, day):
         assert len(chunk.rows) <= 1000
 
 
+@pytest.mark.slow
 def test_the_memory_of_an_archive_is_that_of_its_polls(tmp_path, day):
     tracemalloc.start()
     try:

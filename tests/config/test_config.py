@@ -13,11 +13,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from luxcli.config import config
+from luxcli.config import config, sources
 from luxcli.config import sample as sample_config
 from luxcli.config.config import Config
 from luxcli.config.settings import SETTINGS
 from luxcli.errors import ConfigError
+from tests.support import builders
 
 
 class Example(NamedTuple):
@@ -290,7 +291,7 @@ def test_an_empty_variable_is_an_unset_one(name):
 
 
 def test_the_variables_of_the_command_line_and_of_the_live_test_are_no_settings():
-    names = ("LUXCLI_CONFIG", "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT")
+    names = ("LUXCLI_CONFIG", "LUXCLI_SYSTEM_CONFIG", "LUXCLI_LIVE_HOST", "LUXCLI_LIVE_PORT")
     load(environ=dict.fromkeys(names, "something"))
 
 
@@ -302,6 +303,7 @@ def test_the_first_configuration_file_of_the_usual_places_is_used(tmp_path):
     places = [
         tmp_path / "luxcli.yaml",
         tmp_path / "xdg" / "luxcli" / "config.yaml",
+        sources.SYSTEM_FILE,
     ]
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -313,6 +315,15 @@ def test_the_first_configuration_file_of_the_usual_places_is_used(tmp_path):
         assert config.load(None, environ, tmp_path).file == place
         place.unlink()
     assert config.load(None, {"HOME": environ["HOME"]}, tmp_path).file == in_home
+
+
+def test_the_configuration_of_the_machine_is_in_etc_unless_a_variable_names_another(tmp_path):
+    code = "from luxcli.config import sources; print(sources.SYSTEM_FILE)"
+    process = builders.python(code)
+    assert process.communicate(timeout=8)[0] == "/etc/luxcli/config.yaml\n"
+    other = tmp_path / "other.yaml"
+    other.write_text("host: pump\n", encoding="utf-8")
+    assert config.load(None, {sources.SYSTEM_VARIABLE: str(other)}, tmp_path).file == other
 
 
 def test_a_named_file_is_used_instead_of_the_usual_places(tmp_path):

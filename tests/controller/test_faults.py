@@ -22,6 +22,7 @@ from tests.conftest import Cli
 from tests.support.controller_faults import FAULTS, HOST, Controller, Profile
 from tests.support.faulty_controller import Fault, FaultyController
 from tests.support.reliability import record
+from tests.support.tiers import sampled
 
 TIMEOUT_SEC = 1
 # Starting Python and importing, on a busy machine; no part of the time limit.
@@ -180,7 +181,18 @@ def _look_at_store(measured: Measured, store: Store, told: Sequence[Snapshot]) -
     measured.ratio = max(ratios, default=0.0)
 
 
-@pytest.mark.parametrize("profile", [pytest.param(one, id=one.name) for one in FAULTS if one.quick])
+# One of each kind; the client's own tests have every place and length within one process.
+BY_DEFAULT = (
+    *("connection refused", "second client is left waiting", "a web server", "healthy"),
+    *("closes within the calculations, after 414 bytes", "closes once, then works"),
+    *("announces fewer parameters than it sends", "random bytes, seed 0", "shorter tables"),
+    *("longer tables", "frozen: clock and values stand still", "a dead clock"),
+)
+
+
+@pytest.mark.parametrize(
+    "profile", sampled({one.name: one for one in FAULTS if one.quick}, BY_DEFAULT)
+)
 def test_a_poll_is_stored_as_it_was_sent_or_missed_with_its_reason_in_time(profile, tmp_path):
     assert measure(profile, tmp_path / "run").problems == []
 

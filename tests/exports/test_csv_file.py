@@ -293,6 +293,7 @@ def test_a_roll_up_killed_while_writing_leaves_no_file_under_the_final_name(tmp_
     assert [path.name for path in directory.iterdir()] == ["2026-11-20_daily.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_the_memory_of_a_report_does_not_grow_with_its_length(tmp_path):
     code = (

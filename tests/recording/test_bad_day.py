@@ -256,6 +256,7 @@ def planned(day: Day) -> Counter[str]:
     return Counter(reason for _, reason in day.expected if reason is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_tick_of_a_bad_stretch_is_stored_or_explained_or_was_never_run(seed, tmp_path):
     settings, day = live_through(tmp_path, 200, seed)

@@ -385,6 +385,7 @@ def test_a_job_that_ends_soon_is_left_in_peace_when_the_container_stops(supervis
     assert process.returncode == 3  # the scheduler's own
 
 
+@pytest.mark.slow
 def test_a_job_that_goes_on_is_told_to_end(supervised):
     process = supervised("sleep 15")
     began = time.monotonic()

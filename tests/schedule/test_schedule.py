@@ -109,6 +109,7 @@ def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, ca
 # csv_time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "days"),
     [("2026-10-24", ("24", "25", "26")), ("2027-03-27", ("27", "28", "29"))],

@@ -22,6 +22,7 @@ from tests.support import crash, power_loss, reliability
 from tests.support.crash import Plan, Truth, Verdict, Workers
 from tests.support.power_loss import Order, Tried
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms
+from tests.support.tiers import sampled
 
 # Much data, paths that other tests go through as well: measuring would double the time.
 pytestmark = pytest.mark.no_cover
@@ -225,7 +226,9 @@ def kill_at(workers: Workers, plan: Path, points: Sequence[tuple[int, bool]]):
     return len(reached), len({digest for digest, _verdict in reached}), total
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", sampled({case.name: case for case in CASES}, ["poll-once, flushes", "prune"])
+)
 def test_a_killed_command_loses_nothing_and_the_next_ones_heal(
     case, workers, states, port, tmp_path
 ):
@@ -261,6 +264,7 @@ def test_reports_made_before_the_directory_was_moved_stay_as_they_are(workers, s
     assert [name for name in before if name.endswith(".csv") and before[name] != after[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 6, 11])
 def test_a_roll_up_that_finds_the_cache_damaged_reports_all_that_can_be_read(
     workers, states, tmp_path, first
@@ -375,12 +379,14 @@ def useful_cuts(path: Path) -> list[int]:
     return [0, *(n for n, call in enumerate(calls, 1) if not call.path.endswith(".lock"))]
 
 
+@pytest.mark.slow
 def test_every_change_of_a_file_is_recorded(recording, workers):
     made = pickle.loads(recording.read_bytes())
     assert workers.call(power_loss.differs_by, made, recording.parent / "work") == []
     assert len(made.truth.polls) == 17
 
 
+@pytest.mark.slow
 def test_a_power_cut_loses_no_acknowledged_poll(recording, workers):
     cuts = useful_cuts(recording)
     found = cut_power(workers, recording, cuts[7 :: len(cuts) // 12], [1])
@@ -388,6 +394,7 @@ def test_a_power_cut_loses_no_acknowledged_poll(recording, workers):
     assert sum(tried.states for tried in found.values()) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directories", [(), ("data",), ("data", "data/reports")])
 def test_a_power_cut_takes_no_new_directory_with_what_was_acknowledged_in_it(
     directories, workers, port, tmp_path
@@ -404,6 +411,7 @@ def test_a_power_cut_takes_no_new_directory_with_what_was_acknowledged_in_it(
     assert [problem for tried in found.values() for problem in tried.verdict.problems] == []
 
 
+@pytest.mark.slow
 def test_a_poll_after_a_killed_one_survives_a_power_cut(workers, port, tmp_path):
     first = Order("poll-once", (*POLL, "--json"), ms("2026-11-17T03:00") / 1000)
     second = replace(first, clock_s=ms("2026-11-17T03:05") / 1000)

@@ -52,6 +52,7 @@ def raised_by_timer() -> Iterator[list[int]]:
         sys.unraisablehook = hook
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_a_signal_while_rows_come_out_of_sqlite_is_raised_as_what_it_is(tmp_path):
     store = stored(tmp_path / "cache.sqlite3", 300, 20)
@@ -71,6 +72,7 @@ def test_a_signal_while_rows_come_out_of_sqlite_is_raised_as_what_it_is(tmp_path
     assert list(store.query(-EVER, EVER)) == polls
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("length", [123, 124, 300])
 def test_more_columns_than_a_function_of_sqlite_takes_come_out_as_they_went_in(tmp_path, length):

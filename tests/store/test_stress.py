@@ -39,6 +39,7 @@ from tests.support.builders import python, real, small
 from tests.support.faulty_controller import NOW_S, FaultyController
 from tests.support.reliability import record, sample
 from tests.support.scenario import BERLIN, ms
+from tests.support.tiers import sampled
 
 # Much data, paths that other tests go through as well: measuring would double the time.
 pytestmark = pytest.mark.no_cover
@@ -207,7 +208,10 @@ JOBS = (
 )
 
 
-@pytest.mark.parametrize("name", ["rollup all", "prune", "restore", "validate", "reader", "writer"])
+JOBS = ("rollup all", "prune", "restore", "validate", "reader", "writer")
+
+
+@pytest.mark.parametrize("name", sampled({name: name for name in JOBS}, ["prune"]))
 def test_polls_beside_another_job_are_stored_and_nothing_is_lost(name, tmp_path):
     held = name in _HOLD  # each poll waits two seconds for the cache, then leaves it be
     found = beside(name, tmp_path, days=3, step_s=1800, polls=1 if held else 3)
@@ -368,7 +372,9 @@ class Ticking(FaultyController):
         super().__init__(clock=lambda: self.shown_s)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state", sampled({name: name for name in STATES}, ["poll goes to the buffer"])
+)
 def test_on_a_full_disk_a_poll_is_durable_or_refused_and_recording_resumes(state, tmp_path):
     with small_disk(tmp_path / "disk") as disk, Ticking() as pump:
         for pages_left in (0, 3, 13, 400):
@@ -403,6 +409,7 @@ def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left
         }
 
 
+@pytest.mark.slow
 def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_is_some(tmp_path):
     with small_disk(tmp_path / "disk", 16_384) as disk:
         # Half a day from now, so that the first period has polls enough not to fit as well.
@@ -511,6 +518,7 @@ def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]
     return ("cache locked for an hour", 1, len(back), len(added), 0, lost, wrong)
 
 
+@pytest.mark.slow
 def test_all_polls_of_an_hour_in_which_the_cache_is_locked_arrive_afterwards(tmp_path):
     assert _locked_for_an_hour(tmp_path / "locked")[2] == 130
 
@@ -717,7 +725,7 @@ SEEDS = {name: seed for seed, name in enumerate(DAMAGES)}
 SEEDS |= {"register table exchanged": 46, "poll table exchanged": 70, "schema number": 76}
 
 
-@pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS)
+@pytest.mark.parametrize("seed", sampled(SEEDS, ["first page zeroed", "1 bit flipped"]))
 def test_a_damaged_cache_loses_nothing_that_another_copy_holds(seed, template, tmp_path):
     trial = attempt(template, tmp_path / "copy", seed)
     assert trial.problem == ""

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import luxcli
+from luxcli.config import sources
 from luxcli.errors import FINDINGS, StorageError
 from luxcli.maintenance import luxlog
 from luxcli.model import Snapshot
@@ -316,7 +317,8 @@ class Workers:
     """Processes with the library preloaded, to be called with functions of this package."""
 
     def __init__(self, library: Path) -> None:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        names = ("PATH", "HOME", sources.SYSTEM_VARIABLE)
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         self._environment = {
             **kept,
             "LD_PRELOAD": str(library),

@@ -267,6 +267,7 @@ def test_a_long_buffer_is_judged_in_the_order_of_time(backwards, tmp_path):
     assert (report.polls, report.findings) == (300, ())
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_a_day_of_a_poll_every_30_seconds_takes_about_a_second(tmp_path):
     report, took_s = judged(tmp_path, "long", START_MS, 1, 30)
