@@ -1,14 +1,14 @@
-"""The values that modules pass to one another: frozen, without behaviour or dependencies.
+"""Values that all rooms exchange: polls, missed polls, chunks of polls and findings.
 
-Named tuples, as everywhere in the way of a poll: `dataclasses` takes as long to load as the poll
-takes, which is paid every 30 seconds.
+They are named tuples, as is everything that a poll needs: loading `dataclasses` would make a poll
+a seventh slower.
 """
 
 from typing import Any, Final, Literal, NamedTuple
 
 Group = Literal["calculations", "parameters", "visibilities"]
 
-# The order is that of the catalogue and the number under which the cache knows a group.
+# In the order of the catalogue; the database knows a group by its position here.
 GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities")
 
 
@@ -16,9 +16,9 @@ class Snapshot(NamedTuple):
     """One complete poll: the three blocks exactly as the controller sent them.
 
     Attributes:
-        taken_ms: Start of the exchange, milliseconds since the epoch, UTC, host clock.
-        took_ms: Duration of the successful exchange in milliseconds.
-        tries: Connections it took, 1 when the first one succeeded.
+        taken_ms: Start of the exchange by this machine's clock, UTC milliseconds since the epoch.
+        took_ms: Duration of the successful exchange, milliseconds.
+        tries: Number of connections, 1 if the first one succeeded.
         calculations: Measured and computed values (answer to 3004), raw signed 32 bit integers.
         parameters: Settings and counters (answer to 3003), raw signed 32 bit integers.
         visibilities: Which menu entries the controller shows (answer to 3005), signed bytes.
@@ -37,19 +37,19 @@ class Snapshot(NamedTuple):
         return block
 
 
-# The reason of ticks that are over before the poll of an earlier one.
+# Reason of a scheduled poll whose time was over before an earlier poll had ended.
 OVERRUN: Final = "overrun"
 
 
 class Missed(NamedTuple):
-    """A tick of the schedule without a poll, and why.
+    """A missed poll: a scheduled poll that failed, and why.
 
     Attributes:
-        ts_ms: When the attempt began, milliseconds since the epoch, UTC.
+        ts_ms: Start of the attempt, UTC milliseconds since the epoch.
         reason: One word: timeout, refused, network, protocol, busy, rejected, interrupted, ...
-        tries: Connections attempted; 0 when none was allowed.
-        took_ms: Milliseconds spent.
-        detail: The line the user read.
+        tries: Number of connections attempted; 0 if another process kept the heat pump.
+        took_ms: Duration, milliseconds.
+        detail: The error message.
     """
 
     ts_ms: int
@@ -60,13 +60,15 @@ class Missed(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Consecutive polls in which the registers at `fixed` do not change.
+    """Consecutive polls, with the registers that have one value in all of them kept apart.
+
+    A register is given by its position in the caller's list of registers.
 
     Attributes:
-        varying: Positions, in the caller's list of registers, of the values that `rows` hold.
-        fixed: Raw value (None = not there) by position, valid for every row.
-        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in time order; of these four none is
-            None.
+        varying: Positions of the registers whose values stand in `rows`.
+        fixed: Raw value of each other register by position, None if it was not sent.
+        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in order of time; the first four are
+            never None.
     """
 
     varying: tuple[int, ...]
@@ -75,11 +77,11 @@ class Chunk(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """One finding of a quality rule.
+    """What a check of one poll's structure objects to.
 
     Attributes:
         rule: Stable id of the rule.
-        severity: "reject" speaks against storing, "problem" and "warning" only flag.
+        severity: "reject" keeps the poll from being stored, "problem" and "warning" do not.
         message: What was expected and what was found.
     """
 

@@ -1,4 +1,4 @@
-"""Times, durations and time zones as people write and read them."""
+"""Times, durations and time zones as texts, and back."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,15 +10,15 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 
 def zone(name: str | None, environ: Mapping[str, str], warn: Callable[[str], object]) -> tzinfo:
-    """Return the time zone called `name`, or the system's when it is None.
+    """Return the time zone called `name`, or the system's zone.
 
-    The system's zone is, as elsewhere, the first of ``TZ``, ``/etc/localtime`` and UTC. A zone with
-    its rules is needed, not just today's offset: the bounds of old periods must not move.
+    The system's zone is the first of ``TZ``, ``/etc/localtime`` and UTC, as for other programs. The
+    zone has its rules, not just today's offset: the bounds of old periods must not move.
 
     Args:
         name: IANA name, None for the system's zone.
         environ: Usually ``os.environ``.
-        warn: Called with one line if the name is unknown; the zone is UTC then.
+        warn: Called with one line if the name is unknown; the result is UTC then.
     """
     from zoneinfo import ZoneInfo
 
@@ -27,7 +27,7 @@ def zone(name: str | None, environ: Mapping[str, str], warn: Callable[[str], obj
         try:
             return ZoneInfo(given)
         except (KeyError, OSError, ValueError):
-            warn(f"TZ={given} is not a zone like Europe/Berlin: UTC; set 'timezone'")
+            warn(f"TZ={given}: not a time zone like Europe/Berlin, UTC is used; set 'timezone'")
             return UTC
     link = Path("/etc/localtime")
     _, found, key = str(link.resolve()).partition("/zoneinfo/")
@@ -41,27 +41,27 @@ def zone(name: str | None, environ: Mapping[str, str], warn: Callable[[str], obj
 
 
 def local_date(ts_ms: int, zone: tzinfo) -> date:
-    """Return the local calendar date of a UTC time in milliseconds."""
+    """Return the local calendar date of a moment, UTC milliseconds."""
     return local_time(ts_ms, zone).date()
 
 
 def local_time(ts_ms: int, zone: tzinfo) -> datetime:
-    """Return the local date and time of a UTC time in milliseconds."""
+    """Return the local date and time of a moment, UTC milliseconds."""
     return datetime.fromtimestamp(ts_ms / 1000, zone)
 
 
 def stamp_ms(stamp: str) -> int:
-    """Return the UTC milliseconds of a stamp like 20261124T070000Z, as file names have it."""
+    """Return the UTC milliseconds of a time stamp in a file name, such as 20261124T070000Z."""
     return int(datetime.strptime(stamp, "%Y%m%dT%H%M%S%z").timestamp()) * 1000
 
 
 def utc_text(ts_ms: int) -> str:
-    """Return a UTC time in milliseconds as ISO 8601 text with Z and whole seconds."""
+    """Return a moment, UTC milliseconds, as ISO 8601 text with Z and whole seconds."""
     return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def span(seconds: float) -> str:
-    """Return a span of time for people: 12 s, 5 min, 3 h 20 min, 4 days."""
+    """Return a duration in seconds as text: 12 s, 5 min, 3 h 20 min, 4 days."""
     sign, seconds = "-" if seconds < 0 else "", abs(seconds)
     minutes = round(seconds) // 60
     if minutes < 2:
@@ -77,13 +77,13 @@ _UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def duration_s(text: str) -> int:
-    """Return the seconds that a text such as 90, 90s, 5m, 36h or 7d means.
+    """Return the seconds of a duration such as 90, 90s, 5m, 36h or 7d.
 
     Raises:
-        ValueError: It means none.
+        ValueError: The text is no duration, or 0.
     """
     match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text.strip().lower(), re.ASCII)
     seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
     if not seconds:
-        raise ValueError(f"{text!r} is not a time like 90s, 5m, 36h or 7d")
+        raise ValueError(f"{text!r} is not a duration like 90s, 5m, 36h or 7d")
     return seconds

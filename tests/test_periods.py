@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 
 from luxcli import times
-from luxcli.periods import Period, closed, ending_on, sliding
+from luxcli.periods import Period, closed_periods, period_ending_on, sliding_period
 from tests.support.builders import PROJECT
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -37,7 +37,7 @@ def utc(text: str) -> int:
     ],
 )
 def test_a_day_has_the_hours_that_the_clocks_of_berlin_give_it(label, start, stop, hours):
-    period = ending_on("daily", label, SEVEN, BERLIN)
+    period = period_ending_on("daily", label, SEVEN, BERLIN)
     assert period == Period("daily", utc(start), utc(stop), label)
     assert (period.stop_ms - period.start_ms) / HOUR_MS == hours
 
@@ -47,7 +47,7 @@ def test_a_day_has_the_hours_that_the_clocks_of_berlin_give_it(label, start, sto
     [(date(2026, 3, 30), 167), (date(2026, 10, 26), 169), (date(2026, 7, 6), 168)],
 )
 def test_a_week_over_a_clock_change_is_an_hour_shorter_or_longer(label, hours):
-    period = ending_on("weekly", label, SEVEN, BERLIN)
+    period = period_ending_on("weekly", label, SEVEN, BERLIN)
     assert (period.stop_ms - period.start_ms) / HOUR_MS == hours
     assert times.local_time(period.start_ms, BERLIN) == datetime.combine(
         label - timedelta(days=7), SEVEN, tzinfo=BERLIN
@@ -56,19 +56,19 @@ def test_a_week_over_a_clock_change_is_an_hour_shorter_or_longer(label, hours):
 
 def test_a_csv_time_that_is_skipped_means_the_moment_it_would_have_been():
     # 2026-03-29 02:00 CET is 03:00 CEST: 02:30 does not exist, an hour and a half after 01:00 does.
-    period = ending_on("daily", date(2026, 3, 29), time(2, 30), BERLIN)
+    period = period_ending_on("daily", date(2026, 3, 29), time(2, 30), BERLIN)
     assert (period.start_ms, period.stop_ms) == (utc("2026-03-28T01:30"), utc("2026-03-29T01:30"))
     assert times.local_time(period.stop_ms, BERLIN).time() == time(3, 30)
-    following = ending_on("daily", date(2026, 3, 30), time(2, 30), BERLIN)
+    following = period_ending_on("daily", date(2026, 3, 30), time(2, 30), BERLIN)
     assert following.start_ms == period.stop_ms
     assert following.stop_ms - following.start_ms == 23 * HOUR_MS
 
 
 def test_a_csv_time_that_occurs_twice_means_the_first_of_the_two():
-    period = ending_on("daily", date(2026, 10, 25), time(2, 30), BERLIN)
+    period = period_ending_on("daily", date(2026, 10, 25), time(2, 30), BERLIN)
     assert period.stop_ms == utc("2026-10-25T00:30")
     assert times.local_time(period.stop_ms, BERLIN).utcoffset() == timedelta(hours=2)
-    following = ending_on("daily", date(2026, 10, 26), time(2, 30), BERLIN)
+    following = period_ending_on("daily", date(2026, 10, 26), time(2, 30), BERLIN)
     assert following.start_ms == period.stop_ms
     assert following.stop_ms - following.start_ms == 25 * HOUR_MS
 
@@ -92,7 +92,7 @@ def test_a_csv_time_that_occurs_twice_means_the_first_of_the_two():
 def test_two_years_of_days_join_without_gap_or_overlap(name, at):
     zone = ZoneInfo(name)
     since, now = utc("2025-01-01T00:00"), utc("2027-01-01T00:00")
-    found = list(closed("daily", since, now, at, 0, zone))
+    found = list(closed_periods("daily", since, now, at, 0, zone))
     assert [period.label for period in found] == [
         found[0].label + timedelta(days=number) for number in range(len(found))
     ]
@@ -107,7 +107,7 @@ def test_two_years_of_days_join_without_gap_or_overlap(name, at):
 @pytest.mark.parametrize("weekday", range(7))
 def test_two_years_of_weeks_join_and_end_on_the_chosen_weekday(weekday):
     since, now = utc("2025-01-01T00:00"), utc("2027-01-01T00:00")
-    found = list(closed("weekly", since, now, SEVEN, weekday, BERLIN))
+    found = list(closed_periods("weekly", since, now, SEVEN, weekday, BERLIN))
     assert len(found) in (104, 105)
     assert {period.label.weekday() for period in found} == {weekday}
     assert {period.kind for period in found} == {"weekly"}
@@ -121,25 +121,31 @@ def test_every_call_continues_where_the_last_one_ended(at):
     since = first = utc("2026-03-20T00:00")
     one_by_one = []
     for now in range(first, utc("2026-04-05T00:00"), HOUR_MS):
-        for period in closed("daily", since, now, at, 0, BERLIN):
+        for period in closed_periods("daily", since, now, at, 0, BERLIN):
             one_by_one.append(period)
             since = period.stop_ms
-    assert one_by_one == list(closed("daily", first, utc("2026-04-05T00:00"), at, 0, BERLIN))
+    assert one_by_one == list(
+        closed_periods("daily", first, utc("2026-04-05T00:00"), at, 0, BERLIN)
+    )
     assert len(one_by_one) == 16
 
 
 def test_a_period_is_closed_from_its_last_millisecond_on_and_due_only_once():
     end = utc("2026-07-01T05:00")
     before = end - 2 * HOUR_MS
-    assert list(closed("daily", before, end - 1, SEVEN, 0, BERLIN)) == []
-    assert [p.stop_ms for p in closed("daily", before, end, SEVEN, 0, BERLIN)] == [end]
-    assert list(closed("daily", end, end + 2 * HOUR_MS, SEVEN, 0, BERLIN)) == []
-    assert [p.stop_ms for p in closed("daily", end - 1, end, SEVEN, 0, BERLIN)] == [end]
+    assert list(closed_periods("daily", before, end - 1, SEVEN, 0, BERLIN)) == []
+    assert [p.stop_ms for p in closed_periods("daily", before, end, SEVEN, 0, BERLIN)] == [end]
+    assert list(closed_periods("daily", end, end + 2 * HOUR_MS, SEVEN, 0, BERLIN)) == []
+    assert [p.stop_ms for p in closed_periods("daily", end - 1, end, SEVEN, 0, BERLIN)] == [end]
 
 
 def test_nothing_is_closed_when_the_clock_has_stepped_back():
     assert (
-        list(closed("daily", utc("2026-07-03T00:00"), utc("2026-07-01T00:00"), SEVEN, 0, BERLIN))
+        list(
+            closed_periods(
+                "daily", utc("2026-07-03T00:00"), utc("2026-07-01T00:00"), SEVEN, 0, BERLIN
+            )
+        )
         == []
     )
 
@@ -147,12 +153,14 @@ def test_nothing_is_closed_when_the_clock_has_stepped_back():
 @pytest.mark.parametrize(("kind", "days"), [("daily", 1), ("weekly", 7)])
 def test_a_sliding_period_is_the_same_length_over_a_clock_change(kind, days):
     now = utc("2026-03-29T12:00") + 7
-    assert sliding(kind, now, BERLIN) == Period(kind, now - days * DAY_MS, now, date(2026, 3, 29))
+    assert sliding_period(kind, now, BERLIN) == Period(
+        kind, now - days * DAY_MS, now, date(2026, 3, 29)
+    )
 
 
 def test_a_sliding_period_bears_the_local_date():
-    assert sliding("daily", utc("2026-03-31T22:30"), BERLIN).label == date(2026, 4, 1)
-    assert sliding("daily", utc("2026-03-31T22:30"), UTC).label == date(2026, 3, 31)
+    assert sliding_period("daily", utc("2026-03-31T22:30"), BERLIN).label == date(2026, 4, 1)
+    assert sliding_period("daily", utc("2026-03-31T22:30"), UTC).label == date(2026, 3, 31)
 
 
 def test_a_named_zone_counts_before_the_systems():
@@ -171,7 +179,10 @@ def test_a_zone_that_does_not_exist_is_utc_and_that_is_said(wrong):
     warnings: list[str] = []
     assert times.zone(None, {"TZ": wrong}, warnings.append) is UTC
     assert times.zone(wrong, {}, warnings.append) is UTC
-    assert warnings == [f"TZ={wrong} is not a zone like Europe/Berlin: UTC; set 'timezone'"] * 2
+    assert (
+        warnings
+        == [f"TZ={wrong}: not a time zone like Europe/Berlin, UTC is used; set 'timezone'"] * 2
+    )
 
 
 @pytest.mark.parametrize("environ", [{}, {"TZ": ""}, {"TZ": ":"}])
@@ -211,8 +222,8 @@ def test_periods_are_the_same_wherever_the_process_runs():
     code = (
         "from datetime import date, time\n"
         "from zoneinfo import ZoneInfo\n"
-        "from luxcli.periods import ending_on\n"
-        "print(ending_on('daily', date(2026, 3, 29), time(7), ZoneInfo('Europe/Berlin')))\n"
+        "from luxcli.periods import period_ending_on\n"
+        "print(period_ending_on('daily', date(2026, 3, 29), time(7), ZoneInfo('Europe/Berlin')))\n"
     )
     outputs = {
         subprocess.run(
@@ -224,12 +235,13 @@ def test_periods_are_the_same_wherever_the_process_runs():
         ).stdout
         for zone in ("Asia/Tokyo", "America/New_York", "UTC")
     }
-    assert outputs == {f"{ending_on('daily', date(2026, 3, 29), SEVEN, BERLIN)}\n"}
+    assert outputs == {f"{period_ending_on('daily', date(2026, 3, 29), SEVEN, BERLIN)}\n"}
 
 
 def test_a_zone_that_is_a_posix_rule_is_utc_with_a_warning():
     warnings: list[str] = []
     assert times.zone(None, {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}, warnings.append) is UTC
     assert warnings == [
-        "TZ=CET-1CEST,M3.5.0,M10.5.0/3 is not a zone like Europe/Berlin: UTC; set 'timezone'"
+        "TZ=CET-1CEST,M3.5.0,M10.5.0/3: not a time zone like Europe/Berlin, UTC is used;"
+        " set 'timezone'"
     ]

@@ -3,7 +3,7 @@
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.store.store import open_store
-from luxcli.system.files import unwritable
+from luxcli.system.files import write_obstacle
 
 
 def is_set(host: str | None) -> None:
@@ -19,10 +19,10 @@ def check(config: Config) -> None:
         StorageError: Some cannot; the text has a line for each.
     """
     store = open_store(config)
-    failures = [unwritable(config.cache_path.parent)]
-    failures += map(unwritable, sorted({config.daily_dir, config.weekly_dir}))
+    failures = [write_obstacle(config.cache_path.parent)]
+    failures += map(write_obstacle, sorted({config.daily_dir, config.weekly_dir}))
     if config.log_file:
-        failures.append(unwritable(config.log_file.parent))
+        failures.append(write_obstacle(config.log_file.parent))
     if config.monitored:
         from luxcli.monitoring import channels
 

@@ -76,7 +76,7 @@ def _place(config: Config, store: Store) -> Iterable[Line]:
 
 def _directories(config: Config) -> Iterator[Line]:
     for directory in sorted(set(config.data_directories())):
-        failure = files.unwritable(directory)
+        failure = files.write_obstacle(directory)
         if failure:
             advice = (
                 f"change its owner, or run luxcli as the user who owns it (now uid {os.geteuid()})"
@@ -112,7 +112,7 @@ def _log_file(config: Config) -> Iterator[Line]:
     path = config.log_file
     if path is None:
         return
-    failure = files.unwritable(path.parent)
+    failure = files.write_obstacle(path.parent)
     if not failure and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
         failure = f"{path}: cannot be written by uid {os.geteuid()}"
     if failure:
@@ -147,13 +147,13 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
         yield info("the kind of file system cannot be told here")
     elif mount.kind in _NETWORK:
         yield problem(
-            f"file system {mount.kind} at {mount.where}: a network share",
+            f"file system {mount.kind} at {mount.mount_point}: a network share",
             "cache_path must be local: locks and SQLite are not safe here; CSVs may go to a share",
             status=StorageError.exit_code,
         )
     elif mount.kind in _VOLATILE:
         yield warning(
-            f"file system {mount.kind} at {mount.where}: in memory",
+            f"file system {mount.kind} at {mount.mount_point}: in memory",
             "everything is gone with the next restart: set cache_path to a disk",
         )
     elif mount.kind == "overlay":
@@ -162,7 +162,7 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
             "everything is gone with the container: mount a directory, such as -v ./data:/data",
         )
     else:
-        yield ok(f"file system {mount.kind} at {mount.where}: local")
+        yield ok(f"file system {mount.kind} at {mount.mount_point}: local")
 
 
 def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
@@ -173,7 +173,7 @@ def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
         for d in found
     ]
     for disk in found:
-        text = disk.text(limit)
+        text = disk.describe(limit)
         if disk.free < _LEAST_FREE:
             advice = "make room now: polls cannot be stored for long"
             yield problem(text, advice, status=StorageError.exit_code)

@@ -46,7 +46,7 @@ def path_of(config: Config, day: date) -> Path:
 
 def bounds(day: date, zone: tzinfo) -> tuple[int, int]:
     """Return a local calendar day as half-open interval in UTC milliseconds."""
-    period = periods.ending_on("daily", day + timedelta(days=1), _MIDNIGHT, zone)
+    period = periods.period_ending_on("daily", day + timedelta(days=1), _MIDNIGHT, zone)
     return period.start_ms, period.stop_ms
 
 

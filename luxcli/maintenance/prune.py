@@ -209,7 +209,9 @@ def _archived_until(
 
 def _full_disks(config: Config) -> list[str]:
     limit = config.disk_usage_limit_percent
-    return [disk.text(limit) for disk in disks(config.data_directories()) if disk.percent > limit]
+    return [
+        disk.describe(limit) for disk in disks(config.data_directories()) if disk.percent > limit
+    ]
 
 
 def _remove(path: Path) -> None:

@@ -76,7 +76,7 @@ def period_of(config: Config, path: Path, zone: tzinfo) -> Period | None:
     if file is None or not file.is_closed:
         return None
     try:
-        return periods.ending_on(file.kind, file.day, config.csv_time, zone)
+        return periods.period_ending_on(file.kind, file.day, config.csv_time, zone)
     except (OverflowError, ValueError):  # at the ends of the calendar
         return None
 

@@ -100,9 +100,9 @@ def rollup(
     with report_lock(config):
         run.store.flush()
         if ending is None:
-            period = periods.sliding(kind, now_ms, zone)
+            period = periods.sliding_period(kind, now_ms, zone)
             return _write_csv(run, period, _sliding_path(run, period))
-        period = periods.ending_on(kind, ending, config.csv_time, zone)
+        period = periods.period_ending_on(kind, ending, config.csv_time, zone)
         if period.stop_ms > now_ms:
             raise UsageError(
                 f"--date {ending}: that period ends on {times.utc_text(period.stop_ms)},"
@@ -201,7 +201,7 @@ def _due(run: _Run, kind: Kind) -> Iterator[Period]:
 
     def closed(since_ms: int) -> Iterator[Period]:
         at, weekday = config.csv_time, config.weekly_day
-        return periods.closed(kind, since_ms, now_ms, at, weekday, run.zone)
+        return periods.closed_periods(kind, since_ms, now_ms, at, weekday, run.zone)
 
     since_ms = 0
     if config.csv_retention_days:

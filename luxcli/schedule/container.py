@@ -47,7 +47,7 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
     store = open_store(config)
     directory = config.cache_path.parent
     for place in (directory, store.archive_directory, config.daily_dir, config.weekly_dir):
-        if failure := files.unwritable(place):
+        if failure := files.write_obstacle(place):
             raise StorageError(f"{failure}{_remedy(place)}")
     for file in (*directory.glob(f"{glob.escape(store.path.name)}*"), *directory.glob("*.lock")):
         if not os.access(file, os.W_OK):

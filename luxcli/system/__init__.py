@@ -1,1 +1,1 @@
-"""The machine: durable files, locks, threads, the watchdog and the log."""
+"""The machine: durable files, disks, locks, threads, signals, the watchdog and the log."""

@@ -1,4 +1,4 @@
-"""Small durable file operations that several modules share."""
+"""File operations that survive a power cut, and a check whether a directory can be written."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable: a new or renamed file is not, before that."""
+    """Sync a directory: only then a new or renamed file in it survives a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -16,7 +16,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and what is missing above it, durably; it may be there already."""
+    """Create a directory and its missing parents, and sync them; it may exist already."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -32,16 +32,16 @@ def replace_durably(
     write: Callable[[BinaryIO], object],
     accept: Callable[[], bool] = lambda: True,
 ) -> int | None:
-    """Write a file beside `path`, and put it there in one step when it is complete and synced.
+    """Write a temporary file, sync it and rename it to `path`.
 
     Args:
-        path: The final name; what is there stays as it is until then. Its directory is made.
-        temporary: Where to write, in the same directory; gone afterwards in any case.
-        write: Writes the content.
-        accept: Asked when all is on the disk; False leaves `path` alone.
+        path: The final name; its directory is created. An existing file stays whole until then.
+        temporary: Name of the temporary file, in the same directory; always removed.
+        write: Writes the content to the file that it is given.
+        accept: Called when the content is on the disk; False leaves `path` as it is.
 
     Returns:
-        The size in bytes, None when it was not accepted.
+        The size in bytes, None if it was not accepted.
     """
     make_directory(path.parent)
     try:
@@ -59,9 +59,9 @@ def replace_durably(
     return size
 
 
-def unwritable(directory: Path) -> str | None:
-    """Return why nothing can be written to a directory that is there or will be made."""
-    import tempfile  # too much for every poll to load
+def write_obstacle(directory: Path) -> str | None:
+    """Return why a directory, existing or still to be created, cannot be written to, else None."""
+    import tempfile  # as slow to load as a twentieth of a poll, which does not need it
 
     nearest = directory
     try:
@@ -69,7 +69,7 @@ def unwritable(directory: Path) -> str | None:
             if nearest.is_symlink():
                 return f"{directory}: the link {nearest} leads to nothing: is it mounted?"
             nearest = nearest.parent
-        # Asked by doing it: permissions alone say nothing about read-only file systems or /proc.
+        # It is tried: permissions say nothing about read-only file systems or /proc.
         with tempfile.TemporaryFile(dir=nearest):
             return None
     except OSError as exc:

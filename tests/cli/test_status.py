@@ -103,7 +103,7 @@ def test_without_a_limit_it_is_five_minutes_or_three_intervals():
 def test_a_limit_that_is_no_time_is_refused(limit, cli, file):
     ran = cli("status", "--max-age", limit, "-c", file)
     assert (ran.status, ran.stdout) == (2, "")
-    assert ran.stderr == f"luxcli: --max-age {limit!r} is not a time like 90s, 5m, 36h or 7d\n"
+    assert ran.stderr == f"luxcli: --max-age {limit!r} is not a duration like 90s, 5m, 36h or 7d\n"
 
 
 def test_nothing_recorded_yet_is_3_and_creates_nothing(cli, file):
@@ -240,5 +240,5 @@ def test_a_time_zone_that_is_none_is_said_although_no_time_is_told(cli, configur
     assert cli("poll-once").status == 0
     ran = cli("status", env={"TZ": "No/Where"})
     assert ran.status == 0
-    assert "TZ=No/Where is not a zone like Europe/Berlin" in ran.stderr
+    assert "TZ=No/Where: not a time zone like Europe/Berlin" in ran.stderr
     assert "TZ" not in cli("status", env={"TZ": "Europe/Berlin"}).stderr

@@ -656,7 +656,7 @@ nas:/volume1 /mnt/nas nfs4 rw 0 0
 def test_the_file_system_of_a_directory_is_that_of_the_nearest_mount(path, kind, where):
     found = mount_of(Path(path), MOUNTS)
     assert found is not None
-    assert (found.kind, found.where) == (kind, where)
+    assert (found.kind, found.mount_point) == (kind, where)
 
 
 # Recording
