@@ -96,7 +96,9 @@ def find(directory: Path) -> Engine:
     """
     if os.geteuid():
         raise UnusableError("not root: directories could not be given to other users")
-    if shutil.which("docker") and not Engine("docker", {})("info", check=False).returncode:
+    stand_in = os.environ.get("CONTAINER_BASE") == "mmdebstrap"  # made in podman's own store
+    docker = not stand_in and shutil.which("docker")
+    if docker and not Engine("docker", {})("info", check=False).returncode:
         return _tried(Engine("docker", {}))
     if not shutil.which("podman"):
         raise UnusableError("neither podman nor a running docker is here")
