@@ -150,10 +150,10 @@ def prune(bench: Bench) -> Iterator[Row]:
 
 
 def _pruned(bench: Bench, cache: Filled) -> float:
-    oldest = Store(cache.cache).span()[0]
+    oldest = Store(cache.cache).database.span()[0]
     command = ("prune", "-c", cache.config_file)
     used = bench.launcher.luxcli(*command, directory=cache.directory, statuses=(0, 3))
-    if Store(cache.cache).span()[0] == oldest:
+    if Store(cache.cache).database.span()[0] == oldest:
         raise RuntimeError(f"nothing was removed:\n{used.output}")
     return used.cpu_s
 

@@ -23,7 +23,7 @@ def commits(cache: str, count: str, mode: str, first: str = "0") -> None:
     by cron would have. `mode` is SQLite's journal mode: DELETE is the default, PERSIST luxcli's.
     """
     path, number = Path(cache), int(count)
-    newest = Store(path).span()[1] or 0
+    newest = Store(path).database.span()[1] or 0
     start_ms = newest - 200 * 30_000 - 3_600_000
     polls = list(Store(path).query(start_ms, newest + 1))[-200:]
     now_ms = round(time.time() * 1000)

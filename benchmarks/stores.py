@@ -60,7 +60,7 @@ class Filled:
     @property
     def polls(self) -> int:
         """How many polls the cache holds."""
-        return Store(self.cache).count(0, year.STOP_MS)
+        return Store(self.cache).database.count(0, year.STOP_MS)
 
 
 def filled(root: Path, days: int, history: int) -> Filled:

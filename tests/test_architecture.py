@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registers": {"ground"},
     "controller": {"ground", "system", "registers"},
     "simulator": {"ground"},
-    "store": {"ground", "system", "config", "registers"},
+    "store": {"ground", "system", "registers"},
     "recording": {"ground", "system", "config", "registers", "controller", "store"},
     "exports": {"ground", "system", "config", "registers"},
     "rollup": {"ground", "system", "config", "store", "recording", "exports"},
@@ -109,7 +109,7 @@ FACE: dict[str, set[str]] = {
     "registers": {"catalogue", "codes", "numbers", "private", "ranges", "structure"},
     "controller": {"access", "client", "exchange", "probe"},
     "simulator": {"replay", "server"},
-    "store": {"store", "buffer", "ledger", "owner", "reader", "schema", "sqlite_file"},
+    "store": {"store", "database", "ledger", "owner"},
     "recording": {"coverage", "limits", "pacing", "poll", "state"},
     "exports": {"columns", "csv_file"},
     "rollup": {"rollup", "files"},
@@ -281,7 +281,7 @@ def test_no_room_is_crowded():
 
 def test_no_configuration_is_handed_below_recording():
     """Rooms below `recording` take values, so that they can be used without a configuration."""
-    allowed = {"config", "store"}
+    allowed = {"config"}
     for name, tree in modules().items():
         if ORDER.index(room(name)) < ORDER.index("recording") and room(name) not in allowed:
             assert "luxcli.config.config.Config" not in imports(tree), name

@@ -88,6 +88,11 @@ class Config(NamedTuple):
         """Return the directories that polls and CSVs are written to: database, daily, weekly."""
         return self.cache_path.parent, self.daily_dir, self.weekly_dir
 
+    @property
+    def may_create_parents(self) -> bool:
+        """Whether directories above the database may be created: only for the default path."""
+        return self.origins.get("cache_path") == "default"
+
     def require_host(self) -> str:
         """Return the heat pump's name or address.
 

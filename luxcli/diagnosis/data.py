@@ -40,7 +40,7 @@ def recorded_data(config: Config, *, now_ms: int) -> Section:
 def _beginning(store: Store, now_ms: int) -> int:
     """Return where to begin: a day ago, or later if there is more than anybody schedules."""
     start_ms = now_ms - _DAY_MS
-    times = store.times(start_ms, now_ms)
+    times = store.database.times(start_ms, now_ms)
     times += [p.taken_ms for p in store.waiting().polls if start_ms <= p.taken_ms < now_ms]
     return start_ms if len(times) <= _MOST_POLLS else sorted(times)[-_MOST_POLLS]
 

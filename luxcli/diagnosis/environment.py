@@ -10,7 +10,7 @@ from typing import Final
 
 from luxcli import __version__
 from luxcli.diagnosis.sections import Line, Section, info, ok, warning
-from luxcli.store import sqlite_file
+from luxcli.store import database
 
 _LIBRARIES: Final = ("luxtronik", "typer", "rich", "PyYAML")
 # systemd-timesyncd touches this file when the clock is synchronised.
@@ -25,7 +25,7 @@ def environment(zone: tzinfo, environ: Mapping[str, str]) -> Section:
         "luxcli": __version__,
         "Python": platform.python_version(),
         **{name: _version(name) for name in _LIBRARIES},
-        "SQLite": sqlite_file.library_version(),
+        "SQLite": database.library_version(),
     }
     container = in_container(environ)
     system = f"{platform.system()} {platform.release()} {platform.machine()}"

@@ -2,7 +2,7 @@
 
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
-from luxcli.store.store import open_store
+from luxcli.store.store import Store
 from luxcli.system.files import write_obstacle
 
 
@@ -18,7 +18,7 @@ def check(config: Config) -> None:
     Raises:
         StorageError: Some cannot; the text has a line for each.
     """
-    store = open_store(config)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
     failures = [write_obstacle(config.cache_path.parent)]
     failures += map(write_obstacle, sorted({config.daily_dir, config.weekly_dir}))
     if config.log_file:
@@ -30,4 +30,4 @@ def check(config: Config) -> None:
     found = [failure for failure in failures if failure]
     if found:
         raise StorageError("\n".join(found))
-    store.span()
+    store.database.span()

@@ -176,7 +176,7 @@ def _rollups(
     if failed and (newest is None or failed[-1].written_ms > newest.written_ms):
         advice = f"'luxcli rollup {kind} --if-due' tries again"
         yield warning(f"the last {kind} roll-up failed: {failed[-1].error}", advice)
-    oldest_ms = store.span()[0]
+    oldest_ms = store.database.span()[0]
     due = oldest_ms is not None and now_ms - oldest_ms > _CSV_DUE_MS[kind]
     if newest is None:
         if due:
@@ -205,7 +205,7 @@ def _rollups(
 
 def recorded_since(store: Store, ts_ms: int) -> bool:
     """Whether the cache has polls of that time or later."""
-    return store.next_poll(ts_ms) is not None
+    return store.database.next_poll(ts_ms) is not None
 
 
 def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:

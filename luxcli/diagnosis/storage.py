@@ -19,8 +19,7 @@ from luxcli.errors import StorageError
 from luxcli.maintenance import archive
 from luxcli.maintenance.restore import is_salvaged
 from luxcli.rollup.files import csvs
-from luxcli.store import schema, sqlite_file
-from luxcli.store.store import Store, is_place_ours, rollup_lock_path
+from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
 from luxcli.system.disks import mount_of
 
@@ -38,7 +37,6 @@ _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 _CHECKED_BYTES: Final = 500_000_000
 # Less than the buffer and the cache's journal need within a day.
 _LEAST_FREE: Final = 20_000_000
-_BUSY_WAIT_S: Final = 2.0
 # Archives are written by the hourly roll-up, or by one in the morning.
 _ARCHIVE_DUE_MS: Final = 36 * 3_600_000
 _DAY: Final = timedelta(days=1)
@@ -70,7 +68,7 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
 
 
 def _place(config: Config, store: Store) -> Iterable[Line]:
-    store.check_place(parents=is_place_ours(config))
+    store.check_place(parents=config.may_create_parents)
     return ()
 
 
@@ -129,7 +127,7 @@ def _secrets(config: Config) -> Iterator[Line]:
 
 
 def _lock_paths(config: Config, store: Store) -> list[Path]:
-    paths = [store.lock_path, rollup_lock_path(config)]
+    paths = [store.lock_path, store.rollup_lock_path]
     if config.host:
         paths.append(access.lock_path(config.host, config.port, config.cache_path.parent))
     return paths
@@ -207,7 +205,7 @@ def _buffer(store: Store, flush_polls: int, values: dict[str, object]) -> Iterat
 
 
 def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
-    aside = [path for path in store.set_aside_paths() if not is_salvaged(path)]
+    aside = [path for path in store.quarantined_paths() if not is_salvaged(path)]
     values["set_aside"] = [str(path) for path in aside]
     for path in aside:
         yield warning(
@@ -222,10 +220,10 @@ def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
     if not size:
         yield info(f"{store.path}: empty")
         return
-    version = sqlite_file.schema_version(store.path, busy_wait_s=_BUSY_WAIT_S)
+    version, newest_known = store.database.schema_version()
     values["schema"] = version
-    yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {version} of {len(schema.MIGRATIONS)}")
-    oldest, newest = store.span()
+    yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {version} of {newest_known}")
+    oldest, newest = store.database.span()
     values["oldest"] = times.utc_text(oldest) if oldest is not None else None
     values["newest"] = times.utc_text(newest) if newest is not None else None
     if oldest is not None and newest is not None:
@@ -238,7 +236,7 @@ def _soundness(store: Store, values: dict[str, object]) -> Iterator[Line]:
     if store.path.stat().st_size > _CHECKED_BYTES:
         yield info(f"not checked for damage: larger than {_CHECKED_BYTES // 10**6} MB")
         return
-    store.check()
+    store.database.check()
     values["sound"] = True
     yield ok("the cache is sound")
 

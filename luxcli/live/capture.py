@@ -30,7 +30,7 @@ from luxcli.recording import pacing
 from luxcli.recording import poll as poll_job
 from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from luxcli.system import files
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
@@ -154,7 +154,9 @@ def record(
     """
     result, began = Recording(), clock.monotonic()
     failure: LuxcliError | None = None
-    store = open_store(config)
+    store = Store.open(
+        config.cache_path, flush_polls=config.flush_polls, parents=config.may_create_parents
+    )
 
     def report() -> None:
         elapsed_s = min(clock.monotonic() - began, duration_s)
@@ -194,10 +196,12 @@ def conclude(config: Config, recording: Recording, *, now_ms: int, zone: tzinfo)
         StorageError: The store cannot be read or a CSV not written.
     """
     assert recording.last is not None
-    store = open_store(config)
+    store = Store.open(
+        config.cache_path, flush_polls=config.flush_polls, parents=config.may_create_parents
+    )
     rollups = tuple(rollup.rollup(config, kind, now_ms=now_ms, zone=zone) for kind in KINDS)
     start_ms = min(entry.period.start_ms for entry in rollups)
-    times = store.times(start_ms, now_ms)
+    times = store.database.times(start_ms, now_ms)
     ends = {*times[:_SAMPLE], *times[-_SAMPLE:]}
     sample = tuple(poll for ts_ms in sorted(ends) for poll in store.query(ts_ms, ts_ms + 1))
     values = sum(len(recording.last.block(group)) for group in GROUPS)

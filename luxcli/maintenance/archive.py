@@ -20,7 +20,7 @@ from luxcli.maintenance.luxlog import Day
 from luxcli.model import Missed, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
-from luxcli.store.store import Store, open_store, report_lock
+from luxcli.store.store import Store
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
@@ -68,13 +68,13 @@ def archive_due(
     """
     if not config.archive:
         return []
-    store = open_store(config)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
     store.flush()
     done: list[Archived] = []
     failures: list[StorageError] = []
     deadline = time.monotonic() + _LIMIT_S
-    with report_lock(config):
-        first_ms = store.next_entry(0) or now_ms
+    with store.rollup_lock():
+        first_ms = store.database.next_entry(0) or now_ms
         records = {(record.start_ms, record.stop_ms): record for record in ledger.archives(store)}
         for day in days(store, now_ms, zone):
             if time.monotonic() > deadline:
@@ -98,7 +98,7 @@ def archive_due(
 
 def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
     """Yield the local days before `until_ms` of which there is a poll or a missed tick."""
-    with store.stepping() as next_entry:
+    with store.database.stepping() as next_entry:
         entry_ms = next_entry(0)
         while entry_ms is not None and entry_ms < until_ms:
             day = times.local_date(entry_ms, zone)
@@ -109,7 +109,8 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
 def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
     """Return why the cache's entries of a day are not safe in its archive; None when they are."""
     span = bounds(day, zone)
-    polls_ms, ticks = set(store.times(*span)), {tick.ts_ms for tick in store.missed(*span)}
+    polls_ms = set(store.database.times(*span))
+    ticks = {tick.ts_ms for tick in store.database.missed(*span)}
     path = path_of(config, day)
     if not (polls_ms or ticks):
         return None
@@ -149,7 +150,7 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
     if damaged:
         findings.append(f"{day}: {len(damaged)} polls are damaged in the cache and not archived")
     polls = {poll.taken_ms: poll for poll in fresh}
-    missed = {tick.ts_ms: tick for tick in store.missed(start_ms, stop_ms)}
+    missed = {tick.ts_ms: tick for tick in store.database.missed(start_ms, stop_ms)}
     entries = len(fresh) + len(damaged) + len(missed)
     if path.exists():
         findings += _keep_earlier(path, polls, missed)

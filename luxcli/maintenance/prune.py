@@ -13,7 +13,7 @@ from luxcli.errors import StorageError
 from luxcli.maintenance import archive
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from luxcli.system.disks import disks
 from luxcli.system.progress import Progress, silent
 
@@ -118,7 +118,7 @@ def _old_salvaged(config: Config, now_ms: int) -> list[Path]:
         return []
     oldest_kept = now_ms - config.csv_retention_days * 86_400_000
     found = []
-    for path in open_store(config).set_aside_paths():
+    for path in Store(config.cache_path).quarantined_paths():
         stamp = _SALVAGED_NAME.fullmatch(path.name)
         if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
@@ -138,15 +138,15 @@ def _prune_cache(
 ) -> tuple[int, int]:
     if not config.cache_retention_days:
         return 0, 0
-    store = open_store(config)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
     store.flush()  # also in a dry run: it is to count what would be there
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
-    polls = store.count(0, cutoff)
+    polls = store.database.count(0, cutoff)
     if not polls:
         return 0, 0
-    last = store.last_poll(cutoff - 1)
-    first_kept = store.next_poll(cutoff)
+    last = store.database.last_poll(cutoff - 1)
+    first_kept = store.database.next_poll(cutoff)
     if first_kept is None or last is None:
         findings.append(
             f"all {polls} polls are older than {config.cache_retention_days} days: none removed;"
@@ -164,7 +164,7 @@ def _prune_cache(
         cutoff = _archived_until(
             config, store, oldest_kept, zone, findings, progress, dry_run=dry_run
         )
-        polls = store.count(0, cutoff)
+        polls = store.database.count(0, cutoff)
     return polls, 0 if dry_run or not polls else store.remove_before(cutoff, progress)
 
 
@@ -191,7 +191,7 @@ def _archived_until(
     Reading archives takes time, too: what is not done in a few minutes the next run does.
     """
     kept_from, _ = archive.bounds(oldest_kept, zone)
-    first, deadline = store.next_entry(0) or kept_from, time.monotonic() + _ARCHIVES_S
+    first, deadline = store.database.next_entry(0) or kept_from, time.monotonic() + _ARCHIVES_S
     for day in archive.days(store, kept_from, zone):
         start_ms, _ = archive.bounds(day, zone)
         progress(start_ms - first, kept_from - first)

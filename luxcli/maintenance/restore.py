@@ -18,8 +18,8 @@ from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.maintenance import archive, luxlog
 from luxcli.model import Missed, Snapshot
-from luxcli.store import buffer, ledger, owner
-from luxcli.store.store import Store, open_store, report_lock
+from luxcli.store import ledger, owner
+from luxcli.store.store import Store
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
@@ -71,15 +71,15 @@ def restore(
     """
     if since and until and until < since:
         raise UsageError(f"--until {until} is before --since {since}")
-    store = open_store(config)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
     low = archive.bounds(since, zone)[0] if since else 0
     high = archive.bounds(until, zone)[1] if until else _EVER
-    with report_lock(config):
+    with store.rollup_lock():
         _heal(store)
         archives = store.archive_paths()
         if archives:
             owner.reserve_directory(store.archive_directory, config.cache_path)
-        aside = store.set_aside_paths()
+        aside = store.quarantined_paths()
         aside.sort(key=is_salvaged)  # those still to be marked first
         total = len(archives) + len(aside) + 1
         sources: list[Source] = []
@@ -103,7 +103,7 @@ def begun_anew(config: Config, damage: DamagedError, progress: Progress = silent
         LockHeldError: A roll-up or another restore is at work.
         StorageError: The new cache cannot be written.
     """
-    aside = open_store(config).set_aside()
+    aside = Store.open(config.cache_path, parents=config.may_create_parents).quarantine()
     name = aside.name if aside else "another file by another process"
     said = [f"{damage}; set aside as {name} and begun anew with what can be read"]
     return [*said, *map(str, salvage_pending(config, progress))]
@@ -114,10 +114,10 @@ def salvage_pending(config: Config, progress: Progress = silent) -> list[Source]
 
     `progress` is told how many milliseconds of history of how many are done.
     """
-    store = open_store(config)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
     store.flush()  # finds out whether the cache is damaged before a report is made from it
-    with report_lock(config):
-        pending = [path for path in store.set_aside_paths() if not is_salvaged(path)]
+    with store.rollup_lock():
+        pending = [path for path in store.quarantined_paths() if not is_salvaged(path)]
         return [_from_cache(store, path, 0, _EVER, progress) for path in pending]
 
 
@@ -130,11 +130,11 @@ def _heal(store: Store) -> None:
     """Set the cache aside if any of it is damaged: the good parts come back with the rest."""
     try:
         store.flush()
-        store.check()
+        store.database.check()
         for _poll in store.query(0, _EVER):
             pass
     except DamagedError as exc:
-        aside = store.set_aside()
+        aside = store.quarantine()
         _LOGGER.error("%s; set aside as %s and built anew", exc, aside.name if aside else "-")
         store.flush()
 
@@ -157,7 +157,7 @@ def _from_cache(
     old, source = Store(path), _Salvage(time.monotonic() + _SALVAGE_S, progress)
     missed: list[Missed] = []
     with suppress(StorageError):
-        missed = old.missed(0, _EVER)
+        missed = old.database.missed(0, _EVER)
     result = _merged(store, path, source.polls(old), missed, low, high)
     with suppress(StorageError):  # else those files are written once more
         csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
@@ -167,7 +167,7 @@ def _from_cache(
         both = "; ".join(filter(None, (result.problem, f"{path}: {said}")))
         result = replace(result, problem=both)
     if low == 0 and high == _EVER and source.ended and not is_salvaged(path):
-        store.mark_salvaged(path, _PARTLY if source.unreadable else _WHOLE)
+        store.mark_recovered(path, _PARTLY if source.unreadable else _WHOLE)
     return result
 
 
@@ -203,7 +203,7 @@ class _Salvage:
         """Yield what can be read."""
         first: int | None = None
         try:
-            for poll in old.salvage(self._damaged, self._unreadable):
+            for poll in old.database.recover(self._damaged, self._unreadable):
                 first = first or poll.taken_ms
                 self._progress(poll.taken_ms - first, round(time.time() * 1000) - first)
                 yield poll
@@ -223,7 +223,7 @@ class _Salvage:
 def _from_rejected(store: Store, low: int, high: int) -> Source:
     """Rejected lines may be whole after all: written by a newer luxcli, or refer to settings."""
     path = store.rejected_path
-    content = buffer.read(path)
+    content = store.rejected()
     result = _merged(store, path, content.polls, content.missed, low, high)
     if content.rejected:
         result = replace(result, problem=f"{path}: {len(content.rejected)} lines cannot be read")

@@ -22,7 +22,7 @@ from luxcli.model import OVERRUN, Missed
 from luxcli.recording import limits
 from luxcli.recording import poll as poll_job
 from luxcli.recording.poll import PollResult
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from luxcli.system import locks
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
@@ -304,11 +304,11 @@ def _record(config: Config, due_ms: Sequence[int], *, around_ms: int) -> int:
     """
     recorded = 0
     try:
-        store = open_store(config)
+        store = Store.open(config.cache_path, parents=config.may_create_parents)
         start, stop = due_ms[0] - around_ms, due_ms[-1] + around_ms
         waiting = store.waiting()
-        known = [missed.ts_ms for missed in (*waiting.missed, *store.missed(start, stop))]
-        known += [poll.taken_ms for poll in waiting.polls] + store.times(start, stop)
+        known = [missed.ts_ms for missed in (*waiting.missed, *store.database.missed(start, stop))]
+        known += [poll.taken_ms for poll in waiting.polls] + store.database.times(start, stop)
         for ts_ms in due_ms:
             if not any(abs(ts_ms - known_ms) < around_ms for known_ms in known):
                 record_overrun(store, ts_ms)

@@ -17,7 +17,7 @@ from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, 
 from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.registers import structure
 from luxcli.store import owner
-from luxcli.store.store import Added, open_store
+from luxcli.store.store import Added, Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 _LOGGER = logging.getLogger(__name__)
@@ -123,7 +123,9 @@ class _Job:
         self._config, self._clock = config, clock
         self._host = config.require_host()
         self.address = f"{self._host}:{config.port}"
-        self._store = open_store(config)
+        self._store = Store.open(
+            config.cache_path, flush_polls=config.flush_polls, parents=config.may_create_parents
+        )
         self._began_s, self._began_ms = clock.monotonic(), clock.now_ms()
 
     def read(self, lock_directory: Path, wait_s: float) -> Snapshot:

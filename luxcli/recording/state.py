@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 from luxcli import times
 from luxcli.model import OVERRUN, Missed
 from luxcli.recording.coverage import Coverage, Walk
-from luxcli.store.buffer import Waiting
-from luxcli.store.store import Store
+from luxcli.store.store import Store, Waiting
 
 # A flush of the buffer needs about that much.
 _LEAST_ROOM: Final = 65_536
@@ -29,7 +28,7 @@ def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Cove
     Raises:
         StorageError: The cache or the buffer cannot be read.
     """
-    with store.kept_open():
+    with store.database.kept_open():
         return _coverage(store, store.waiting(), start_ms, stop_ms, interval_s)
 
 
@@ -37,13 +36,13 @@ def _coverage(
     store: Store, waiting: Waiting, start_ms: int, stop_ms: int, interval_s: int
 ) -> Coverage:
     entries = [poll.taken_ms for poll in waiting.polls] + [tick.ts_ms for tick in waiting.missed]
-    stored = store.next_entry(0)
+    stored = store.database.next_entry(0)
     first = min([*entries, *([] if stored is None else [stored])], default=stop_ms)
     begin_ms = max(start_ms, first)
     if begin_ms >= stop_ms:
         return Coverage(start_ms, stop_ms, 0, 0, 0, {})
     days = _merged(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
-    missed = {tick.ts_ms: tick for tick in store.missed(begin_ms, stop_ms)}
+    missed = {tick.ts_ms: tick for tick in store.database.missed(begin_ms, stop_ms)}
     missed |= {tick.ts_ms: tick for tick in waiting.missed if begin_ms <= tick.ts_ms < stop_ms}
     walk = Walk([missed[ts_ms] for ts_ms in sorted(missed)], begin_ms, interval_s * 1000)
     for polls_ms in days:
@@ -150,10 +149,10 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
     """
     waiting = store.waiting()
     limit_ms = now_ms + _CLOCK_SLACK_MS
-    with store.kept_open():
+    with store.database.kept_open():
         last_ms, ahead_ms = _newest(store, waiting, limit_ms)
         since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
-        missed = [*store.missed(since, limit_ms), *waiting.missed]
+        missed = [*store.database.missed(since, limit_ms), *waiting.missed]
         day = _coverage(store, waiting, now_ms - _DAY_MS, now_ms, interval_s)
     later = [tick for tick in missed if since <= tick.ts_ms <= limit_ms]
     # An overrun only follows from a poll that took long: what that met with is the reason.
@@ -194,7 +193,8 @@ def last_poll_ms(store: Store, now_ms: int) -> int | None:
 def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, int | None]:
     """Return the newest poll up to `limit_ms`, and the newest of all where that is later."""
     polls_ms = [poll.taken_ms for poll in waiting.polls]
-    polls_ms += [ms for ms in (store.last_poll(limit_ms), store.span()[1]) if ms is not None]
+    stored_ms = (store.database.last_poll(limit_ms), store.database.span()[1])
+    polls_ms += [ms for ms in stored_ms if ms is not None]
     last_ms = max((ms for ms in polls_ms if ms <= limit_ms), default=None)
     return last_ms, max((ms for ms in polls_ms if ms > limit_ms), default=None)
 
@@ -204,6 +204,6 @@ def _merged(
 ) -> Iterator[list[int]]:
     """Yield the times of all polls in order, each once; a day at a time, so memory is bounded."""
     among = sorted({ms for ms in waiting if start_ms <= ms < stop_ms})
-    for day_ms, stored in store.times_by_day(start_ms, stop_ms):
+    for day_ms, stored in store.database.times_by_day(start_ms, stop_ms):
         first, last = (bisect_left(among, ms) for ms in (day_ms, day_ms + _DAY_MS))
         yield sorted({*stored, *among[first:last]}) if last > first else stored

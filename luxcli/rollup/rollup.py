@@ -26,7 +26,7 @@ from luxcli.recording.coverage import Coverage
 from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
-from luxcli.store.store import Store, open_store, report_lock
+from luxcli.store.store import Store
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
@@ -96,8 +96,9 @@ def rollup(
         LockHeldError: Another roll-up is at work.
         StorageError: The cache cannot be read or the file not written, twice.
     """
-    run = _Run(config, open_store(config), now_ms, zone, sleep, progress)
-    with report_lock(config):
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
+    run = _Run(config, store, now_ms, zone, sleep, progress)
+    with store.rollup_lock():
         run.store.flush()
         if ending is None:
             period = periods.sliding_period(kind, now_ms, zone)
@@ -145,11 +146,12 @@ def rollup_due(
     Raises:
         ConfigError, LockHeldError, StorageError: As `rollup`, after all periods were tried.
     """
-    run = _Run(config, open_store(config), now_ms, zone, sleep, progress)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
+    run = _Run(config, store, now_ms, zone, sleep, progress)
     results: list[RollupResult] = []
     failures: list[StorageError] = []
     deadline = time.monotonic() + _LIMIT_S
-    with report_lock(config):
+    with store.rollup_lock():
         run.store.flush()
         for period in _due(run, kind):
             if time.monotonic() > deadline:
@@ -179,7 +181,7 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     if there is None:
         return path
     # Nobody remembers the file where the cache was lost, but it may be the only copy.
-    stored = run.store.count(there.first_ms, there.last_ms + 1000)
+    stored = run.store.database.count(there.first_ms, there.last_ms + 1000)
     if path.name not in written and there.rows <= stored:
         return path
     return sliding_path(run.config, period, run.zone)
@@ -206,9 +208,9 @@ def _due(run: _Run, kind: Kind) -> Iterator[Period]:
     since_ms = 0
     if config.csv_retention_days:
         since_ms = now_ms - config.csv_retention_days * 86_400_000
-    if run.store.span()[0] is None:
+    if run.store.database.span()[0] is None:
         return
-    while (poll_ms := run.store.next_poll(since_ms)) is not None:
+    while (poll_ms := run.store.database.next_poll(since_ms)) is not None:
         period = next(closed(poll_ms), None)
         if period is None:
             return
@@ -231,7 +233,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
         owner.reserve_directory(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)
     there = csv_file.rows_within(path, period.start_ms, period.stop_ms)
-    stored = run.store.count(period.start_ms, period.stop_ms) if there else 0
+    stored = run.store.database.count(period.start_ms, period.stop_ms) if there else 0
     if there > stored or (there == stored > 0 and not again):
         result = RollupResult(
             *(period, path, _coverage(run, period), there),
@@ -255,7 +257,7 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
         raise
     state = "written" if result.path else "empty"
     place = str(path) if result.path else None
-    if result.path or run.store.span()[0] is not None:
+    if result.path or run.store.database.span()[0] is not None:
         ledger.record_rollup(run.store, RollupRecord(*head, place, state, result.rows, run.now_ms))
     return result
 
@@ -277,7 +279,9 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
     for attempt in (1, 2):
         try:
             damaged: list[int] = []
-            found = run.store.series(keys, period.start_ms, period.stop_ms, damaged=damaged)
+            found = run.store.database.series(
+                keys, period.start_ms, period.stop_ms, damaged=damaged
+            )
             chunks = _watched(found, period, run.progress)
             written = csv_file.write(path, registers, chunks, run.zone, style)
         except StorageError as exc:

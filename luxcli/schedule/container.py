@@ -18,7 +18,7 @@ from luxcli.config import settings
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError
 from luxcli.schedule import supervisor
-from luxcli.store.store import open_store
+from luxcli.store.store import Store
 from luxcli.system import files
 
 # -no-reap: the supervisor takes care of orphans. -quiet: not two lines for each run, which would be
@@ -44,7 +44,7 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
             settings.checked("timezone", environ["TZ"].removeprefix(":"))
         except ValueError as exc:
             raise ConfigError([f"TZ: {exc}"]) from exc
-    store = open_store(config)
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
     directory = config.cache_path.parent
     for place in (directory, store.archive_directory, config.daily_dir, config.weekly_dir):
         if failure := files.write_obstacle(place):

@@ -1,4 +1,4 @@
-r"""The write-ahead buffer: one line per poll or missed tick, durable when `append` returns.
+r"""The write-ahead buffer: one line per poll or missed poll, durable when `append` returns.
 
 A line is JSON with its own checksum as last member and ends with ``\n``::
 
@@ -7,7 +7,7 @@ A line is JSON with its own checksum as last member and ends with ``\n``::
     {"v":1,"i":3,"t":1764000060000,"m":"timeout","n":4,"d":254000,"x":"...","k":"12c09f4e"}\n
 
 ``i`` number of the line, ``t`` start in ms UTC, ``d`` duration in ms, ``n`` tries,
-``c`` calculations, ``p`` parameters, ``s`` visibilities, ``m`` reason of a missed tick and ``x``
+``c`` calculations, ``p`` parameters, ``s`` visibilities, ``m`` reason of a missed poll and ``x``
 its detail, ``k`` the CRC-32 of all bytes before ``,"k"``. Settings rarely change, so a line may
 leave out ``p`` and ``s`` and name by ``r`` (CRC-32 of both) the last line before it that holds
 them. At most `_REPEAT` lines in a row do so, which bounds what one damaged line can cost and how
@@ -20,6 +20,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -28,6 +29,8 @@ from luxcli.model import Missed, Snapshot
 from luxcli.system import files
 
 _REPEAT = 20
+# Entries that are held in memory at once.
+_PART = 500
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024
 _BEGIN = b'{"v":1,"i":'
@@ -40,7 +43,7 @@ class Content(NamedTuple):
 
     Attributes:
         polls: Complete polls in the order in which they were written.
-        missed: Ticks without a poll.
+        missed: Missed polls and their reasons.
         rejected: Lines that are torn or damaged, as raw bytes.
         size: Bytes that were read; what is written later lies behind them.
     """
@@ -52,13 +55,13 @@ class Content(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What `waiting` knows of a poll: its time."""
+    """A poll as `waiting` returns it: its time alone."""
 
     taken_ms: int
 
 
 class Waiting(NamedTuple):
-    """What waits in a buffer, as `Content`, but of each poll only when it was made."""
+    """What waits in a buffer: as `Content`, but with the times of the polls alone."""
 
     polls: tuple[Head, ...]
     missed: tuple[Missed, ...]
@@ -96,7 +99,7 @@ def append_poll(path: Path, snapshot: Snapshot) -> int:
 
 
 def append_missed(path: Path, missed: Missed) -> None:
-    """Append one missed tick and make it durable. The caller holds the storage lock.
+    """Append one missed poll and make it durable. The caller holds the storage lock.
 
     Raises:
         StorageError: The line could not be made durable.
@@ -127,8 +130,8 @@ def read(path: Path) -> Content:
 def parts(path: Path, count: int | None) -> Iterator[Content]:
     """Read the buffer, at least one part of up to `count` entries after the other.
 
-    However long the cache could not be written, memory is bounded. `size` of each part is what was
-    read so far.
+    Memory is bounded, however long the database could not be written. `size` of each part is what
+    was read so far.
 
     Raises:
         StorageError: The file exists but cannot be read.
@@ -159,7 +162,7 @@ def parts(path: Path, count: int | None) -> Iterator[Content]:
 
 
 def waiting(path: Path) -> Waiting:
-    """Say what the buffer holds without decoding it; the lock is not needed.
+    """Return what the buffer holds without decoding the polls; needs no lock.
 
     Raises:
         StorageError: The file exists but cannot be read.
@@ -187,8 +190,25 @@ def waiting(path: Path) -> Waiting:
     return Waiting(tuple(polls), tuple(missed), tuple(rejected), size)
 
 
+def polls(path: Path, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
+    """Yield the polls of an interval in time order; a long buffer is not held in memory.
+
+    Raises:
+        StorageError: The file exists but cannot be read.
+    """
+    times = [head.taken_ms for head in waiting(path).polls]
+    wanted = (
+        poll
+        for part in parts(path, _PART)
+        for poll in part.polls
+        if start_ms <= poll.taken_ms < stop_ms
+    )
+    in_memory = len(times) <= _PART or times != sorted(times)
+    return iter(sorted(wanted, key=attrgetter("taken_ms"))) if in_memory else wanted
+
+
 def clear(path: Path, size: int) -> None:
-    """Forget the first `size` bytes, which must be all there is: they are stored elsewhere now.
+    """Empty the buffer, which must hold `size` bytes: its lines are in the database now.
 
     Not synced on purpose: lines that reappear after a power cut are stored again without effect.
     """
@@ -203,8 +223,8 @@ def clear(path: Path, size: int) -> None:
         raise StorageError(f"{path}: cannot clear the buffer: {exc.strerror}") from exc
 
 
-def set_aside(path: Path, lines: Sequence[bytes]) -> None:
-    """Append damaged lines to the file `path` durably, for a person or `restore` to look at."""
+def quarantine(path: Path, lines: Sequence[bytes]) -> None:
+    """Append damaged lines to the file `path` durably, for `restore` or a person to look at."""
     data = b"".join(line + b"\n" for line in lines)
     _append(path, data, isolate=not _tail(path).endswith(b"\n"))
 
@@ -225,11 +245,11 @@ def _is_sealed(line: bytes) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a file to read; nothing else, for who opens a named pipe waits for its writer."""
+    """Open a regular file to read; opening a named pipe would wait for its writer."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise StorageError(f"{path}: is no file; move it away")
+        raise StorageError(f"{path}: not a regular file; move it away and run again")
     return open(fd, "rb")
 
 
@@ -295,7 +315,7 @@ def _next_number(tail: bytes) -> int:
 
 
 def _last_settings(tail: bytes) -> tuple[_Settings | None, int]:
-    """Return the settings that a new line may refer to, and how many lines do so already."""
+    """Return the settings that a new line may refer to, and how many lines already do."""
     for count, line in enumerate(reversed(list(_lines(tail)))):
         if b'"p":[' in line:
             found: dict[str, _Settings] = {}
@@ -308,7 +328,7 @@ def _last_settings(tail: bytes) -> tuple[_Settings | None, int]:
 
 
 def _append(path: Path, data: bytes, *, isolate: bool) -> None:
-    # The line break ends whatever a power cut or a full disk left half written.
+    # The line break ends a line that a power cut or a full disk left half written.
     if isolate:
         data = b"\n" + data
     try:
@@ -316,7 +336,8 @@ def _append(path: Path, data: bytes, *, isolate: bool) -> None:
         try:
             size = os.fstat(fd).st_size
             if size == 0:
-                # Before the first line: whoever finds one may rely on the name being durable.
+                # Sync the directory before the first line is written, so that the file cannot
+                # vanish in a power cut.
                 files.sync_directory(path.parent)
             written = os.write(fd, data)
             if written != len(data):

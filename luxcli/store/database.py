@@ -1,162 +1,121 @@
-"""The SQLite cache as a file: its place, its polls and times, and what was made from it.
+"""The database of one heat pump: what polls, missed polls and registers it holds.
 
-Nothing here looks into the buffer in front of it or locks anything: that is `storage`. All times
-are milliseconds since the epoch, UTC; intervals are half-open.
+Reads only what was flushed; the buffer in front of it and the locks are the business of `store`.
+All times are milliseconds since the epoch, UTC; intervals are half-open.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luxcli.errors import StorageError
 from luxcli.model import Chunk, Missed, Snapshot
-from luxcli.system import files
 
 if TYPE_CHECKING:
     import sqlite3
 
     from luxcli.store.tables import Key
 
-# In the name of a cache that was set aside, before the time.
-ASIDE = ".damaged-"
 _BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
 # Luxtronik 2 controllers that this program can read were not there before 2010.
 _EARLIEST_MS = 1_262_304_000_000
 
 
-class CacheFile:
-    """The cache of one heat pump. Holds nothing open between calls, but see `kept_open`."""
+class Database:
+    """A SQLite file that need not exist yet. Holds nothing open between calls, but see `kept_open`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        busy_wait_s: How long to wait for another process's transaction, seconds.
+    """
+
+    def __init__(self, path: Path, *, busy_wait_s: float = _BUSY_WAIT_S) -> None:
         self.path = path
-        self.archive_directory = path.parent / "archive"
-        self._busy_wait_s = _BUSY_WAIT_S
+        self.busy_wait_s = busy_wait_s
         self._open: sqlite3.Connection | None = None
 
-    def prepare(self, *, parents: bool = False) -> None:
-        """Create the directory if it is missing.
-
-        Args:
-            parents: Create those above as well; otherwise the parent must exist, so that a
-                forgotten mount or a typing error does not fill some other disk.
-
-        Raises:
-            StorageError: It cannot be created; says which directory is missing.
-        """
-        self.check_place(parents=parents)
-        directory = self.path.parent
-        if directory.is_dir():
-            return
+    def has_data(self) -> bool:
+        """Whether anything was ever committed; SQLite makes an empty file before that."""
         try:
-            files.make_directory(directory)
-        except OSError as exc:
-            raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
-
-    def check_place(self, *, parents: bool = False) -> None:
-        """Raise the StorageError of `prepare` where it would create nothing."""
-        directory = self.path.parent
-        try:
-            if self.path.is_dir():
-                raise StorageError(f"{self.path}: is a directory; cache_path names a file")
-            if directory.is_dir():
-                return
-            if directory.exists():
-                raise StorageError(f"{directory}: is not a directory; correct cache_path")
-            if not parents and not directory.parent.is_dir():
-                raise StorageError(
-                    f"{directory}: neither this directory nor its parent exists;"
-                    " create it or correct cache_path"
-                )
-        except OSError as exc:
-            who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
-            raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
-
-    def set_aside_paths(self) -> list[Path]:
-        """Return the caches that were set aside, oldest first.
-
-        Raises:
-            StorageError: The directory cannot be read.
-        """
-        start = self.path.name + ASIDE
-        found = [path for path in _listed(self.path.parent) if path.name.startswith(start)]
-        return [path for path in found if not path.name.endswith("-journal")]
-
-    def archive_paths(self) -> list[Path]:
-        """Return the daily archives, oldest first.
-
-        Raises:
-            StorageError: Their directory is there but cannot be read.
-        """
-        found = _listed(self.archive_directory)
-        return [path for path in found if path.name.endswith(".luxlog.gz")]
+            return self.path.stat().st_size > 0
+        except OSError:
+            return False
 
     def series(
         self, keys: "Sequence[Key]", start: int, stop: int, *, damaged: list[int]
     ) -> Iterator[Chunk]:
         """Yield the raw values of some registers for ``start <= ts_ms < stop`` in time order.
 
-        No lock is held while the caller works. Does not flush.
+        No lock is held while the caller works.
 
         Args:
             keys: ``(kind, index)`` of the registers wanted.
             start: ms since the epoch, included.
             stop: ms since the epoch, excluded.
-            damaged: As for `query`.
+            damaged: Takes the times of polls that differ from their checksum; they are left out.
 
         Raises:
-            StorageError: The cache cannot be read.
+            StorageError: The database cannot be read.
         """
         from luxcli.store import reader
 
-        with self._stretch(start, stop) as (db, low, high):
+        with self._narrowed(start, stop) as (db, low, high):
             yield from reader.chunks(db, keys, low, high, damaged) if db else ()
 
-    def salvage(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
-        """Yield what can still be read of a damaged cache, as `reading.salvage`."""
-        from luxcli.store import reader, sqlite_file
+    def polls(self, start: int, stop: int, *, damaged: list[int]) -> Iterator[Snapshot]:
+        """Yield every poll with ``start <= taken_ms < stop`` in time order, as it was sent.
 
-        with self._connected() as db:
+        Args and raises as `series`.
+        """
+        from luxcli.store import reader
+
+        with self._narrowed(start, stop) as (db, low, high):
+            yield from reader.polls(db, low, high, damaged) if db else ()
+
+    def recover(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
+        """Yield what can still be read of a damaged database, as `recovery.polls`."""
+        from luxcli.store import recovery, sqlite_file
+
+        with self.connected() as db:
             try:
                 oldest, newest = sqlite_file.bounds(db)
             except db.DatabaseError:
                 oldest, newest = _EARLIEST_MS, round(time.time() * 1000) + _DAY_MS
             if oldest is not None and newest is not None:
-                yield from reader.salvage(db, oldest, newest + 1, damaged, unreadable)
+                yield from recovery.polls(db, oldest, newest + 1, damaged, unreadable)
 
     def known_registers(self) -> "list[Key]":
         """Return ``(kind, index)`` of every register ever stored, sorted."""
-        if not self._begun():
+        if not self.has_data():
             return []
         from luxcli.store import tables
 
-        with self._connected() as db:
+        with self.connected() as db:
             return tables.known_registers(db)
 
     def span(self) -> tuple[int | None, int | None]:
-        """Return the times of the oldest and the newest poll in the cache, None if it is empty."""
-        if not self._begun():
+        """Return the times of the oldest and the newest poll, None if there is none."""
+        if not self.has_data():
             return None, None
         from luxcli.store import sqlite_file
 
-        with self._connected() as db:
+        with self.connected() as db:
             return sqlite_file.bounds(db)
 
     def missed(self, start: int, stop: int) -> list[Missed]:
-        """Return the ticks without a poll in ``start <= ts_ms < stop``."""
-        if not self._begun():
-            return []
-        with self._connected() as db:
+        """Return the missed polls in ``start <= ts_ms < stop``."""
+        with self.reading() as db:
+            if db is None:
+                return []
             rows = db.execute(
                 "SELECT * FROM missed WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
             )
             return [Missed(*row) for row in rows]
 
     def last_poll(self, ts_ms: int) -> int | None:
-        """Return the time of the last poll in the cache at or before `ts_ms`."""
+        """Return the time of the last poll at or before `ts_ms`."""
         with self.reading() as db:
             if db is None:
                 return None
@@ -166,33 +125,33 @@ class CacheFile:
             return found
 
     def next_poll(self, ts_ms: int) -> int | None:
-        """Return the time of the first poll in the cache at or after `ts_ms`."""
+        """Return the time of the first poll at or after `ts_ms`."""
         with self.reading() as db:
             return None if db is None else _next(db, ts_ms, "poll")
 
     def next_entry(self, ts_ms: int) -> int | None:
-        """Return the time of the first poll or missed tick in the cache at or after `ts_ms`."""
+        """Return the time of the first poll or missed poll at or after `ts_ms`."""
         with self.stepping() as next_entry:
             return next_entry(ts_ms)
 
     @contextmanager
     def stepping(self) -> Iterator[Callable[[int], int | None]]:
-        """Give `next_entry` for many steps: opening the cache takes longer than one of them."""
+        """Give `next_entry` for many steps: opening the file takes longer than one of them."""
         with self.reading() as db:
             yield lambda ts_ms: None if db is None else _next(db, ts_ms, "poll", "missed")
 
     def count(self, start: int, stop: int) -> int:
-        """Return how many polls the cache holds in ``start <= ts_ms < stop``."""
+        """Return the number of polls in ``start <= ts_ms < stop``."""
         return len(self.times(start, stop))
 
     def count_entries(self, start: int, stop: int) -> int:
-        """Return how many polls and missed ticks the cache holds in ``start <= ts_ms < stop``."""
+        """Return the number of polls and missed polls in ``start <= ts_ms < stop``."""
         return self.count(start, stop) + len(self.missed(start, stop))
 
     def times_by_day(self, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
         """Yield ``(begins, times)`` of each 24 hours from `start` on, as `times`.
 
-        The cache is opened once, but nobody who writes waits for more than a day's times.
+        The file is opened once, but no writer waits for more than a day's times.
         """
         with self.reading() as db:
             for begins in range(start, stop, _DAY_MS):
@@ -203,8 +162,23 @@ class CacheFile:
         with self.reading() as db:
             return [] if db is None else _times(db, start, stop)
 
+    def schema_version(self) -> tuple[int, int]:
+        """Return the number of the schema in the file, and the newest that this luxcli knows."""
+        from luxcli.store import schema
+
+        with self.connected() as db:
+            version: int = db.execute("PRAGMA user_version").fetchone()[0]
+            return version, len(schema.MIGRATIONS)
+
+    def free_bytes(self) -> int:
+        """Return how many bytes of the file are free for new polls."""
+        with self.connected() as db:
+            pages: int = db.execute("PRAGMA freelist_count").fetchone()[0]
+            size: int = db.execute("PRAGMA page_size").fetchone()[0]
+            return pages * size
+
     def check(self) -> None:
-        """Look through the whole cache.
+        """Let SQLite look through the whole file; takes seconds for a year.
 
         Raises:
             DamagedError: SQLite finds it damaged.
@@ -212,76 +186,72 @@ class CacheFile:
         """
         from luxcli.store import sqlite_file
 
-        if self._begun():
-            sqlite_file.check(self.path, busy_wait_s=self._busy_wait_s)
+        if self.has_data():
+            sqlite_file.check(self.path, busy_wait_s=self.busy_wait_s)
 
     @contextmanager
     def reading(self) -> Iterator["sqlite3.Connection | None"]:
-        """Open the cache to read; None if nothing was ever committed."""
-        if not self._begun():
+        """Open the file to read; None if nothing was ever committed."""
+        if not self.has_data():
             yield None
             return
-        with self._connected() as db:
+        with self.connected() as db:
             yield db
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Open the cache once for all that is read within the block: opening costs the most.
+        """Open the file once for all that is read within the block: opening costs the most.
 
         Raises:
             StorageError: It cannot be opened, or something read within the block cannot be read.
         """
-        if not self._begun():
+        if not self.has_data():
             yield
             return
-        with self._connected() as db:
+        with self.connected() as db:
             self._open = db
             try:
                 yield
             finally:
                 self._open = None
 
+    def transaction(self) -> AbstractContextManager["sqlite3.Connection"]:
+        """Write within the block, all or nothing; the caller holds the storage lock."""
+        from luxcli.store import sqlite_file
+
+        return sqlite_file.transaction(self.path, busy_wait_s=self.busy_wait_s)
+
+    def connected(self) -> AbstractContextManager["sqlite3.Connection"]:
+        """Open the file, which must exist; raises what `sqlite_file.connect` raises."""
+        if self._open:
+            return nullcontext(self._open)
+        from luxcli.store import sqlite_file
+
+        return sqlite_file.connect(self.path, busy_wait_s=self.busy_wait_s)
+
     @contextmanager
-    def _stretch(
+    def _narrowed(
         self, start: int, stop: int
     ) -> Iterator[tuple["sqlite3.Connection | None", int, int]]:
-        """Open the cache and narrow the interval to what it holds; None if that is nothing."""
-        if not self._begun():
+        """Open the file and narrow the interval to what it holds; None if that is nothing."""
+        if not self.has_data():
             yield None, start, stop
             return
         from luxcli.store import sqlite_file
 
-        with self._connected() as db:
+        with self.connected() as db:
             oldest, newest = sqlite_file.bounds(db)
             if oldest is None or newest is None:
                 yield None, start, stop
             else:
                 yield db, max(start, oldest), min(stop, newest + 1)
 
-    def _begun(self) -> bool:
-        """Whether anything was ever committed; SQLite makes an empty file before that."""
-        try:
-            return self.path.stat().st_size > 0
-        except OSError:
-            return False
 
-    def _free_bytes(self) -> int:
-        with self._connected() as db:
-            pages: int = db.execute("PRAGMA freelist_count").fetchone()[0]
-            size: int = db.execute("PRAGMA page_size").fetchone()[0]
-            return pages * size
+def library_version() -> str:
+    """Return the version of SQLite that is in use."""
+    import sqlite3
 
-    def _transaction(self) -> AbstractContextManager["sqlite3.Connection"]:
-        from luxcli.store import sqlite_file
-
-        return sqlite_file.transaction(self.path, busy_wait_s=self._busy_wait_s)
-
-    def _connected(self) -> AbstractContextManager["sqlite3.Connection"]:
-        if self._open:
-            return nullcontext(self._open)
-        from luxcli.store import sqlite_file
-
-        return sqlite_file.connect(self.path, busy_wait_s=self._busy_wait_s)
+    return sqlite3.sqlite_version
 
 
 def _next(db: "sqlite3.Connection", ts_ms: int, *tables: str) -> int | None:
@@ -298,17 +268,3 @@ def _times(db: "sqlite3.Connection", start: int, stop: int) -> list[int]:
         "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
     )
     return [ts_ms for (ts_ms,) in rows.fetchall()]
-
-
-def _listed(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted; nothing when it does not exist."""
-    try:
-        return sorted(directory.iterdir())
-    except FileNotFoundError as exc:
-        if not directory.is_symlink():
-            return []
-        raise StorageError(
-            f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
-        ) from exc
-    except OSError as exc:
-        raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc

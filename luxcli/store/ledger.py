@@ -47,7 +47,7 @@ def rollups(store: Store, kind: str) -> list[RollupRecord]:
     Raises:
         StorageError: The cache cannot be read.
     """
-    with store.reading() as db:
+    with store.database.reading() as db:
         if db is None:
             return []
         rows = db.execute("SELECT * FROM rollup WHERE kind=? ORDER BY period_stop_ms", (kind,))
@@ -70,7 +70,7 @@ def archives(store: Store) -> list[ArchiveRecord]:
     Raises:
         StorageError: The cache cannot be read.
     """
-    with store.reading() as db:
+    with store.database.reading() as db:
         if db is None:
             return []
         return [ArchiveRecord(*row) for row in db.execute("SELECT * FROM archive")]
@@ -116,7 +116,7 @@ def merge(
     archive_records = [
         record
         for record in archive_records
-        if record.entries == store.count_entries(record.start_ms, record.stop_ms)
+        if record.entries == store.database.count_entries(record.start_ms, record.stop_ms)
     ]
     with store.writing() as db:
         db.executemany("INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", rollup_records)

@@ -1,7 +1,14 @@
-"""How a row of the ``poll`` table spells the blocks that were sent, and whether it still does.
+r"""Rebuilds the three register blocks from a database row and verifies their CRC.
 
-A row holds what has ever varied; the rest is the same for many rows and worked on once for all of
-them, so that a row costs one packing and one checksum of what varies.
+A row holds the registers that have ever varied. All others are the same in many rows, so they are
+checksummed once per batch. That is possible because CRC-32 is affine: for byte strings of one
+length, ``crc(a ^ b) == crc(a) ^ crc(b) ^ crc(zeros)``. Take two registers of one byte each, of
+which the first varies and the second is the constant 7. The checksum of a row with 5::
+
+    crc(b"\x05\x07") == crc(b"\x05\x00") ^ crc(b"\x00\x07") ^ crc(b"\x00\x00")
+         0xa2ca7319  ==      0x3caee6ba  ^      0xdfbd875c  ^      0x41d912ff
+
+Only the first term changes from row to row; the other two are combined once.
 """
 
 import struct
@@ -13,7 +20,7 @@ from typing import Any, Final
 from luxcli.store import checksums
 from luxcli.store.tables import Key
 
-# Time, duration, tries and checksum; what varies follows.
+# Time, duration, tries and checksum; the varying registers follow.
 HEAD_COLUMNS: Final = 4
 _NUMBER: Final = struct.Struct(">q")
 Row = tuple[int | None, ...]
@@ -21,56 +28,64 @@ Blocks = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class Layout:
-    """How to tell from a row, and from what is the same in each row, the blocks that were sent.
+    """Where each register of a poll comes from: a column of the row, or a constant.
+
+    A register is known by its slot, its position in `keys`.
+
+    Args:
+        keys: The registers asked for; all that were ever stored are among them.
+        varying: Slots of the registers that have a column, in the order of the columns.
+        fixed: Values of the other slots.
 
     Attributes:
-        values: By place: what holds for each row; None in the places that vary.
+        constants: By slot: value of each requested register that is the same in all rows, else
+            None.
     """
 
     def __init__(
         self, keys: Sequence[Key], varying: Sequence[int], fixed: dict[int, int | None]
     ) -> None:
-        self.values: list[int | None] = [fixed.get(place) for place in range(len(keys))]
+        self.constants: list[int | None] = [fixed.get(slot) for slot in range(len(keys))]
         self._changed: set[int] = set()
         # A register may be asked for twice; it is part of its block only once.
-        place_of = {key: place for place, key in reversed(list(enumerate(keys)))}
-        ordered = [[place_of[key] for key in sorted(place_of) if key[0] == k] for k in range(3)]
-        self._calculations, self._places = ordered[0], ordered[1:]
+        slot_of = {key: slot for slot, key in reversed(list(enumerate(keys)))}
+        ordered = [[slot_of[key] for key in sorted(slot_of) if key[0] == k] for k in range(3)]
+        self._calculations, self._setting_slots = ordered[0], ordered[1:]
         self._settings: Blocks | None = None
         self._blocks: list[list[int]] = []
         self._packed: list[bytearray] = []
-        self._position: dict[int, int] = {}
-        self._kinds = {place: kind for kind, places in enumerate(ordered) for place in places}
-        self._column = {place: HEAD_COLUMNS + n for n, place in enumerate(varying)}
-        self._see_settings()
-        self._see_calculations()
+        self._index: dict[int, int] = {}  # of a setting's slot: its index in the block as sent
+        self._kinds = {slot: kind for kind, slots in enumerate(ordered) for slot in slots}
+        self._column = {slot: HEAD_COLUMNS + n for n, slot in enumerate(varying)}
+        self._update_settings()
+        self._update_calculations()
 
-    def changed(self, count: int) -> bool:
-        """Return whether any of the first so many values has changed since this was last asked."""
+    def has_changed(self, count: int) -> bool:
+        """Return whether any of the first `count` slots has changed since the last call."""
         changed, self._changed = self._changed, set()
         return bool(changed) and min(changed) < count
 
-    def change(self, changes: Iterable[tuple[int, int | None]]) -> None:
-        """Take over new values of places."""
+    def update(self, changes: Iterable[tuple[int, int | None]]) -> None:
+        """Take over new values: pairs of slot and value."""
         kinds = set()
-        for place, value in changes:
-            before, self.values[place] = self.values[place], value
-            self._changed.add(place)
-            kind = self._kinds.get(place)
+        for slot, value in changes:
+            before, self.constants[slot] = self.constants[slot], value
+            self._changed.add(slot)
+            kind = self._kinds.get(slot)
             kinds.add(kind)
             if kind and isinstance(value, int) and before is not None:
-                position = self._position[place]
-                self._blocks[kind - 1][position] = value
+                index = self._index[slot]
+                self._blocks[kind - 1][index] = value
                 if self._packed:
-                    _NUMBER.pack_into(self._packed[kind - 1], position * _NUMBER.size, value)
+                    _NUMBER.pack_into(self._packed[kind - 1], index * _NUMBER.size, value)
             elif kind:
                 kinds.add(None)
         if None in kinds:
-            self._see_settings()
+            self._update_settings()
         elif kinds & {1, 2}:
-            self._see_blocks()
+            self._update_settings_crc()
         if 0 in kinds:
-            self._see_calculations()
+            self._update_calculations()
 
     @property
     def settings(self) -> Blocks:
@@ -80,77 +95,77 @@ class Layout:
             self._settings = (tuple(parameters), tuple(visibilities))
         return self._settings
 
-    def sound(self, rows: Sequence[Row]) -> list[Row]:
-        """Return those rows that are what was stored, by their checksum."""
+    def intact(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows whose checksum fits what they hold."""
         pack, varying = self._pack, self._varying
-        settings, constant = self._settings_crc, self._constant_crc
+        settings, constants = self._settings_crc, self._constants_crc
         try:
-            # What varies is packed between zeros, what does not is known already: the CRC of a
-            # sum is the sum of the CRCs (a property of every CRC; sum means exclusive or).
+            # The varying registers are packed with zeros for the constant ones: see the module.
             return [
                 row
                 for row in rows
-                if zlib.crc32(pack(*varying(row)), settings) ^ constant == row[3]
+                if zlib.crc32(pack(*varying(row)), settings) ^ constants == row[3]
             ]
-        except struct.error:  # a register was not sent; or damage made something else of a number
-            return [row for row in rows if self._fits(row)]
+        except struct.error:  # a register was not sent; or damage made text of a number
+            return [row for row in rows if self._is_intact(row)]
 
     def block(self, row: Row) -> tuple[int, ...]:
-        """Return the calculations of a row; what follows them was not in that firmware."""
-        block = self._block((*row, *self._constants))
+        """Return the calculations of a row, without those that the firmware did not send."""
+        block = self._block((*row, *self._appended))
         return tuple([raw for raw in block if raw is not None]) if None in block else block
 
-    def _fits(self, row: Row) -> bool:
+    def _is_intact(self, row: Row) -> bool:
         try:
             return checksums.poll_crc(row[:3], self.block(row), self._settings_crc) == row[3]
         except struct.error:
             return False
 
-    def _see_settings(self) -> None:
-        self._blocks, self._position = [], {}
-        for places in self._places:
-            sent = [(p, value) for p in places if (value := self.values[p]) is not None]
-            self._position |= {place: position for position, (place, _) in enumerate(sent)}
+    def _update_settings(self) -> None:
+        self._blocks, self._index = [], {}
+        for slots in self._setting_slots:
+            sent = [(slot, value) for slot in slots if (value := self.constants[slot]) is not None]
+            self._index |= {slot: index for index, (slot, _) in enumerate(sent)}
             self._blocks.append([value for _, value in sent])
         try:
-            # As `ingest.settings_crc` does it, but kept: most changes are of one number.
+            # As `checksums.settings_crc` does it, but kept: most changes are of one number.
             self._packed = [bytearray(checksums.packed(block)) for block in self._blocks]
         except struct.error:
             self._packed = []
-        self._see_blocks()
+        self._update_settings_crc()
 
-    def _see_blocks(self) -> None:
+    def _update_settings_crc(self) -> None:
         self._settings = None
-        self._settings_crc = -1  # damage: none of its polls fits
+        self._settings_crc = -1  # no checksum: the settings are damaged
         if self._packed:
             parameters, visibilities = self._packed
             self._settings_crc = zlib.crc32(visibilities, zlib.crc32(parameters))
 
-    def _see_calculations(self) -> None:
+    def _update_calculations(self) -> None:
         sent = [
-            place
-            for place in self._calculations
-            if place in self._column or self.values[place] is not None
+            slot
+            for slot in self._calculations
+            if slot in self._column or self.constants[slot] is not None
         ]
-        self._constants = [self.values[place] for place in sent if place not in self._column]
+        # Constants are appended to a row, so that one itemgetter picks the whole block.
+        self._appended = [self.constants[slot] for slot in sent if slot not in self._column]
         width = HEAD_COLUMNS + len(self._column)
-        numbers = iter(range(width, width + len(self._constants)))
-        columns = [self._column.get(place) or next(numbers) for place in sent]
+        numbers = iter(range(width, width + len(self._appended)))
+        columns = [self._column.get(slot) or next(numbers) for slot in sent]
         self._block = _picker(columns)
         self._varying = _picker([0, 1, 2, *(column for column in columns if column < width)])
         marks = ["q" if column < width else "8x" for column in columns]
         self._pack = struct.Struct(">3q" + "".join(marks)).pack
-        constants = [0 if place in self._column else self.values[place] for place in sent]
+        constants = [0 if slot in self._column else self.constants[slot] for slot in sent]
         try:
             packed = struct.pack(f">3q{len(sent)}q", 0, 0, 0, *constants)
-        except struct.error:  # damage: none of its polls fits
-            self._constant_crc = -1
+        except struct.error:
+            self._constants_crc = -1  # no checksum: the constants are damaged
         else:
-            self._constant_crc = zlib.crc32(packed) ^ zlib.crc32(bytes(len(packed)))
+            self._constants_crc = zlib.crc32(packed) ^ zlib.crc32(bytes(len(packed)))
 
 
 def _picker(columns: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """Return what picks these columns of a row as a tuple."""
+    """Return a function that picks these columns of a row as a tuple."""
     if len(columns) > 1:
         return itemgetter(*columns)
     return lambda row: tuple(row[column] for column in columns)

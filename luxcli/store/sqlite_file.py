@@ -141,18 +141,6 @@ def check(path: Path, *, busy_wait_s: float) -> None:
             raise DamagedError(f"{path}: damaged ({found[0]})")
 
 
-def library_version() -> str:
-    """Return the version of SQLite that is in use."""
-    return sqlite3.sqlite_version
-
-
-def schema_version(path: Path, *, busy_wait_s: float) -> int:
-    """Return the number of the schema that the cache has; raises what `connect` raises."""
-    with connect(path, busy_wait_s=busy_wait_s) as db:
-        version: int = db.execute("PRAGMA user_version").fetchone()[0]
-        return version
-
-
 def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]

@@ -1,11 +1,12 @@
-"""Puts polls into the cache's tables, inside a transaction that `storage` opened.
+"""Puts polls into the tables of the database, inside a transaction that `database` opened.
 
 Polls may come in any order and more than once: a poll that is stored already changes nothing, and
 one that is older than others (a clock that stepped back, a restored archive) is threaded into the
 change log without altering what is read for any other poll.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import GROUPS, Missed, Snapshot
@@ -20,36 +21,42 @@ if TYPE_CHECKING:
 _LONGEST_DAY_MS: Final = 26 * 3_600_000
 
 
-class _Place:
-    """Where in the history the last poll went: between `ts_ms` and `following` there is none.
+class _Cursor:
+    """Cursor into the settings log: the settings in force after the last inserted poll.
 
-    As long as polls come in order they go on from here, and only differences are looked at;
-    finding another place costs a query for each setting.
+    In-order inserts reuse it; an out-of-order insert has to query each setting.
+
+    Attributes:
+        ts_ms: The last inserted poll.
+        following: The next poll in the table, None if there is none.
+        values: The settings in force after `ts_ms`.
+        settings: The blocks that `values` were made of.
     """
 
     def __init__(self, ts_ms: int, following: int | None, values: dict[Key, int | None]) -> None:
         self.ts_ms, self.following, self.values = ts_ms, following, values
         self.settings: tuple[object, ...] = ()
 
-    def holds(self, ts_ms: int) -> bool:
+    def fits(self, ts_ms: int) -> bool:
+        """Whether a poll at that time comes between the last inserted one and the next."""
         return self.ts_ms < ts_ms and (self.following is None or ts_ms < self.following)
 
 
 class Writer:
-    """Adds polls and missed ticks through `db`; call `finish` before the transaction commits."""
+    """Adds polls and missed polls through `db`; call `finish` before the transaction commits."""
 
     def __init__(self, db: "Connection", version: str) -> None:
         self._db, self._version = db, version
         self._columns, self._constants = layout(db)
-        # What a cache began with as a column goes on as one, whatever is called slow by now.
+        # A register that began as a column goes on as one, even if it counts as slow by now.
         self._always_fast = frozenset((*self._columns, *self._constants))
         self._splits: dict[int, tuple[list[int], list[int]]] = {}
         self._known: set[Key] = set(known_registers(db))
         self._unnamed: set[Key] = set()
-        self._place = _Place(0, 0, {})
+        self._cursor = _Cursor(0, 0, {})
         self._views_stale = False
         self._new: tuple[int, int] | None = None  # the first and the last poll that was new
-        self._new_times: list[int] = []  # of polls and missed ticks
+        self._new_times: list[int] = []  # of polls and missed polls
         self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
 
     def add_poll(self, snapshot: Snapshot) -> tuple[int, bool]:
@@ -78,7 +85,7 @@ class Writer:
             f"INSERT INTO poll (ts_ms,took_ms,tries,crc{names}) VALUES (?,?,?,?{marks})",
             (*head, crc, *map(fast.get, self._columns)),
         )
-        self._see((0, index) for index in fast)
+        self._note_registers((0, index) for index in fast)
         self._log_settings(ts_ms, snapshot)
         first, last = self._new or (ts_ms, ts_ms)
         self._new = (min(first, ts_ms), max(last, ts_ms))
@@ -86,7 +93,7 @@ class Writer:
         return ts_ms, True
 
     def add_missed(self, missed: Missed) -> bool:
-        """Store one missed tick; as `add_poll` where its millisecond is taken."""
+        """Store one missed poll; as `add_poll` where its millisecond is taken."""
         ts_ms = missed.ts_ms
         content = (missed.reason, missed.tries, missed.took_ms, missed.detail)
         while (
@@ -102,9 +109,9 @@ class Writer:
         return True
 
     def finish(self) -> None:
-        """Name new registers, rebuild the views if they no longer fit, call late files stale."""
+        """Name new registers, rebuild outdated views, mark files stale that lack late polls."""
         if self._new:
-            # Polls that come after their period was written: a clock was set, days were restored.
+            # Polls may come after the CSV of their period: a clock was set, days were restored.
             self._db.execute(
                 "UPDATE rollup SET state='stale'"
                 " WHERE period_start_ms<=? AND period_stop_ms>? AND state='written'",
@@ -142,9 +149,9 @@ class Writer:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('luxcli',?)", (self._version,))
 
     def _forget_archives(self) -> None:
-        """Let the archives of days that got something new be written anew."""
+        """Forget the archives of days that got something new, so that they are written again."""
         archived_ms = self._db.execute("SELECT max(stop_ms) FROM archive").fetchone()[0] or 0
-        # Of all days that hold a time: after a change of the time zone there may be two.
+        # All days that hold a time: after a change of the time zone there may be two.
         late = [
             (ts_ms - _LONGEST_DAY_MS, ts_ms, ts_ms)
             for ts_ms in self._new_times
@@ -161,7 +168,7 @@ class Writer:
         return self._crc[1]
 
     def _grow(self, fast: dict[int, int]) -> None:
-        """Give a column to every calculation that is no longer what it always was."""
+        """Give a column to every calculation that has changed for the first time."""
         if not self._columns and not self._constants:
             self._constants = dict(fast)
             self._db.executemany(
@@ -187,50 +194,50 @@ class Writer:
         self._views_stale = True
 
     def _log_settings(self, ts_ms: int, snapshot: Snapshot) -> None:
-        """Log what differs from the settings before, leaving what later polls read as it was."""
-        if not self._place.holds(ts_ms):
-            self._place = self._place_at(ts_ms)
-        place = self._place
+        """Log the settings that differ from the poll before; later polls keep theirs."""
+        if not self._cursor.fits(ts_ms):
+            self._cursor = self._cursor_at(ts_ms)
+        cursor = self._cursor
         _fast, slow_indices = self._split(len(snapshot.calculations))
         slow = {index: snapshot.calculations[index] for index in slow_indices}
         settings = (snapshot.parameters, snapshot.visibilities, slow)
-        if settings != place.settings:
+        if settings != cursor.settings:
             present: dict[Key, int | None] = {(0, index): raw for index, raw in slow.items()}
             present |= {(1, index): raw for index, raw in enumerate(snapshot.parameters)}
             present |= {(2, index): raw for index, raw in enumerate(snapshot.visibilities)}
             changed = [
-                (key, place.values.get(key), present.get(key))
-                for key in place.values.keys() | present.keys()
-                if place.values.get(key) != present.get(key)
+                (key, cursor.values.get(key), present.get(key))
+                for key in cursor.values.keys() | present.keys()
+                if cursor.values.get(key) != present.get(key)
             ]
             self._db.executemany(
                 "INSERT INTO setting VALUES (?,?,?,?)",
                 [(*key, ts_ms, here) for key, _before, here in changed],
             )
-            if place.following is not None:
+            if cursor.following is not None:
                 self._db.executemany(
                     "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-                    [(*key, place.following, before) for key, before, _here in changed],
+                    [(*key, cursor.following, before) for key, before, _here in changed],
                 )
-                # What was logged there as a change may have become none.
+                # A change that was logged there may be none any more.
                 self._db.executemany(
                     "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms=? AND value IS ?",
-                    [(*key, place.following, here) for key, _before, here in changed],
+                    [(*key, cursor.following, here) for key, _before, here in changed],
                 )
-            place.values.update((key, here) for key, _before, here in changed)
-            place.settings = settings
-            self._see(present)
-        place.ts_ms = ts_ms
+            cursor.values.update((key, here) for key, _before, here in changed)
+            cursor.settings = settings
+            self._note_registers(present)
+        cursor.ts_ms = ts_ms
 
-    def _place_at(self, ts_ms: int) -> "_Place":
-        """Return the settings in force before `ts_ms`, whose poll is stored already."""
+    def _cursor_at(self, ts_ms: int) -> _Cursor:
+        """Return the cursor before the poll of `ts_ms`, which is in the table already."""
         following = self._db.execute(
             "SELECT min(ts_ms) FROM poll WHERE ts_ms>?", (ts_ms,)
         ).fetchone()[0]
         values = settings_at(self._db, ts_ms)
-        # What this transaction brought has no line in the register table yet.
+        # Registers first seen in this transaction are not in the `register` table yet.
         values |= {key: as_of(self._db, key, ts_ms) for key in self._unnamed}
-        return _Place(ts_ms - 1, following, values)
+        return _Cursor(ts_ms - 1, following, values)
 
     def _split(self, length: int) -> tuple[list[int], list[int]]:
         """Return which calculations of a block go into columns, and which into the change log."""
@@ -240,15 +247,56 @@ class Writer:
             self._splits[length] = (fast, slow)
         return self._splits[length]
 
-    def _see(self, keys: Iterable[Key]) -> None:
+    def _note_registers(self, keys: Iterable[Key]) -> None:
         new = set(keys) - self._known
         if new:
             self._known |= new
             self._unnamed |= new
 
 
+def ingest(
+    db: "Connection",
+    version: str,
+    polls: Sequence[Snapshot],
+    missed: Sequence[Missed],
+    stored: dict[int, Snapshot] | None = None,
+) -> tuple[int, int]:
+    """Put everything into the tables.
+
+    Args:
+        db: In a transaction.
+        version: That of luxcli.
+        polls: In any order.
+        missed: In any order.
+        stored: Takes the polls by the time under which they are stored.
+
+    Returns:
+        How many polls and how many missed polls were new.
+    """
+    writer = Writer(db, version)
+    new_polls = 0
+    for poll in _in_time_order(polls):
+        ts_ms, is_new = writer.add_poll(poll)
+        new_polls += is_new
+        if stored is not None:
+            stored[ts_ms] = poll._replace(taken_ms=ts_ms)
+    new_missed = sum([writer.add_missed(entry) for entry in missed])
+    writer.finish()
+    return new_polls, new_missed
+
+
+def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:
+    """Sort polls: an out-of-order insert costs more than one in order.
+
+    Polls with the millisecond of an earlier one come last, so that they give way.
+    """
+    first: dict[int, Snapshot] = {}
+    again = [poll for poll in polls if first.setdefault(poll.taken_ms, poll) is not poll]
+    return [*sorted(first.values(), key=attrgetter("taken_ms")), *again]
+
+
 def remove_polls(db: "Connection", cutoff_ms: int) -> None:
-    """Remove polls before `cutoff_ms`; what the change log said last now begins at the oldest left.
+    """Remove polls before `cutoff_ms`; settings in force then are dated to the oldest poll left.
 
     So each row of ``setting`` stands at the time of a poll that is there: `Writer` relies on it.
     """
@@ -257,7 +305,7 @@ def remove_polls(db: "Connection", cutoff_ms: int) -> None:
     if first is None:
         db.execute("DELETE FROM setting")
         return
-    # Statements for all registers at once: nobody who records waits for two thousand of them.
+    # One statement for all registers: a poll must not wait for two thousand of them.
     db.execute(
         "INSERT OR IGNORE INTO setting SELECT kind, idx, ?, value"
         f" FROM ({_SETTINGS_AT}) WHERE value IS NOT NULL",
@@ -269,3 +317,10 @@ def remove_polls(db: "Connection", cutoff_ms: int) -> None:
         " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms<?)",
         (first,),
     )
+
+
+def remove_records(db: "Connection", cutoff_ms: int) -> None:
+    """Remove missed polls and what is recorded about CSVs and archives before `cutoff_ms`."""
+    db.execute("DELETE FROM missed WHERE ts_ms<?", (cutoff_ms,))
+    db.execute("DELETE FROM rollup WHERE period_stop_ms<?", (cutoff_ms,))
+    db.execute("DELETE FROM archive WHERE stop_ms<?", (cutoff_ms,))

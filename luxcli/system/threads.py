@@ -5,9 +5,8 @@ thread wakes it from the call in which it waits, and Python's handlers run only 
 """
 
 import signal
-import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -24,31 +23,6 @@ def start(work: Callable[[], object]) -> threading.Thread:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return thread
-
-
-@contextmanager
-def thrown_away(callbacks: Collection[object]) -> Iterator[list[BaseException]]:
-    """Give a list of what is raised in callbacks that let nothing through, such as SQLite's.
-
-    The handler of a signal may run in any of them. In the main thread only: in others no handler
-    runs. Nothing is in the list before the block has ended.
-    """
-    found: list[BaseException] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield found
-        return
-    told: list[sys.UnraisableHookArgs] = []
-    before = sys.unraisablehook
-    try:
-        sys.unraisablehook = told.append
-        yield found
-    finally:
-        sys.unraisablehook = before
-        for one in told:
-            if one.exc_value is None or not (one.object is None or one.object in callbacks):
-                before(one)
-            else:
-                found.append(one.exc_value)
 
 
 @contextmanager

@@ -359,7 +359,7 @@ def _count(found: Findings, table: _Table, config: Config, path: Path, zone: tzi
         start_ms, stop_ms = period.start_ms, period.stop_ms
     # The buffer first and as it is: what is flushed meanwhile is found in both, not in none.
     waiting = {poll.taken_ms for poll in store.waiting().polls}
-    times = waiting.union(store.times(start_ms, stop_ms))
+    times = waiting.union(store.database.times(start_ms, stop_ms))
     stored = sum(start_ms <= ts_ms < stop_ms for ts_ms in times)
     # A cache that was lost or pruned since has less; then the file is the better copy.
     if stored > table.rows:

@@ -1,18 +1,14 @@
 """The validation jobs: is what was recorded, or what the heat pump sends now, good data?"""
 
-import heapq
-from collections.abc import Iterator
-
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
-from luxcli.model import Missed, Snapshot
+from luxcli.model import Missed
 from luxcli.recording import coverage as coverages
 from luxcli.recording import poll as poll_job
 from luxcli.recording import state
 from luxcli.recording.coverage import Coverage
 from luxcli.registers import catalogue
-from luxcli.store import buffer, reader
-from luxcli.store.store import Store, is_place_ours, open_store
+from luxcli.store.store import Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
 from luxcli.times import span, utc_text
@@ -31,8 +27,6 @@ _HALF = 0.5
 _FEW = 10
 # Recording that began so much later than what is to be judged is worth a note.
 _LATE_SHARE = 0.05
-# Polls of the buffer that are held at once.
-_PART = 200
 
 
 def validate(
@@ -62,16 +56,16 @@ def validate(
         StorageError: The cache or the buffer cannot be read.
     """
     store = Store(config.cache_path, flush_polls=config.flush_polls)
-    store.check_place(parents=is_place_ours(config))
+    store.check_place(parents=config.may_create_parents)
     remark = _not_flushed(store) if flush else None
     judge = Judge(config.interval_sec)
     damaged: list[int] = []
-    for snapshot in _polls(store, start_ms, stop_ms, damaged):
+    for snapshot in store.polls_with_waiting(start_ms, stop_ms, damaged=damaged):
         judge.add(snapshot)
         progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
     coverage = state.coverage(store, start_ms, stop_ms, config.interval_sec)
     if not judge.polls and not damaged:
-        raise NoDataError(_nothing(start_ms, stop_ms, store.missed(start_ms, stop_ms)))
+        raise NoDataError(_nothing(start_ms, stop_ms, store.database.missed(start_ms, stop_ms)))
     found = Findings(lambda group, index: catalogue.register(group, index).id)
     if coverage.start_ms - start_ms > max(_HOUR_S * 1000, _LATE_SHARE * (stop_ms - start_ms)):
         found.add(
@@ -116,36 +110,6 @@ def _not_flushed(store: Store) -> str | None:
     return None
 
 
-def _polls(store: Store, start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
-    """Yield the polls of cache and buffer in time order, each once."""
-    # The buffer first: what is flushed meanwhile is then found in both, not in none.
-    waiting = _waiting(store, start_ms, stop_ms)
-    oldest, newest = store.span()
-    with store.reading() as db:
-        stored: Iterator[Snapshot] = iter(())
-        if db is not None and oldest is not None and newest is not None:
-            low, high = max(start_ms, oldest), min(stop_ms, newest + 1)
-            stored = reader.polls(db, low, high, damaged)
-        last_ms = None
-        for snapshot in heapq.merge(stored, waiting, key=lambda poll: poll.taken_ms):
-            if snapshot.taken_ms != last_ms:
-                yield snapshot
-            last_ms = snapshot.taken_ms
-
-
-def _waiting(store: Store, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
-    """Yield the polls of the buffer in time order; a long one without holding it in memory."""
-    times = [head.taken_ms for head in store.waiting().polls]
-    wanted = (
-        poll
-        for part in buffer.parts(store.buffer_path, _PART)
-        for poll in part.polls
-        if start_ms <= poll.taken_ms < stop_ms
-    )
-    in_memory = len(times) <= _PART or times != sorted(times)
-    return iter(sorted(wanted, key=lambda poll: poll.taken_ms)) if in_memory else wanted
-
-
 def validate_live(config: Config, *, clock: Clock = SYSTEM_CLOCK) -> Report:
     """Read the heat pump once and judge what it sends; nothing is stored.
 
@@ -155,7 +119,8 @@ def validate_live(config: Config, *, clock: Clock = SYSTEM_CLOCK) -> Report:
         DeviceError: It could not be read, or its answer would have been rejected.
         StorageError: The lock cannot be opened.
     """
-    open_store(config)  # the lock stands beside the cache
+    # The lock stands beside the database.
+    Store.open(config.cache_path, parents=config.may_create_parents)
     snapshot = poll_job.read(config, clock=clock)
     # One poll alone says nothing about change; what happened in the last day is in its logs.
     judge = Judge(config.interval_sec, recent_s=_DAY_S)

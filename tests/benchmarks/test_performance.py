@@ -101,7 +101,7 @@ def test_removing_a_day_takes_a_few_statements_however_many_registers_there_are(
     with statements() as found:
         store.remove_before(START_MS + DAY_MS)
     assert len(found) < 60
-    assert store.span()[0] >= START_MS + DAY_MS
+    assert store.database.span()[0] >= START_MS + DAY_MS
 
 
 def morning(settings: Config) -> None:
@@ -218,7 +218,7 @@ def test_syncs_and_bytes_of_forty_polls_with_their_flushes(tmp_path):
 def test_a_report_holds_no_more_than_a_few_hundred_rows_at_a_time(store, day):
     store.merge(day, ())
     keys = [(0, index) for index in range(275)]
-    for chunk in store.series(keys, 0, 1 << 62, damaged=[]):
+    for chunk in store.database.series(keys, 0, 1 << 62, damaged=[]):
         assert len(chunk.rows) <= 1000
 
 
@@ -244,7 +244,7 @@ def test_the_documented_queries_search_by_the_key(store):
         assert text.replace(":bucket", "21600000").replace(" ", "") in plain
         bounds = {"start": 0, "stop": 1, "bucket": 21_600_000}
         with (
-            store.reading() as db,
+            store.database.reading() as db,
             closing(db.execute(f"EXPLAIN QUERY PLAN {text}", bounds)) as rows,
         ):
             assert not [row[3] for row in rows if row[3].startswith("SCAN poll")]

@@ -25,10 +25,11 @@ from luxcli.config import config
 from luxcli.errors import LuxcliError
 from luxcli.model import GROUPS, Missed
 from luxcli.recording import poll
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
 from tests.support.builders import real
 from tests.support.faulty_controller import Fault, FaultyController, eventually, with_calculations
+from tests.support.scenario import open_store
 from tests.support.terminal import Terminal, on_a_terminal
 
 ROOT = Path(luxcli.__file__).parent.parent
@@ -891,5 +892,5 @@ def test_a_named_pipe_in_the_place_of_the_buffer_is_told_and_not_waited_for(
         assert (ran.status, ran.stdout) == (0, "")
     else:
         assert (ran.status, ran.stdout) == (74, "")
-    assert ran.stderr.startswith(f"luxcli: {pipe}: is no file; move it away")
+    assert ran.stderr.startswith(f"luxcli: {pipe}: not a regular file; move it away and run again")
     assert len(ran.stderr.splitlines()) == 1

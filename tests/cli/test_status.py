@@ -28,9 +28,7 @@ def file(configure):
 
 @pytest.fixture
 def store(file):
-    store = Store(file.parent / "data" / "cache.sqlite3")
-    store.prepare()
-    return store
+    return Store.open(file.parent / "data" / "cache.sqlite3")
 
 
 def polls_until(store, age_s, count=30, step_s=30):

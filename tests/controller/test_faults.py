@@ -156,7 +156,7 @@ def _look_at_runs(measured: Measured, controller: Controller) -> None:
 def _look_at_store(measured: Measured, store: Store, told: Sequence[Snapshot]) -> None:
     problems, profile = measured.problems, measured.profile
     polls = list(store.query(0, 1 << 62))
-    missed = store.missed(0, 1 << 62)
+    missed = store.database.missed(0, 1 << 62)
     well = [json.loads(run.stdout) for run in measured.runs if run.status == 0]
     failed = [run for run in measured.runs if run.status]
     measured.stored = len(polls)

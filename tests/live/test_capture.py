@@ -137,7 +137,7 @@ def test_polls_are_made_at_exact_spacing(fast_pump, tmp_path):
     assert (recording.polls, dict(recording.missed)) == (5, {})
     result = concluded(own, recording)
     assert (result.verdict, [entry.rows for entry in result.rollups]) == ("good", [5, 5])
-    first, *later = Store(own.cache_path).times(0, 2**60)
+    first, *later = Store(own.cache_path).database.times(0, 2**60)
     for number, ts_ms in enumerate(later, 1):
         assert abs(ts_ms - first - number * 200 * SPEED) < 90 * SPEED
 
@@ -148,7 +148,7 @@ def test_a_poll_that_takes_too_long_skips_ticks_and_they_count(tmp_path):
     assert recording.missed["overrun"] >= 3
     assert recording.polls + recording.missed.total() == 8
     concluded(own, recording)
-    kept = Store(own.cache_path).missed(0, 2**60)
+    kept = Store(own.cache_path).database.missed(0, 2**60)
     assert [tick.reason for tick in kept] == ["overrun"] * recording.missed["overrun"]
 
 
@@ -158,7 +158,7 @@ def test_a_heat_pump_that_fails_in_between_costs_only_those_polls(tmp_path):
     assert (recording.polls, recording.missed.total()) == (3, 2)
     result = concluded(own, recording)
     assert [entry.rows for entry in result.rollups] == [3, 3]
-    kept = Store(own.cache_path).missed(0, 2**60)
+    kept = Store(own.cache_path).database.missed(0, 2**60)
     assert Counter(tick.reason for tick in kept) == recording.missed
     assert set(recording.missed) <= {"protocol", "network"}  # closed before or after it is read
 
@@ -283,7 +283,7 @@ def test_the_configured_cache_is_never_touched(cli, pump, configure, tmp_path):
     ran = cli("capture", "-c", file, "-o", "trial", "--duration", "1")
     assert ran.status == 0
     assert entries(tmp_path / "data") == before
-    assert len(Store(tmp_path / "trial" / "cache.sqlite3").times(0, 2**60)) == 1
+    assert len(Store(tmp_path / "trial" / "cache.sqlite3").database.times(0, 2**60)) == 1
 
 
 def test_scheduled_polls_go_on_and_two_clients_are_never_there_at_once(cli, configure):

@@ -292,7 +292,7 @@ def test_prune_keeps_days_that_are_in_no_archive(old):
     result = prune(old)
     assert result.polls == 0
     assert "2026-11-11: no archive" in result.findings[0]
-    assert Store(old.cache_path).span()[0] == ms("2026-11-11T00:00")
+    assert Store(old.cache_path).database.span()[0] == ms("2026-11-11T00:00")
 
 
 def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old):
@@ -301,7 +301,7 @@ def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old
     result = prune(old)
     assert result.polls == 3 * 24
     assert re.search("2026-11-14: .*not a readable archive: .*'luxcli rollup", result.findings[0])
-    assert Store(old.cache_path).span()[0] == ms("2026-11-14T00:00")
+    assert Store(old.cache_path).database.span()[0] == ms("2026-11-14T00:00")
 
 
 def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
@@ -316,7 +316,7 @@ def test_prune_removes_unarchived_days_when_told_to(old):
     result = prune(old, unarchived=True)
     assert result.polls == 6 * 24
     assert result.findings == ()
-    assert Store(old.cache_path).span()[0] == ms("2026-11-17T00:00")
+    assert Store(old.cache_path).database.span()[0] == ms("2026-11-17T00:00")
 
 
 def test_an_archive_that_is_lost_or_cut_short_is_written_again(tmp_path):
@@ -350,7 +350,7 @@ def test_a_day_of_nothing_but_missed_ticks_is_archived_as_well(tmp_path):
     store = Store(settings.cache_path)
     store.add_missed(tick)
     assert "2026-11-17: no archive" in prune(settings).findings[0]
-    assert store.missed(0, ms("2026-11-20T12:00")) == [tick]
+    assert store.database.missed(0, ms("2026-11-20T12:00")) == [tick]
     [entry, *_] = archived(settings)
     assert luxlog.read(entry.path).missed == (tick,)
     assert prune(settings).findings == ()

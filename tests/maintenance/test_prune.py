@@ -157,7 +157,7 @@ def test_a_pause_of_weeks_only_postpones_the_clean_up(tmp_path):
     record(settings, ms("2026-08-01T00:00"), ms("2026-10-15T00:00"), step_s=24 * 3600)
     assert prune(settings, "2026-09-15T12:00").polls == 0
     assert prune(settings, "2026-10-02T12:00").polls > 10
-    assert Store(settings.cache_path).span()[0] == ms("2026-08-03T00:00")
+    assert Store(settings.cache_path).database.span()[0] == ms("2026-08-03T00:00")
 
 
 def test_weekly_files_alone_are_no_pause(tmp_path):

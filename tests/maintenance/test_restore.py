@@ -67,7 +67,7 @@ def test_a_cache_whose_first_page_is_zeroed_is_set_aside_by_the_next_flush(recor
         file.write(bytes(4096))
     Store(recorded.cache_path).flush()
     assert [p.taken_ms for p in everything(recorded)] == [p.taken_ms for p in polls[-3:]]
-    assert len(Store(recorded.cache_path).set_aside_paths()) == 1
+    assert len(Store(recorded.cache_path).quarantined_paths()) == 1
     restore(recorded)
     back = everything(recorded)
     assert back == [p for p in polls if p.taken_ms in {q.taken_ms for q in back}]
@@ -156,7 +156,7 @@ def test_days_pruned_and_restored_in_any_order_read_as_they_were(recorded):
 def set_aside(settings):
     store = Store(settings.cache_path)
     store.flush()
-    return store.set_aside()
+    return store.quarantine()
 
 
 def test_restoring_a_period_leaves_the_rest_of_a_set_aside_cache_for_later(recorded):
@@ -211,14 +211,14 @@ def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
     pages = poll_pages(store.path)
     for page in pages[len(pages) // 3 :][:count]:
         zero_page(store.path, page - 1)
-    aside = store.set_aside()
+    aside = store.quarantine()
     [source] = restoring.salvage_pending(settings)
     back = [poll.taken_ms for poll in everything(settings)]
     assert source.polls == len(back) >= len(times) - 45 * count
     assert back[-1] == times[-1]
     assert back[0] == times[0]
     assert "parts unreadable" in source.problem
-    assert [path.name for path in store.set_aside_paths()] == [f"{aside.name}.salvaged-partly"]
+    assert [path.name for path in store.quarantined_paths()] == [f"{aside.name}.salvaged-partly"]
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_a_cache_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path
     with closing(sqlite3.connect(store.path)) as db:
         [root] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='poll'").fetchone()
     zero_page(store.path, root - 1)
-    store.set_aside()
+    store.quarantine()
     began = time.monotonic()
     [source] = restoring.salvage_pending(settings)
     assert time.monotonic() - began < 5
@@ -256,7 +256,7 @@ def test_only_what_was_read_whole_is_ever_pruned(recorded):
         store.path.with_name(name).write_bytes(b"x")
     result = prune.prune(recorded, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
     assert [path.name for path in result.old_caches] == [whole]
-    assert len(store.set_aside_paths()) == 2
+    assert len(store.quarantined_paths()) == 2
 
 
 def test_a_cache_with_characters_of_patterns_in_its_name_is_salvaged_like_any(tmp_path):
@@ -264,7 +264,7 @@ def test_a_cache_with_characters_of_patterns_in_its_name_is_salvaged_like_any(tm
     times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T04:00"))
     store = Store(settings.cache_path)
     store.flush()
-    store.set_aside()
+    store.quarantine()
     [source] = restoring.salvage_pending(settings)
     assert source.polls == len(times)
 
@@ -289,8 +289,7 @@ def with_serial(poll, number):
 
 def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
     settings = configured(tmp_path)
-    store = Store(settings.cache_path)
-    store.prepare()
+    store = Store.open(settings.cache_path)
     ours = with_serial(real(ms("2026-11-19T00:00")), 1)
     owner.check_owner(store.path, "pump", ours)
     store.add(ours.taken_ms, ours)

@@ -224,7 +224,7 @@ class Accounts:
 def settle(settings: Config, day: Day) -> Accounts:
     store = Store(settings.cache_path)
     polls = list(store.query(0, 1 << 62))
-    missed = store.missed(0, 1 << 62)
+    missed = store.database.missed(0, 1 << 62)
     # A clock that steps back shows times twice; a poll then takes the next free millisecond.
     left = Counter((poll.calculations, poll.parameters, poll.visibilities) for poll in polls)
     sent = Counter((poll.calculations, poll.parameters, poll.visibilities) for poll in day.sent)
@@ -301,7 +301,7 @@ def test_two_misses_in_one_millisecond_after_the_clock_stepped_back_are_both_kep
     for tick in (one, two, one):
         store.add_missed(tick)
     store.flush()
-    reasons = sorted(tick.reason for tick in store.missed(0, 1 << 62))
+    reasons = sorted(tick.reason for tick in store.database.missed(0, 1 << 62))
     assert reasons == ["refused", "timeout"]
 
 

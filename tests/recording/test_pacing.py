@@ -16,11 +16,10 @@ from luxcli.model import Missed
 from luxcli.recording import pacing
 from luxcli.recording.pacing import Waits
 from luxcli.recording.poll import PollResult
-from luxcli.store.store import open_store
 from luxcli.system import locks
 from luxcli.system.clock import Clock
 from tests.support.faulty_controller import Fault, FaultyController, eventually
-from tests.support.scenario import configured
+from tests.support.scenario import configured, open_store
 
 
 class Slow(FaultyController):
@@ -58,8 +57,8 @@ def entries(settings: Config) -> list[tuple[str, int]]:
     """Return what is stored, as ``(reason, ts_ms)`` in time order; a poll has no reason."""
     store = open_store(settings)
     store.flush()
-    found = [(tick.reason, tick.ts_ms) for tick in store.missed(0, 2**60)]
-    found += [("", ts_ms) for ts_ms in store.times(0, 2**60)]
+    found = [(tick.reason, tick.ts_ms) for tick in store.database.missed(0, 2**60)]
+    found += [("", ts_ms) for ts_ms in store.database.times(0, 2**60)]
     return sorted(found, key=lambda entry: entry[1])
 
 

@@ -31,7 +31,7 @@ from luxcli.model import GROUPS, Missed, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.registers import structure
 from luxcli.simulator.replay import Replay
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.conftest import Cli, Ran
 from tests.support.faulty_controller import (
@@ -43,7 +43,7 @@ from tests.support.faulty_controller import (
     with_calculations,
     without,
 )
-from tests.support.scenario import alone_with_device, device_lock
+from tests.support.scenario import alone_with_device, device_lock, open_store
 
 EVER = (0, 2**62)
 
@@ -65,7 +65,7 @@ def polls(settings: Config) -> list[Snapshot]:
 def misses(settings: Config) -> list[Missed]:
     store = open_store(settings)
     store.flush()
-    return store.missed(*EVER)
+    return store.database.missed(*EVER)
 
 
 def blocks(snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
@@ -544,7 +544,7 @@ signal.signal = with_signal
 """
 WHERE_NOTHING_IS_RAISED = """
 import weakref
-from tests.support.scenario import alone_with_device, device_lock
+from tests.support.scenario import alone_with_device, device_lock, open_store
 class Thing:
     def find_spec(self, name, *_):
         if name == "luxcli.controller.client":
@@ -623,7 +623,7 @@ def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path)
         poll_once(second)
     store = Store(second.cache_path)
     store.flush()
-    assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["busy"]
+    assert [tick.reason for tick in store.database.missed(0, 1 << 62)] == ["busy"]
 
 
 def test_a_name_and_its_address_do_not_make_two_clients(cli, configure, tmp_path):

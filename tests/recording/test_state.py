@@ -165,7 +165,7 @@ def test_late_polls_of_retries_are_not_gaps(store):
 
 def test_what_waits_in_the_buffer_counts_and_stays_there(store):
     put(store, *range(10))
-    store.prepare()
+    Store.open(store.path)
     for tick in range(10, 15):
         store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
     store.add_missed(Missed(START_MS + 15 * TICK_MS, "timeout", 4, 1, "no answer"))
@@ -179,7 +179,7 @@ def test_what_waits_in_the_buffer_counts_and_stays_there(store):
 
 def test_a_poll_in_buffer_and_cache_counts_once(store):
     """A crash between the commit and the clearing of the buffer leaves both."""
-    store.prepare()
+    Store.open(store.path)
     for tick in range(5):
         store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
     kept = store.buffer_path.read_bytes()

@@ -482,7 +482,7 @@ def test_the_real_supercronic_polls_and_stops_with_the_poll_recorded(cli, superc
         took_s = time.monotonic() - began
     assert ran.status == 0
     assert took_s < supervisor.PATIENCE_S + 4
-    [missed] = Store(tmp_path / "cache.sqlite3").missed(0, 2**53)
+    [missed] = Store(tmp_path / "cache.sqlite3").database.missed(0, 2**53)
     assert missed.reason == "interrupted"
     first, last = map(json.loads, ran.stderr.splitlines())
     assert (first["level"], last["level"]) == ("info", "error")
@@ -572,7 +572,9 @@ def pump() -> Iterator[FaultyController]:
 def known(data: Path) -> list[int]:
     """Return the times of the polls, those in the buffer included."""
     store = Store(data / "cache.sqlite3")
-    return sorted({*(poll.taken_ms for poll in store.waiting().polls), *store.times(0, 2**53)})
+    return sorted(
+        {*(poll.taken_ms for poll in store.waiting().polls), *store.database.times(0, 2**53)}
+    )
 
 
 def at(pump: FaultyController, **variables: Any) -> dict[str, Any]:
@@ -711,7 +713,9 @@ def test_a_poll_that_runs_when_it_is_stopped_is_recorded(containers):
     assert took_s < 8
     assert status == 0
     assert "exit status 143" in log[-1]
-    assert [one.reason for one in Store(data / "cache.sqlite3").missed(0, 2**53)] == ["interrupted"]
+    assert [one.reason for one in Store(data / "cache.sqlite3").database.missed(0, 2**53)] == [
+        "interrupted"
+    ]
     print(f"silent controller: stopped in {took_s:.2f} s")
 
 

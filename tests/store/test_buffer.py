@@ -428,10 +428,10 @@ def test_clearing_a_missing_buffer_is_no_error(path):
     assert not path.exists()
 
 
-def test_lines_set_aside_are_added_to_those_that_are_there(tmp_path):
+def test_quarantined_lines_are_added_to_those_that_are_there(tmp_path):
     path = tmp_path / "rejected.jsonl"
-    buffer.set_aside(path, [b"one", b"\xff\0two"])
-    buffer.set_aside(path, [b"three"])
+    buffer.quarantine(path, [b"one", b"\xff\0two"])
+    buffer.quarantine(path, [b"three"])
     assert path.read_bytes() == b"one\n\xff\0two\nthree\n"
 
 
@@ -450,7 +450,7 @@ def test_a_buffer_that_cannot_be_read_is_a_storage_error_with_its_path(tmp_path,
         lambda: buffer.append_poll(path, small(START_MS)),
         lambda: buffer.append_missed(path, MISSED),
         lambda: buffer.clear(path, 0),
-        lambda: buffer.set_aside(path, [b"x"]),
+        lambda: buffer.quarantine(path, [b"x"]),
     ):
         with pytest.raises(StorageError) as error:
             call()

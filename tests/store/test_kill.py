@@ -167,7 +167,7 @@ def damage(store: Store, state: str) -> None:
         with store.path.open("r+b") as file:
             file.write(bytes(4096))
     elif state == "aside":
-        store.set_aside()
+        store.quarantine()
     elif state == "overwritten":
         with store.path.open("r+b") as file:
             file.seek(store.path.stat().st_size // 4096 // 2 * 4096)

@@ -72,4 +72,4 @@ def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_p
             poll_once(configured(tmp_path, port=simulator.port, host="localhost"))
     store = Store(settings.cache_path)
     assert [poll.taken_ms for poll in store.query(0, 1 << 62)] == [first.snapshot.taken_ms]
-    assert [tick.reason for tick in store.missed(0, 1 << 62)] == ["foreign"]
+    assert [tick.reason for tick in store.database.missed(0, 1 << 62)] == ["foreign"]

@@ -74,15 +74,11 @@ def test_a_signal_while_rows_come_out_of_sqlite_is_raised_as_what_it_is(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.no_cover
-@pytest.mark.parametrize("length", [123, 124, 300])
-def test_more_columns_than_a_function_of_sqlite_takes_come_out_as_they_went_in(tmp_path, length):
-    store = stored(tmp_path / "cache.sqlite3", 700, length)
-    statements: list[str] = []
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
-        db.set_trace_callback(statements.append)
-        polls = list(reader.polls(db, 0, EVER, []))
-    assert not [one for one in statements if one.startswith("SELECT ts_ms,")]  # the slow way
-    assert [poll.taken_ms for poll in polls] == [START_MS + n * 30_000 for n in range(700)]
+def test_many_columns_in_several_batches_come_out_as_they_went_in(tmp_path):
+    length = 300
+    store = stored(tmp_path / "cache.sqlite3", 1100, length)
+    polls = list(store.database.polls(0, EVER, damaged=[]))
+    assert [poll.taken_ms for poll in polls] == [START_MS + n * 30_000 for n in range(1100)]
     assert all(
         poll.calculations == tuple(n * i for i in range(length)) for n, poll in enumerate(polls)
     )
@@ -90,9 +86,9 @@ def test_more_columns_than_a_function_of_sqlite_takes_come_out_as_they_went_in(t
 
 def test_reports_read_at_once_through_one_connection_do_not_mix(tmp_path):
     store = stored(tmp_path / "cache.sqlite3", 1200, 20)
-    with store.kept_open():
-        one = store.series([(0, 3)], -EVER, EVER, damaged=[])
-        other = store.series([(0, 5), (0, 7)], -EVER, EVER, damaged=[])
+    with store.database.kept_open():
+        one = store.database.series([(0, 3)], -EVER, EVER, damaged=[])
+        other = store.database.series([(0, 5), (0, 7)], -EVER, EVER, damaged=[])
         rows: tuple[list[object], list[object]] = ([], [])
         for first, second in zip(one, other, strict=True):
             rows[0].extend(row[4:] for row in first.rows)
@@ -124,7 +120,7 @@ def test_what_is_no_number_any_more_is_damage_and_the_other_polls_are_read(tmp_p
         polls = list(store.query(-EVER, EVER, damaged=damaged))
     except DamagedError:  # for a text that is none; what the hourly roll-up does then
         damaged.clear()
-        polls = list(store.salvage(damaged, unreadable))
+        polls = list(store.database.recover(damaged, unreadable))
     assert len(damaged) + len(unreadable) == 1
     assert [poll.taken_ms for poll in polls] == [
         START_MS + n * 30_000 for n in range(30) if n != 10

@@ -118,11 +118,11 @@ def test_the_given_time_counts_and_not_that_in_the_snapshot(store):
 def test_an_empty_store_answers_everything_and_makes_no_cache(store):
     assert everything(store) == []
     assert store.flush() == Flushed(0, 0, 0)
-    assert store.span() == (None, None)
-    assert store.known_registers() == []
-    assert store.missed(0, EVER) == []
+    assert store.database.span() == (None, None)
+    assert store.database.known_registers() == []
+    assert store.database.missed(0, EVER) == []
     assert ledger.rollups(store, "daily") == []
-    assert store.count(-EVER, EVER) == 0
+    assert store.database.count(-EVER, EVER) == 0
     assert store.remove_before(EVER) == 0
     assert not store.path.exists()
 
@@ -442,18 +442,18 @@ def test_missed_ticks_come_back_sorted_within_half_open_bounds(store):
     for tick in reversed(ticks):
         store.add_missed(tick)
     assert store.flush() == Flushed(0, 4, 0)
-    assert store.missed(0, EVER) == ticks
-    assert store.missed(START_MS + 1, START_MS + 3) == ticks[1:3]
+    assert store.database.missed(0, EVER) == ticks
+    assert store.database.missed(START_MS + 1, START_MS + 3) == ticks[1:3]
     store.add_missed(ticks[1])
     assert store.flush() == Flushed(0, 0, 0)
-    assert store.missed(0, EVER) == ticks
+    assert store.database.missed(0, EVER) == ticks
 
 
 def test_a_tick_may_be_missed_and_polled_in_the_same_millisecond(store):
     store.add_missed(Missed(START_MS, "timeout", 1, 5, ""))
     store.add(START_MS, small(START_MS))
     assert everything(store) == [small(START_MS)]
-    assert len(store.missed(0, EVER)) == 1
+    assert len(store.database.missed(0, EVER)) == 1
 
 
 def test_roll_up_records_come_back_by_kind_in_order_and_are_replaced(store):
@@ -481,12 +481,12 @@ def test_removal_takes_what_is_older_and_leaves_the_rest_exactly(store):
     cutoff = sent[23].taken_ms
     for stop in (cutoff - 1, cutoff):
         ledger.record_rollup(store, RollupRecord("daily", 0, stop, None, "empty", 0, 1))
-    assert store.count(-EVER, cutoff) == 23
+    assert store.database.count(-EVER, cutoff) == 23
     store.remove_before(cutoff)
     assert everything(store) == sent[23:]
-    assert store.count(-EVER, EVER) == 17
-    assert store.span() == (cutoff, sent[-1].taken_ms)
-    assert [tick.ts_ms for tick in store.missed(0, EVER)] == [
+    assert store.database.count(-EVER, EVER) == 17
+    assert store.database.span() == (cutoff, sent[-1].taken_ms)
+    assert [tick.ts_ms for tick in store.database.missed(0, EVER)] == [
         poll.taken_ms + 1 for poll in sent[::3] if poll.taken_ms + 1 >= cutoff
     ]
     assert [record.stop_ms for record in ledger.rollups(store, "daily")] == [cutoff]
@@ -527,7 +527,7 @@ def test_removal_takes_a_transaction_for_each_day_so_that_polls_need_not_wait_lo
     before = change_counter(store.path)
     store.remove_before(START_MS + 5 * DAY_MS)
     assert 5 <= change_counter(store.path) - before <= 8
-    assert store.count(-EVER, EVER) == 8
+    assert store.database.count(-EVER, EVER) == 8
 
 
 def change_counter(path: Path) -> int:
@@ -659,7 +659,7 @@ def test_a_damaged_cache_is_set_aside_as_it_is_and_begun_anew(eager, damage, cap
     add(eager, reals(2))
     damaged = damage(eager.path.read_bytes())
     eager.path.write_bytes(damaged)
-    for read in (lambda: everything(eager), eager.span):
+    for read in (lambda: everything(eager), eager.database.span):
         with pytest.raises(DamagedError, match="damaged"):
             read()
     assert eager.path.read_bytes() == damaged
@@ -667,7 +667,7 @@ def test_a_damaged_cache_is_set_aside_as_it_is_and_begun_anew(eager, damage, cap
     poll = real(START_MS + DAY_MS)
     assert eager.add(poll.taken_ms, poll) == Added(1)
     assert everything(eager) == [poll]
-    (aside,) = eager.set_aside_paths()
+    (aside,) = eager.quarantined_paths()
     assert aside.read_bytes() == damaged
     (record,) = caplog.records
     assert record.levelname == "ERROR"
@@ -682,7 +682,7 @@ def test_a_cache_damaged_twice_in_one_second_leaves_both_set_aside(eager):
         damaged.append(b"\0" * 100 + eager.path.read_bytes()[100:])
         eager.path.write_bytes(damaged[-1])
     add(eager, [real(START_MS + 5)])
-    assert sorted(path.read_bytes() for path in eager.set_aside_paths()) == sorted(damaged)
+    assert sorted(path.read_bytes() for path in eager.quarantined_paths()) == sorted(damaged)
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", b"\x7fELF" * 999, b"\xff" * 5000])
@@ -692,12 +692,12 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
     assert added.flushed == 0
     assert "not a SQLite file" in added.warning
     assert str(eager.buffer_path) in added.warning
-    for call in (lambda: everything(eager), eager.flush, eager.span):
+    for call in (lambda: everything(eager), eager.flush, eager.database.span):
         with pytest.raises(StorageError, match="correct cache_path"):
             call()
     assert eager.path.read_bytes() == content
     assert buffered(eager) == [real(START_MS)]
-    assert eager.set_aside_paths() == []
+    assert eager.quarantined_paths() == []
     eager.path.unlink()
     assert everything(eager) == [real(START_MS)]
 
@@ -706,7 +706,7 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
     ("read", "flips"),
     [
         (lambda store, damaged: store.query(-EVER, EVER, damaged=damaged), 400),
-        (lambda store, damaged: store.salvage(damaged, []), 50),
+        (lambda store, damaged: store.database.recover(damaged, []), 50),
     ],
     ids=["query", "salvage"],
 )
@@ -781,7 +781,7 @@ def test_another_programs_file_is_refused_and_left_untouched(
     before = eager.path.read_bytes()
     added = eager.add(START_MS, real(START_MS))
     assert "not a luxcli cache" in added.warning
-    for call in (eager.flush, eager.span, lambda: eager.remove_before(EVER)):
+    for call in (eager.flush, eager.database.span, lambda: eager.remove_before(EVER)):
         with pytest.raises(StorageError, match="not a luxcli cache"):
             call()
     assert eager.path.read_bytes() == before
@@ -806,12 +806,12 @@ def test_the_cache_is_marked_as_ours_and_keeps_its_journal_file(eager):
 
 def test_the_whole_cache_can_be_looked_through_for_damage(eager):
     add(eager, reals(3))
-    eager.check()
+    eager.database.check()
     data = bytearray(eager.path.read_bytes())
     data[8192:12288] = b"\xa5" * 4096
     eager.path.write_bytes(data)
     with pytest.raises(DamagedError):
-        eager.check()
+        eager.database.check()
 
 
 def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
@@ -820,8 +820,10 @@ def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
     assert eager.merge(sent, [tick]) == Flushed(4, 1, 0)
     assert eager.merge(sent, [tick]) == Flushed(0, 0, 0)
     assert everything(eager) == sent
-    assert eager.missed(0, EVER) == [tick]
-    assert eager.times(sent[1].taken_ms, sent[4].taken_ms) == [p.taken_ms for p in sent[1:4]]
+    assert eager.database.missed(0, EVER) == [tick]
+    assert eager.database.times(sent[1].taken_ms, sent[4].taken_ms) == [
+        p.taken_ms for p in sent[1:4]
+    ]
 
 
 def test_a_buffer_that_cannot_be_written_is_no_loss_while_the_cache_can(eager):
@@ -847,20 +849,20 @@ def test_when_neither_buffer_nor_cache_can_be_written_the_poll_has_failed(eager)
 
 
 def test_a_missing_directory_is_made_where_its_parent_exists(tmp_path):
-    store = Store(tmp_path / "new" / "cache.sqlite3")
-    store.prepare()
-    store.prepare()
-    assert store.path.parent.is_dir()
+    path = tmp_path / "new" / "cache.sqlite3"
+    Store.open(path)
+    Store.open(path)
+    assert path.parent.is_dir()
 
 
 def test_a_directory_whose_parent_is_missing_too_is_made_only_on_request(tmp_path):
     """A forgotten mount must not fill the disk below it."""
-    store = Store(tmp_path / "mnt" / "luxcli" / "cache.sqlite3")
+    path = tmp_path / "mnt" / "luxcli" / "cache.sqlite3"
     with pytest.raises(StorageError, match="mnt/luxcli: neither"):
-        store.prepare()
+        Store.open(path)
     assert not (tmp_path / "mnt").exists()
-    store.prepare(parents=True)
-    assert store.path.parent.is_dir()
+    Store.open(path, parents=True)
+    assert path.parent.is_dir()
 
 
 @pytest.mark.parametrize("parents", [False, True])
@@ -868,7 +870,7 @@ def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path, parents):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "cache.sqlite3", tmp_path / "file" / "x" / "cache.sqlite3"):
         with pytest.raises(StorageError, match="file"):
-            Store(path).prepare(parents=parents)
+            Store.open(path, parents=parents)
 
 
 # Damaged lines of the buffer
@@ -1004,7 +1006,7 @@ store.flush()
         if store.path.exists():
             with opened(store.path) as db:  # takes back what was half done, as any reader does
                 is_there = db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,)
-            assert not is_there or store.count(0, EVER) == 200
+            assert not is_there or store.database.count(0, EVER) == 200
         assert everything(store) == sent
         assert store.path.stat().st_size > 0
 
@@ -1050,7 +1052,7 @@ def test_different_missed_ticks_of_one_millisecond_are_both_kept(store):
     for tick in (first, second, first):
         store.add_missed(tick)
     store.flush()
-    assert store.missed(0, EVER) == [first, second._replace(ts_ms=START_MS + 1)]
+    assert store.database.missed(0, EVER) == [first, second._replace(ts_ms=START_MS + 1)]
 
 
 def test_a_missed_tick_goes_to_the_cache_where_the_buffer_cannot_be_written(store):
@@ -1060,7 +1062,7 @@ def test_a_missed_tick_goes_to_the_cache_where_the_buffer_cannot_be_written(stor
     store.buffer_path.mkdir()
     tick = Missed(START_MS + 1, "timeout", 4, 1000, "a")
     store.add_missed(tick)
-    assert store.missed(0, EVER) == [tick]
+    assert store.database.missed(0, EVER) == [tick]
 
 
 def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_stored(store):
@@ -1081,7 +1083,7 @@ def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
             " INSERT INTO missed SELECT i, 'timeout', 4, 1000, hex(zeroblob(60)) FROM n"
         )
     began = time.monotonic()
-    store.check()
+    store.database.check()
     whole_s = time.monotonic() - began
 
     def end(*_args):
@@ -1093,7 +1095,7 @@ def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
         timer.start()
         began = time.monotonic()
         with pytest.raises(Interrupted):
-            store.check()
+            store.database.check()
         assert time.monotonic() - began < whole_s / 2
     finally:
         timer.cancel()
@@ -1120,7 +1122,7 @@ def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert store.buffer_path.stat().st_size == 0
-        assert store.times(0, EVER) == sent
+        assert store.database.times(0, EVER) == sent
     assert peaks[1] - peaks[0] < 15_000_000  # all of them at once would be twice that
 
 
@@ -1159,4 +1161,4 @@ def test_a_cache_that_turns_out_damaged_in_the_middle_of_a_long_flush_loses_noth
         file.writelines(map(buffer_line, later))
     assert store.flush().polls == 1200
     assert everything(store) == later
-    assert len(store.set_aside_paths()) == 1
+    assert len(store.quarantined_paths()) == 1

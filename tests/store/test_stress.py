@@ -351,7 +351,7 @@ def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyControll
     stamps = [one.taken_ms for one in polls]
     found.lost = len(sent.keys() - set(stamps)) + (len(stamps) - len(set(stamps)))
     found.wrong = sum(content(one) != content(sent.get(one.taken_ms, one)) for one in polls)
-    missed = store.missed(0, EVER)
+    missed = store.database.missed(0, EVER)
     found.lost += (len(missed) != 1) - found.missed_refused
     return found
 
@@ -670,7 +670,7 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
     try:
         # Before anybody knows of the damage, and without a flush that might set it aside.
         with contextlib.suppress(StorageError):
-            for poll in Store(settings.cache_path).salvage([], []):
+            for poll in Store(settings.cache_path).database.recover([], []):
                 wrong += poll != polls.get(poll.taken_ms)
         go_on(ms("2026-11-19T13:00"))
         with contextlib.suppress(StorageError):
@@ -683,7 +683,7 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
             if "written by a newer luxcli" not in str(exc):
                 raise
             reports.append(str(exc))
-            Store(settings.cache_path).set_aside()
+            Store(settings.cache_path).quarantine()
             sources = restore.restore(settings, zone=BERLIN)
         reports += [source.problem for source in sources if source.problem]
         go_on(ms("2026-11-19T14:00"))
@@ -703,7 +703,7 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
         problems.append(f"{len(missing)} polls lost without a word")
     return Trial(
         damage=name,
-        set_aside=len(Store(settings.cache_path).set_aside_paths()),
+        set_aside=len(Store(settings.cache_path).quarantined_paths()),
         only_cached=len(only_cached),
         salvaged=len(only_cached - missing),
         lost=len(missing - only_cached),
@@ -910,7 +910,7 @@ def damage_buffer(directory: Path, seed: int) -> Trial:
     finally:
         logging.getLogger("luxcli").setLevel(logging.NOTSET)
     stamps = [poll.taken_ms for poll in back]
-    missed = {tick.ts_ms for tick in store.missed(0, EVER)}
+    missed = {tick.ts_ms for tick in store.database.missed(0, EVER)}
     required = {ts_ms for ts_ms in intact if ts_ms in polls} | {poll.taken_ms for poll in after}
     lost = (required - set(stamps)) | ({t for t in intact if t not in polls} - missed)
     gone = polls.keys() - set(stamps)

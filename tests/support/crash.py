@@ -715,7 +715,7 @@ def rehearse(plan: Plan) -> tuple[list[Call], dict[str, bytes], list[int]]:
     problems = plan.heal(work)
     assert not problems, problems
     data = work / "data"
-    times = Store(data / "cache.sqlite3").times(0, _FOR_EVER)
+    times = Store(data / "cache.sqlite3").database.times(0, _FOR_EVER)
     return calls(log), final_files(data), times
 
 

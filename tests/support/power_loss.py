@@ -29,10 +29,10 @@ from luxcli.errors import LuxcliError
 from luxcli.maintenance import archive, restore
 from luxcli.model import Snapshot
 from luxcli.rollup import rollup
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from tests.support import crash
 from tests.support.crash import Call, Truth, Verdict
-from tests.support.scenario import BERLIN, configured
+from tests.support.scenario import BERLIN, configured, open_store
 
 _SECTOR: Final = 512
 _DIRECTORY: Final = -1

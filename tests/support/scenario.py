@@ -36,6 +36,15 @@ def device_lock(settings: Config) -> Path:
     return access.lock_path(settings.require_host(), settings.port, settings.cache_path.parent)
 
 
+def open_store(settings: Config) -> Store:
+    """Return the configured store as a job opens it."""
+    return Store.open(
+        settings.cache_path,
+        flush_polls=settings.flush_polls,
+        parents=settings.may_create_parents,
+    )
+
+
 def alone_with_device(settings: Config) -> AbstractContextManager[None]:
     """Keep every other luxcli from talking to the configured heat pump."""
     return access.exclusive(settings.require_host(), settings.port, settings.cache_path.parent)

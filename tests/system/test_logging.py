@@ -47,7 +47,7 @@ def test_a_poll_needs_no_standard_streams(cli, configure, simulator, tmp_path, c
         words = [*command, "poll-once", "-c", str(file)]
         assert subprocess.run(words, check=False, env=cli.environment()).returncode == status
     settings = config.load(file, {}, tmp_path)
-    assert len(Store(settings.cache_path).times(0, 2**60)) == 1
+    assert len(Store(settings.cache_path).database.times(0, 2**60)) == 1
 
 
 def test_a_full_disk_behind_stderr_does_not_change_the_status(cli, configure):

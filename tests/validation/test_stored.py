@@ -11,7 +11,7 @@ import pytest
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, ProtocolError
-from luxcli.store.store import Store, open_store
+from luxcli.store.store import Store
 from luxcli.system import locks
 from luxcli.system.clock import Clock
 from luxcli.validation import stored
@@ -22,7 +22,7 @@ from tests.support.builders import buffer_line, real, small
 from tests.support.csv_faults import CSV_FAULTS
 from tests.support.faulty_controller import NOW_S, Fault, FaultyController
 from tests.support.reliability import record, sample
-from tests.support.scenario import HOUR_MS, alone_with_device, configured, ms
+from tests.support.scenario import HOUR_MS, alone_with_device, configured, ms, open_store
 from tests.support.scenario import record as recorded
 from tests.support.validation_faults import IN_POLLS, SENT, START_MS, Planted, changed, good
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_a_heat_pumps_answer_is_caught_before_it_is_stored(
     assert f"answer rejected: {sent.rule}: " in ran.stderr or f"; {sent.rule}: " in ran.stderr
     store = Store(tmp_path / "data" / "cache.sqlite3")
     assert list(store.query(0, 1 << 62)) == []
-    [missed] = store.missed(0, 1 << 62)
+    [missed] = store.database.missed(0, 1 << 62)
     assert missed.reason == "rejected"
 
 
@@ -348,7 +348,7 @@ def test_an_answer_that_would_be_rejected_is_an_error(tmp_path):
 def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, cli, configure):
     path = configure(port=simulator.port)
     settings = config.load(path, {}, path.parent)
-    Store(settings.cache_path).prepare(parents=True)
+    Store.open(settings.cache_path, parents=True)
     with alone_with_device(settings):
         ran = cli("validate", "--live", "-c", path)
     assert ran.status == LockHeldError.exit_code
@@ -394,7 +394,7 @@ def test_warnings_end_with_3_and_problems_with_65(cli, configure):
     for rule, status in (("temperature-spike", 3), ("error", 65)):
         planted = next(one for one in IN_POLLS if one.rule == rule)
         settings.cache_path.unlink(missing_ok=True)
-        Store(settings.cache_path).prepare(parents=True)
+        Store.open(settings.cache_path, parents=True)
         Store(settings.cache_path).merge(planted.polls(), ())
         interval = ("--since", "2025-11-22T14:00", "--until", "2025-11-22T17:00:00+01:00")
         ran = cli("validate", *interval, "-c", path)

@@ -1,0 +1,117 @@
+"""Where the files of a store stand, and whether they can stand there."""
+
+import os
+import time
+from pathlib import Path
+
+from luxcli.errors import StorageError
+from luxcli.system import files
+
+# In the name of a quarantined database, before the time.
+_QUARANTINED = ".damaged-"
+
+
+def prepare(path: Path, *, parents: bool) -> None:
+    """Create the directory of a database if it is missing.
+
+    Args:
+        path: The database.
+        parents: Create the directories above as well; otherwise the parent must exist, so that a
+            forgotten mount or a typing error does not fill some other disk.
+
+    Raises:
+        StorageError: It cannot be created; says which directory is missing.
+    """
+    check(path, parents=parents)
+    directory = path.parent
+    if directory.is_dir():
+        return
+    try:
+        files.make_directory(directory)
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
+
+
+def check(path: Path, *, parents: bool) -> None:
+    """Check, without creating anything, that `prepare` would succeed.
+
+    Raises:
+        StorageError: It would not.
+    """
+    directory = path.parent
+    try:
+        if path.is_dir():
+            raise StorageError(f"{path}: is a directory; cache_path names a file")
+        if directory.is_dir():
+            return
+        if directory.exists():
+            raise StorageError(f"{directory}: is not a directory; correct cache_path")
+        if not parents and not directory.parent.is_dir():
+            raise StorageError(
+                f"{directory}: neither this directory nor its parent exists;"
+                " create it or correct cache_path"
+            )
+    except OSError as exc:
+        who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
+        raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
+
+
+def listed(directory: Path) -> list[Path]:
+    """Return what is in a directory, sorted; nothing when it does not exist.
+
+    Raises:
+        StorageError: It is there but cannot be read.
+    """
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError as exc:
+        if not directory.is_symlink():
+            return []
+        raise StorageError(
+            f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
+        ) from exc
+    except OSError as exc:
+        raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
+
+
+def quarantined(path: Path) -> list[Path]:
+    """Return the damaged databases that were moved aside, oldest first.
+
+    Raises:
+        StorageError: The directory cannot be read.
+    """
+    start = path.name + _QUARANTINED
+    found = [each for each in listed(path.parent) if each.name.startswith(start)]
+    return [each for each in found if not each.name.endswith("-journal")]
+
+
+def quarantine(path: Path) -> Path:
+    """Move a damaged database aside; return its new name.
+
+    Raises:
+        StorageError: It cannot be renamed.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    name = f"{path.name}{_QUARANTINED}{stamp}"
+    moved, count = path.with_name(name), 1
+    while moved.exists():
+        count += 1
+        moved = path.with_name(f"{name}-{count}")
+    rename(path, moved)
+    return moved
+
+
+def rename(old: Path, new: Path) -> None:
+    """Rename a database together with its journal, which SQLite finds by name.
+
+    Raises:
+        StorageError: It cannot be renamed.
+    """
+    try:
+        journal = old.with_name(old.name + "-journal")
+        if journal.exists():
+            journal.rename(new.with_name(new.name + "-journal"))
+        old.rename(new)
+        files.sync_directory(old.parent)
+    except OSError as exc:
+        raise StorageError(f"{old}: cannot be renamed: {exc.strerror}") from exc
