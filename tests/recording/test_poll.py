@@ -544,7 +544,6 @@ signal.signal = with_signal
 """
 WHERE_NOTHING_IS_RAISED = """
 import weakref
-from tests.support.scenario import alone_with_device, device_lock, open_store
 class Thing:
     def find_spec(self, name, *_):
         if name == "luxcli.controller.client":
