@@ -98,6 +98,7 @@ RANGES: Final[Mapping[int, Range]] = {
     204: _SOURCE,
     205: _REFRIGERANT,
     206: _REFRIGERANT,
+    207: Range((-20, 110), (-40, 150)),
     227: _ROOM,
     228: _ROOM,
     229: Range((5, 80), (-10, 100)),
@@ -123,6 +124,8 @@ NOT_FITTED: Final[Mapping[int, frozenset[int]]] = {
     137: frozenset({0, 750}),
     160: frozenset({0, 50}),
 }
+# Constants that any channel may show instead of a measured value: 0.0, 5.0, 75.0, 150.0, -50.0 °C.
+DEFAULTS_RAW: Final = frozenset({0, 50, 750, 1500, -500})
 # The controller shows this outdoor temperature while error 711 says that the sensor is broken.
 BROKEN_OUTDOOR_RAW: Final = -50
 # SHI fields of firmware 3.92 and later that have no value (raw).
@@ -149,6 +152,9 @@ SENSOR_OF_ERROR: Final[Mapping[int, int]] = {
     763: numbers.COMPRESSOR_SUCTION_TEMPERATURE,
     764: numbers.COMPRESSOR_HEATER_TEMPERATURE,
 }
+# Codes in the error log: of an unused entry, and of those that the controller can report.
+NO_ERROR: Final = frozenset({0, -1})
+KNOWN_ERRORS: Final = range(701, 811)
 # Errors that end by themselves: a warning, not a problem.
 PASSING_ERRORS: Final = frozenset({702, 715, 718, 719, 720, 721})
 

@@ -1,78 +1,90 @@
-"""Two clocks, this computer's and the controller's: are they right, do they move, were they set?
+"""Compares two clocks, this computer's and the controller's: offset, drift, steps, standstill.
 
-A poll is dated by this computer. The controller's clock (calculation 134) drifts and may be hours
-off, which harms nothing (source: "controller.md" section 3); it is good for showing steps of the
-other clock, for both should move alike.
+Polls are dated by this computer. The controller's clock (calculation 134) drifts and may be hours
+off, which harms nothing (docs/registers.md, "How the data behaves"). It shows whether this
+computer's clock was set, since both should advance alike.
 """
 
 from typing import Final
 
 from luxcli.registers.numbers import CLOCK, RUN_TIMES
 from luxcli.times import span
-from luxcli.validation.findings import Findings, Poll
+from luxcli.validation.findings import Check, Findings, Poll
 
 _OFF_S: Final = 300
 _HOUR_S: Final = 3600
-# Time zones go from -12 to +14 hours; a clock that is off by more is not just in another one.
+# Time zones reach from -12 to +14 hours; an offset of whole hours within that is one.
 _ZONES_H: Final = 14
-# A poll takes up to a minute, and the clock is read at its end or its beginning.
+# A poll takes up to a minute and may hold the clock of its beginning or of its end.
 _STEP_S: Final = 90
-# Quartz is good for seconds a day; this part of a pause in polls may be drift.
+# Share of a pause between polls that may be drift; a quartz is off by seconds a day.
 _DRIFT_SHARE: Final = 1e-3
 _DRIFT_S_PER_DAY: Final = 60
 _DAY_S: Final = 86_400
-# Drift is told from a stretch without steps that is at least this long.
+# Drift is measured over an interval without steps that is at least this long.
 _DRIFT_SPAN_S: Final = 6 * 3600
 _STANDSTILL_POLLS: Final = 3
 _STANDSTILL_S: Final = 90
-# A run time below this part of what it was says that the controller started anew, whatever happened
-# to this computer's clock.
+# A run time that falls below this share of its last value was reset: the controller restarted.
 _RESTART: Final = 0.05
-# No controller that this program can read was there before 2010; a dead clock begins far earlier.
+# 2010: no controller with this interface is older, and a clock without battery starts far earlier.
 _DEAD_S: Final = 1_262_304_000
-# Polls begin so many seconds around the ticks of their schedule.
-_TICK_S: Final = 3
+# Scheduled polls begin this close to their time.
+_PUNCTUAL_S: Final = 3
 
 
-class Clocks:
-    """Compares the clocks poll by poll."""
+class Clocks(Check):
+    """Compares the clocks poll by poll.
+
+    Attributes:
+        has_stepped: This computer's clock was set between the last two polls.
+    """
+
+    rules = (
+        *("clock-off", "clock-zone", "clock-drift", "clock-standstill"),
+        *("host-clock-step", "controller-clock-set"),
+    )
 
     def __init__(self, findings: Findings, interval_s: int) -> None:
-        self._findings, self._interval_s = findings, interval_s
+        super().__init__(findings)
+        self._interval_s = interval_s
+        self.has_stepped = False
         self._last: tuple[int, int] | None = None  # time of the poll in ms, controller's clock in s
         self._run_times: tuple[int | None, ...] = ()  # of that poll
-        self._stretch: tuple[int, float] | None = None  # beginning in ms, offset in s
+        # Beginning in ms and offset in s of the interval over which drift is measured.
+        self._steady: tuple[int, float] | None = None
         self._offset_s = 0.0
         self._still_ms = 0
         self._still_polls = 0
 
-    def see(self, poll: Poll) -> bool:
-        """Look at one poll; return whether this computer's clock has stepped."""
+    def update(self, poll: Poll) -> None:
+        """Take the next poll."""
         clock = poll.calculations[CLOCK]
+        self.has_stepped = False
         if clock is None:
-            return False
+            return
         offset_s = clock - poll.ts_ms / 1000
-        stepped = self._last is not None and self._compare(poll, clock, *self._last)
-        if self._stretch is None:
-            self._stretch = (poll.ts_ms, offset_s)
+        if self._last is not None:
+            self.has_stepped = self._compare(poll, clock, *self._last)
+        if self._steady is None:
+            self._steady = (poll.ts_ms, offset_s)
         self._offset_s = offset_s
         self._last = (poll.ts_ms, clock)
         self._run_times = poll.calculations[RUN_TIMES]
         if abs(offset_s) > _OFF_S:
-            self._off(poll.ts_ms, offset_s)
-        return stepped
+            self._off(poll.ts_ms, clock, offset_s)
 
     def end(self) -> None:
-        """Judge the drift of the last stretch."""
-        self._end_stretch()
+        """Judge the drift until the last poll."""
+        self._judge_drift()
 
     def _compare(self, poll: Poll, clock: int, last_ms: int, last_clock: int) -> bool:
         host_s, controller_s = (poll.ts_ms - last_ms) / 1000, clock - last_clock
         stepped = abs(controller_s - host_s) > _STEP_S + _DRIFT_SHARE * host_s
         if stepped:
-            # Also where it only seems to stand still: set back by just the distance of two polls.
-            self._end_stretch()
-            self._stretch = None
+            # Also where it seems to stand still, being set back by just the distance of two polls.
+            self._judge_drift()
+            self._steady = None
         if controller_s == 0:
             self._still(poll, last_ms)
             return False
@@ -85,7 +97,7 @@ class Clocks:
         self._still_polls += 1
         lasted_s = (poll.ts_ms - self._still_ms) / 1000
         if self._still_polls >= _STANDSTILL_POLLS and lasted_s >= _STANDSTILL_S:
-            self._stretch = None
+            self._steady = None
             self._findings.add(
                 "clock-standstill",
                 poll.ts_ms,
@@ -95,9 +107,9 @@ class Clocks:
             )
 
     def _step(self, poll: Poll, host_s: float, controller_s: int, last_clock: int) -> bool:
-        """Tell whose clock stepped; return whether it was this computer's."""
-        died_or_set = (last_clock < _DEAD_S) != (last_clock + controller_s < _DEAD_S)
-        if not died_or_set and self._is_hosts(poll, host_s, controller_s):
+        """Report whose clock stepped; return whether it was this computer's."""
+        lost_or_set = (last_clock < _DEAD_S) != (last_clock + controller_s < _DEAD_S)
+        if not lost_or_set and self._is_hosts(poll, host_s, controller_s):
             self._findings.add(
                 "host-clock-step",
                 poll.ts_ms,
@@ -115,10 +127,10 @@ class Clocks:
         return False
 
     def _is_hosts(self, poll: Poll, host_s: float, controller_s: int) -> bool:
-        """Whether the step is this computer's: the other clock shows the usual distance of polls.
+        """Whether this computer's clock stepped: the other one shows the usual distance of polls.
 
-        Where it shows less than none, polls of before and after the step are mixed in their order,
-        or the controller's clock was set back while polls were missing.
+        Where the controller's clock went backwards, either polls from before and after the step
+        are mixed, or it was set back while polls were missing.
         """
         pairs = [
             (before, now)
@@ -126,7 +138,7 @@ class Clocks:
             if before and now is not None and now < before
         ]
         if any(now <= before * _RESTART for before, now in pairs):
-            return False  # the controller began anew
+            return False  # the controller restarted
         least, most = 0.5 * self._interval_s, 1.5 * self._interval_s
         if host_s < least:
             return True
@@ -134,24 +146,24 @@ class Clocks:
             return False
         if controller_s >= 0:
             return least <= controller_s <= most
-        off_tick_s = abs(host_s - round(host_s / self._interval_s) * self._interval_s)
-        return bool(pairs) or off_tick_s > _TICK_S
+        late_s = abs(host_s - round(host_s / self._interval_s) * self._interval_s)
+        return bool(pairs) or late_s > _PUNCTUAL_S
 
-    def _off(self, ts_ms: int, offset_s: float) -> None:
+    def _off(self, ts_ms: int, clock: int, offset_s: float) -> None:
         hours = round(offset_s / _HOUR_S)
         zone = 0 < abs(hours) <= _ZONES_H and abs(offset_s - hours * _HOUR_S) <= _OFF_S
         side = "ahead" if offset_s > 0 else "behind"
         self._findings.add(
             "clock-zone" if zone else "clock-off",
             ts_ms,
-            lambda: f"{span(abs(offset_s))} {side}",
+            lambda: f"{span(abs(offset_s))} {side}" if clock > 0 else "not set",
             index=CLOCK,
         )
 
-    def _end_stretch(self) -> None:
-        if self._stretch is None or self._last is None:
+    def _judge_drift(self) -> None:
+        if self._steady is None or self._last is None:
             return
-        start_ms, offset_s = self._stretch
+        start_ms, offset_s = self._steady
         span_s = (self._last[0] - start_ms) / 1000
         if span_s < _DRIFT_SPAN_S:
             return

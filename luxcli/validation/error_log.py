@@ -1,4 +1,4 @@
-"""The controller's error log in plain words, and which sensor an error makes untrustworthy."""
+"""Checks of the controller's error log, and of the sensor that an error makes untrustworthy."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,29 +6,34 @@ from typing import Final
 from luxcli.registers import numbers, ranges
 from luxcli.registers.catalogue import error_meaning
 from luxcli.times import span, utc_text
-from luxcli.validation.findings import Findings, Poll
+from luxcli.validation.findings import Check, Findings, Poll
 
 # Five times, then five codes.
 _LOG: Final = slice(numbers.ERROR_TIMES.start, numbers.ERROR_CODES.stop)
 # Line 1 of the display while an error is shown.
 _ERROR_SHOWN: Final = 3
 _OUTDOOR_BROKEN_MS: Final = 1_800_000
+_WEEK_S: Final = 7 * 86_400
 
 
-class ErrorLog:
-    """Tells new entries of the controller's error log.
+class ErrorLog(Check):
+    """New entries of the controller's error log.
 
     Args:
-        findings: Takes them.
-        recent_s: Entries of the first poll count as new when they are no older; 0 for none.
+        findings: Takes what is found.
+        recent_s: Entries of the first poll count as new when they are no older than this, in
+            seconds; 0 for none.
     """
 
+    rules = ("error", "error-passing")
+
     def __init__(self, findings: Findings, recent_s: int) -> None:
-        self._findings, self._recent_s = findings, recent_s
+        super().__init__(findings)
+        self._recent_s = recent_s
         self._log: tuple[int | None, ...] | None = None
 
-    def see(self, poll: Poll) -> None:
-        """Look at one poll."""
+    def update(self, poll: Poll) -> None:
+        """Take the next poll."""
         log = poll.calculations[_LOG]
         if log == self._log:
             return
@@ -48,15 +53,23 @@ class ErrorLog:
                 yield time_s, code
 
 
-class OutdoorSensor:
-    """The controller shows -5.0 °C while the outdoor sensor is broken."""
+class OutdoorSensor(Check):
+    """The controller shows -5.0 °C while the outdoor sensor is broken.
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    Args:
+        findings: Takes what is found.
+        single: Only one poll is judged, so an error of the last week has to do for how long.
+    """
+
+    rules = ("outdoor-broken",)
+
+    def __init__(self, findings: Findings, *, single: bool) -> None:
+        super().__init__(findings)
+        self._single = single
         self._since_ms: int | None = None
 
-    def see(self, poll: Poll) -> None:
-        """Look at one poll."""
+    def update(self, poll: Poll) -> None:
+        """Take the next poll."""
         block = poll.calculations
         if (
             block[numbers.OUTDOOR_TEMPERATURE] != ranges.BROKEN_OUTDOOR_RAW
@@ -67,17 +80,30 @@ class OutdoorSensor:
         if self._since_ms is None:
             self._since_ms = poll.ts_ms
         lasted_ms = poll.ts_ms - self._since_ms
-        # The error stays in the log for months, and -5.0 °C is weather, too.
-        if lasted_ms >= _OUTDOOR_BROKEN_MS or block[numbers.DISPLAY_LINE_1] == _ERROR_SHOWN:
+        # The error stays in the log for months, and -5.0 °C is also weather.
+        shown = block[numbers.DISPLAY_LINE_1] == _ERROR_SHOWN
+        recent = self._single and _age_s(poll) <= _WEEK_S
+        if lasted_ms >= _OUTDOOR_BROKEN_MS or shown or recent:
             self._findings.add(
                 "outdoor-broken",
                 poll.ts_ms,
-                lambda: f"-5.0 °C for {span(lasted_ms / 1000)}, newest error 711",
+                lambda: (
+                    f"-5.0 °C for {span(lasted_ms / 1000)}, newest error 711"
+                    if lasted_ms
+                    else "-5.0 °C, newest error 711"
+                ),
                 index=numbers.OUTDOOR_TEMPERATURE,
                 since_ms=self._since_ms,
             )
 
 
+def _age_s(poll: Poll) -> float:
+    """Return how old the newest error is by the clock that dates it, the controller's."""
+    clock, time_s = (poll.calculations[i] for i in (numbers.CLOCK, numbers.ERROR_TIMES.start))
+    # A clock that was reset is earlier than its old errors.
+    return float("inf") if clock is None or time_s is None or time_s > clock else clock - time_s
+
+
 def _about(code: int) -> int:
-    """Return the calculation that an error is about, its own slot where it is about none."""
+    """Return the calculation that an error makes untrustworthy, else the error's own place."""
     return ranges.SENSOR_OF_ERROR.get(code, numbers.ERROR_CODES.start)

@@ -1,16 +1,16 @@
-"""Findings against the rules, collected in bounded memory: one for each rule and sensor."""
+"""What a check takes (a poll) and what it reports (findings), in bounded memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
-from luxcli.model import Group
-from luxcli.registers import numbers, ranges
+from luxcli.model import Group, Snapshot
+from luxcli.registers import catalogue, numbers, ranges
 from luxcli.validation.rules import RULES, SEVERITIES, Area, Severity
 
-# Calculations of the refrigerant circuit, of energy, of status; the other ranges are temperatures.
+# Calculations of the refrigerant circuit and of heat; all other ranges are of temperatures.
 _REFRIGERANT: Final = frozenset(
-    {numbers.HOT_GAS_TEMPERATURE, *range(175, 182), 203, 205, 206, 232, 233}
+    {numbers.HOT_GAS_TEMPERATURE, *range(175, 182), 203, 205, 206, 207, 232, 233}
 )
 _HEAT_CALCULATIONS: Final = frozenset(
     {*ranges.HEAT, numbers.FLOW_RATE, numbers.HEAT_OUTPUT, numbers.POWER_INPUT}
@@ -19,37 +19,40 @@ _RANGES_OF: Final = frozenset({"range", "range-impossible", "interrupted", "stuc
 
 
 class Poll(NamedTuple):
-    """One poll as the checks see it.
+    """One poll, or one row of a CSV, as the checks take it.
 
     Attributes:
-        ts_ms: UTC, host clock.
-        calculations: Padded with None beyond what was sent, so that each known index is there.
+        ts_ms: When it was made, UTC, by the clock of this computer.
+        calculations: Padded with None beyond what was sent, so that every known index exists.
         parameters: Likewise.
-        gap_s: Seconds since the poll before, 0 for the first.
-        broken: So long that nobody knows what happened in between; also for the first.
+        gap_s: Seconds since the previous poll, 0 for the first.
+        after_pause: The gap is so long that nothing is known about the time between the two polls;
+            also True for the first poll.
+        snapshot: The three blocks as they were sent; None for a row of a CSV.
     """
 
     ts_ms: int
     calculations: tuple[int | None, ...]
     parameters: tuple[int | None, ...]
     gap_s: float
-    broken: bool
+    after_pause: bool
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule found about one sensor.
+    """What one rule reports about one register, over all polls.
 
     Attributes:
         rule: Id of the rule.
         severity: "problem", "warning" or "note".
-        sensor: Register id, None where it is not about one.
+        sensor: Register id, None where no single register is meant.
         expected: What the rule expects.
-        found: What there was the first time.
-        count: How many polls, or events, it concerns.
-        first_ms: When it was first seen, UTC.
-        last_ms: When it was last seen.
-        area: Whose score it lowers.
+        found: What was there instead, the first time.
+        count: Number of polls, or of events.
+        first_ms: When it was found first, UTC.
+        last_ms: When it was found last.
+        area: Kind of data whose score it lowers.
     """
 
     rule: str
@@ -76,14 +79,9 @@ Key = tuple[str, Group, int | None]
 
 
 class Findings:
-    """Takes what the checks find, poll after poll.
+    """Collects what the checks report: one `Finding` for each rule and register."""
 
-    Args:
-        name: Gives the id of a register.
-    """
-
-    def __init__(self, name: Callable[[Group, int], str]) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._seen: dict[Key, _Seen] = {}
 
     def add(
@@ -98,17 +96,17 @@ class Findings:
         expected: str | None = None,
         count: int = 1,
     ) -> None:
-        """Add one observation; those of the same rule and sensor become one finding.
+        """Add one observation.
 
         Args:
             rule: Id of the rule.
-            ts_ms: When, UTC.
-            found: In words; a function is only called for the first observation.
-            index: Register, None where it is not about one.
-            group: Its block.
-            since_ms: Where it began if that is earlier.
-            expected: More exactly than the rule says it.
-            count: Polls or events.
+            ts_ms: Time of the poll, UTC.
+            found: What is wrong. A function is called for the first observation only.
+            index: Register, None where no single register is meant.
+            group: Block of that register.
+            since_ms: Where the fault began, if that was before `ts_ms`.
+            expected: What this register should hold, where the rule's own text is less exact.
+            count: Number of polls, or of events.
         """
         seen = self._seen.get((rule, group, index))
         if seen is None:
@@ -121,12 +119,12 @@ class Findings:
             seen.last_ms = ts_ms
 
     def all(self) -> tuple[Finding, ...]:
-        """Return the findings, problems first, each kind in the order of time."""
+        """Return the findings, problems first, then by time."""
         found = [
             Finding(
                 rule,
                 RULES[rule].severity,
-                None if index is None else self._name(group, index),
+                None if index is None else catalogue.register(group, index).id,
                 *(seen.expected, seen.found, seen.count, seen.first_ms, seen.last_ms),
                 area_of(rule, group, index),
             )
@@ -135,13 +133,33 @@ class Findings:
         return in_order(found)
 
 
-def in_order(found: list[Finding]) -> tuple[Finding, ...]:
-    """Return findings, problems first, each kind in the order of time."""
+class Check:
+    """One part of the judgement: takes polls in time order and reports to `Findings`.
+
+    Attributes:
+        rules: Ids of the rules whose code this class holds.
+    """
+
+    rules: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+
+    def update(self, poll: Poll) -> None:
+        """Take the next poll."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Report what is known only after the last poll."""
+
+
+def in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings, problems first, then by time."""
     return tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.first_ms)))
 
 
 def area_of(rule: str, group: Group, index: int | None) -> Area:
-    """Return whose score a finding about a register lowers."""
+    """Return the kind of data whose score a finding about a register lowers."""
     if group == "calculations" and index is not None:
         if rule in _RANGES_OF and index in _REFRIGERANT:
             return "refrigerant"

@@ -1,4 +1,4 @@
-"""What comes out of a validation: findings, a score for each kind of data, one verdict."""
+"""The result of a validation: findings, a score for each kind of data, one verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from luxcli.validation.rules import AREAS, Area
 Verdict = Literal["good", "warnings", "problems"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("good", "warnings", "problems")
 
-# What a finding takes from the 100 points of its area: at once, and more if it concerns all polls.
+# Points that a finding takes from the 100 of its area: at once, and more if it concerns all polls.
 COST: Final = {"problem": (30.0, 70.0), "warning": (10.0, 20.0), "note": (0.0, 0.0)}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was looked at and what was found.
+    """What was judged and what was found.
 
     Attributes:
         start_ms: Beginning of the interval, included; UTC.
         stop_ms: End, excluded.
-        polls: How many polls, or rows of a CSV, were judged.
+        polls: Number of polls, or rows of a CSV, that were judged.
         findings: Problems first.
-        coverage: Polls against the schedule; None where there is no schedule to compare with.
+        coverage: Polls against the schedule; None where no schedule applies.
         not_fitted: Ids of sensors that showed nothing but their value for "not fitted".
-        remark: What else is to be said about how it was looked at.
-        judged: The areas of which there was something to judge.
+        remark: A warning about the judgement itself, such as a buffer that could not be flushed.
+        judged: The areas that had something to judge.
     """
 
     start_ms: int
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst that was found; notes are no reason for worry."""
+        """The highest severity that was found; notes do not count."""
         severities = {finding.severity for finding in self.findings}
         if "problem" in severities:
             return "problems"

@@ -1,13 +1,12 @@
 """What good data looks like: every rule with its id, its severity and what it expects.
 
 A "problem" means that data is wrong or missing, a "warning" that somebody should look, a "note"
-that it is good to know. The checks themselves are in `plausibility`, `counters`, `clocks`,
-`behaviour`, `errorlog`, `validation` and `csvcheck`.
+that it is good to know. Each rule has exactly one check, a class in this package that names it in
+`rules`.
 
-Sources: "sensors.md" and "controller.md", the project's register and controller notes (compiled
-from the Bouni, BenPru, FHEM and reto271 projects and from captures). A rule is here only if it
-holds in every capture known; spans of time are long where heat pumps differ, since an alarm that
-means nothing teaches people to ignore alarms.
+Sources: docs/registers.md, that is python-luxtronik, BenPru/luxtronik, FHEM and captures. A rule is
+here only if it holds in every known capture; intervals are long where heat pumps differ, since
+an alarm that means nothing teaches people to ignore alarms.
 """
 
 from collections.abc import Mapping
@@ -39,8 +38,8 @@ class Rule:
 
     Attributes:
         id: Stable name.
-        severity: Of a finding against it.
-        area: Whose score a finding lowers; that of its sensor where the sensor has one.
+        severity: Severity of its findings.
+        area: Kind of data whose score a finding lowers, unless its register belongs to another.
         expects: What good data looks like.
     """
 
@@ -53,6 +52,12 @@ class Rule:
 _TEMPERATURES: Final = (
     Rule("range", "warning", "temperatures", "a value in the usual range"),
     Rule("range-impossible", "problem", "temperatures", "a value that can exist"),
+    Rule(
+        "default-values",
+        "warning",
+        "temperatures",
+        "measured values: flow, return, outdoors and hot water are not exactly alike",
+    ),
     Rule(
         "interrupted",
         "warning",
@@ -91,7 +96,7 @@ _COUNTERS: Final = (
         "counters",
         "no change that is undone within 15 min, as around a restart of the controller",
     ),
-    Rule("counter-reset", "warning", "counters", "a counter does not begin again near 0"),
+    Rule("counter-reset", "warning", "counters", "a counter does not start again near 0"),
     Rule("counter-reset-total", "note", "heat", "heat since reset grows"),
     Rule(
         "counter-setback",
@@ -161,13 +166,13 @@ _HEAT: Final = (
         "flow-below-return",
         "warning",
         "heat",
-        "no flow colder than the return for half an hour of heating: swapped sensors?",
+        "flow not colder than the return for half an hour of heating: swapped sensors?",
     ),
     Rule(
         "source-reversed",
         "warning",
         "heat",
-        "no source that leaves warmer than it enters for half an hour: swapped sensors?",
+        "source not warmer at its outlet than at its inlet for half an hour: swapped sensors?",
     ),
     Rule(
         "heat-output",
@@ -186,6 +191,8 @@ _STATUS: Final = (
     Rule("unknown-code", "note", "status", "a code that is known"),
     Rule("impossible-code", "warning", "status", "a code in the range of its kind"),
     Rule("logs", "warning", "status", "times and codes in the two logs, each in its place"),
+    Rule("error-codes", "warning", "status", "codes of 701 to 810 in the error log"),
+    Rule("netmask", "warning", "status", "a valid network mask, like 255.255.255.0"),
     Rule("switch-off-log", "note", "status", "the same switch-offs in both blocks"),
     Rule("error", "problem", "status", "no new error"),
     Rule("error-passing", "warning", "status", "no new error, not even one that ends by itself"),
@@ -208,10 +215,10 @@ _CLOCK: Final = (
     Rule("clock-drift", "warning", "clock", "less than a minute of drift in a day"),
     Rule("clock-standstill", "warning", "clock", "controller's clock moves"),
     Rule("host-clock-step", "warning", "clock", "this computer's clock makes no steps"),
-    Rule("controller-clock-set", "note", "clock", "controller's clock is not set anew"),
+    Rule("controller-clock-set", "note", "clock", "controller's clock is not set again"),
 )
 _RECORDING: Final = (
-    Rule("few-values", "problem", "recording", "at least 50 sensor readings in a poll"),
+    Rule("few-values", "problem", "recording", "more than 50 sensor readings in a poll"),
     Rule("mostly-zero", "problem", "recording", "at least 20 calculations that are not 0"),
     Rule("block-length", "note", "recording", "blocks as long as before"),
     Rule(
@@ -258,7 +265,7 @@ _CSV: Final = (
     Rule("csv-incomplete", "warning", "recording", "a value where most rows have one"),
     Rule("csv-gap", "note", "recording", "rows no further apart than one and a half intervals"),
     Rule("csv-gaps", "warning", "recording", "at least 95 % of the rows of the schedule"),
-    Rule("csv-count", "warning", "recording", "as many rows as the cache has polls"),
+    Rule("csv-count", "warning", "recording", "as many rows as the database has polls"),
     Rule("csv-torn", "problem", "recording", "a last line that is complete"),
 )
 

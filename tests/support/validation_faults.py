@@ -338,6 +338,11 @@ def _values() -> Iterator[Planted]:
         plant=calculations([320], {11: 750}),
     )
     yield Planted(
+        name="water sensors that show the default value",
+        rule="default-values",
+        plant=calculations(range(90, 110), {10: 50, 11: 50, 13: 50}),
+    )
+    yield Planted(
         name="exchanged pressure sensors",
         rule="pressure-order",
         sensor="ID_WEB_LIN_HD",
@@ -583,6 +588,18 @@ def _status() -> Iterator[Planted]:
         name="code of an error in the place of its time",
         rule="logs",
         plant=swapped(95, 100),
+    )
+    yield Planted(
+        name="error code 5000",
+        rule="error-codes",
+        sensor="ID_WEB_ERROR_Nr0",
+        plant=calculations(None, {100: 5000}),
+    )
+    yield Planted(
+        name="network mask of holes",
+        rule="netmask",
+        sensor="ID_WEB_SubNetMask_akt",
+        plant=calculations(None, {92: 12345}),
     )
     yield Planted(
         name="high pressure fault",

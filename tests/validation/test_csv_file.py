@@ -119,7 +119,7 @@ def test_a_file_of_a_closed_day_is_compared_with_the_whole_day(tmp_path):
     result.path.write_text("".join(lines[:-20]), encoding="utf-8")
     report = checked(settings, result.path)
     [finding] = [finding for finding in report.findings if finding.rule == "csv-count"]
-    assert finding.found == "124 rows, 144 polls in the cache"
+    assert finding.found == "124 rows, 144 polls in the database"
 
 
 def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(tmp_path):
@@ -278,7 +278,7 @@ def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(tmp_p
     report = checked(settings, path)
     assert report.findings == ()
     assert report.remark
-    assert report.remark.startswith(f"not compared with the cache: {settings.cache_path}: ")
+    assert report.remark.startswith(f"not compared with the database: {settings.cache_path}: ")
 
 
 def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(tmp_path):
@@ -287,7 +287,7 @@ def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(tmp_path):
     with locks.hold(Store(settings.cache_path).lock_path, wait_s=1):
         report = checked(settings, path)
     [finding] = report.findings
-    assert (finding.rule, finding.found) == ("csv-count", "120 rows, 180 polls in the cache")
+    assert (finding.rule, finding.found) == ("csv-count", "120 rows, 180 polls in the database")
 
 
 def test_the_command_prints_findings_and_json(tmp_path, cli, configure):
