@@ -61,7 +61,7 @@ def level_option(text: str | None) -> str | None:
     from luxcli.config import settings
 
     try:
-        level: str | None = settings.checked("log_level", text)
+        level: str | None = settings.read_setting("log_level", text)
     except ValueError as exc:
         raise UsageError(f"--log-level: {exc}") from exc
     return level
@@ -105,10 +105,10 @@ def interval_option(text: str | None, option: str) -> int | None:
     """
     seconds = duration_option(text, option)
     if seconds is not None:
-        from luxcli.config.settings import checked
+        from luxcli.config.settings import read_setting
 
         try:
-            checked("interval_sec", seconds)
+            read_setting("interval_sec", seconds)
         except ValueError as exc:
             raise UsageError(f"{option}: {exc}") from exc
     return seconds

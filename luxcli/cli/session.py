@@ -73,9 +73,9 @@ class Session:
         """
         self.as_json = as_json
         given = {"log_level": level_option(level), **options}
-        loaded = config.load(path, os.environ, _directory(), given, further=further)
+        loaded = config.load(path, os.environ, _directory(), given, checks=further)
         run = log_setup.Run(self.command, os.urandom(4).hex())
-        watched = job is not None and loaded.monitored and job in loaded.monitoring_jobs
+        watched = job is not None and loaded.is_monitored and job in loaded.monitoring_jobs
         level = loaded.log_level or default_level()
         self._open_log(loaded, level, run, watched=watched)
         if watched:
@@ -101,7 +101,7 @@ class Session:
 
             handlers.append(LogFile(loaded.log_file, loaded.log_level or "INFO"))
             handlers[-1].setFormatter(log_setup.formatter(style, run))
-        log_setup.set_up(level, style, run=run, further=handlers)
+        log_setup.set_up(level, style, run=run, handlers=handlers)
 
     def nothing_done(self) -> None:
         """Keep from those who are told how jobs go that this run ended: it had nothing to do.

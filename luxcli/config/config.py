@@ -1,4 +1,4 @@
-"""Settings from YAML and the environment: every problem at once, each with where it stands.
+"""Reads and checks the configuration, and reports all mistakes at once, each with its place.
 
 Precedence, highest first: option of the command, ``LUXCLI_*`` variable, YAML file, bare variable
 such as ``HOST`` (for ``docker run --env-file``), default.
@@ -24,9 +24,12 @@ HIDDEN: Final = "(hidden)"
 
 
 class Config(NamedTuple):
-    """Every setting, checked; times in seconds, paths absolute.
+    """The value of every setting, checked; paths are absolute.
 
-    `origins` says for each key where its value comes from: ``file:line``, a variable or "default".
+    Attributes:
+        file: The configuration file, None without one.
+        origins: Where the value of each key was set: ``file:line``, a variable, an option or
+            "default".
     """
 
     host: str | None
@@ -74,13 +77,13 @@ class Config(NamedTuple):
     origins: Mapping[str, str]
 
     def __repr__(self) -> str:
-        """Show what is no secret."""
+        """Return the settings without the secret ones, for tracebacks."""
         shown = (f"{name}={getattr(self, name)!r}" for name in self._fields if name not in _SECRETS)
         return f"Config({', '.join(shown)})"
 
     @property
-    def monitored(self) -> bool:
-        """Whether anybody is to be told how jobs went."""
+    def is_monitored(self) -> bool:
+        """Whether a notification channel is configured."""
         addresses = (f"{name}_url{file}" for name in CHANNELS for file in ("", "_file"))
         return any(getattr(self, f"monitoring_{key}") for key in (*addresses, "command"))
 
@@ -115,21 +118,20 @@ def load(
     options: Mapping[str, object] | None = None,
     *,
     search: bool = True,
-    further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
+    checks: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
 ) -> Config:
     """Read and check the whole configuration.
 
     Args:
-        path: YAML file; None looks in the usual places, where it may be missing.
-        further: More checks by key, called with the value; their ValueErrors are problems, too.
-        search: False does without a file unless `path` names one.
+        path: YAML file; None looks in the usual places, and does without a file if none has one.
         environ: Usually ``os.environ``.
-        cwd: What relative paths in variables and options are relative to; those in the file are
-            relative to the file.
-        options: Values from the command line by key; None values are ignored.
+        cwd: Start of relative paths in variables and options; those in the file start at the file.
+        options: Values from the command line by key; None stands for an option that is not given.
+        search: False looks in no usual place.
+        checks: Additional checks by key, called with the value; their ValueErrors are problems.
 
     Raises:
-        ConfigError: Holds one line for every problem found.
+        ConfigError: Has one line for every problem.
     """
     problems: list[str] = []
     file = sources.find_file(environ, cwd) if path is None and search else path
@@ -143,15 +145,15 @@ def load(
         if value is not None:
             given[key] = Given(value, "--" + key.replace("_", "-").replace(".", "-"), cwd)
 
-    misread = bool(problems)
+    has_mistakes = bool(problems)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         chosen = given.get(setting.key, Given(setting.default, _DEFAULT, cwd))
         try:
             values[setting.key] = setting.read(chosen.value)
-            # What is missing may be what was misspelt: that is reported already.
-            if setting.key in further and (setting.key in given or not misread):
-                further[setting.key](values[setting.key])
+            # A missing setting may be the one that is misspelt, which is reported already.
+            if setting.key in checks and (setting.key in given or not has_mistakes):
+                checks[setting.key](values[setting.key])
         except ValueError as exc:
             where = (file or "configuration") if chosen.origin == _DEFAULT else chosen.origin
             problems.append(f"{where}: {setting.key}: {exc}")
@@ -164,11 +166,8 @@ def load(
     return Config(**flat, **paths, file=file, origins=origins)
 
 
-def effective(config: Config) -> Iterator[tuple[str, str, str]]:
-    """Yield key, value as text and origin of every setting, in the order of the documentation.
-
-    Secrets are hidden.
-    """
+def effective_values(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield key, value as text and origin of every setting; "(hidden)" in place of a secret."""
     for setting in SETTINGS:
         value = getattr(config, _DIRECTORIES.get(setting.key, setting.key.replace(".", "_")))
         if setting.secret:
@@ -192,7 +191,7 @@ _DIRECTORIES: Final = {"output_dirs.daily": "daily_dir", "output_dirs.weekly": "
 
 
 def _place(problem: str) -> tuple[str, int]:
-    """Sort by file, then by line, then as it was found."""
+    """Return file and line of a problem, to sort by; problems of one line keep their order."""
     found = re.match(r"(.*?):(\d+): ", problem)
     return (found[1], int(found[2])) if found else ("", 0)
 
@@ -218,13 +217,13 @@ def _paths(
 
     data_home = sources.xdg_home(environ, "XDG_DATA_HOME", ".local/share") or Path("/var/lib")
     cache = absolute("cache_path", data_home / "luxcli" / "cache.sqlite3")
-    further = {
+    others = {
         key.replace(".", "_"): absolute(key, None)
         for key in PATHS
         if key not in {"cache_path", *_DIRECTORIES}
     }
     return {
-        **further,
+        **others,
         "cache_path": cache,
         "daily_dir": absolute("output_dirs.daily", cache.parent / "reports" / "daily"),
         "weekly_dir": absolute("output_dirs.weekly", cache.parent / "reports" / "weekly"),

@@ -33,7 +33,7 @@ def urls(value: object) -> Urls:
     if isinstance(value, dict):
         pairs = [(str(job), str(address)) for job, address in value.items()]
     elif not isinstance(value, str):
-        raise ValueError(f"is neither {_EXAMPLE} nor one for each job")
+        raise ValueError(f"is neither {_EXAMPLE} nor a mapping of jobs to such addresses")
     elif re.match(rf"\s*({'|'.join(JOBS)})=", value):
         pairs = [(word.partition("=")[0], word.partition("=")[2]) for word in value.split()]
     else:
@@ -58,7 +58,7 @@ def topic(value: object) -> str:
     address = str(value).strip()
     _check(address)
     if not urlsplit(address).path.strip("/"):
-        raise ValueError("names no topic; it is like https://ntfy.sh/TOPIC")
+        raise ValueError("names no topic; write it like https://ntfy.sh/TOPIC")
     return address.rstrip("/")
 
 

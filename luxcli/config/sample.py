@@ -22,16 +22,16 @@ _SAMPLE_TEXT: Final = {
     "monitoring.ntfy_token": "tk_TOKEN",
     "monitoring.ntfy_token_file": "/run/secrets/ntfy_token",
     "monitoring.ntfy_tags": "[house]",
-    "monitoring.command": "[/usr/local/bin/tell-me]",
+    "monitoring.command": "[/usr/local/bin/notify-me]",
     "monitoring.stale_after": "30m",
 }
 
 
 def sample(host: str | None) -> str:
-    """Return a commented configuration file that holds every key with its default."""
+    """Return a configuration file with every setting, explained; all but `host` as comments."""
     lines = [
-        "# luxcli: where the heat pump is and what to keep of it.",
-        "# Every line that starts with '#' shows a default; only 'host' has to be set.",
+        "# Configuration of luxcli.",
+        "# Lines that start with '#' show defaults or examples; only 'host' has to be set.",
         "",
     ]
     section = ""
@@ -61,20 +61,20 @@ def write_sample(path: Path, text: str) -> None:
     """Write a new configuration file.
 
     Raises:
-        UsageError: The file exists; it is left alone.
+        UsageError: The file exists; it is not changed.
         StorageError: It cannot be written.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path}: exists already and was left alone") from None
+        raise UsageError(f"{path}: exists already; nothing was changed") from None
     except OSError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
 
 
 def _yaml_scalar(text: str) -> str:
-    # What has a letter first cannot be taken for a number, what is all digits is meant as one.
+    # YAML takes no text that begins with a letter for a number; only digits are meant as one.
     bare = text.replace("_", "").replace("-", "").replace(".", "")
     plain = bare.isalnum() and (text.isdigit() or text[0].isalpha())
     return text if plain else f'"{text}"'

@@ -126,7 +126,7 @@ def _members(
         _keep_keys_only(found["sections"][0])
     diagnose = _kept(found, redactor)
     diagnose["left_out"] = redactor.left_out
-    effective = [] if settings is None else config.effective(settings)
+    effective = [] if settings is None else config.effective_values(settings)
     documents = {
         "diagnose.json": diagnose,
         "snapshot.json": _snapshot(diagnosis.snapshot),

@@ -168,7 +168,7 @@ def as_json(diagnosis: Diagnosis, *, thorough: bool) -> dict[str, Any]:
 
 
 def _configuration(settings: Config) -> Section:
-    effective = list(config.effective(settings))
+    effective = list(config.effective_values(settings))
     chosen = [entry for entry in effective if entry[2] != "default"]
     lines: list[Line] = []
     if settings.file:

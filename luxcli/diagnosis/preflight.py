@@ -23,7 +23,7 @@ def check(config: Config) -> None:
     failures += map(write_obstacle, sorted({config.daily_dir, config.weekly_dir}))
     if config.log_file:
         failures.append(write_obstacle(config.log_file.parent))
-    if config.monitored:
+    if config.is_monitored:
         from luxcli.monitoring import channels
 
         failures += channels.unusable_files(config)

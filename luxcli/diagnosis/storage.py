@@ -118,7 +118,7 @@ def _log_file(config: Config) -> Iterator[Line]:
 
 
 def _secrets(config: Config) -> Iterator[Line]:
-    if not config.monitored:
+    if not config.is_monitored:
         return
     from luxcli.monitoring import channels
 

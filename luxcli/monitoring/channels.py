@@ -142,7 +142,7 @@ def _secret(config: Config, name: str) -> Any:
     if value or path is None:
         return value
     try:
-        return settings.checked(f"monitoring.{name}", path.read_text(encoding="utf-8").strip())
+        return settings.read_setting(f"monitoring.{name}", path.read_text(encoding="utf-8").strip())
     except OSError as exc:
         raise RefusedError(f"{path}: cannot be read: {exc.strerror}") from None
     except ValueError as exc:  # also UnicodeDecodeError, whose text has the bytes

@@ -41,7 +41,7 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
     if config.timezone is None and environ.get("TZ"):
         # Elsewhere a warning and UTC; here it is a value of an .env file like any other.
         try:
-            settings.checked("timezone", environ["TZ"].removeprefix(":"))
+            settings.read_setting("timezone", environ["TZ"].removeprefix(":"))
         except ValueError as exc:
             raise ConfigError([f"TZ: {exc}"]) from exc
     store = Store.open(config.cache_path, parents=config.may_create_parents)

@@ -106,20 +106,20 @@ def set_up(
     style: Format,
     *,
     run: Run | None = None,
-    further: Sequence[logging.Handler] = (),
+    handlers: Sequence[logging.Handler] = (),
 ) -> None:
-    """Send log lines to stderr; the handlers of an earlier call are replaced.
+    """Send log lines to stderr, and replace the handlers of an earlier call.
 
     Args:
         level: Of stderr, such as WARNING.
         style: Of stderr.
         run: What each line carries.
-        further: Handlers with levels of their own, such as that of the log file.
+        handlers: Additional ones with levels of their own, such as that of the log file.
     """
     handler = _StderrHandler(sys.stderr)
     handler.setLevel(level)
     handler.setFormatter(formatter(style, run))
-    _LOGGER.handlers[:] = [handler, *further]
+    _LOGGER.handlers[:] = [handler, *handlers]
     _LOGGER.setLevel(min(other.level for other in _LOGGER.handlers))
     _LOGGER.propagate = False
 
@@ -149,7 +149,7 @@ def _stderr_handlers() -> list[logging.Handler]:
 
 @contextmanager
 def recorded() -> Iterator[list[str]]:
-    """Give a list that takes every line down to DEBUG; what goes to stderr stays as it was."""
+    """Collect every line down to DEBUG in a list; stderr gets the same lines as otherwise."""
     lines: list[str] = []
     handler = _Collector(lines)
     handler.setFormatter(_TextFormatter())

@@ -35,7 +35,7 @@ POLL = {
     *("cli", "cli.commands", "cli.commands.poll_once", "cli.fast", "cli.options", "cli.output"),
     "cli.session",
     *("config", "config.config", "config.monitoring_targets", "config.settings"),
-    *("config.sources", "config.yaml_file"),
+    *("config.readers", "config.sources", "config.yaml_file"),
     *("controller", "controller.access", "controller.client", "controller.exchange"),
     *("recording", "recording.limits", "recording.pacing", "recording.poll"),
     *("registers", "registers.numbers", "registers.structure"),

@@ -758,7 +758,7 @@ def test_config_init_writes_a_file_that_works_and_never_replaces_one(cli, tmp_pa
     file.write_text("host: mine\n", encoding="utf-8")
     second = cli("config", "init")
     assert (second.status, second.stdout) == (2, "")
-    assert second.stderr == "luxcli: luxcli.yaml: exists already and was left alone\n"
+    assert second.stderr == "luxcli: luxcli.yaml: exists already; nothing was changed\n"
     assert file.read_text(encoding="utf-8") == "host: mine\n"
 
 

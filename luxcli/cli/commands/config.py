@@ -37,7 +37,7 @@ def config_init(
     from luxcli.config import settings
 
     try:
-        settings.checked("host", host or "")
+        settings.read_setting("host", host or "")
     except ValueError as exc:
         raise UsageError(f"--host: {exc}") from exc
     sample.write_sample(path, sample.sample(host))
@@ -85,7 +85,7 @@ def config_show(
 ) -> int:
     """Show every setting in force and where it comes from."""
     settings = session.start(config_path, log_level, as_json=as_json)
-    rows = list(config.effective(settings))
+    rows = list(config.effective_values(settings))
     if as_json:
         print_json(
             ok=True,

@@ -37,7 +37,7 @@ def monitor_test(
     from luxcli.monitoring import channels, messages, monitor
 
     settings = session.start(config_path, log_level, as_json=as_json)
-    if not settings.monitored:
+    if not settings.is_monitored:
         raise ConfigError(
             [
                 f"{settings.file or 'configuration'}: monitoring: no notification channel is"

@@ -132,7 +132,7 @@ def supercronic(
         *(__version__, settings.host, settings.port, settings.interval_sec),
         *(settings.cache_path, f"{settings.csv_time:%H:%M}", zone),
     )
-    if settings.monitored:
+    if settings.is_monitored:
         from luxcli.monitoring import channels
 
         # No reason not to record; but polls that go well may never mention it.
