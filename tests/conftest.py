@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +17,7 @@ import yaml
 import luxcli
 from luxcli.config import sources
 from luxcli.config.settings import SETTINGS
-from tests.support import debian
+from tests.support import debian, in_process
 from tests.support.faulty_controller import FaultyController
 
 BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
@@ -155,6 +156,25 @@ class Cli:
                     stream.close()
 
 
+class Invoke:
+    """Runs `luxcli` within this process, in the environment that a process would have."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._environment = Cli(directory).environment
+
+    def __call__(
+        self,
+        *args: object,
+        env: Mapping[str, str] = MappingProxyType({}),
+        cwd: Path | None = None,
+        stdin: str | None = None,
+    ) -> Ran:
+        words = tuple(map(str, args))
+        environ = self._environment(**{"COLUMNS": "80", **env})
+        return Ran(*in_process.run(words, environ, cwd or self.directory, stdin))
+
+
 @pytest.fixture(scope="session")
 def supercronic(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The real scheduler of containers."""
@@ -167,3 +187,9 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
     commands = Cli(tmp_path)
     yield commands
     commands.close()
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Invoke:
+    """`invoke("status", "--json")` gives what `cli` gives, without a process."""
+    return Invoke(tmp_path)
