@@ -120,53 +120,53 @@ def demo(running_demo: tuple[Path, Terminal]) -> tuple[Path, Ran, str]:
 # Exit statuses, each provoked for real
 
 
-def test_status_0_stored(cli, configure, simulator):
-    assert cli("poll-once", "-c", configure(port=simulator.port)).status == 0
+def test_status_0_stored(invoke, configure, simulator):
+    assert invoke("poll-once", "-c", configure(port=simulator.port)).status == 0
 
 
 @pytest.mark.parametrize(
     "date", ["yesterday", "2026-02-30", "20261124", "2026-W48-2", "", "0001-01-01", "9999-12-31"]
 )
-def test_status_2_a_date_that_is_none(date, cli, configure):
-    ran = cli("rollup", "daily", "--date", date, "-c", configure())
+def test_status_2_a_date_that_is_none(date, invoke, configure):
+    ran = invoke("rollup", "daily", "--date", date, "-c", configure())
     assert (ran.status, the_line(ran)) == (2, f"--date {date!r} is not a date like 2026-11-24")
 
 
-def test_status_2_a_date_in_the_future(cli, configure):
-    ran = cli("rollup", "daily", "--date", "2999-01-01", "-c", configure())
+def test_status_2_a_date_in_the_future(invoke, configure):
+    ran = invoke("rollup", "daily", "--date", "2999-01-01", "-c", configure())
     assert ran.status == 2
     assert re.match(r"--date 2999-01-01: that period ends .* in the future$", the_line(ran))
 
 
-def test_status_2_contradicting_options(cli, configure):
-    ran = cli("rollup", "daily", "--date", "2026-11-01", "--if-due", "-c", configure())
+def test_status_2_contradicting_options(invoke, configure):
+    ran = invoke("rollup", "daily", "--date", "2026-11-01", "--if-due", "-c", configure())
     assert (ran.status, the_line(ran)) == (2, "--date and --if-due: use one of them")
 
 
 @pytest.mark.parametrize("args", [["nonsense"], ["poll-once", "--bogus"], ["poll-once", "extra"]])
-def test_status_2_an_unknown_command_or_option(args, cli):
-    ran = cli(*args)
+def test_status_2_an_unknown_command_or_option(args, invoke):
+    ran = invoke(*args)
     assert (ran.status, ran.stdout) == (2, "")
     assert "Traceback" not in ran.stderr
     assert args[-1] in ran.stderr
 
 
-def test_status_3_findings(cli, configure):
+def test_status_3_findings(invoke, configure):
     file = configure()
     csv = file.parent / "data" / "reports" / "daily" / "2020-01-01_daily.csv"
     csv.parent.mkdir(parents=True)
     csv.write_text("precious\n", encoding="utf-8")
-    ran = cli("prune", "-c", file)
+    ran = invoke("prune", "-c", file)
     assert ran.status == 3
     assert the_line(ran).startswith("all 1 CSV files are older than 30 days: none removed")
     assert csv.read_text(encoding="utf-8") == "precious\n"
-    ran = cli("prune", "--json", "-c", file)
+    ran = invoke("prune", "--json", "-c", file)
     assert ran.status == 3
     assert json.loads(ran.stdout)["ok"] is False
 
 
-def test_status_65_nothing_stored_for_a_date(cli, recorded):
-    ran = cli("rollup", "daily", "--date", "2020-05-05", "-c", recorded)
+def test_status_65_nothing_stored_for_a_date(invoke, recorded):
+    ran = invoke("rollup", "daily", "--date", "2020-05-05", "-c", recorded)
     assert ran.status == 65
     assert the_line(ran) == (
         "nothing is stored from 2020-05-04T05:00:00Z to 2020-05-05T05:00:00Z:"
@@ -175,59 +175,59 @@ def test_status_65_nothing_stored_for_a_date(cli, recorded):
     assert not list(recorded.parent.rglob("*.csv"))
 
 
-def test_status_69_refused(cli, configure):
+def test_status_69_refused(invoke, configure):
     with FaultyController() as gone:
         pass
-    ran = cli("poll-once", "-c", configure(port=gone.port))
+    ran = invoke("poll-once", "-c", configure(port=gone.port))
     assert ran.status == 69
     text = f"127.0.0.1:{gone.port}: connect: connection refused (gave up after 1 att"
     assert the_line(ran).startswith(text)
 
 
-def test_status_69_silent(cli, configure):
+def test_status_69_silent(invoke, configure):
     with FaultyController(Fault(silent_after=7)) as pump:
         began = time.monotonic()
-        ran = cli("poll-once", "-c", configure(port=pump.port, timeout_sec=1))
+        ran = invoke("poll-once", "-c", configure(port=pump.port, timeout_sec=1))
         assert 1 <= time.monotonic() - began < 2.5
     assert ran.status == 69
     assert "parameters: no complete answer within 1 s" in the_line(ran)
 
 
-def test_status_69_unknown_name(cli, configure):
-    ran = cli("poll-once", "-c", configure(host="no-such-host.invalid", timeout_sec=1))
+def test_status_69_unknown_name(invoke, configure):
+    ran = invoke("poll-once", "-c", configure(host="no-such-host.invalid", timeout_sec=1))
     assert ran.status == 69
     assert the_line(ran).startswith("no-such-host.invalid:8889: name resolution: ")
 
 
 @pytest.mark.parametrize("command", ["poll-once", "rollup daily", "prune", "config check"])
-def test_status_74_a_cache_directory_that_cannot_be_made(command, cli, configure, tmp_path):
+def test_status_74_a_cache_directory_that_cannot_be_made(command, invoke, configure, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     file = configure(cache_path=str(tmp_path / "file" / "cache.sqlite3"))
-    ran = cli(*command.split(), "-c", file)
+    ran = invoke(*command.split(), "-c", file)
     assert ran.status == 74
     assert the_line(ran).startswith(f"{tmp_path}/file: is not a directory")
 
 
-def test_status_74_a_csv_directory_that_cannot_be_written(cli, recorded, tmp_path):
+def test_status_74_a_csv_directory_that_cannot_be_written(invoke, recorded, tmp_path):
     (tmp_path / "file").write_text("mine\n", encoding="utf-8")
     output = {"LUXCLI_OUTPUT_DIRS_DAILY": str(tmp_path / "file" / "csv")}
-    ran = cli("rollup", "daily", "-c", recorded, env=output)
+    ran = invoke("rollup", "daily", "-c", recorded, env=output)
     assert ran.status == 74
     assert the_line(ran).startswith(f"{tmp_path}/file/csv")
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine\n"
-    assert cli("rollup", "daily", "-c", recorded) == Ran(0, "", "")
+    assert invoke("rollup", "daily", "-c", recorded) == Ran(0, "", "")
 
 
-def test_status_75_a_controller_that_stays_busy(cli, configure):
+def test_status_75_a_controller_that_stays_busy(invoke, configure):
     with FaultyController(Fault(status=1)) as pump:
-        ran = cli("poll-once", "-c", configure(port=pump.port))
+        ran = invoke("poll-once", "-c", configure(port=pump.port))
     assert ran.status == 75
     assert "calculations: controller is busy (status 1)" in the_line(ran)
 
 
-def test_status_76_a_wrong_answer(cli, configure):
+def test_status_76_a_wrong_answer(invoke, configure):
     with FaultyController(Fault(echo={3003: 3004})) as pump:
-        ran = cli("poll-once", "-c", configure(port=pump.port))
+        ran = invoke("poll-once", "-c", configure(port=pump.port))
     assert ran.status == 76
     assert "parameters: asked with 3003, answered with 3004" in the_line(ran)
 
@@ -235,10 +235,12 @@ def test_status_76_a_wrong_answer(cli, configure):
 @pytest.mark.parametrize(
     "command", [["poll-once"], ["rollup", "all", "--if-due"], ["prune"], ["config", "show"]]
 )
-def test_status_78_every_problem_of_the_configuration_on_a_line_of_its_own(command, cli, tmp_path):
+def test_status_78_every_problem_of_the_configuration_on_a_line_of_its_own(
+    command, invoke, tmp_path
+):
     file = tmp_path / "wrong.yaml"
     file.write_text("host: pump\nprot: 1\nport: many\n", encoding="utf-8")
-    ran = cli(*command, "-c", file, env={"LUXCLI_RETRIES": "99"})
+    ran = invoke(*command, "-c", file, env={"LUXCLI_RETRIES": "99"})
     assert (ran.status, ran.stdout) == (78, "")
     assert sorted(ran.stderr.splitlines()) == [
         f"luxcli: {file}:2: prot: no such setting (did you mean port?)",
@@ -247,14 +249,14 @@ def test_status_78_every_problem_of_the_configuration_on_a_line_of_its_own(comma
     ]
 
 
-def test_status_78_no_host(cli):
-    ran = cli("poll-once")
+def test_status_78_no_host(invoke):
+    ran = invoke("poll-once")
     assert ran.status == 78
     assert the_line(ran).startswith("host: missing; 'luxcli config init' ")
 
 
-def test_status_2_an_unknown_log_level(cli, configure):
-    ran = cli("poll-once", "--log-level", "loud", "-c", configure())
+def test_status_2_an_unknown_log_level(invoke, configure):
+    ran = invoke("poll-once", "--log-level", "loud", "-c", configure())
     assert ran.status == 2
     assert the_line(ran) == "--log-level: 'loud' is not one of DEBUG, INFO, WARNING, ERROR"
 
@@ -289,10 +291,12 @@ def test_status_1_a_bug_shows_its_traceback(cli, tmp_path):
         (["demo", "-o", "foreign"], {}),
     ],
 )
-def test_a_failure_as_json_is_one_object_with_type_status_and_text(command, environ, cli, tmp_path):
+def test_a_failure_as_json_is_one_object_with_type_status_and_text(
+    command, environ, invoke, tmp_path
+):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "file").write_text("", encoding="utf-8")
-    ran = cli(*command, "--json", env={"LUXCLI_CACHE_PATH": "c/cache.sqlite3"} | environ)
+    ran = invoke(*command, "--json", env={"LUXCLI_CACHE_PATH": "c/cache.sqlite3"} | environ)
     told = json.loads(ran.stdout)
     assert ran.stdout.count("\n") == 1
     assert told["ok"] is False
@@ -322,8 +326,8 @@ def every(kind: type) -> Iterator[type]:
         "config show": {"settings"},
     }.items(),
 )
-def test_a_success_as_json_is_one_object(command, keys, cli, recorded):
-    ran = cli(*command.split(), "--json", "-c", recorded)
+def test_a_success_as_json_is_one_object(command, keys, invoke, recorded):
+    ran = invoke(*command.split(), "--json", "-c", recorded)
     assert (ran.status, ran.stderr) == (0, "")
     assert ran.stdout.count("\n") == 1
     told = json.loads(ran.stdout)
@@ -331,8 +335,8 @@ def test_a_success_as_json_is_one_object(command, keys, cli, recorded):
     assert keys <= set(told)
 
 
-def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
-    told = json.loads(cli("rollup", "all", "--json", "-c", recorded).stdout)
+def test_the_json_of_a_rollup_describes_the_files(invoke, recorded):
+    told = json.loads(invoke("rollup", "all", "--json", "-c", recorded).stdout)
     assert [entry["kind"] for entry in told["files"]] == ["daily", "weekly"]
     for entry in told["files"]:
         text = Path(entry["path"]).read_text(encoding="utf-8")
@@ -342,11 +346,11 @@ def test_the_json_of_a_rollup_describes_the_files(cli, recorded):
         assert entry["start"] < entry["stop"]
 
 
-def test_a_failing_rollup_still_tells_as_json_what_it_wrote(cli, recorded):
+def test_a_failing_rollup_still_tells_as_json_what_it_wrote(invoke, recorded):
     weekly = recorded.parent / "data" / "reports" / "weekly"
     weekly.parent.mkdir(parents=True)
     weekly.write_text("in the way")
-    ran = cli("rollup", "all", "--json", "-c", recorded)
+    ran = invoke("rollup", "all", "--json", "-c", recorded)
     told = json.loads(ran.stdout)
     assert (ran.status, told["ok"], told["error"]["exit"]) == (74, False, 74)
     assert [entry["kind"] for entry in told["files"]] == ["daily"]
@@ -368,8 +372,8 @@ def with_a_gap(configure):
     return file
 
 
-def test_a_poor_period_is_told_in_one_line_with_the_reasons(cli, with_a_gap):
-    ran = cli("rollup", "daily", "-c", with_a_gap)
+def test_a_poor_period_is_told_in_one_line_with_the_reasons(invoke, with_a_gap):
+    ran = invoke("rollup", "daily", "-c", with_a_gap)
     assert ran.status == 0
     text = the_line(ran)
     assert re.fullmatch(
@@ -379,8 +383,8 @@ def test_a_poor_period_is_told_in_one_line_with_the_reasons(cli, with_a_gap):
     )
 
 
-def test_strict_makes_a_poor_period_a_finding(cli, with_a_gap):
-    ran = cli("rollup", "daily", "--strict", "--json", "-c", with_a_gap)
+def test_strict_makes_a_poor_period_a_finding(invoke, with_a_gap):
+    ran = invoke("rollup", "daily", "--strict", "--json", "-c", with_a_gap)
     told = json.loads(ran.stdout)
     assert (ran.status, told["ok"]) == (3, False)
     assert "66.6 % of 240 polls" in told["findings"][0]
@@ -404,15 +408,15 @@ def with_bad_data(configure):
     return file
 
 
-def test_a_day_of_impossible_data_is_told_in_one_line(cli, with_bad_data):
-    ran = cli("rollup", "all", "-c", with_bad_data)
+def test_a_day_of_impossible_data_is_told_in_one_line(invoke, with_bad_data):
+    ran = invoke("rollup", "all", "-c", with_bad_data)
     assert ran.status == 0
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d daily: its data has problems: range-impossible; see 'luxcli validate"
         r" --since \S+ --until \S+'",
         the_line(ran),
     )
-    strict = cli("rollup", "daily", "--strict", "--json", "-c", with_bad_data)
+    strict = invoke("rollup", "daily", "--strict", "--json", "-c", with_bad_data)
     told = json.loads(strict.stdout)
     assert (strict.status, told["ok"]) == (3, False)
     [entry] = told["files"]
@@ -421,8 +425,8 @@ def test_a_day_of_impossible_data_is_told_in_one_line(cli, with_bad_data):
     assert "range-impossible" in told["findings"][0]
 
 
-def test_strict_is_content_with_a_good_period(cli, recorded):
-    assert cli("rollup", "all", "--strict", "-c", recorded).status == 0
+def test_strict_is_content_with_a_good_period(invoke, recorded):
+    assert invoke("rollup", "all", "--strict", "-c", recorded).status == 0
 
 
 # Silence, and what a terminal shows instead
@@ -439,21 +443,21 @@ def test_strict_is_content_with_a_good_period(cli, recorded):
         "prune",
     ],
 )
-def test_success_is_silent_when_nobody_watches(command, cli, recorded):
-    assert cli(*command.split(), "-c", recorded) == Ran(0, "", "")
+def test_success_is_silent_when_nobody_watches(command, invoke, recorded):
+    assert invoke(*command.split(), "-c", recorded) == Ran(0, "", "")
 
 
-def test_a_rollup_without_data_warns_and_writes_nothing(cli, configure):
+def test_a_rollup_without_data_warns_and_writes_nothing(invoke, configure):
     file = configure()
-    ran = cli("rollup", "daily", "-c", file)
+    ran = invoke("rollup", "daily", "-c", file)
     assert ran.status == 0
     assert the_line(ran).startswith("daily: nothing is stored from ")
     assert the_line(ran).endswith("; no file written")
     assert not list(file.parent.rglob("*.csv"))
 
 
-def test_at_level_info_the_result_is_logged(cli, recorded):
-    ran = cli("poll-once", "--log-level", "info", "-c", recorded)
+def test_at_level_info_the_result_is_logged(invoke, recorded):
+    ran = invoke("poll-once", "--log-level", "info", "-c", recorded)
     assert (ran.status, ran.stdout) == (0, "")
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO \[poll-once [0-9a-f]{8}\] stored 1634 values"
@@ -528,8 +532,8 @@ def test_tables_are_drawn_on_a_terminal_only_and_colour_is_optional(cli, recorde
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
-def test_the_help_of_a_command_ends_with_exit_statuses_and_an_example(words, cli):
-    ran = cli(*words, "-h")
+def test_the_help_of_a_command_ends_with_exit_statuses_and_an_example(words, invoke):
+    ran = invoke(*words, "-h")
     assert (ran.status, ran.stderr) == (0, "")
     lines = ran.stdout.rstrip().splitlines()
     assert lines[-1].lstrip().startswith("Example: luxcli " + " ".join(words))
@@ -540,8 +544,8 @@ def test_the_help_of_a_command_ends_with_exit_statuses_and_an_example(words, cli
 
 
 @pytest.mark.parametrize("words", GROUPS_OF_COMMANDS, ids=lambda words: " ".join(words) or "luxcli")
-def test_the_help_of_a_group_lists_its_commands(words, cli):
-    ran = cli(*words, "--help")
+def test_the_help_of_a_group_lists_its_commands(words, invoke):
+    ran = invoke(*words, "--help")
     assert (ran.status, ran.stderr) == (0, "")
     children = [found[-1] for found in ALL if found[:-1] == words and found]
     assert children
@@ -557,13 +561,13 @@ def test_the_commands_are_those_of_the_design():
     assert design <= {" ".join(words) for words in LEAVES}
 
 
-def test_options_stand_after_the_command(cli, configure):
-    ran = cli("-c", configure(), "poll-once")
+def test_options_stand_after_the_command(invoke, configure):
+    ran = invoke("-c", configure(), "poll-once")
     assert ran.status == 2
 
 
-def test_the_version_is_that_of_the_package(cli):
-    assert cli("--version") == Ran(0, f"luxcli {luxcli.__version__}\n", "")
+def test_the_version_is_that_of_the_package(invoke):
+    assert invoke("--version") == Ran(0, f"luxcli {luxcli.__version__}\n", "")
 
 
 def test_the_console_script_is_the_same_program(cli, tmp_path):
@@ -629,8 +633,8 @@ def test_complaints_that_nobody_reads_leave_the_status_as_it_is(cli, configure):
 # The catalogue
 
 
-def test_sensors_are_tab_separated_when_piped(cli):
-    ran = cli("sensors")
+def test_sensors_are_tab_separated_when_piped(invoke):
+    ran = invoke("sensors")
     assert (ran.status, ran.stderr) == (0, "")
     head, *rows = [line.split("\t") for line in ran.stdout.splitlines()]
     assert head == ["group", "index", "id", "name", "German", "unit"]
@@ -640,17 +644,17 @@ def test_sensors_are_tab_separated_when_piped(cli):
     assert (flow[0], flow[1], flow[5]) == ("calculations", "10", "°C")
 
 
-def test_sensors_can_be_chosen(cli):
-    ran = cli("sensors", "ID_WEB_Temperatur_T?L", "ID_WEB_WP_BZ_akt")
+def test_sensors_can_be_chosen(invoke):
+    ran = invoke("sensors", "ID_WEB_Temperatur_T?L", "ID_WEB_WP_BZ_akt")
     rows = [line.split("\t")[2] for line in ran.stdout.splitlines()[1:]]
     assert rows[:2] == ["ID_WEB_Temperatur_TVL", "ID_WEB_Temperatur_TRL"]
     assert "ID_WEB_WP_BZ_akt" in rows
-    ran = cli("sensors", "ID_WEB_WP_BZ_akt")
+    ran = invoke("sensors", "ID_WEB_WP_BZ_akt")
     assert "code\tmeaning\n0\t" in ran.stdout
 
 
-def test_sensors_as_json_hold_everything_that_is_known(cli):
-    ran = cli("sensors", "--json", "ID_WEB_WP_BZ_akt", "ID_WEB_Temperatur_TVL")
+def test_sensors_as_json_hold_everything_that_is_known(invoke):
+    ran = invoke("sensors", "--json", "ID_WEB_WP_BZ_akt", "ID_WEB_Temperatur_TVL")
     told = json.loads(ran.stdout)
     flow, mode = told["sensors"]
     assert set(flow) == {
@@ -660,8 +664,8 @@ def test_sensors_as_json_hold_everything_that_is_known(cli):
     assert mode["labels"]["0"]
 
 
-def test_a_pattern_that_matches_nothing_is_a_usage_error_with_a_suggestion(cli):
-    ran = cli("sensors", "ID_WEB_Temperatur_TLV")
+def test_a_pattern_that_matches_nothing_is_a_usage_error_with_a_suggestion(invoke):
+    ran = invoke("sensors", "ID_WEB_Temperatur_TLV")
     assert ran.status == 2
     assert the_line(ran) == (
         "'ID_WEB_Temperatur_TLV' matches no sensor (did you mean ID_WEB_Temperatur_TVL?)"
@@ -705,8 +709,8 @@ def test_the_time_of_the_simulator_can_pass_faster(cli, configure, tmp_path):
     assert cli.end(process).status == 143
 
 
-def test_a_port_in_use_is_one_line(cli, simulator):
-    ran = cli("simulate", "--port", simulator.port)
+def test_a_port_in_use_is_one_line(invoke, simulator):
+    ran = invoke("simulate", "--port", simulator.port)
     assert ran.status == 2
     assert the_line(ran).startswith(f"127.0.0.1:{simulator.port}: cannot listen: Address already ")
 
@@ -720,8 +724,8 @@ def test_a_port_in_use_is_one_line(cli, simulator):
         ["--log-level", "loud"],
     ],
 )
-def test_a_simulator_that_cannot_be_started_says_why_in_a_line(args, cli):
-    ran = cli("simulate", "--port", 0, *args)
+def test_a_simulator_that_cannot_be_started_says_why_in_a_line(args, invoke):
+    ran = invoke("simulate", "--port", 0, *args)
     assert ran.status in {2, 78}
     assert args[-1] in the_line(ran)
 
@@ -774,10 +778,10 @@ def test_the_query_that_the_demo_proposes_works(demo):
     assert all(isinstance(value, float) for _, value in rows)
 
 
-def test_a_directory_of_something_else_is_refused_and_left_alone(cli, tmp_path):
+def test_a_directory_of_something_else_is_refused_and_left_alone(invoke, tmp_path):
     (tmp_path / "luxcli-demo").mkdir()
     (tmp_path / "luxcli-demo" / "letter.txt").write_text("dear\n", encoding="utf-8")
-    ran = cli("demo")
+    ran = invoke("demo")
     assert ran.status == 2
     assert the_line(ran).startswith("luxcli-demo: holds something else than an earlier demo")
     assert [path.name for path in (tmp_path / "luxcli-demo").iterdir()] == ["letter.txt"]
@@ -800,9 +804,9 @@ def test_the_data_of_a_real_heat_pump_is_not_taken_for_an_earlier_demo(cli, reco
 
 
 @pytest.mark.parametrize("output", ["file", "file/demo", "/proc/demo"])
-def test_a_demo_directory_that_cannot_be_made_is_one_line(output, cli, tmp_path):
+def test_a_demo_directory_that_cannot_be_made_is_one_line(output, invoke, tmp_path):
     (tmp_path / "file").write_text("mine\n", encoding="utf-8")
-    ran = cli("demo", "-o", output)
+    ran = invoke("demo", "-o", output)
     assert ran.status in {2, 74}
     assert the_line(ran).startswith(f"{output}: ")
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine\n"
@@ -851,10 +855,10 @@ def test_a_current_directory_that_is_gone_is_one_line(cli, configure, tmp_path):
 
 @pytest.mark.parametrize("command", ["poll-once", "status"])
 def test_a_home_directory_that_nobody_knows_is_a_problem_of_the_configuration(
-    command, cli, configure
+    command, invoke, configure
 ):
     file = configure(cache_path="~nobody-of-that-name/c.sqlite3")
-    ran = cli(command, "-c", file)
+    ran = invoke(command, "-c", file)
     assert ran == Ran(
         78,
         "",
@@ -881,13 +885,13 @@ def test_an_encoding_that_lacks_letters_costs_those_and_nothing_else(cli, config
 
 @pytest.mark.parametrize("command", ["poll-once", "status"])
 def test_a_named_pipe_in_the_place_of_the_buffer_is_told_and_not_waited_for(
-    cli, configure, simulator, tmp_path, command
+    invoke, configure, simulator, tmp_path, command
 ):
     file = configure(port=simulator.port)
     (tmp_path / "data").mkdir()
     pipe = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
     os.mkfifo(pipe)
-    ran = cli(command, "-c", file)
+    ran = invoke(command, "-c", file)
     if command == "poll-once":  # it has the cache itself to go to
         assert (ran.status, ran.stdout) == (0, "")
     else:

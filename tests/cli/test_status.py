@@ -37,31 +37,31 @@ def polls_until(store, age_s, count=30, step_s=30):
     store.merge([small(last_ms - number * step_s * 1000) for number in range(count)], ())
 
 
-def test_recording_is_0_and_one_line_on_stdout(cli, file, store):
+def test_recording_is_0_and_one_line_on_stdout(invoke, file, store):
     polls_until(store, 12)
-    ran = cli("status", "-c", file)
+    ran = invoke("status", "-c", file)
     assert (ran.status, ran.stderr) == (0, "")
     assert re.fullmatch(
         r"recording: last poll 1[2-9] s ago; 24 h: complete, 30 polls\n", ran.stdout
     )
 
 
-def test_a_poll_that_only_waits_in_the_buffer_counts_and_the_buffer_stays(cli, file, store):
+def test_a_poll_that_only_waits_in_the_buffer_counts_and_the_buffer_stays(invoke, file, store):
     now_ms = round(time.time() * 1000)
     store.add(now_ms - 5000, small(now_ms - 5000))
     before = store.buffer_path.read_bytes()
-    ran = cli("status", "-c", file)
+    ran = invoke("status", "-c", file)
     assert (ran.status, ran.stdout[:20]) == (0, "recording: last poll")
     assert store.buffer_path.read_bytes() == before
     assert not store.path.exists()
 
 
-def test_a_recording_that_stopped_is_3_and_names_the_last_failure(cli, file, store):
+def test_a_recording_that_stopped_is_3_and_names_the_last_failure(invoke, file, store):
     polls_until(store, 3 * 3600 + 20 * 60)
     now_ms = round(time.time() * 1000)
     store.add_missed(Missed(now_ms - 60_000, "refused", 4, 14_000, "pump:8889: connection refused"))
     store.add_missed(Missed(now_ms - 30_000, "timeout", 4, 14_000, "pump:8889: no answer"))
-    ran = cli("status", "-c", file)
+    ran = invoke("status", "-c", file)
     assert ran.status == 3
     assert ran.stdout.startswith(
         "not recording: last poll 3 h 20 min ago, more than 5 min; timeout: pump:8889: no answer;"
@@ -69,28 +69,30 @@ def test_a_recording_that_stopped_is_3_and_names_the_last_failure(cli, file, sto
     )
 
 
-def test_the_failure_that_made_a_poll_slow_is_named_and_not_the_overrun_it_led_to(cli, file, store):
+def test_the_failure_that_made_a_poll_slow_is_named_and_not_the_overrun_it_led_to(
+    invoke, file, store
+):
     polls_until(store, 3600)
     now_ms = round(time.time() * 1000)
     store.add_missed(Missed(now_ms - 40_000, "refused", 4, 14_000, "pump:8889: refused"))
     store.add_missed(Missed(now_ms - 30_000, "overrun", 0, 0, "the poll before took too long"))
-    said = cli("status", "-c", file).stdout
+    said = invoke("status", "-c", file).stdout
     assert "; refused: pump:8889: refused; " in said
     assert "took too long" not in said
 
 
-def test_a_failure_before_the_last_poll_is_no_news(cli, file, store):
+def test_a_failure_before_the_last_poll_is_no_news(invoke, file, store):
     polls_until(store, 10)
     store.merge((), [Missed(round(time.time() * 1000) - 15_000, "busy", 0, 1, "in use")])
-    assert "busy: in use" not in cli("status", "-c", file).stdout
+    assert "busy: in use" not in invoke("status", "-c", file).stdout
 
 
 @pytest.mark.parametrize(
     ("limit", "status"), [("30", 3), ("30s", 3), ("2m", 0), ("1h", 0), ("7d", 0)]
 )
-def test_how_old_the_last_poll_may_be_can_be_said(limit, status, cli, file, store):
+def test_how_old_the_last_poll_may_be_can_be_said(limit, status, invoke, file, store):
     polls_until(store, 60)
-    assert cli("status", "--max-age", limit, "-c", file).status == status
+    assert invoke("status", "--max-age", limit, "-c", file).status == status
 
 
 def test_without_a_limit_it_is_five_minutes_or_three_intervals():
@@ -98,41 +100,43 @@ def test_without_a_limit_it_is_five_minutes_or_three_intervals():
 
 
 @pytest.mark.parametrize("limit", ["", "0", "-5m", "5 minutes", "1.5h", "m", "99999999d"])
-def test_a_limit_that_is_no_time_is_refused(limit, cli, file):
-    ran = cli("status", "--max-age", limit, "-c", file)
+def test_a_limit_that_is_no_time_is_refused(limit, invoke, file):
+    ran = invoke("status", "--max-age", limit, "-c", file)
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr == f"luxcli: --max-age {limit!r} is not a duration like 90s, 5m, 36h or 7d\n"
 
 
-def test_nothing_recorded_yet_is_3_and_creates_nothing(cli, file):
-    ran = cli("status", "-c", file)
+def test_nothing_recorded_yet_is_3_and_creates_nothing(invoke, file):
+    ran = invoke("status", "-c", file)
     assert ran.status == 3
     assert ran.stdout.startswith("not recording: nothing recorded in ")
     assert not (file.parent / "data").exists()
 
 
-def test_only_failures_so_far_say_why(cli, file, store):
+def test_only_failures_so_far_say_why(invoke, file, store):
     now_ms = round(time.time() * 1000)
     store.add_missed(Missed(now_ms - 1000, "timeout", 4, 14_000, "pump:8889: no answer"))
-    ran = cli("status", "-c", file)
+    ran = invoke("status", "-c", file)
     assert ran.status == 3
     assert "nothing recorded in " in ran.stdout
     assert "timeout: pump:8889: no answer" in ran.stdout
 
 
-def test_a_disk_that_is_full_is_named_since_no_missed_poll_can_tell_of_it(cli, configure, tmp_path):
+def test_a_disk_that_is_full_is_named_since_no_missed_poll_can_tell_of_it(
+    invoke, configure, tmp_path
+):
     with small_disk(tmp_path / "disk") as disk:
         file = configure(cache_path=str(disk / "cache.sqlite3"))
         polls_until(Store(disk / "cache.sqlite3"), 3600)
         filler = fill(disk, 1)
-        ran = cli("status", "-c", file)
+        ran = invoke("status", "-c", file)
         assert ran.status == 3
         assert f"ago, more than 5 min; {disk}: the disk is full; 24 h: " in ran.stdout
-        assert json.loads(cli("status", "--json", "-c", file).stdout)["obstacle"] == (
+        assert json.loads(invoke("status", "--json", "-c", file).stdout)["obstacle"] == (
             f"{disk}: the disk is full"
         )
         filler.unlink()
-        assert "full" not in cli("status", "-c", file).stdout
+        assert "full" not in invoke("status", "-c", file).stdout
 
 
 @pytest.mark.parametrize("which", ["", "cache.sqlite3.lock", "cache.sqlite3.buffer.jsonl"])
@@ -158,35 +162,35 @@ def test_files_of_another_user_are_named_as_what_is_in_the_way(which):
     assert said == f"{path}: cannot be written by uid {os.geteuid() or 65534}\n"
 
 
-def test_polls_of_a_clock_that_was_ahead_hide_no_silence(cli, file, store):
+def test_polls_of_a_clock_that_was_ahead_hide_no_silence(invoke, file, store):
     polls_until(store, 3600)
     ahead_ms = round((time.time() + 30 * DAY_S) * 1000)
     store.merge([small(ahead_ms)], ())
-    ran = cli("status", "-c", file)
+    ran = invoke("status", "-c", file)
     assert ran.status == 3
     assert "last poll 60 min ago" in ran.stdout
     assert "is in the future: is the clock right?" in ran.stdout
 
 
-def test_a_damaged_cache_is_74_and_left_where_it_is(cli, file, store):
+def test_a_damaged_cache_is_74_and_left_where_it_is(invoke, file, store):
     polls_until(store, 10)
     data = bytearray(store.path.read_bytes())
     data[:100] = bytes(100)
     store.path.write_bytes(data)
-    ran = cli("status", "-c", file)
+    ran = invoke("status", "-c", file)
     assert (ran.status, ran.stdout) == (74, "")
     assert "cache.sqlite3" in ran.stderr
     assert store.path.read_bytes() == data
 
 
-def test_json_is_one_object_with_the_same_facts(cli, file, store):
+def test_json_is_one_object_with_the_same_facts(invoke, file, store):
     polls_until(store, 12)
-    ran = cli("status", "--json", "-c", file)
+    ran = invoke("status", "--json", "-c", file)
     told = json.loads(ran.stdout)
     assert (ran.status, told["ok"], told["max_age_s"], told["failure"]) == (0, True, 300, None)
     assert 12 <= told["age_s"] < 20
     assert told["day"]["polls"] == 30
-    stale = cli("status", "--json", "--max-age", "5s", "-c", file)
+    stale = invoke("status", "--json", "--max-age", "5s", "-c", file)
     assert (stale.status, json.loads(stale.stdout)["ok"]) == (3, False)
 
 
@@ -231,12 +235,12 @@ def test_ages_are_said_as_people_do(seconds, text):
     assert times.span(seconds) == text
 
 
-def test_a_time_zone_that_is_none_is_said_although_no_time_is_told(cli, configure, simulator):
+def test_a_time_zone_that_is_none_is_said_although_no_time_is_told(invoke, configure, simulator):
     file = configure(port=simulator.port, flush_polls=1)
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(line for line in lines if not line.startswith("timezone:")))
-    assert cli("poll-once").status == 0
-    ran = cli("status", env={"TZ": "No/Where"})
+    assert invoke("poll-once").status == 0
+    ran = invoke("status", env={"TZ": "No/Where"})
     assert ran.status == 0
     assert "TZ=No/Where: not a time zone like Europe/Berlin" in ran.stderr
-    assert "TZ" not in cli("status", env={"TZ": "Europe/Berlin"}).stderr
+    assert "TZ" not in invoke("status", env={"TZ": "Europe/Berlin"}).stderr

@@ -750,20 +750,20 @@ def test_every_setting_is_explained_in_the_sample():
 # The commands
 
 
-def test_config_init_writes_a_file_that_works_and_never_replaces_one(cli, tmp_path):
+def test_config_init_writes_a_file_that_works_and_never_replaces_one(invoke, tmp_path):
     file = tmp_path / "luxcli.yaml"
-    first = cli("config", "init", "--host", "pump.local")
+    first = invoke("config", "init", "--host", "pump.local")
     assert (first.status, first.stderr) == (0, "")
     assert config.load(file, {}, tmp_path).host == "pump.local"
     file.write_text("host: mine\n", encoding="utf-8")
-    second = cli("config", "init")
+    second = invoke("config", "init")
     assert (second.status, second.stdout) == (2, "")
     assert second.stderr == "luxcli: luxcli.yaml: exists already; nothing was changed\n"
     assert file.read_text(encoding="utf-8") == "host: mine\n"
 
 
-def test_config_init_without_a_host_says_what_to_do(cli, tmp_path):
-    done = cli("config", "init", "sub.yaml")
+def test_config_init_without_a_host_says_what_to_do(invoke, tmp_path):
+    done = invoke("config", "init", "sub.yaml")
     assert done.status == 0
     assert done.stdout == "sub.yaml: written; set 'host' in it, then run 'luxcli config check'\n"
     assert config.load(tmp_path / "sub.yaml", {}, tmp_path).host == "192.168.1.50"
@@ -775,8 +775,8 @@ def test_a_directory_in_the_place_of_the_file_is_told_and_not_passed_over(tmp_pa
         config.load(None, {"HOST": "10.0.0.7"}, tmp_path)
 
 
-def test_config_init_into_a_missing_directory_is_one_line(cli):
-    failed = cli("config", "init", "missing/luxcli.yaml")
+def test_config_init_into_a_missing_directory_is_one_line(invoke):
+    failed = invoke("config", "init", "missing/luxcli.yaml")
     assert (failed.status, failed.stdout) == (74, "")
     assert failed.stderr == (
         "luxcli: missing/luxcli.yaml: cannot be written: No such file or directory\n"
@@ -784,9 +784,9 @@ def test_config_init_into_a_missing_directory_is_one_line(cli):
 
 
 @pytest.mark.parametrize("host", ["fe80::1", "[fe80::1]", "1234", "my pump", "a: b", "http://pump"])
-def test_config_init_writes_the_host_it_was_given_or_nothing(cli, tmp_path, host):
+def test_config_init_writes_the_host_it_was_given_or_nothing(invoke, tmp_path, host):
     file = tmp_path / "luxcli.yaml"
-    ran = cli("config", "init", "--host", host)
+    ran = invoke("config", "init", "--host", host)
     if ran.status == 0:
         assert config.load(file, {}, tmp_path).host == host.strip("[]")
     else:
@@ -795,10 +795,10 @@ def test_config_init_writes_the_host_it_was_given_or_nothing(cli, tmp_path, host
         assert not file.exists()
 
 
-def test_config_check_reports_every_problem_of_the_file_on_a_line_of_its_own(cli, tmp_path):
+def test_config_check_reports_every_problem_of_the_file_on_a_line_of_its_own(invoke, tmp_path):
     file = tmp_path / "luxcli.yaml"
     file.write_text("hots: pump\nport: x\n", encoding="utf-8")
-    failed = cli("config", "check", env={"LUXCLI_RETRIES": "11"})
+    failed = invoke("config", "check", env={"LUXCLI_RETRIES": "11"})
     assert (failed.status, failed.stdout) == (78, "")
     assert sorted(failed.stderr.splitlines()) == [
         f"luxcli: {file}:1: hots: no such setting (did you mean host?)",
@@ -807,24 +807,24 @@ def test_config_check_reports_every_problem_of_the_file_on_a_line_of_its_own(cli
     ]
 
 
-def test_config_check_reports_an_unknown_sensor_with_its_place(cli, configure):
+def test_config_check_reports_an_unknown_sensor_with_its_place(invoke, configure):
     file = configure(csv={"sensors": ["calculations", "ID_WEB_Temperatur_TLV"]})
     at = file.read_text(encoding="utf-8").splitlines().index("  sensors:") + 1
-    failed = cli("config", "check", "-c", file)
+    failed = invoke("config", "check", "-c", file)
     assert (failed.status, failed.stdout) == (78, "")
     assert failed.stderr == (
         f"luxcli: {file}:{at}: csv.sensors: 'ID_WEB_Temperatur_TLV' matches no sensor"
         " (did you mean ID_WEB_Temperatur_TVL?)\n"
     )
-    failed = cli("config", "check", env={"LUXCLI_HOST": "a", "LUXCLI_CSV_SENSORS": "zzz"})
+    failed = invoke("config", "check", env={"LUXCLI_HOST": "a", "LUXCLI_CSV_SENSORS": "zzz"})
     assert failed.status == 78
     assert failed.stderr.startswith("luxcli: LUXCLI_CSV_SENSORS: csv.sensors: 'zzz' matches no")
 
 
-def test_config_check_reports_what_only_it_checks_at_once_as_well(cli, tmp_path):
+def test_config_check_reports_what_only_it_checks_at_once_as_well(invoke, tmp_path):
     file = tmp_path / "luxcli.yaml"
     file.write_text("csv:\n  sensors: zzz\n", encoding="utf-8")
-    failed = cli("config", "check")
+    failed = invoke("config", "check")
     assert failed.status == 78
     lines = failed.stderr.splitlines()
     assert len(lines) == 2
@@ -832,34 +832,34 @@ def test_config_check_reports_what_only_it_checks_at_once_as_well(cli, tmp_path)
     assert any(": csv.sensors: 'zzz' matches no sensor" in line for line in lines)
 
 
-def test_config_check_accepts_a_good_file(cli, configure):
+def test_config_check_accepts_a_good_file(invoke, configure):
     file = configure()
-    good = cli("config", "check", "-c", file)
+    good = invoke("config", "check", "-c", file)
     assert (good.status, good.stderr) == (0, "")
     assert good.stdout == f"{file}: no problems; heat pump 127.0.0.1\n"
-    good = cli("config", "check", "--json", "-c", file)
+    good = invoke("config", "check", "--json", "-c", file)
     assert json.loads(good.stdout) == {"ok": True, "file": str(file)}
 
 
-def test_config_check_finds_a_cache_path_that_is_a_directory(cli, configure, tmp_path):
+def test_config_check_finds_a_cache_path_that_is_a_directory(invoke, configure, tmp_path):
     (tmp_path / "data").mkdir()
-    failed = cli("config", "check", "-c", configure(cache_path=str(tmp_path / "data")))
+    failed = invoke("config", "check", "-c", configure(cache_path=str(tmp_path / "data")))
     assert (failed.status, failed.stdout) == (74, "")
     assert re.fullmatch(rf"luxcli: {tmp_path}/data: .*directory.*\n", failed.stderr)
 
 
-def test_config_check_finds_a_csv_directory_that_cannot_be_made(cli, configure, tmp_path):
+def test_config_check_finds_a_csv_directory_that_cannot_be_made(invoke, configure, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    failed = cli("config", "check", "-c", configure(output_dirs=str(tmp_path / "file" / "csv")))
+    failed = invoke("config", "check", "-c", configure(output_dirs=str(tmp_path / "file" / "csv")))
     assert (failed.status, failed.stdout) == (74, "")
     assert re.fullmatch(rf"luxcli: {tmp_path}/file/csv: .*\n", failed.stderr)
 
 
-def test_config_show_tells_every_value_and_where_it_comes_from(cli, configure):
+def test_config_show_tells_every_value_and_where_it_comes_from(invoke, configure):
     file = configure(port=8888)
     line = file.read_text(encoding="utf-8").splitlines().index("port: 8888") + 1
     environ = {"LUXCLI_CSV_SENSORS": "all", "HOST": "ignored", "WEEKLY_DAY": "sunday"}
-    shown = cli("config", "show", "-c", file, "--log-level", "error", env=environ)
+    shown = invoke("config", "show", "-c", file, "--log-level", "error", env=environ)
     assert (shown.status, shown.stderr) == (0, "")
     head, *rows = [line.split("\t") for line in shown.stdout.splitlines()]
     assert head == ["setting", "value", "from"]
@@ -872,7 +872,7 @@ def test_config_show_tells_every_value_and_where_it_comes_from(cli, configure):
     assert found["csv_time"] == ("07:00", "default")
     assert found["csv.bom"] == ("false", "default")
     assert found["log_level"] == ("ERROR", "--log-level")
-    shown = cli("config", "show", "--json", "-c", file, "--log-level", "error", env=environ)
+    shown = invoke("config", "show", "--json", "-c", file, "--log-level", "error", env=environ)
     document = json.loads(shown.stdout)
     assert document["ok"] is True
     assert document["settings"] == {
@@ -880,12 +880,12 @@ def test_config_show_tells_every_value_and_where_it_comes_from(cli, configure):
     }
 
 
-def test_the_configuration_file_may_be_named_by_a_variable(cli, configure):
+def test_the_configuration_file_may_be_named_by_a_variable(invoke, configure):
     file = configure(host="named.local").rename("elsewhere.yaml")
-    named = cli("config", "check", env={"LUXCLI_CONFIG": str(file)})
+    named = invoke("config", "check", env={"LUXCLI_CONFIG": str(file)})
     assert named.stdout == "elsewhere.yaml: no problems; heat pump named.local\n"
-    missing = cli("config", "check", env={"LUXCLI_CONFIG": "missing.yaml"})
+    missing = invoke("config", "check", env={"LUXCLI_CONFIG": "missing.yaml"})
     assert missing.status == 78
     assert missing.stderr == "luxcli: missing.yaml: cannot be read: No such file or directory\n"
-    unset = cli("config", "check", env={"LUXCLI_CONFIG": "", "LUXCLI_HOST": "pump"})
+    unset = invoke("config", "check", env={"LUXCLI_CONFIG": "", "LUXCLI_HOST": "pump"})
     assert unset.stdout == "environment: no problems; heat pump pump\n"

@@ -64,13 +64,13 @@ def secrets(host: str, home: Path) -> list[str]:
     ]
 
 
-def test_no_member_tells_the_host_an_address_a_serial_number_or_a_name(cli, tmp_path):
+def test_no_member_tells_the_host_an_address_a_serial_number_or_a_name(invoke, tmp_path):
     home = tmp_path / USER
     with FaultyController(Fault(change=personal), profile="long") as pump:
         path = configuration(home / "heating", host="localhost", port=pump.port)
-        assert cli("poll-once", "-c", path, env=environment(home)).status == 0
+        assert invoke("poll-once", "-c", path, env=environment(home)).status == 0
         target = tmp_path / "report.zip"
-        ran = cli("diagnose", "-c", path, "--bundle", target, env=environment(home))
+        ran = invoke("diagnose", "-c", path, "--bundle", target, env=environment(home))
     assert ran.status == 3
     assert f"{target}: written" in ran.stdout
     found = members(target)
@@ -84,11 +84,11 @@ def test_no_member_tells_the_host_an_address_a_serial_number_or_a_name(cli, tmp_
         assert not re.search(rf"(?<!\w){re.escape(platform.node())}(?!\w)", text), name
 
 
-def test_it_holds_the_diagnosis_the_log_the_settings_and_the_raw_blocks(cli, tmp_path):
+def test_it_holds_the_diagnosis_the_log_the_settings_and_the_raw_blocks(invoke, tmp_path):
     with FaultyController(Fault(change=personal)) as pump:
         path = configuration(tmp_path, host="127.0.0.1", port=pump.port)
         target = tmp_path / "report.zip"
-        ran = cli("diagnose", "-c", path, "--bundle", target, "--json")
+        ran = invoke("diagnose", "-c", path, "--bundle", target, "--json")
     found = members(target)
     whole = json.loads(found["diagnose.json"])
     assert whole["status"] == json.loads(ran.stdout)["status"] == ran.status
@@ -105,10 +105,10 @@ def test_it_holds_the_diagnosis_the_log_the_settings_and_the_raw_blocks(cli, tmp
     assert ran.stderr == "", "the log on stderr stays at its level"
 
 
-def test_an_unreachable_heat_pump_makes_a_bundle_as_well(cli, tmp_path):
+def test_an_unreachable_heat_pump_makes_a_bundle_as_well(invoke, tmp_path):
     path = configuration(tmp_path, host="erikas-pump.invalid")
     target = tmp_path / "report.zip"
-    ran = cli("diagnose", "-c", path, "--bundle", target)
+    ran = invoke("diagnose", "-c", path, "--bundle", target)
     assert ran.status == 69
     found = members(target)
     assert json.loads(found["snapshot.json"]) is None
@@ -117,10 +117,10 @@ def test_an_unreachable_heat_pump_makes_a_bundle_as_well(cli, tmp_path):
     assert "name resolution" in found["log.txt"]
 
 
-def test_a_wrong_configuration_makes_one_without_the_host_it_gives(cli, tmp_path):
+def test_a_wrong_configuration_makes_one_without_the_host_it_gives(invoke, tmp_path):
     path = configuration(tmp_path, host="erikas pump", port="wrong")
     target = tmp_path / "report.zip"
-    assert cli("diagnose", "-c", path, "--bundle", target).status == 78
+    assert invoke("diagnose", "-c", path, "--bundle", target).status == 78
     found = members(target)
     section = json.loads(found["diagnose.json"])["sections"][0]
     assert [line["text"] for line in section["lines"]] == ["host", "port"]
@@ -128,29 +128,29 @@ def test_a_wrong_configuration_makes_one_without_the_host_it_gives(cli, tmp_path
     assert all("erikas" not in text and str(tmp_path) not in text for text in found.values())
 
 
-def test_an_existing_file_is_left_alone_before_anything_is_done(cli, tmp_path, simulator):
+def test_an_existing_file_is_left_alone_before_anything_is_done(invoke, tmp_path, simulator):
     target = tmp_path / "report.zip"
     target.write_bytes(b"mine")
     path = configuration(tmp_path, host="127.0.0.1", port=simulator.port)
-    ran = cli("diagnose", "-c", path, "--bundle", target)
+    ran = invoke("diagnose", "-c", path, "--bundle", target)
     assert ran.status == 2
     assert "exists already; name another file" in ran.stderr
     assert target.read_bytes() == b"mine"
     assert simulator.connections == 0
 
 
-def test_a_place_that_cannot_be_written_is_told_after_the_diagnosis(cli, tmp_path):
+def test_a_place_that_cannot_be_written_is_told_after_the_diagnosis(invoke, tmp_path):
     path = configuration(tmp_path, host="127.0.0.1")
-    ran = cli("diagnose", "--offline", "-c", path, "--bundle", "/proc/report.zip")
+    ran = invoke("diagnose", "--offline", "-c", path, "--bundle", "/proc/report.zip")
     assert ran.status == 74
     assert "luxcli: /proc/report.zip: cannot be written" in ran.stderr
     assert "production checklist" in ran.stdout
     assert list(tmp_path.glob("*.tmp")) == []
 
 
-def test_a_directory_that_is_not_there_is_not_made(cli, tmp_path, simulator):
+def test_a_directory_that_is_not_there_is_not_made(invoke, tmp_path, simulator):
     path = configuration(tmp_path, host="127.0.0.1", port=simulator.port)
-    ran = cli("diagnose", "-c", path, "--bundle", tmp_path / "nowhere" / "report.zip")
+    ran = invoke("diagnose", "-c", path, "--bundle", tmp_path / "nowhere" / "report.zip")
     assert ran.status == 2
     assert f"luxcli: --bundle: {tmp_path / 'nowhere'}: is not a directory" in ran.stderr
     assert not (tmp_path / "nowhere").exists()
@@ -158,20 +158,20 @@ def test_a_directory_that_is_not_there_is_not_made(cli, tmp_path, simulator):
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".zip", "b" * 300 + "/x.zip"])
-def test_a_name_that_cannot_be_a_files_is_refused_in_one_line(cli, tmp_path, name):
+def test_a_name_that_cannot_be_a_files_is_refused_in_one_line(invoke, tmp_path, name):
     path = configuration(tmp_path / "etc", cache_path=str(tmp_path / "data" / "cache.sqlite3"))
-    ran = cli("diagnose", "-c", path, "--offline", "--bundle", tmp_path / name)
+    ran = invoke("diagnose", "-c", path, "--offline", "--bundle", tmp_path / name)
     assert ran.status == 2
     [line] = ran.stderr.splitlines()
     assert line.startswith("luxcli: --bundle: ")
     assert "File name too long" in line
 
 
-def test_a_link_that_leads_nowhere_is_not_replaced_by_a_bundle(cli, tmp_path):
+def test_a_link_that_leads_nowhere_is_not_replaced_by_a_bundle(invoke, tmp_path):
     path = configuration(tmp_path / "etc", cache_path=str(tmp_path / "data" / "cache.sqlite3"))
     link = tmp_path / "report.zip"
     link.symlink_to(tmp_path / "nowhere")
-    assert cli("diagnose", "-c", path, "--offline", "--bundle", link).status == 2
+    assert invoke("diagnose", "-c", path, "--offline", "--bundle", link).status == 2
     assert link.is_symlink()
 
 
@@ -186,9 +186,9 @@ def test_the_bundle_is_written_though_the_output_cannot_be(cli, tmp_path):
     assert json.loads(members(target)["diagnose.json"])["sections"]
 
 
-def test_a_bundle_that_cannot_be_written_leaves_one_json_object(cli, tmp_path):
+def test_a_bundle_that_cannot_be_written_leaves_one_json_object(invoke, tmp_path):
     path = configuration(tmp_path, host="127.0.0.1")
-    ran = cli("diagnose", "--offline", "--json", "-c", path, "--bundle", "/proc/report.zip")
+    ran = invoke("diagnose", "--offline", "--json", "-c", path, "--bundle", "/proc/report.zip")
     assert ran.status == 74
     found = json.loads(ran.stdout)
     assert found["bundle"] is None
@@ -196,7 +196,7 @@ def test_a_bundle_that_cannot_be_written_leaves_one_json_object(cli, tmp_path):
     assert "/proc/report.zip: cannot be written" in ran.stderr
 
 
-def test_names_in_directories_with_blanks_and_of_mounted_disks_are_replaced(cli, tmp_path):
+def test_names_in_directories_with_blanks_and_of_mounted_disks_are_replaced(invoke, tmp_path):
     home, disk = tmp_path / "hans meier", tmp_path / "media" / "hans meier" / "USB stick"
     reports = tmp_path / "srv" / "mueller" / "reports"
     for directory in (disk, reports):
@@ -205,10 +205,10 @@ def test_names_in_directories_with_blanks_and_of_mounted_disks_are_replaced(cli,
     env = {"HOME": str(home), "USER": "hans", "SUDO_USER": "karla"}
     with FaultyController() as pump:
         path = configuration(home / "karla", host="localhost", port=pump.port, **places)
-        assert cli("poll-once", "-c", path, env=env).status == 0
-        assert cli("rollup", "daily", "-c", path, env=env).status == 0
+        assert invoke("poll-once", "-c", path, env=env).status == 0
+        assert invoke("rollup", "daily", "-c", path, env=env).status == 0
         target = tmp_path / "report.zip"
-        ran = cli("diagnose", "-c", path, "--bundle", target, env=env)
+        ran = invoke("diagnose", "-c", path, "--bundle", target, env=env)
     assert ran.status in {0, 3}
     for name, text in members(target).items():
         for secret in ("hans", "meier", "mueller", "karla", "USB stick", str(tmp_path)):
@@ -218,14 +218,14 @@ def test_names_in_directories_with_blanks_and_of_mounted_disks_are_replaced(cli,
         assert place in whole
 
 
-def test_the_diagnosis_of_a_healthy_set_up_is_kept_whole(cli, tmp_path):
+def test_the_diagnosis_of_a_healthy_set_up_is_kept_whole(invoke, tmp_path):
     """A key or word that nobody has looked at yet shows here: see `bundle` and `redaction`."""
     target = tmp_path / "report.zip"
     with FaultyController(profile="long") as pump:
         path = configuration(tmp_path, host="127.0.0.1", port=pump.port)
-        cli("poll-once", "-c", path)
-        cli("rollup", "all", "-c", path)
-        ran = cli("diagnose", "-c", path, "--json", "--bundle", target)
+        invoke("poll-once", "-c", path)
+        invoke("rollup", "all", "-c", path)
+        ran = invoke("diagnose", "-c", path, "--json", "--bundle", target)
     found = json.loads(members(target)["diagnose.json"])
     assert found["left_out"] == 0
     assert "left out" not in members(target)["log.txt"]
@@ -239,7 +239,7 @@ OLD_HOST, OLD_HOME, TOKEN = "oldpump.mueller.lan", "/home/mueller", "s3cr3t-t0k3
 IPV6 = "2001:db8:47::11"
 
 
-def test_names_from_an_earlier_set_up_are_found_nowhere_in_the_bundle(cli, tmp_path):
+def test_names_from_an_earlier_set_up_are_found_nowhere_in_the_bundle(invoke, tmp_path):
     url = f"https://{TOKEN}@hooks.mueller.example/{TOKEN}"
     path = configuration(
         tmp_path / "etc",
@@ -262,7 +262,7 @@ def test_names_from_an_earlier_set_up_are_found_nowhere_in_the_bundle(cli, tmp_p
     store.add_missed(Missed(now_ms - 1000, "network", 1, 95, missed))
     target = tmp_path / "report.zip"
     command = ("diagnose", "-c", path, "--offline", "--json", "--bundle", target)
-    shown = cli(*command, env={"HOME": "/home/erika"}).stdout
+    shown = invoke(*command, env={"HOME": "/home/erika"}).stdout
     assert all(secret in shown for secret in (OLD_HOST, OLD_HOME, IPV6, TOKEN))
     for name, text in members(target).items():
         for secret in (OLD_HOST, "mueller", IPV6, TOKEN, "erika", "curl", "hooks"):
@@ -301,20 +301,20 @@ def diagnosis(directory: Path) -> Diagnosis:
     return diagnose.diagnose(settings, now_ms=0, zone=UTC, environ={}, offline=True)
 
 
-def test_notification_settings_are_left_out(cli, tmp_path):
+def test_notification_settings_are_left_out(invoke, tmp_path):
     channels = {"command": ["mail", "erika@meier.example"], "ntfy_title": "Haus Meier"}
     path = configuration(tmp_path, host="127.0.0.1", monitoring=channels)
     target = tmp_path / "report.zip"
-    cli("diagnose", "--offline", "-c", path, "--bundle", target)
+    invoke("diagnose", "--offline", "-c", path, "--bundle", target)
     for name, text in members(target).items():
         assert "meier" not in text.lower(), name
 
 
-def test_of_a_wrong_configuration_only_the_keys_are_kept(cli, tmp_path):
+def test_of_a_wrong_configuration_only_the_keys_are_kept(invoke, tmp_path):
     path = tmp_path / "meier.yaml"
     path.write_text("host: 8889\nport: wp.meier.lan\nwp.meier.lan: 1\n", encoding="utf-8")
     target = tmp_path / "report.zip"
-    assert cli("diagnose", "-c", path, "--bundle", target).status == 78
+    assert invoke("diagnose", "-c", path, "--bundle", target).status == 78
     for name, text in members(target).items():
         assert "meier" not in text, name
     [section, _] = json.loads(members(target)["diagnose.json"])["sections"]

@@ -156,7 +156,7 @@ def archived(directory: Path) -> Config:
     return settings
 
 
-def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(cli, tmp_path):
+def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(invoke, tmp_path):
     settings = archived(tmp_path)
     assert lines(diagnose(settings, offline=True), "storage", "warning") == []
     for path in tmp_path.glob("cache.sqlite3*"):
@@ -167,7 +167,7 @@ def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(
     assert text == "5 days (2027-01-10 to 2027-01-14) are in archives but not in the database"
     [section] = [entry for entry in found.sections if entry.name == "storage"]
     assert "'luxcli restore' puts them back" in [line.advice for line in section.lines]
-    assert cli("restore", env={"LUXCLI_CACHE_PATH": str(settings.cache_path)}).status == 0
+    assert invoke("restore", env={"LUXCLI_CACHE_PATH": str(settings.cache_path)}).status == 0
     assert values(diagnose(settings, offline=True), "storage")["days_only_in_archives"] == []
 
 
@@ -194,12 +194,12 @@ def test_days_that_only_csvs_hold_are_a_warning(tmp_path):
     assert any("3 days" in text for text in lines(found, "storage", "warning"))
 
 
-def test_csvs_that_were_all_removed_are_a_warning_one_of_them_is_not(cli, configure, tmp_path):
+def test_csvs_that_were_all_removed_are_a_warning_one_of_them_is_not(invoke, configure, tmp_path):
     path = configure(interval_sec=3600)
     now_ms = round(time.time() * 1000)
     settings = configured(tmp_path / "data", interval_sec=3600)
     record(settings, now_ms - 4 * DAY_MS, now_ms, step_s=3600)
-    assert cli("rollup", "all", "--if-due", "-c", path).status == 0
+    assert invoke("rollup", "all", "--if-due", "-c", path).status == 0
     newest, *others = sorted(settings.daily_dir.glob("*.csv"), reverse=True)
     newest.unlink()
     found = diagnosis.diagnose(settings, now_ms=now_ms, zone=BERLIN, environ={}, offline=True)
@@ -212,7 +212,7 @@ def test_csvs_that_were_all_removed_are_a_warning_one_of_them_is_not(cli, config
     [section] = [entry for entry in found.sections if entry.name == "recording"]
     [advice] = [line.advice for line in section.lines if line.text == text]
     command = advice.split("'luxcli ")[1].split("'")[0].split()
-    assert cli(*command, "-c", path).status == 0
+    assert invoke(*command, "-c", path).status == 0
     assert newest.exists()
 
 
@@ -220,17 +220,17 @@ def test_csvs_that_were_all_removed_are_a_warning_one_of_them_is_not(cli, config
 
 
 def test_another_heat_pump_behind_the_address_is_a_problem_with_the_polls_own_advice(
-    cli, configure
+    invoke, configure
 ):
     with FaultyController(Fault(change=numbered((1, 2)))) as pump:
         path = configure(port=pump.port)
-        assert cli("poll-once", "-c", path).status == 0
+        assert invoke("poll-once", "-c", path).status == 0
         port = pump.port
     with FaultyController(Fault(change=numbered((3, 4))), port=port, clock=time.time):
-        refused = cli("poll-once", "-c", path)
+        refused = invoke("poll-once", "-c", path)
         assert refused.status == 74
-        online = cli("diagnose", "-c", path, "--json")
-    offline = cli("diagnose", "--offline", "-c", path, "--json")
+        online = invoke("diagnose", "-c", path, "--json")
+    offline = invoke("diagnose", "--offline", "-c", path, "--json")
     for ran, name in ((online, "controller"), (offline, "recording")):
         found = json.loads(ran.stdout)
         [section] = [entry for entry in found["sections"] if entry["name"] == name]
@@ -276,9 +276,9 @@ def test_critical_temperatures_that_are_odd_are_not_ticked(tmp_path, changed, fo
     assert not any("there and sound" in text for text in lines(found, "sensors"))
 
 
-def test_an_odd_temperature_has_the_sign_of_a_warning_in_the_checklist(cli, configure):
+def test_an_odd_temperature_has_the_sign_of_a_warning_in_the_checklist(invoke, configure):
     with FaultyController(Fault(change=with_calculations({11: 780}))) as pump:
-        ran = cli("diagnose", "-c", configure(port=pump.port))
+        ran = invoke("diagnose", "-c", configure(port=pump.port))
     assert "  !  all critical temperature sensors present (ID_WEB_Temperatur_TRL " in ran.stdout
 
 

@@ -94,14 +94,14 @@ def of_pump(tmp_path: Path, change: Callable[[Snapshot], Snapshot]) -> Diagnosis
 # The whole command
 
 
-def test_a_healthy_recorder_is_told_so_with_every_item_ticked(cli, configure, tmp_path):
+def test_a_healthy_recorder_is_told_so_with_every_item_ticked(invoke, configure, tmp_path):
     with FaultyController(clock=time.time) as pump:
         path = configure(port=pump.port, interval_sec=3600)
         settings = config.load(path, {"HOME": str(tmp_path)}, tmp_path)
         now_ms = round(time.time() * 1000)
         record(settings, now_ms - 9 * DAY_MS + 60_000, now_ms, step_s=3600)
-        assert cli("rollup", "all", "--if-due", "-c", path).status == 0
-        ran = cli("diagnose", "-c", path, "--json")
+        assert invoke("rollup", "all", "--if-due", "-c", path).status == 0
+        ran = invoke("diagnose", "-c", path, "--json")
     found = json.loads(ran.stdout)
     odd = [
         line
@@ -119,8 +119,10 @@ def test_a_healthy_recorder_is_told_so_with_every_item_ticked(cli, configure, tm
     ]
 
 
-def test_without_a_terminal_it_prints_plain_lines_with_signs_and_words(cli, configure, simulator):
-    ran = cli("diagnose", "-c", configure(port=simulator.port))
+def test_without_a_terminal_it_prints_plain_lines_with_signs_and_words(
+    invoke, configure, simulator
+):
+    ran = invoke("diagnose", "-c", configure(port=simulator.port))
     assert "  ✓  213 sensor readings in a poll" in ran.stdout
     assert "  !  warning: nothing was ever recorded\n     -> 'luxcli poll-once'" in ran.stdout
     assert "10\tID_WEB_Temperatur_TVL\t" in ran.stdout
@@ -149,9 +151,9 @@ def test_an_encoding_without_the_signs_gets_others(cli, configure, simulator):
     assert ran.status == 3
 
 
-def test_debug_lists_every_register_but_shows_no_private_one(cli, configure, simulator):
+def test_debug_lists_every_register_but_shows_no_private_one(invoke, configure, simulator):
     path = configure(port=simulator.port)
-    ran = cli("diagnose", "-c", path, "--log-level", "DEBUG")
+    ran = invoke("diagnose", "-c", path, "--log-level", "DEBUG")
     rows = [line.split("\t") for line in ran.stdout.splitlines() if line.startswith(GROUPS)]
     listed = [row for row in rows if len(row) == 7]
     total = sum(len(simulator.snapshot.block(group)) for group in GROUPS)
@@ -166,14 +168,14 @@ def test_debug_lists_every_register_but_shows_no_private_one(cli, configure, sim
         "private",
     ]
     assert "] port" in ran.stderr
-    ran = cli("diagnose", "-c", path, "--log-level", "DEBUG", "--json")
+    ran = invoke("diagnose", "-c", path, "--log-level", "DEBUG", "--json")
     assert len(json.loads(ran.stdout)["registers"]) == total
 
 
-def test_a_refused_connection_ends_with_69_after_everything_was_printed(cli, configure):
+def test_a_refused_connection_ends_with_69_after_everything_was_printed(invoke, configure):
     with socket.socket() as taken:
         taken.bind((QUIET, 0))
-        ran = cli("diagnose", "-c", configure(host=QUIET, port=taken.getsockname()[1]))
+        ran = invoke("diagnose", "-c", configure(host=QUIET, port=taken.getsockname()[1]))
     assert ran.status == 69
     assert "problem: 127.0.0.92:" in ran.stdout
     assert "connection refused (2 attempts)" in ran.stdout
@@ -184,11 +186,11 @@ def test_a_refused_connection_ends_with_69_after_everything_was_printed(cli, con
         assert section in ran.stdout
 
 
-def test_the_wrong_port_is_named_with_the_right_one(cli, configure):
+def test_the_wrong_port_is_named_with_the_right_one(invoke, configure):
     with FaultyController(host=QUIET, port=8888), socket.socket() as taken:
         taken.bind((QUIET, 0))
         path = configure(host=QUIET, port=taken.getsockname()[1])
-        ran = cli("diagnose", "-c", path, "--json")
+        ran = invoke("diagnose", "-c", path, "--json")
     found = json.loads(ran.stdout)
     network = found["sections"][1]
     assert network["values"]["answers_on_port"] == 8888
@@ -196,24 +198,24 @@ def test_the_wrong_port_is_named_with_the_right_one(cli, configure):
     assert ran.status == found["status"] == 69
 
 
-def test_offline_leaves_the_heat_pump_alone(cli, configure, simulator):
-    ran = cli("diagnose", "--offline", "-c", configure(port=simulator.port))
+def test_offline_leaves_the_heat_pump_alone(invoke, configure, simulator):
+    ran = invoke("diagnose", "--offline", "-c", configure(port=simulator.port))
     assert simulator.connections == 0
     assert "?  connection healthy (not looked at)" in ran.stdout
     assert "storage:" in ran.stdout
     assert "network:" not in ran.stdout
 
 
-def test_without_any_configuration_it_still_looks_at_the_rest(cli):
-    ran = cli("diagnose")
+def test_without_any_configuration_it_still_looks_at_the_rest(invoke):
+    ran = invoke("diagnose")
     assert ran.status == 78
     assert "problem: host: missing; 'luxcli config init' writes" in ran.stdout
     assert "storage:" in ran.stdout
     assert "luxcli 0." in ran.stdout
 
 
-def test_a_wrong_configuration_is_told_whole(cli, configure):
-    ran = cli("diagnose", "-c", configure(port=88890, timout_sec=3), "--json")
+def test_a_wrong_configuration_is_told_whole(invoke, configure):
+    ran = invoke("diagnose", "-c", configure(port=88890, timout_sec=3), "--json")
     found = json.loads(ran.stdout)
     problems = [line["text"] for line in found["sections"][0]["lines"]]
     assert ran.status == found["status"] == 78
@@ -348,13 +350,13 @@ def foreign(snapshot: Snapshot) -> Snapshot:
 
 @pytest.mark.parametrize("change", [longer, shorter, foreign])
 def test_registers_that_are_missing_or_foreign_stop_neither_poll_nor_csv_nor_diagnosis(
-    cli, configure, change
+    invoke, configure, change
 ):
     with FaultyController(Fault(change=change), profile="long", clock=time.time) as pump:
         path = configure(port=pump.port)
-        assert cli("poll-once", "-c", path).status == 0
-        assert cli("rollup", "daily", "-c", path).status == 0
-        ran = cli("diagnose", "-c", path, "--json")
+        assert invoke("poll-once", "-c", path).status == 0
+        assert invoke("rollup", "daily", "-c", path).status == 0
+        ran = invoke("diagnose", "-c", path, "--json")
     found = json.loads(ran.stdout)
     # A CSV of a single row, so far; -3276.8 °C in the refrigerant cannot be.
     assert ran.status == (65 if change is foreign else 3)

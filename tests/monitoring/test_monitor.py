@@ -133,9 +133,9 @@ def poll_with_a_server_that_hangs(tmp_path_factory: pytest.TempPathFactory) -> I
 # Polls
 
 
-def test_a_good_poll_is_reported_as_success_with_its_last_lines(cli, configure, listener):
+def test_a_good_poll_is_reported_as_success_with_its_last_lines(invoke, configure, listener):
     with FaultyController() as pump:
-        ran = cli(
+        ran = invoke(
             "poll-once", "-c", configure(port=pump.port, monitoring=all_channels(listener.url))
         )
     assert ran == Ran(0, "", "")
@@ -150,23 +150,23 @@ def test_a_good_poll_is_reported_as_success_with_its_last_lines(cli, configure, 
     assert 0 <= int(push.query["ping"]) < 5000
 
 
-def test_good_polls_are_reported_no_more_than_every_few_minutes(cli, configure, listener):
+def test_good_polls_are_reported_no_more_than_every_few_minutes(invoke, configure, listener):
     with FaultyController() as pump:
         file = configure(port=pump.port, monitoring=all_channels(listener.url))
         for _ in range(3):
-            cli("poll-once", "-c", file)
+            invoke("poll-once", "-c", file)
         assert pings(listener) == ["poll"]
         remember(file, last_success_ms=remembered(file)["poll"].last_success_ms - 300_000)
-        cli("poll-once", "-c", file)
+        invoke("poll-once", "-c", file)
     assert (pings(listener), pushes(listener)) == (["poll"] * 2, ["up"] * 2)
 
 
-def test_a_failure_is_reported_at_once_then_hourly_and_its_end_at_once(cli, configure, listener):
+def test_a_failure_is_reported_at_once_then_hourly_and_its_end_at_once(invoke, configure, listener):
     closed = free_port()
     addresses = all_channels(listener.url, ntfy_priority=5, ntfy_tags="house", ntfy_token="tk_1")
     file = configure(port=closed, monitoring=addresses)
     for _ in range(2):
-        assert cli("poll-once", "-c", file).status == 69
+        assert invoke("poll-once", "-c", file).status == 69
     assert (pings(listener), pushes(listener)) == (["poll/69"], ["down"])
     [message] = [asked for asked in listener.asked if asked.path == "/"]
     assert message.headers["Authorization"] == "Bearer tk_1"
@@ -179,11 +179,11 @@ def test_a_failure_is_reported_at_once_then_hourly_and_its_end_at_once(cli, conf
         "tags": ["warning", "house"],
     }
     remember(file, last_failure_ms=remembered(file)["poll"].last_failure_ms - HOUR_MS)
-    cli("poll-once", "-c", file)
+    invoke("poll-once", "-c", file)
     assert pings(listener) == ["poll/69"] * 2
     with FaultyController(port=closed):
         for _ in range(2):
-            assert cli("poll-once", "-c", file) == Ran(0, "", "")
+            assert invoke("poll-once", "-c", file) == Ran(0, "", "")
     assert pings(listener) == ["poll/69"] * 2 + ["poll"]
     assert pushes(listener) == ["down", "down", "up"]
     assert news(listener) == ["luxcli: poll failed"] * 2 + ["luxcli: poll recovered"]
@@ -199,10 +199,10 @@ def test_polls_that_fail_at_the_same_time_are_reported_once(cli, configure, list
     assert remembered(file)["poll"].is_delivered
 
 
-def test_a_poll_that_finds_the_heat_pump_busy_is_no_failure(cli, configure, listener):
+def test_a_poll_that_finds_the_heat_pump_busy_is_no_failure(invoke, configure, listener):
     with FaultyController(Fault(status=1)) as pump:
         file = configure(port=pump.port, monitoring=all_channels(listener.url))
-        assert cli("poll-once", "-c", file).status == 75
+        assert invoke("poll-once", "-c", file).status == 75
     assert listener.asked == []
 
 
@@ -276,11 +276,11 @@ def test_a_run_that_had_nothing_to_do_is_no_sign_that_all_is_well(
 # Roll-ups and prune
 
 
-def test_roll_ups_and_prune_are_reported_at_start_and_end(cli, configure, listener):
+def test_roll_ups_and_prune_are_reported_at_start_and_end(invoke, configure, listener):
     file = configure(monitoring=all_channels(listener.url))
-    assert cli("rollup", "daily", "-c", file).status == 0
-    assert cli("rollup", "daily", "--date", "2020-01-01", "-c", file).status == 65
-    prune = cli("prune", "-c", file)
+    assert invoke("rollup", "daily", "-c", file).status == 0
+    assert invoke("rollup", "daily", "--date", "2020-01-01", "-c", file).status == 65
+    prune = invoke("prune", "-c", file)
     assert prune.status == 0
     assert pings(listener) == [
         *("rollup/start", "rollup", "rollup/start", "rollup/65", "prune/start", "prune"),
@@ -292,37 +292,37 @@ def test_roll_ups_and_prune_are_reported_at_start_and_end(cli, configure, listen
 
 
 def test_a_failure_of_a_roll_up_is_news_once_an_hour_but_each_run_is_pinged(
-    cli, configure, listener
+    invoke, configure, listener
 ):
     file = configure(monitoring=all_channels(listener.url))
     for _ in range(2):
-        cli("rollup", "daily", "--date", "2020-01-01", "-c", file)
+        invoke("rollup", "daily", "--date", "2020-01-01", "-c", file)
     assert pings(listener) == ["rollup/start", "rollup/65"] * 2
     assert news(listener) == ["luxcli: rollup failed"]
 
 
-def test_an_address_may_be_named_for_each_job(cli, configure, listener):
+def test_an_address_may_be_named_for_each_job(invoke, configure, listener):
     several = f"rollup={listener.url}/r prune={listener.url}/p?create=1"
     file = configure(port=free_port(), monitoring={"healthchecks_url": several})
-    cli("poll-once", "-c", file)
-    cli("rollup", "all", "-c", file)
-    cli("prune", "-c", file)
+    invoke("poll-once", "-c", file)
+    invoke("rollup", "all", "-c", file)
+    invoke("prune", "-c", file)
     assert listener.paths() == ["/r/start", "/r", "/p/start", "/p"]
     assert listener.asked[-1].query["create"] == "1"
 
 
-def test_only_the_chosen_jobs_and_events_are_reported(cli, configure, listener):
+def test_only_the_chosen_jobs_and_events_are_reported(invoke, configure, listener):
     chosen = all_channels(listener.url, jobs="poll", events="recovered")
     file = configure(port=free_port(), monitoring=chosen)
-    cli("poll-once", "-c", file)
-    cli("rollup", "daily", "-c", file)
+    invoke("poll-once", "-c", file)
+    invoke("rollup", "daily", "-c", file)
     assert (pings(listener), pushes(listener), news(listener)) == (["poll/69"], ["down"], [])
 
 
 # Staleness
 
 
-def test_polls_that_stopped_are_noticed_by_whatever_still_runs(cli, configure, listener):
+def test_polls_that_stopped_are_noticed_by_whatever_still_runs(invoke, configure, listener):
     with FaultyController(clock=time.time) as pump:
         file = configure(port=pump.port, monitoring=all_channels(listener.url, stale_after="20m"))
         settings = loaded(file)
@@ -330,26 +330,26 @@ def test_polls_that_stopped_are_noticed_by_whatever_still_runs(cli, configure, l
         ago_ms = round(time.time() * 1000) - 25 * 60_000
         Store(settings.cache_path).add(ago_ms, small(ago_ms))
         for _ in range(2):
-            cli("prune", "-c", file)
+            invoke("prune", "-c", file)
         assert pings(listener)[0] == "prune/start"
         assert sorted(pings(listener)[1:3]) == ["poll/fail", "prune"]
         assert pings(listener).count("poll/fail") == 1
         assert news(listener) == ["luxcli: poll stale"]
         [stale] = [asked for asked in listener.asked if asked.path == "/"]
         assert stale.document["message"] == "no good poll for 25 min"
-        assert cli("poll-once", "-c", file) == Ran(0, "", "")
+        assert invoke("poll-once", "-c", file) == Ran(0, "", "")
     assert news(listener) == ["luxcli: poll stale", "luxcli: poll recovered"]
     assert pushes(listener) == ["down", "up"]
 
 
-def test_polls_that_fail_for_long_are_stale_as_well(cli, configure, listener):
+def test_polls_that_fail_for_long_are_stale_as_well(invoke, configure, listener):
     file = configure(port=free_port(), monitoring=all_channels(listener.url, events="stale"))
     settings = loaded(file)
     settings.cache_path.parent.mkdir(parents=True)
     ago_ms = round(time.time() * 1000) - 31 * 60_000
     Store(settings.cache_path).add(ago_ms, small(ago_ms))
     for _ in range(3):
-        cli("poll-once", "-c", file)
+        invoke("poll-once", "-c", file)
     assert pings(listener) == ["poll/69", "poll/fail"]
     assert news(listener) == ["luxcli: poll stale"]
 
@@ -383,10 +383,10 @@ def test_a_new_failure_that_lasts_is_reported_within_the_hour(configure, listene
     assert last.document["message"] == "poll works again after 12 min"
 
 
-def test_a_refused_notification_is_a_warning_that_names_the_host(cli, configure):
+def test_a_refused_notification_is_a_warning_that_names_the_host(invoke, configure):
     closed, server = free_port(), free_port()
     file = configure(port=closed, monitoring=all_channels(f"http://127.0.0.1:{server}"))
-    ran = cli("poll-once", "-c", file)
+    ran = invoke("poll-once", "-c", file)
     assert ran.status == 69
     assert "healthchecks (127.0.0.1): Connection refused" in ran.stderr
     assert not remembered(file)["poll"].is_delivered
@@ -488,10 +488,12 @@ def test_a_server_that_never_answers_costs_ten_seconds_and_changes_nothing(
     ],
 )
 def test_a_server_that_refuses_is_one_warning_and_no_redirect_is_followed(
-    cli, configure, behaviour, problem
+    invoke, configure, behaviour, problem
 ):
     with listening(**behaviour) as server, FaultyController() as pump:
-        ran = cli("poll-once", "-c", configure(port=pump.port, monitoring=all_channels(server.url)))
+        ran = invoke(
+            "poll-once", "-c", configure(port=pump.port, monitoring=all_channels(server.url))
+        )
         assert len(server.asked) == 2
     assert (ran.status, ran.stdout) == (0, "")
     [line] = ran.stderr.splitlines()
@@ -561,7 +563,7 @@ def test_of_a_long_output_the_end_is_sent(configure, listener):
 # The command
 
 
-def test_the_command_gets_its_environment_and_may_call_luxcli(cli, configure, tmp_path):
+def test_the_command_gets_its_environment_and_may_call_luxcli(invoke, configure, tmp_path):
     seen = tmp_path / "seen"
     python = f"{shlex.quote(sys.executable)} -m luxcli"
     closed = free_port()
@@ -573,7 +575,7 @@ def test_the_command_gets_its_environment_and_may_call_luxcli(cli, configure, tm
             " echo noise; echo noise >&2; exit 3"
         },
     )
-    ran = cli("poll-once", "-c", file)
+    ran = invoke("poll-once", "-c", file)
     assert (ran.status, ran.stdout) == (69, "")
     assert "noise" not in ran.stderr
     assert "command (shell): ended with status 3" in ran.stderr
@@ -623,9 +625,9 @@ def test_a_command_that_is_not_there_is_a_problem(configure):
 # monitor test
 
 
-def test_monitor_test_shows_the_result_of_each_channel(cli, configure, listener, tmp_path):
+def test_monitor_test_shows_the_result_of_each_channel(invoke, configure, listener, tmp_path):
     chosen = all_channels(listener.url, command=f"echo $LUXCLI_EVENT >> {tmp_path}/seen")
-    ran = cli("monitor", "test", "-c", configure(monitoring=chosen))
+    ran = invoke("monitor", "test", "-c", configure(monitoring=chosen))
     assert (ran.status, ran.stderr) == (0, "")
     rows = [line.split("\t")[:4] for line in ran.stdout.splitlines()[1:]]
     assert sorted(rows) == [
@@ -641,9 +643,9 @@ def test_monitor_test_shows_the_result_of_each_channel(cli, configure, listener,
     assert (tmp_path / "seen").read_text() == "test\n"
 
 
-def test_monitor_test_ends_with_3_when_one_was_not_reached(cli, configure, listener):
+def test_monitor_test_ends_with_3_when_one_was_not_reached(invoke, configure, listener):
     chosen = all_channels(listener.url, ntfy_url=f"http://127.0.0.1:{free_port()}/{TOKEN}")
-    ran = cli("monitor", "test", "--json", "-c", configure(monitoring=chosen))
+    ran = invoke("monitor", "test", "--json", "-c", configure(monitoring=chosen))
     document = json.loads(ran.stdout)
     assert (ran.status, document["ok"], ran.stderr) == (3, False, "")
     problems = {(entry["channel"], entry["problem"]) for entry in document["channels"]}
@@ -651,9 +653,9 @@ def test_monitor_test_ends_with_3_when_one_was_not_reached(cli, configure, liste
     assert ("uptime_kuma", None) in problems
 
 
-def test_monitor_test_without_a_channel_says_so(cli, configure):
+def test_monitor_test_without_a_channel_says_so(invoke, configure):
     file = configure()
-    ran = cli("monitor", "test", "-c", file)
+    ran = invoke("monitor", "test", "-c", file)
     assert (ran.status, ran.stdout) == (78, "")
     assert ran.stderr == (
         f"luxcli: {file}: monitoring: no notification channel is configured; set healthchecks_url,"
@@ -664,7 +666,7 @@ def test_monitor_test_without_a_channel_says_so(cli, configure):
 # Secrets
 
 
-def test_a_secret_may_be_in_a_file(cli, configure, listener, tmp_path):
+def test_a_secret_may_be_in_a_file(invoke, configure, listener, tmp_path):
     for name in ("healthchecks_url", "uptime_kuma_url", "ntfy_url"):
         (tmp_path / name).write_text(all_channels(listener.url)[name] + "\n", encoding="utf-8")
     (tmp_path / "token").write_text("tk_file\n", encoding="utf-8")
@@ -676,7 +678,7 @@ def test_a_secret_may_be_in_a_file(cli, configure, listener, tmp_path):
         "LUXCLI_MONITORING_UPTIME_KUMA_URL_FILE": str(tmp_path / "uptime_kuma_url"),
         "LUXCLI_MONITORING_NTFY_URL_FILE": str(tmp_path / "ntfy_url"),
     }
-    ran = cli("poll-once", "-c", file, env=environ)
+    ran = invoke("poll-once", "-c", file, env=environ)
     assert (ran.status, ran.stdout) == (69, "")
     assert (pings(listener), pushes(listener)) == (["poll/69"], ["down"])
     [message] = [asked for asked in listener.asked if asked.path == "/"]
@@ -684,17 +686,17 @@ def test_a_secret_may_be_in_a_file(cli, configure, listener, tmp_path):
 
 
 def test_a_secret_file_that_cannot_be_used_is_a_warning_and_an_error_of_config_check(
-    cli, configure, tmp_path
+    invoke, configure, tmp_path
 ):
     (tmp_path / "topic").write_text(f"{TOKEN}\n", encoding="utf-8")
     files = {"healthchecks_url_file": "missing", "ntfy_url_file": "topic"}
     with FaultyController() as pump:
         file = configure(port=pump.port, monitoring=files)
-        ran = cli("poll-once", "-c", file)
+        ran = invoke("poll-once", "-c", file)
     missing = f"{tmp_path}/missing: cannot be read: No such file or directory"
     assert (ran.status, ran.stdout) == (0, "")
     assert ran.stderr.endswith(f"monitoring: healthchecks (its file): {missing}\n")
-    checked = cli("config", "check", "-c", file)
+    checked = invoke("config", "check", "-c", file)
     assert (checked.status, checked.stdout) == (74, "")
     assert checked.stderr == (
         f"luxcli: {missing}\n"
@@ -702,13 +704,13 @@ def test_a_secret_file_that_cannot_be_used_is_a_warning_and_an_error_of_config_c
     )
 
 
-def test_nothing_that_luxcli_says_holds_a_secret(cli, configure, tmp_path):
+def test_nothing_that_luxcli_says_holds_a_secret(invoke, configure, tmp_path):
     secrets = all_channels(
         f"http://127.0.0.1:{free_port()}", ntfy_token=TOKEN, command=["/bin/false", TOKEN]
     )
     file = configure(port=free_port(), log_file="all.log", log_level="DEBUG", monitoring=secrets)
     said = [
-        cli(*command, "-c", file)
+        invoke(*command, "-c", file)
         for command in (
             ["poll-once"],
             ["poll-once", "--json"],
@@ -756,8 +758,8 @@ def unzipped(path: Path) -> str:
         ("stale_after", "0"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_does_not_repeat_a_secret(cli, configure, key, value):
-    ran = cli("config", "check", "-c", configure(monitoring={key: value}))
+def test_a_wrong_setting_is_one_line_that_does_not_repeat_a_secret(invoke, configure, key, value):
+    ran = invoke("config", "check", "-c", configure(monitoring={key: value}))
     assert (ran.status, ran.stdout) == (78, "")
     [line] = ran.stderr.splitlines()
     assert f": monitoring.{key}: " in line
