@@ -39,6 +39,10 @@ class LuxcliError(Exception):
         super().__init__(f"{what}; {advice}" if advice else what)
         self.what, self.advice = what, advice
 
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints about the failure."""
+        return {"type": type(self).__name__, "exit": self.exit_code, "text": str(self)}
+
 
 class UsageError(LuxcliError):
     """An argument is understood but cannot be used, such as a date in the future."""

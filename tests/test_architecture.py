@@ -118,7 +118,7 @@ FACE: dict[str, set[str]] = {
     "validation": {"csv_file", "findings", "report", "rules", "stored"},
     "diagnosis": {"bundle", "diagnose", "preflight"},
     "schedule": {"container", "crontabs", "systemd", "user_crontab"},
-    "live": {"capture", "demo", "follow", "key_values"},
+    "live": {"capture", "demo", "follow", "key_values", "view"},
     "cli": {"app", "fast"},
 }
 # Outside libraries and system modules that are one room's, or one module's, business.

@@ -24,7 +24,7 @@ from luxcli.cli.commands import (
 )
 from luxcli.cli.declare import HELP_OPTIONS, Group, command
 from luxcli.cli.options import epilog
-from luxcli.cli.output import say
+from luxcli.cli.output import print_line
 
 
 class _Program(Group):
@@ -72,7 +72,7 @@ for name, function, ending in (
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(f"luxcli {__version__}")
+        print_line(f"luxcli {__version__}")
         raise typer.Exit
 
 

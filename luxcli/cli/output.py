@@ -1,7 +1,7 @@
-"""What commands print, for people and for programs.
+"""Prints results to stdout and problems to stderr, and logs both.
 
-Results go to stdout, problems to stderr. On a terminal a person reads along; elsewhere success is
-silent, since a scheduler mails whatever is printed.
+Jobs that a scheduler starts print their success only on a terminal, since cron mails whatever is
+printed.
 """
 
 import json
@@ -9,42 +9,38 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import tzinfo
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import NoReturn, Protocol, TextIO
 
 from luxcli import times
-from luxcli.errors import Interrupted, LuxcliError, StorageError
+from luxcli.errors import Interrupted, StorageError
 from luxcli.system import log_setup
-
-if TYPE_CHECKING:
-    from luxcli.recording.coverage import Coverage
-    from luxcli.recording.poll import PollResult
-    from luxcli.rollup.rollup import RollupResult
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a result.
 
     Raises:
         StorageError: It cannot be written, such as to a file on a full disk.
-        Interrupted: Nobody reads it any more, see `end_unread`.
+        Interrupted: Nobody reads it any more, see `end_with_closed_pipe`.
     """
     try:
         _write(sys.stdout, text)
     except BrokenPipeError:
-        end_unread()
+        end_with_closed_pipe()
     except OSError as exc:
         _discard(sys.stdout)
         raise StorageError(f"the output cannot be written: {exc.strerror}") from exc
 
 
-def end_unread() -> NoReturn:
-    """End quietly because whoever read along, such as 'head', has seen enough and gone.
+def end_with_closed_pipe() -> NoReturn:
+    """End the command because the reader of its output has gone, such as 'head'.
 
-    With the status of a program that SIGPIPE ends, as it ends most; Python ignores that signal.
+    The exit status is that of a program that SIGPIPE ends; Python ignores that signal.
 
     Raises:
         Interrupted: Always.
@@ -62,17 +58,17 @@ def _write(stream: TextIO, line: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is still to be written go nowhere: the interpreter flushes when it ends."""
+    """Drop what is not written yet, which the interpreter would flush when it ends."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
-def result_line(text: str) -> None:
+def report_line(text: str) -> None:
     """Log the result of a run, and print it if stdout is a terminal."""
     if sys.stdout.isatty():
-        say(text)
+        print_line(text)
         _LOGGER.info("%s", text, extra=log_setup.PRINTED)
     else:
         _LOGGER.info("%s", text, extra=log_setup.RESULT)
@@ -92,49 +88,37 @@ def warn(text: str, level: int = logging.WARNING) -> None:
         _LOGGER.log(level, "%s", line, extra=log_setup.PRINTED)
 
 
-def failure_entry(failure: LuxcliError) -> dict[str, object]:
-    """Return what ``--json`` says about a failure."""
-    return {"type": type(failure).__name__, "exit": failure.exit_code, "text": str(failure)}
-
-
-def poll_entry(outcome: "PollResult | LuxcliError") -> dict[str, object]:
-    """Return what ``--json`` says about one poll."""
-    if isinstance(outcome, LuxcliError):
-        return {"ok": False, "error": failure_entry(outcome)}
-    return outcome.to_json()
-
-
-def rollup_entry(result: "RollupResult") -> dict[str, object]:
-    """Return what ``--json`` says about one CSV."""
-    return {
-        "kind": result.period.kind,
-        "start": times.utc_text(result.period.start_ms),
-        "stop": times.utc_text(result.period.stop_ms),
-        "path": str(result.path) if result.path else None,
-        "rows": result.rows,
-        "columns": result.columns,
-        "bytes": result.size,
-        "coverage": coverage_entry(result.coverage),
-    }
-
-
-def coverage_entry(coverage: "Coverage") -> dict[str, object]:
-    """Return what ``--json`` says about polls and the schedule."""
-    from luxcli.recording import state
-
-    return state.as_json(coverage)
-
-
 def local_zone(name: str | None) -> tzinfo:
     """Return the time zone called `name`, the system's when it is None; warn if it is unknown."""
     return times.zone(name, os.environ, _LOGGER.warning)
 
 
-def print_json(**fields: object) -> None:
+def print_json(fields: Mapping[str, object]) -> None:
     """Print the one object of ``--json``."""
-    say(json.dumps(fields, ensure_ascii=False))
+    print_line(json.dumps(fields, ensure_ascii=False))
 
 
-def megabytes(size: int) -> str:
-    """Return a size for people."""
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+class Result(Protocol):
+    """What a job did or found, for programs and for people."""
+
+    def to_json(self) -> Mapping[str, object]:
+        """Return what ``--json`` prints."""
+
+    def lines(self) -> Iterable[str]:
+        """Return what a person reads."""
+
+
+def print_result(result: Result, *, as_json: bool, scheduled: bool = False) -> None:
+    """Print what a job did.
+
+    Args:
+        result: Of the job.
+        as_json: As one JSON object instead of lines.
+        scheduled: Print lines on a terminal only and log them otherwise, as for a job that cron
+            starts.
+    """
+    if as_json:
+        print_json(result.to_json())
+        return
+    for line in result.lines():
+        (report_line if scheduled else print_line)(line)

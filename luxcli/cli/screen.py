@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from luxcli.cli.output import say
+from luxcli.cli.output import print_line
 from luxcli.system.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print a table for a person, tab-separated lines for anything else."""
     if not sys.stdout.isatty():
         for row in [head, *rows]:
-            say(printable("\t".join(row)))
+            print_line(printable("\t".join(row)))
         return
     from rich import box
     from rich.console import Console
@@ -151,7 +151,7 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
 def wrapped(text: str) -> None:
     """Print a sentence, on a terminal with its lines broken between words."""
     if not sys.stdout.isatty():
-        say(printable(text))
+        print_line(printable(text))
         return
     from rich.console import Console
     from rich.text import Text
@@ -161,9 +161,9 @@ def wrapped(text: str) -> None:
 
 def heading(text: str) -> None:
     """Print the title of a section."""
-    say("")
+    print_line("")
     if not sys.stdout.isatty():
-        say(printable(f"{text}:"))
+        print_line(printable(f"{text}:"))
         return
     from rich.console import Console
     from rich.text import Text
@@ -176,9 +176,9 @@ def finding(level: str, text: str, advice: str | None = None) -> None:
     sign, plain_sign, word, colour = _SIGNS[level]
     sign = sign if _is_unicode() else plain_sign
     if not sys.stdout.isatty():
-        say(printable(f"  {sign:<2} {word}{text}"))
+        print_line(printable(f"  {sign:<2} {word}{text}"))
         if advice:
-            say(printable(f"     -> {advice}"))
+            print_line(printable(f"     -> {advice}"))
         return
     from rich.console import Console
     from rich.table import Table
@@ -228,7 +228,7 @@ def records(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], titles: int)
         return
     width = max(map(len, head[titles:]))
     for row in rows:
-        say("  ".join(cell for cell in row[:titles] if cell))
+        print_line("  ".join(cell for cell in row[:titles] if cell))
         for name, cell in zip(head[titles:], row[titles:], strict=True):
             if cell:
-                say(f"    {name:{width}}  {cell}")
+                print_line(f"    {name:{width}}  {cell}")

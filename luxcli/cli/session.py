@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from luxcli.cli.options import current_ms, level_option
-from luxcli.cli.output import failure_entry, print_json, warn
+from luxcli.cli.output import print_json, warn
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import Interrupted, LuxcliError, StorageError
@@ -147,7 +147,7 @@ class Session:
             warn(str(exc), logging.ERROR)
             if self.as_json:
                 try:
-                    print_json(ok=False, error=failure_entry(exc))
+                    print_json({"ok": False, "error": exc.to_json()})
                 except StorageError as unsaid:
                     warn(str(unsaid), logging.ERROR)
             return exc.exit_code

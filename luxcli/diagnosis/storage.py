@@ -17,7 +17,7 @@ from luxcli.controller import access
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
-from luxcli.maintenance.restore import is_salvaged
+from luxcli.maintenance.restore import is_recovered
 from luxcli.rollup.files import csvs
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
@@ -205,7 +205,7 @@ def _buffer(store: Store, flush_polls: int, values: dict[str, object]) -> Iterat
 
 
 def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
-    aside = [path for path in store.quarantined_paths() if not is_salvaged(path)]
+    aside = [path for path in store.quarantined_paths() if not is_recovered(path)]
     values["set_aside"] = [str(path) for path in aside]
     for path in aside:
         yield warning(

@@ -1,13 +1,13 @@
-"""Does it work with this heat pump? Polls it for a while into a store of its own, makes the CSVs.
+"""A trial with a heat pump: polls it for a while into a new directory, writes CSVs, judges them.
 
-Everything is what the scheduled jobs run, with two differences: a failed attempt is not repeated,
-for the next tick is the next attempt; and the cache is in the directory of the capture. `record`
-polls, `conclude` writes and judges; an interrupted capture still concludes.
+Polls are made and stored by the code of the scheduled jobs, with two differences: a failed poll is
+not repeated, because the next one follows soon, and the database is in the directory of the
+capture. `record` polls, `conclude` writes and judges, also after an interruption.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -23,7 +23,7 @@ from luxcli.errors import (
     StorageError,
     UsageError,
 )
-from luxcli.live import follow, key_values
+from luxcli.live import key_values, view
 from luxcli.model import GROUPS, OVERRUN, Snapshot
 from luxcli.periods import KINDS
 from luxcli.recording import pacing
@@ -33,6 +33,7 @@ from luxcli.rollup.rollup import RollupResult
 from luxcli.store.store import Store
 from luxcli.system import files
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
+from luxcli.system.files import size_text
 from luxcli.system.progress import Progress, silent
 from luxcli.validation import csv_file, stored
 from luxcli.validation.findings import Finding, in_order
@@ -46,15 +47,15 @@ _SAMPLE: Final = 3  # polls from each end
 
 @dataclass(slots=True)
 class Recording:
-    """What the polls of a capture came to.
+    """The polls of a capture.
 
     Attributes:
-        polls: How many are stored.
-        missed: Ticks without a poll by reason.
+        polls: Number of stored polls.
+        missed: Number of missed polls by reason.
         last: The last poll.
         failure: Why the last poll that failed did so.
-        warning: Why polls wait in the buffer longer than usual.
-        interrupted: The signal that ended it early.
+        warning: Why the last flush to the database failed, None if it did not.
+        interrupted: The signal that ended the capture early.
     """
 
     polls: int = 0
@@ -67,16 +68,18 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What a capture recorded and made of it.
+    """A finished capture.
 
     Attributes:
+        recording: Its polls.
         values: Registers per poll.
         sample: The first and the last polls.
         rollups: The CSVs.
-        reports: What is to be said about the polls and about each CSV.
-        cache: The database, which `luxcli` can go on with.
+        reports: The judgements of the polls and of each CSV.
+        cache: The database, which other commands can read.
     """
 
+    recording: Recording
     values: int
     sample: tuple[Snapshot, ...]
     rollups: tuple[RollupResult, ...]
@@ -85,16 +88,70 @@ class Capture:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Everything that somebody should look at, problems first."""
+        """Warnings and problems, problems first."""
         found = [finding for report in self.reports for finding in report.findings]
-        # A file repeats what is wrong with the polls that it was made from.
-        own = {(finding.rule, finding.sensor): finding for finding in reversed(found)}
-        return in_order([finding for finding in own.values() if finding.severity != "note"])
+        # What is wrong with the polls is found in the CSVs once more.
+        once = {(finding.rule, finding.sensor): finding for finding in reversed(found)}
+        return in_order([finding for finding in once.values() if finding.severity != "note"])
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the verdicts."""
-        return max((report.verdict for report in self.reports), key=VERDICTS.index)
+        """The worst verdict of the reports; a warning at least if polls are missing."""
+        worst = max((report.verdict for report in self.reports), key=VERDICTS.index)
+        return "warnings" if worst == "good" and self.recording.missed else worst
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        recording = self.recording
+        return {
+            "ok": not (recording.missed or self.findings or recording.interrupted),
+            "verdict": self.verdict,
+            "polls": recording.polls,
+            "missed": dict(recording.missed),
+            "interrupted": recording.interrupted is not None,
+            "failure": recording.failure and recording.failure.to_json(),
+            "warning": recording.warning,
+            "values": self.values,
+            "cache": str(self.cache),
+            "files": [entry.to_json() for entry in self.rollups],
+            "findings": [
+                {
+                    "rule": finding.rule,
+                    "severity": finding.severity,
+                    "sensor": finding.sensor,
+                    "expected": finding.expected,
+                    "found": finding.found,
+                    "count": finding.count,
+                }
+                for finding in self.findings
+            ],
+        }
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the rows of a table for a person."""
+        recording = self.recording
+        assert recording.last is not None
+        missed = ", ".join(f"{reason} {n}" for reason, n in sorted(recording.missed.items()))
+        yield "heat pump", key_values.model(key_values.Values(recording.last))
+        yield "polls", f"{recording.polls}, {self.values} values each"
+        yield "missed", missed or "none"
+        for entry in self.rollups:
+            name = entry.path and entry.path.name
+            size = size_text(entry.size)
+            text = f"{entry.rows} rows, {entry.columns} columns, {size}: {name}"
+            yield f"{entry.period.kind} CSV", text
+        yield "directory", str(self.cache.parent)
+
+    def lines(self) -> list[str]:
+        """Return the verdict in one line, for a person who has read the findings."""
+        missed, polls = self.recording.missed.total(), self.recording.polls
+        stopped = "ended early; " if self.recording.interrupted else ""
+        text = "it works with this heat pump"
+        if missed:
+            text = f"it works, but {missed} of {missed + polls} polls are missing"
+        if any(not finding.rule.startswith("coverage-") for finding in self.findings):
+            text = "see the findings above"
+        return [f"{self.verdict}: {stopped}{text}"]
 
 
 def prepare(config: Config, directory: Path, interval_s: float) -> Config:
@@ -207,7 +264,7 @@ def conclude(config: Config, recording: Recording, *, now_ms: int, zone: tzinfo)
     values = sum(len(recording.last.block(group)) for group in GROUPS)
     judged = [stored.validate(config, start_ms=start_ms, stop_ms=now_ms)]
     judged += [csv_file.check(config, entry.path, zone) for entry in rollups if entry.path]
-    return Capture(values, sample, rollups, tuple(judged), config.cache_path)
+    return Capture(recording, values, sample, rollups, tuple(judged), config.cache_path)
 
 
 def discard(config: Config) -> None:
@@ -237,7 +294,7 @@ def _poll(config: Config, shared: Config, result: Recording, clock: Clock) -> Lu
 def _brief(poll: Snapshot | None, failure: LuxcliError | None) -> str | None:
     """Return the last values in 60 characters, or why the last poll failed; None before it."""
     if failure:
-        return follow.in_words(failure)
+        return view.in_words(failure)
     if poll is None:
         return None
     values = key_values.Values(poll)
@@ -253,8 +310,3 @@ def _brief(poll: Snapshot | None, failure: LuxcliError | None) -> str | None:
     ]
     compressor = key_values.shown(key_values.COMPRESSOR, values).text
     return " ".join([*numbers, f"compr. {compressor}"])
-
-
-def missed_in_words(missed: Mapping[str, int]) -> str:
-    """Return reasons and how often, such as ``timeout 2, overrun 1``."""
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(missed.items()))

@@ -5,6 +5,7 @@ up to now at one every ten minutes, so that the CSVs have something to show.
 """
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -20,6 +21,7 @@ from luxcli.rollup.rollup import RollupResult
 from luxcli.simulator.replay import Replay
 from luxcli.simulator.server import Simulator
 from luxcli.system.clock import Clock
+from luxcli.system.files import size_text
 from luxcli.system.progress import Progress, silent
 
 STEP_S = 600
@@ -40,6 +42,28 @@ class DemoResult:
     cache_bytes: int
     temperatures: tuple[tuple[str, float], ...]
     rollups: tuple[RollupResult, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "ok": True,
+            "polls": self.polls,
+            "values": self.values,
+            "cache": str(self.cache),
+            "cache_bytes": self.cache_bytes,
+            "files": [entry.to_json() for entry in self.rollups],
+        }
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the rows of a table for a person."""
+        yield "polls", f"{self.polls} in fast-forward, one every ten minutes for a week"
+        yield "per poll", f"{self.values} values"
+        for name, value in self.temperatures:
+            yield name, f"{value:.1f} °C"
+        for entry in self.rollups:
+            text = f"{entry.rows} rows, {entry.columns} columns: {entry.path}"
+            yield f"{entry.period.kind} CSV", text
+        yield "database", f"{size_text(self.cache_bytes)}: {self.cache}"
 
 
 def run(

@@ -4,52 +4,14 @@ The heat pump is held for the duration of each poll only, so that the scheduled 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
 
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError
+from luxcli.live.view import View
 from luxcli.model import Snapshot
 from luxcli.recording import poll
 from luxcli.registers import ranges
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
-
-# The recorded reasons of a failed poll, for people.
-_WORDS: Final = {
-    "timeout": "the heat pump does not answer",
-    "refused": "the heat pump refuses the connection",
-    "network": "the heat pump cannot be reached",
-    "busy": "the controller says that it is busy",
-    "protocol": "what answers does not speak like a heat pump",
-    "rejected": "the answer contradicts itself",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What is known after an attempt; times of the monotonic clock, in seconds.
-
-    Attributes:
-        polls: Attempts that succeeded.
-        failed: Attempts that failed since the last one that succeeded.
-        failures: Attempts that failed at all.
-        snapshot: The last poll, None before the first.
-        before: The poll before it.
-        fitted: Calculations that showed another value than that of a missing sensor.
-        read_at: When `snapshot` was read.
-        next_at: When the next attempt begins.
-        failure: Why the last attempt failed, None when it did not.
-    """
-
-    polls: int = 0
-    failed: int = 0
-    failures: int = 0
-    snapshot: Snapshot | None = None
-    before: Snapshot | None = None
-    fitted: frozenset[int] = field(default_factory=frozenset)
-    read_at: float = 0.0
-    next_at: float = 0.0
-    failure: LuxcliError | None = None
 
 
 def follow(
@@ -96,15 +58,6 @@ def follow(
         if done == count:
             return view
         clock.sleep(max(0.0, view.next_at - clock.monotonic()))
-
-
-def in_words(failure: LuxcliError) -> str:
-    """Return why a poll failed, for somebody who knows heat pumps rather than networks."""
-    if isinstance(failure, LockHeldError):
-        return "another luxcli is reading the heat pump"
-    if isinstance(failure, DeviceError) and failure.reason in _WORDS:
-        return _WORDS[failure.reason]
-    return str(failure)
 
 
 def _after(

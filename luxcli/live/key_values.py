@@ -327,3 +327,4 @@ MACHINE: Final = (
     Item("heat, heating", ("ID_WEB_WMZ_Heizung",)),
     Item("heat, hot water", ("ID_WEB_WMZ_Brauchwasser",)),
 )
+ITEMS: Final = (*TEMPERATURES, *MACHINE)

@@ -15,6 +15,7 @@ from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store
 from luxcli.system.disks import disks
+from luxcli.system.files import size_text
 from luxcli.system.progress import Progress, silent
 
 _DAY_MS = 86_400_000
@@ -26,9 +27,16 @@ _SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What `prune` removed, or would remove; `findings` are for the user to act on.
+    """What `prune` removed, or would remove.
 
-    `old_caches` are damaged ones that were salvaged long ago.
+    Attributes:
+        csv_files: CSVs.
+        csv_bytes: Their size.
+        polls: Number of polls in the database.
+        cache_bytes: Bytes of the database that can be used again.
+        findings: What the user should act on.
+        old_caches: Damaged databases whose polls were recovered long ago.
+        dry_run: Nothing was removed.
     """
 
     csv_files: tuple[Path, ...]
@@ -37,6 +45,31 @@ class PruneResult:
     cache_bytes: int
     findings: tuple[str, ...]
     old_caches: tuple[Path, ...] = ()
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "ok": not self.findings,
+            "dry_run": self.dry_run,
+            "csv_files": [str(path) for path in self.csv_files],
+            "csv_bytes": self.csv_bytes,
+            "old_caches": [str(path) for path in self.old_caches],
+            "polls": self.polls,
+            "cache_bytes": self.cache_bytes,
+            "findings": list(self.findings),
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person reads, without the findings."""
+        databases = f", {len(self.old_caches)} recovered databases" if self.old_caches else ""
+        done, free = "would remove", ""
+        if not self.dry_run:
+            done, free = "removed", f" ({size_text(self.cache_bytes)} free again in the database)"
+        return [
+            f"{done} {len(self.csv_files)} CSV files ({size_text(self.csv_bytes)}){databases}"
+            f" and {self.polls} polls{free}"
+        ]
 
 
 def prune(
@@ -67,7 +100,9 @@ def prune(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )
     findings += _full_disks(config)
-    return PruneResult(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches))
+    return PruneResult(
+        *(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches), dry_run)
+    )
 
 
 def prune_csvs(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
@@ -35,7 +35,14 @@ _PARTLY: Final = ".salvaged-partly"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What one file gave: polls that were new to the cache, and what is wrong with the file."""
+    """What was recovered from one file.
+
+    Attributes:
+        path: The file.
+        polls: Polls that were new to the database.
+        missed: Missed polls that were new to it.
+        problem: Why the file could not be read whole, with its path; None when it could.
+    """
 
     path: Path
     polls: int
@@ -43,8 +50,53 @@ class Source:
     problem: str | None = None
 
     def __str__(self) -> str:
-        text = f"{self.path}: {self.polls} polls put back into the cache"
-        return f"{text}; {self.problem.removeprefix(f'{self.path}: ')}" if self.problem else text
+        return f"{self.problem or self.path}: {self.polls} polls put back into the database"
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints about the file."""
+        return {
+            "path": str(self.path),
+            "polls": self.polls,
+            "missed": self.missed,
+            "problem": self.problem,
+        }
+
+
+class Restored(NamedTuple):
+    """What was recovered from all files."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the files that could not be read whole."""
+        return [source.problem for source in self.sources if source.problem]
+
+    @property
+    def polls(self) -> int:
+        """Polls that were new to the database."""
+        return sum(source.polls for source in self.sources)
+
+    @property
+    def missed(self) -> int:
+        """Missed polls that were new to the database."""
+        return sum(source.missed for source in self.sources)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "ok": not self.problems,
+            "polls": self.polls,
+            "missed": self.missed,
+            "sources": [source.to_json() for source in self.sources],
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person reads, without the problems."""
+        return [
+            f"{self.polls} polls and {self.missed} missed polls put back from"
+            f" {len(self.sources)} files"
+        ]
 
 
 def restore(
@@ -80,7 +132,7 @@ def restore(
         if archives:
             owner.reserve_directory(store.archive_directory, config.cache_path)
         aside = store.quarantined_paths()
-        aside.sort(key=is_salvaged)  # those still to be marked first
+        aside.sort(key=is_recovered)  # those still to be marked first
         total = len(archives) + len(aside) + 1
         sources: list[Source] = []
         for path in archives:
@@ -94,7 +146,7 @@ def restore(
     return sources
 
 
-def begun_anew(config: Config, damage: DamagedError, progress: Progress = silent) -> list[str]:
+def recreate(config: Config, damage: DamagedError, progress: Progress = silent) -> list[str]:
     """Begin a new cache with what can be read of the damaged one; return what to tell the user.
 
     `progress` is told how many milliseconds of history of how many are done.
@@ -106,10 +158,10 @@ def begun_anew(config: Config, damage: DamagedError, progress: Progress = silent
     aside = Store.open(config.cache_path, parents=config.may_create_parents).quarantine()
     name = aside.name if aside else "another file by another process"
     said = [f"{damage}; set aside as {name} and begun anew with what can be read"]
-    return [*said, *map(str, salvage_pending(config, progress))]
+    return [*said, *map(str, recover_pending(config, progress))]
 
 
-def salvage_pending(config: Config, progress: Progress = silent) -> list[Source]:
+def recover_pending(config: Config, progress: Progress = silent) -> list[Source]:
     """Put back what caches hold that were set aside since the last time; for the hourly job.
 
     `progress` is told how many milliseconds of history of how many are done.
@@ -117,11 +169,11 @@ def salvage_pending(config: Config, progress: Progress = silent) -> list[Source]
     store = Store.open(config.cache_path, parents=config.may_create_parents)
     store.flush()  # finds out whether the cache is damaged before a report is made from it
     with store.rollup_lock():
-        pending = [path for path in store.quarantined_paths() if not is_salvaged(path)]
+        pending = [path for path in store.quarantined_paths() if not is_recovered(path)]
         return [_from_cache(store, path, 0, _EVER, progress) for path in pending]
 
 
-def is_salvaged(path: Path) -> bool:
+def is_recovered(path: Path) -> bool:
     """Whether what can be read of a set-aside cache has been put back, by its name."""
     return path.name.endswith((_WHOLE, _PARTLY))
 
@@ -162,42 +214,45 @@ def _from_cache(
     with suppress(StorageError):  # else those files are written once more
         csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
         ledger.merge(store, csvs, ledger.archives(old))
-    if source.problem:
-        said = source.problem.removeprefix(f"{path}: ")
-        both = "; ".join(filter(None, (result.problem, f"{path}: {said}")))
-        result = replace(result, problem=both)
-    if low == 0 and high == _EVER and source.ended and not is_salvaged(path):
+    problems = [problem for problem in (result.problem, source.problem(path)) if problem]
+    if problems:
+        result = replace(result, problem="; ".join(problems))
+    if low == 0 and high == _EVER and source.ended and not is_recovered(path):
         store.mark_recovered(path, _PARTLY if source.unreadable else _WHOLE)
     return result
 
 
 class _Salvage:
-    """Reads a damaged cache for as long as it gives something, and remembers how that went.
+    """Reads a damaged database to its end, a failure or a deadline, and counts what is lost.
 
     Attributes:
-        ended: Nothing more will ever be read from it.
-        unreadable: So many stretches of it cannot be read.
+        ended: Nothing more can be read from it, now or later.
+        unreadable: Parts of it that cannot be read.
     """
 
     def __init__(self, deadline: float, progress: Progress) -> None:
         self._deadline, self._progress = deadline, progress
         self._damaged: list[int] = []
         self._unreadable: list[int] = []
-        self._stopped = ""
+        self._failure: StorageError | None = None
+        self._late = False
         self.ended = False
 
     @property
     def unreadable(self) -> int:
-        return len(self._unreadable) + bool(self._stopped)
+        return len(self._unreadable) + (self._failure is not None) + self._late
 
-    @property
-    def problem(self) -> str | None:
-        if not (self._damaged or self._unreadable or self._stopped):
-            return None
-        damage = ""
+    def problem(self, path: Path) -> str | None:
+        """Return what of the database at `path` could not be read and why, None if all could."""
+        texts = [] if self._failure is None else [str(self._failure)]
+        if self._late:
+            texts.append(f"{path}: not finished in time; the next run reads it once more")
         if self._damaged or self._unreadable:
-            damage = f"{len(self._damaged)} polls damaged, {len(self._unreadable)} parts unreadable"
-        return "; ".join(filter(None, (self._stopped, damage)))
+            texts.append(
+                f"{path}: {len(self._damaged)} polls damaged,"
+                f" {len(self._unreadable)} parts unreadable"
+            )
+        return "; ".join(texts) or None
 
     def polls(self, old: Store) -> Iterator[Snapshot]:
         """Yield what can be read."""
@@ -208,16 +263,16 @@ class _Salvage:
                 self._progress(poll.taken_ms - first, round(time.time() * 1000) - first)
                 yield poll
                 if time.monotonic() > self._deadline:
-                    self._stopped = "not finished in time; the next run reads it once more"
+                    self._late = True
                     return
             self.ended = True
         except UnavailableError:
             raise  # it may be read the next time
         except DamagedError as exc:
-            self._stopped, self.ended = str(exc), True
+            self._failure, self.ended = exc, True
         except StorageError as exc:
-            # Such as a newer schema: a newer luxcli reads it.
-            self._stopped = str(exc)
+            # Such as a newer schema, which a newer luxcli can read.
+            self._failure = exc
 
 
 def _from_rejected(store: Store, low: int, high: int) -> Source:

@@ -73,6 +73,16 @@ class Run:
         failures = [outcome for outcome in self.outcomes if isinstance(outcome, LuxcliError)]
         return failures[-1] if failures else None
 
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints about several polls."""
+        polls = [
+            {"ok": False, "error": outcome.to_json()}
+            if isinstance(outcome, LuxcliError)
+            else outcome.to_json()
+            for outcome in self.outcomes
+        ]
+        return {"ok": self.failure is None, "polls": polls, "overrun": self.overrun}
+
 
 Report = Callable[[PollResult | LuxcliError], object]
 

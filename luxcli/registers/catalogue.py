@@ -96,6 +96,11 @@ class Register(NamedTuple):
     def __hash__(self) -> int:
         return hash((self.group, self.index, self.id))
 
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints about the register."""
+        labels = {str(code): text for code, text in self.labels.items()}
+        return {**self._asdict(), "labels": labels}
+
     @property
     def is_known(self) -> bool:
         """Whether anybody has found out what it means."""

@@ -21,12 +21,13 @@ from luxcli.exports import csv_file
 from luxcli.exports.columns import columns
 from luxcli.model import Chunk
 from luxcli.periods import Kind, Period
-from luxcli.recording import state as recording_state
+from luxcli.recording import state
 from luxcli.recording.coverage import Coverage
 from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store
+from luxcli.system.files import size_text
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,11 +39,19 @@ _WEEK_AND_DAY_MS = 8 * 86_400_000
 
 
 class RollupResult(NamedTuple):
-    """What became of one period: `path` is None when nothing is stored for it.
+    """What became of the CSV of one period.
 
-    `coverage` compares what is stored with the schedule. `damaged` polls differ from their checksum
-    in the cache and were left out. `kept` means that the file was there already and holds more of
-    the period than the cache does.
+    Attributes:
+        period: The day or week.
+        path: The file; None when nothing is stored for the period.
+        coverage: The stored polls compared with the schedule.
+        rows: Rows below the header.
+        columns: Columns of the file.
+        size: Bytes.
+        first_ms: Time of the first row, UTC.
+        last_ms: Time of the last row.
+        damaged: Polls left out, because they differ from their checksum in the database.
+        kept: The file was there already, with as many polls of the period as the database or more.
     """
 
     period: Period
@@ -55,6 +64,42 @@ class RollupResult(NamedTuple):
     last_ms: int = 0
     damaged: int = 0
     kept: bool = False
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether nothing is stored for the period, or less than the file holds."""
+        return self.path is None or (self.kept and self.rows > self.coverage.polls)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints about the file."""
+        return {
+            "kind": self.period.kind,
+            "start": times.utc_text(self.period.start_ms),
+            "stop": times.utc_text(self.period.stop_ms),
+            "path": str(self.path) if self.path else None,
+            "rows": self.rows,
+            "columns": self.columns,
+            "bytes": self.size,
+            "coverage": state.as_json(self.coverage),
+        }
+
+    def lines(self, zone: tzinfo, verdict: str | None = None) -> list[str]:
+        """Return what a person reads about the file, with local times and the data's verdict."""
+        span = f"{times.utc_text(self.period.start_ms)} to {times.utc_text(self.period.stop_ms)}"
+        if self.path is None:
+            return [f"{self.period.kind}: nothing is stored from {span}; no file written"]
+        if self.kept:
+            polls = self.coverage.polls
+            reason = f"it already holds all {self.rows} polls of the database"
+            if self.rows > polls:
+                reason = f"its {self.rows} rows are more than the {polls} polls in the database"
+            return [f"{self.path}: left unchanged: {reason}"]
+        data = f"; data: {verdict}" if verdict else ""
+        return [
+            f"{self.period.kind}: {self.rows} rows, {self.columns} columns,"
+            f" {size_text(self.size)}, {span}: {self.path}"
+            f" ({state.in_words(self.coverage, zone)}{data})"
+        ]
 
 
 class _Run(NamedTuple):
@@ -126,7 +171,7 @@ def rollup_due(
     zone: tzinfo,
     sleep: Callable[[float], None] = time.sleep,
     progress: Progress = silent,
-    done: Callable[[RollupResult], object] = lambda _result: None,
+    report: Callable[[RollupResult], object] = lambda _result: None,
 ) -> list[RollupResult]:
     """Write every closed period since the last one that has no CSV yet, oldest first.
 
@@ -141,7 +186,7 @@ def rollup_due(
         zone: The owner's time zone.
         sleep: Waits before the one retry of each file, seconds.
         progress: Told how much of the file at hand is written.
-        done: Told about each file when it is finished, also when a later one fails.
+        report: Receives each file when it is finished, also when a later one fails.
 
     Raises:
         ConfigError, LockHeldError, StorageError: As `rollup`, after all periods were tried.
@@ -165,7 +210,7 @@ def rollup_due(
                 failures.append(exc)
             else:
                 results.append(result)
-                done(result)
+                report(result)
     if failures:
         raise combine(failures) from failures[0]
     return results
@@ -255,10 +300,12 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
             # The failure itself is told; on a full disk this one is of the same cause.
             _LOGGER.info("the failure could not be recorded: %s", second)
         raise
-    state = "written" if result.path else "empty"
+    outcome = "written" if result.path else "empty"
     place = str(path) if result.path else None
     if result.path or run.store.database.span()[0] is not None:
-        ledger.record_rollup(run.store, RollupRecord(*head, place, state, result.rows, run.now_ms))
+        ledger.record_rollup(
+            run.store, RollupRecord(*head, place, outcome, result.rows, run.now_ms)
+        )
     return result
 
 
@@ -302,7 +349,7 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
 
 def _coverage(run: _Run, period: Period) -> Coverage:
     start_ms, stop_ms = period.start_ms, period.stop_ms
-    return recording_state.coverage(run.store, start_ms, stop_ms, run.config.interval_sec)
+    return state.coverage(run.store, start_ms, stop_ms, run.config.interval_sec)
 
 
 def _watched(chunks: Iterable[Chunk], period: Period, progress: Progress) -> Iterator[Chunk]:

@@ -74,3 +74,8 @@ def write_obstacle(directory: Path) -> str | None:
             return None
     except OSError as exc:
         return f"{directory}: nothing can be written to {nearest}: {exc.strerror}"
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for people, such as ``1.4 MB``."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

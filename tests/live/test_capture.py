@@ -237,7 +237,7 @@ def test_a_directory_in_use_is_left_alone(cli, tmp_path, simulator):
         (["--host", "x", "--interval", "9"], 2, "--interval: 9 is not in 10..3600"),
         (["--host", "x", "--duration", "2d"], 2, "--duration 2d: is more than a day"),
         (["--host", "x", "--duration", "soon"], 2, "--duration 'soon' is not a time like"),
-        ([], 78, "host: missing; say --host ADDRESS"),
+        ([], 78, "host: missing; use --host ADDRESS"),
     ],
     ids=["too fast", "too long", "no time", "no host"],
 )

@@ -173,7 +173,7 @@ def test_a_dry_run_counts_what_waits_in_the_buffer(tmp_path):
     assert prune(settings, dry_run=True).polls == prune(settings).polls > 20
 
 
-def test_a_damaged_cache_is_removed_only_when_it_is_salvaged_and_old(settings):
+def test_a_damaged_cache_is_removed_only_when_it_is_recovered_and_old(settings):
     settings.cache_path.parent.mkdir(exist_ok=True)
     old = "cache.sqlite3.damaged-20260901T000000Z"
     for name in (

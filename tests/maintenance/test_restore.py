@@ -165,7 +165,7 @@ def test_restoring_a_period_leaves_the_rest_of_a_set_aside_cache_for_later(recor
         path.unlink()
     set_aside(recorded)
     restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
-    restoring.salvage_pending(recorded)
+    restoring.recover_pending(recorded)
     assert everything(recorded) == polls
 
 
@@ -176,8 +176,8 @@ def test_a_set_aside_cache_that_is_locked_for_a_moment_stays_pending(recorded):
     with closing(sqlite3.connect(aside, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError):
-            restoring.salvage_pending(recorded)
-    restoring.salvage_pending(recorded)
+            restoring.recover_pending(recorded)
+    restoring.recover_pending(recorded)
     assert everything(recorded) == polls
 
 
@@ -202,7 +202,7 @@ def poll_pages(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 12])
 @pytest.mark.no_cover
-def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
+def test_what_lies_behind_unreadable_pages_is_recovered_as_well(tmp_path, count):
     """The newest polls are in no archive yet and stand at the end of the table."""
     settings = configured(tmp_path)
     times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T16:00"), step_s=30)
@@ -212,7 +212,7 @@ def test_what_lies_behind_unreadable_pages_is_salvaged_as_well(tmp_path, count):
     for page in pages[len(pages) // 3 :][:count]:
         zero_page(store.path, page - 1)
     aside = store.quarantine()
-    [source] = restoring.salvage_pending(settings)
+    [source] = restoring.recover_pending(settings)
     back = [poll.taken_ms for poll in everything(settings)]
     assert source.polls == len(back) >= len(times) - 45 * count
     assert back[-1] == times[-1]
@@ -232,20 +232,20 @@ def test_a_cache_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path
     zero_page(store.path, root - 1)
     store.quarantine()
     began = time.monotonic()
-    [source] = restoring.salvage_pending(settings)
+    [source] = restoring.recover_pending(settings)
     assert time.monotonic() - began < 5
     assert (source.polls, "unreadable" in source.problem) == (0, True)
-    assert restoring.salvage_pending(settings) == []
+    assert restoring.recover_pending(settings) == []
 
 
 def test_a_set_aside_cache_of_a_newer_luxcli_stays_pending_for_it(recorded):
     aside = set_aside(recorded)
     with closing(sqlite3.connect(aside)) as db:
         db.execute("PRAGMA user_version=99")
-    [source] = restoring.salvage_pending(recorded)
+    [source] = restoring.recover_pending(recorded)
     assert "written by a newer luxcli" in source.problem
     assert aside.exists()
-    [again] = restoring.salvage_pending(recorded)
+    [again] = restoring.recover_pending(recorded)
     assert again.problem == source.problem
 
 
@@ -259,13 +259,13 @@ def test_only_what_was_read_whole_is_ever_pruned(recorded):
     assert len(store.quarantined_paths()) == 2
 
 
-def test_a_cache_with_characters_of_patterns_in_its_name_is_salvaged_like_any(tmp_path):
+def test_a_cache_with_characters_of_patterns_in_its_name_is_recovered_like_any(tmp_path):
     settings = configured(tmp_path / "[a]", cache_path=str(tmp_path / "[a]" / "cache[1]*.sqlite3"))
     times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T04:00"))
     store = Store(settings.cache_path)
     store.flush()
     store.quarantine()
-    [source] = restoring.salvage_pending(settings)
+    [source] = restoring.recover_pending(settings)
     assert source.polls == len(times)
 
 
@@ -313,7 +313,7 @@ def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
         try:
             rollup.rollup_due(recorded, "daily", **due)
         except DamagedError as exc:
-            restoring.begun_anew(recorded, exc)
+            restoring.recreate(recorded, exc)
             rollup.rollup_due(recorded, "daily", **due)
 
     with ThreadPoolExecutor(4) as pool:

@@ -655,7 +655,7 @@ def test_a_reader_sees_polls_that_come_in_between_its_queries(eager):
     ],
     ids=["zeros", "magic", "cut off", "schema"],
 )
-def test_a_damaged_cache_is_set_aside_as_it_is_and_begun_anew(eager, damage, caplog):
+def test_a_damaged_cache_is_set_aside_as_it_is_and_recreate(eager, damage, caplog):
     add(eager, reals(2))
     damaged = damage(eager.path.read_bytes())
     eager.path.write_bytes(damaged)

@@ -404,7 +404,7 @@ def _recover(config: Config, run: Run) -> None:
     """Do what the hourly lines of the scheduler do, in this process."""
     now_ms = round(run.clock_s * 1000) + 60_000
     open_store(config)
-    restore.salvage_pending(config)
+    restore.recover_pending(config)
     for kind in ("daily", "weekly"):
         rollup.rollup_due(config, kind, now_ms=now_ms, zone=BERLIN)
     archive.archive_due(config, now_ms=now_ms, zone=BERLIN)

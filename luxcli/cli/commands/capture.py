@@ -1,4 +1,4 @@
-"""The capture command: does it work with this heat pump at all?"""
+"""The command `capture`: a trial with a heat pump."""
 
 import signal
 from datetime import tzinfo
@@ -17,22 +17,13 @@ from luxcli.cli.options import (
     epilog,
     interval_option,
 )
-from luxcli.cli.output import (
-    failure_entry,
-    local_zone,
-    megabytes,
-    print_json,
-    rollup_entry,
-    say,
-    warn,
-)
+from luxcli.cli.output import local_zone, print_json, print_line, warn
 from luxcli.cli.screen import progress, table
 from luxcli.cli.session import Session
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from luxcli.live.capture import Capture, Recording
-    from luxcli.validation.report import Verdict
 
 EPILOG = epilog(
     "0 recorded, all good; 2 wrong usage; 3 polls missed, or findings; 69 heat pump"
@@ -65,50 +56,50 @@ def capture(
     log_level: LevelOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Try it with your heat pump: poll for some minutes, write CSVs, say whether all is well."""
-    from luxcli.live import capture as capturing
+    """Try it with your heat pump: poll for some minutes, write CSVs, judge them."""
+    from luxcli.live import capture as job
 
     address = {"host": host, "port": port}
     settings = session.start(config_path, log_level, as_json=as_json, options=address)
     if settings.host is None:
         where = f"{settings.file}: " if settings.file else ""
-        raise ConfigError([f"{where}host: missing; say --host ADDRESS"])
+        raise ConfigError([f"{where}host: missing; use --host ADDRESS"])
     duration_s = _duration(duration)
     interval_s = interval_option(interval, "--interval") or settings.interval_sec
-    own = capturing.prepare(settings, output, interval_s)
+    trial = job.prepare(settings, output, interval_s)
     with progress("polling") as show:
-        recording = capturing.record(
-            own, settings, duration_s=duration_s, interval_s=interval_s, progress=show
+        recording = job.record(
+            trial, settings, duration_s=duration_s, interval_s=interval_s, progress=show
         )
     if recording.interrupted:
-        # The next signal ends it at once: what follows takes seconds only, but who knows.
+        # A second signal ends the command at once, in case the CSVs take longer than usual.
         signal.signal(recording.interrupted, signal.SIG_DFL)
     if recording.last is None:
-        capturing.discard(own)
-        _nothing_recorded(recording)
+        job.discard(trial)
+        _fail(recording)
     zone = local_zone(settings.timezone)
-    result = capturing.conclude(own, recording, now_ms=current_ms() + 1, zone=zone)
+    result = job.conclude(trial, recording, now_ms=current_ms() + 1, zone=zone)
     if as_json:
-        _capture_json(recording, result)
+        print_json(result.to_json())
     else:
-        _capture_summary(recording, result, zone)
+        _print(result, zone)
     if recording.interrupted:
         raise Interrupted(recording.interrupted)
     return FINDINGS if recording.missed or result.findings else 0
 
 
 def _duration(text: str) -> int:
-    """Return the seconds that the trial lasts."""
-    from luxcli.live import capture as capturing
+    """Return the seconds that the capture lasts."""
+    from luxcli.live import capture as job
 
     seconds = duration_option(text, "--duration") or 0
-    if seconds > capturing.LONGEST_S:
-        raise UsageError(f"--duration {text}: is more than a day; that is what cron is for")
+    if seconds > job.LONGEST_S:
+        raise UsageError(f"--duration {text}: is more than a day; use cron for that")
     return seconds
 
 
-def _nothing_recorded(recording: "Recording") -> NoReturn:
-    """Fail as the last poll did; there is nothing to make a CSV of."""
+def _fail(recording: "Recording") -> NoReturn:
+    """Fail as the last poll did: without any poll there are no CSVs."""
     if recording.failure is None:
         raise Interrupted(recording.interrupted or signal.SIGINT)
     attempts = recording.missed.total()
@@ -120,58 +111,12 @@ def _nothing_recorded(recording: "Recording") -> NoReturn:
     raise recording.failure
 
 
-def _capture_json(recording: "Recording", result: "Capture") -> None:
-    print_json(
-        ok=not (recording.missed or result.findings or recording.interrupted),
-        verdict=_verdict(recording, result),
-        polls=recording.polls,
-        missed=dict(recording.missed),
-        interrupted=recording.interrupted is not None,
-        failure=recording.failure and failure_entry(recording.failure),
-        warning=recording.warning,
-        values=result.values,
-        cache=str(result.cache),
-        files=[rollup_entry(entry) for entry in result.rollups],
-        findings=[
-            {
-                "rule": finding.rule,
-                "severity": finding.severity,
-                "sensor": finding.sensor,
-                "expected": finding.expected,
-                "found": finding.found,
-                "count": finding.count,
-            }
-            for finding in result.findings
-        ],
-    )
-
-
-def _capture_summary(recording: "Recording", result: "Capture", zone: tzinfo) -> None:
-    from luxcli.live import capture as capturing
-    from luxcli.live import key_values
-
+def _print(result: "Capture", zone: tzinfo) -> None:
+    recording = result.recording
     if recording.warning:
         warn(recording.warning)
-    missed = capturing.missed_in_words(recording.missed)
-    assert recording.last is not None
-    table(
-        ("", "luxcli capture"),
-        [
-            ("heat pump", key_values.model(key_values.Values(recording.last))),
-            ("polls", f"{recording.polls}, {result.values} values each"),
-            ("missed", missed or "none"),
-            *(
-                (
-                    f"{entry.period.kind} CSV",
-                    f"{entry.rows} rows, {entry.columns} columns,"
-                    f" {megabytes(entry.size)}: {entry.path and entry.path.name}",
-                )
-                for entry in result.rollups
-            ),
-            ("directory", str(result.cache.parent)),
-        ],
-    )
-    _sample(result, recording.polls, zone)
+    table(("", "luxcli capture"), result.rows())
+    _print_sample(result, zone)
     if recording.failure:
         warn(f"last failure: {recording.failure}")
     for finding in result.findings:
@@ -180,11 +125,12 @@ def _capture_summary(recording: "Recording", result: "Capture", zone: tzinfo) ->
             f"{finding.severity}: {finding.rule}: {where}expected {finding.expected},"
             f" found {finding.found}" + (f" ({finding.count} times)" if finding.count > 1 else "")
         )
-    say(_verdict_line(recording, result))
+    for line in result.lines():
+        print_line(line)
 
 
-def _sample(result: "Capture", polls: int, zone: tzinfo) -> None:
-    """Show the first and the last polls."""
+def _print_sample(result: "Capture", zone: tzinfo) -> None:
+    """Print the first and the last polls."""
     from luxcli.live import key_values
 
     items = (
@@ -193,25 +139,9 @@ def _sample(result: "Capture", polls: int, zone: tzinfo) -> None:
     )
     rows = []
     for number, poll in enumerate(result.sample):
-        if len(result.sample) < polls and number * 2 == len(result.sample):
+        if len(result.sample) < result.recording.polls and number * 2 == len(result.sample):
             rows.append(("...", *("" for _ in items)))
         values = key_values.Values(poll)
         cells = (key_values.shown(item, values).text for item in items)
         rows.append((f"{times.local_time(poll.taken_ms, zone):%H:%M:%S}", *cells))
     table(("time", *(item.label for item in items)), rows)
-
-
-def _verdict(recording: "Recording", result: "Capture") -> "Verdict":
-    return "warnings" if result.verdict == "good" and recording.missed else result.verdict
-
-
-def _verdict_line(recording: "Recording", result: "Capture") -> str:
-    verdict, missed = _verdict(recording, result), recording.missed.total()
-    stopped = "ended early; " if recording.interrupted else ""
-    # That polls are missing is what the last line is about.
-    if any(not finding.rule.startswith("coverage-") for finding in result.findings):
-        return f"{verdict}: {stopped}see the findings above"
-    if missed:
-        share = f"{missed} of {missed + recording.polls}"
-        return f"{verdict}: {stopped}it works, but {share} polls are missing"
-    return f"{verdict}: {stopped}it works with this heat pump"

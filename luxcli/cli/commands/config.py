@@ -1,16 +1,17 @@
 """The commands `config init`, `config check` and `config show`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from luxcli.cli.declare import command, group
 from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, epilog
-from luxcli.cli.output import print_json, say
+from luxcli.cli.output import print_json, print_line, print_result
 from luxcli.cli.screen import table
 from luxcli.cli.session import Session
 from luxcli.config import config, sample
+from luxcli.config.config import Config
 from luxcli.errors import UsageError
 
 app = group(
@@ -41,7 +42,7 @@ def config_init(
     except ValueError as exc:
         raise UsageError(f"--host: {exc}") from exc
     sample.write_sample(path, sample.sample(host))
-    say(
+    print_line(
         f"{path}: written; set 'host' in it, then run 'luxcli config check'"
         if not host
         else f"{path}: written; 'luxcli poll-once' reads {host}"
@@ -68,11 +69,23 @@ def config_check(
     further = {"csv.sensors": catalogue.select, "host": preflight.is_set}
     settings = session.start(config_path, log_level, as_json=as_json, further=further)
     preflight.check(settings)
-    if as_json:
-        print_json(ok=True, file=str(settings.file) if settings.file else None)
-    else:
-        say(f"{settings.file or 'environment'}: no problems; heat pump {settings.host}")
+    print_result(_Checked(settings), as_json=as_json)
     return 0
+
+
+class _Checked(NamedTuple):
+    """A configuration that can be used."""
+
+    settings: Config
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {"ok": True, "file": str(self.settings.file) if self.settings.file else None}
+
+    def lines(self) -> list[str]:
+        """Return one line for a person."""
+        place = self.settings.file or "environment"
+        return [f"{place}: no problems; heat pump {self.settings.host}"]
 
 
 @command(app, "show", epilog=epilog("0 shown; 78 problems found", "luxcli config show --json"))
@@ -87,10 +100,8 @@ def config_show(
     settings = session.start(config_path, log_level, as_json=as_json)
     rows = list(config.effective_values(settings))
     if as_json:
-        print_json(
-            ok=True,
-            settings={key: {"value": value, "origin": origin} for key, value, origin in rows},
-        )
+        values = {key: {"value": value, "origin": origin} for key, value, origin in rows}
+        print_json({"ok": True, "settings": values})
     else:
         table(("setting", "value", "from"), rows)
     return 0

@@ -4,18 +4,15 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from luxcli.cli.options import JsonOption, epilog
-from luxcli.cli.output import local_zone, megabytes, print_json, rollup_entry, say
+from luxcli.cli.output import local_zone, print_json, print_line
 from luxcli.cli.screen import progress, table
 from luxcli.cli.session import Session
 from luxcli.system import log_setup
-
-if TYPE_CHECKING:
-    from luxcli.live.demo import DemoResult
 
 EPILOG = epilog("0 done; 2 the directory is in use; 74 it cannot be written", "luxcli demo")
 
@@ -37,37 +34,13 @@ def demo(
     with progress("polling") as show:
         result = job.run(output, now_s=time.time(), zone=zone, progress=show)
     if as_json:
-        print_json(
-            ok=True,
-            polls=result.polls,
-            values=result.values,
-            cache=str(result.cache),
-            cache_bytes=result.cache_bytes,
-            files=[rollup_entry(entry) for entry in result.rollups],
-        )
-    else:
-        _summary(result)
-    return 0
-
-
-def _summary(result: "DemoResult") -> None:
-    rows = [
-        ("polls", f"{result.polls} in fast-forward, one every ten minutes for a week"),
-        ("per poll", f"{result.values} values"),
-        *((name, f"{value:.1f} °C") for name, value in result.temperatures),
-        *(
-            (
-                f"{entry.period.kind} CSV",
-                f"{entry.rows} rows, {entry.columns} columns: {entry.path}",
-            )
-            for entry in result.rollups
-        ),
-        ("cache", f"{megabytes(result.cache_bytes)}: {result.cache}"),
-    ]
-    table(("", "luxcli demo"), rows)
+        print_json(result.to_json())
+        return 0
+    table(("", "luxcli demo"), result.rows())
     luxcli = sys.argv[0] if os.sep in sys.argv[0] and "__main__" not in sys.argv[0] else "luxcli"
-    say(
+    print_line(
         f"\nYour own heat pump: {luxcli} config init --host ADDRESS && {luxcli} poll-once"
         f'\nLook at the data:   sqlite3 {result.cache} "select time, ID_WEB_Temperatur_TVL'
         ' from reading limit 5"'
     )
+    return 0

@@ -16,12 +16,13 @@ from luxcli.cli.options import (
     epilog,
     level_option,
 )
-from luxcli.cli.output import local_zone, megabytes, print_json, say, warn
+from luxcli.cli.output import local_zone, print_json, print_line, warn
 from luxcli.cli.screen import table
 from luxcli.cli.session import Session, default_level
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError
 from luxcli.system import log_setup
+from luxcli.system.files import size_text
 
 if TYPE_CHECKING:
     from luxcli.diagnosis.diagnose import Diagnosis
@@ -69,7 +70,7 @@ def diagnose(
     written, unwritten = _bundled(bundle_path, found, settings, lines)
     if as_json:
         bundled = {"bundle": str(bundle_path) if written else None} if bundle_path else {}
-        print_json(**diagnosis.as_json(found, thorough=thorough), **bundled)
+        print_json({**diagnosis.as_json(found, thorough=thorough), **bundled})
     else:
         _show(found, thorough=thorough)
         if written:
@@ -92,7 +93,7 @@ def _bundled(
         size = bundle.write(path, found, settings, lines, os.environ)
     except StorageError as exc:
         return None, exc
-    return f"{path}: written, {megabytes(size)}; look into it before you share it", None
+    return f"{path}: written, {size_text(size)}; look into it before you share it", None
 
 
 def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bool) -> "Diagnosis":
@@ -147,6 +148,6 @@ def _show(found: "Diagnosis", *, thorough: bool) -> None:
         level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
         level = "doubtful" if item.doubtful else level
         screen.finding(level, f"{item.text} ({item.found})")
-    say("")
+    print_line("")
     verdict = _VERDICTS.get(found.status, "there are problems, see above")
     screen.wrapped(f"{verdict} (exit status {found.status})")

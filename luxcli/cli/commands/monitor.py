@@ -63,7 +63,7 @@ def monitor_test(
             }
             for outcome in outcomes
         ]
-        print_json(ok=not failed, channels=entries)
+        print_json({"ok": not failed, "channels": entries})
     else:
         table(
             ("channel", "of", "to", "result", "took"),

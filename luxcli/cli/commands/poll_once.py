@@ -12,7 +12,7 @@ from luxcli.cli.options import (
     epilog,
     interval_option,
 )
-from luxcli.cli.output import poll_entry, print_json, result_line, warn
+from luxcli.cli.output import print_json, report_line, warn
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import LuxcliError, UsageError
@@ -84,11 +84,7 @@ def poll_once(
     if not run.outcomes:
         session.nothing_done()
     if as_json:
-        print_json(
-            ok=run.failure is None,
-            polls=[poll_entry(outcome) for outcome in run.outcomes],
-            overrun=run.overrun,
-        )
+        print_json(run.to_json())
     return run.failure.exit_code if run.failure else 0
 
 
@@ -101,7 +97,7 @@ def _poll_single(settings: Config, every_s: int, *, as_json: bool) -> int:
     if isinstance(outcome, LuxcliError):
         raise outcome
     if as_json:
-        print_json(**poll_entry(outcome))
+        print_json(outcome.to_json())
     _print_poll(outcome, as_json=as_json)
     return 0
 
@@ -111,4 +107,4 @@ def _print_poll(result: "PollResult", *, as_json: bool) -> None:
         warn(result.warning)
     if not as_json:
         for line in result.lines():
-            result_line(line)
+            report_line(line)

@@ -1,11 +1,11 @@
-"""The command `restore`: rebuild the database from archives and quarantined files."""
+"""The command `restore`: rebuilds the database from archives and quarantined files."""
 
 from typing import Annotated
 
 import typer
 
 from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, date_option, epilog
-from luxcli.cli.output import local_zone, print_json, say, warn
+from luxcli.cli.output import local_zone, print_result, warn
 from luxcli.cli.screen import progress
 from luxcli.cli.session import Session
 from luxcli.errors import FINDINGS
@@ -42,22 +42,8 @@ def restore(
             until=date_option(until, "--until"),
             progress=show,
         )
-    problems = [source for source in sources if source.problem]
-    for source in problems:
-        warn(str(source.problem))
-    polls = sum(source.polls for source in sources)
-    missed = sum(source.missed for source in sources)
-    if as_json:
-        entries = [
-            {
-                "path": str(source.path),
-                "polls": source.polls,
-                "missed": source.missed,
-                "problem": source.problem,
-            }
-            for source in sources
-        ]
-        print_json(ok=not problems, polls=polls, missed=missed, sources=entries)
-    else:
-        say(f"{polls} polls and {missed} missed polls restored from {len(sources)} files")
-    return FINDINGS if problems else 0
+    result = job.Restored(tuple(sources))
+    for problem in result.problems:
+        warn(problem)
+    print_result(result, as_json=as_json)
+    return FINDINGS if result.problems else 0

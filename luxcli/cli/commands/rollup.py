@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import date, tzinfo
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -19,23 +18,17 @@ from luxcli.cli.options import (
     date_option,
     epilog,
 )
-from luxcli.cli.output import (
-    failure_entry,
-    local_zone,
-    megabytes,
-    print_json,
-    result_line,
-    rollup_entry,
-    warn,
-)
+from luxcli.cli.output import local_zone, print_json, report_line, warn
 from luxcli.cli.screen import progress
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, DamagedError, LuxcliError, UsageError
 from luxcli.periods import KINDS, Kind
+from luxcli.system.files import size_text
 
 if TYPE_CHECKING:
     from luxcli.rollup.rollup import RollupResult
+    from luxcli.validation.findings import Finding
     from luxcli.validation.report import Report
 
 _LOGGER = logging.getLogger(__name__)
@@ -81,8 +74,8 @@ def _declare(what: Kind | Literal["all"], help_text: str, example: str) -> None:
         until = date_option(ending)
         if until and if_due:
             raise UsageError("--date and --if-due: use one of them")
-        roll = _Roll(settings, if_due=if_due, strict=strict, as_json=as_json)
-        return roll.run(KINDS if what == "all" else (what,), until)
+        run = _Run(settings, if_due=if_due, strict=strict, as_json=as_json)
+        return run.run(KINDS if what == "all" else (what,), until)
 
 
 _declare(
@@ -98,90 +91,162 @@ _declare(
 _declare("all", "Write the daily and the weekly CSV, then remove CSVs that are too old.", "all")
 
 
-class _Roll:
-    """What the steps of one roll-up made and found, for the lines and the object at the end."""
+class _Csv(NamedTuple):
+    """One CSV and the judgement of its polls.
+
+    Attributes:
+        result: The CSV.
+        report: The judgement; None for a week, and where the polls could not be judged.
+    """
+
+    result: "RollupResult"
+    report: "Report | None"
+
+    @property
+    def problems(self) -> "list[Finding]":
+        """The problems of the polls, if they have any."""
+        findings = self.report.findings if self.report else ()
+        return [finding for finding in findings if finding.severity == "problem"]
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints about the file."""
+        return {
+            **self.result.to_json(),
+            "verdict": self.report.verdict if self.report else None,
+            "problems": [f"{one.rule}: {one.sensor or ''} {one.found}" for one in self.problems],
+        }
+
+    def shortcomings(self, zone: tzinfo) -> list[str]:
+        """Return why the file is not as good as it should be, though it was written."""
+        from luxcli.recording import state
+
+        period = self.result.period
+        name = f"{period.label} {period.kind}"
+        texts = []
+        if self.result.path and self.result.coverage.poor:
+            texts.append(f"{name}: {state.in_words(self.result.coverage, zone)}")
+        if self.problems:
+            rules = ", ".join(dict.fromkeys(finding.rule for finding in self.problems))
+            texts.append(
+                f"{name}: its data has problems: {rules}; see 'luxcli validate --since"
+                f" {times.utc_text(period.start_ms)} --until {times.utc_text(period.stop_ms)}'"
+            )
+        return texts
+
+
+class _Run:
+    """One run of the command: its steps, and what they made and found."""
 
     def __init__(self, settings: Config, *, if_due: bool, strict: bool, as_json: bool) -> None:
         self.settings, self.if_due, self.strict, self.as_json = settings, if_due, strict, as_json
         self.zone, self.now_ms = local_zone(settings.timezone), current_ms()
-        self.files: list[dict[str, object]] = []
+        self.files: list[_Csv] = []
         self.archives: list[str] = []
         self.findings: list[str] = []
+        self.failures: list[LuxcliError] = []
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "ok": not (self.failures or self.findings),
+            "files": [file.to_json() for file in self.files],
+            "archives": self.archives,
+            "findings": self.findings,
+            **({"error": self.failures[0].to_json()} if self.failures else {}),
+        }
 
     def run(self, kinds: Sequence[Kind], ending: date | None) -> int:
-        """Do all steps, also after one that failed; return the exit status."""
+        """Do all steps, also after one that failed; return the exit status.
+
+        The status is that of the first failure: the weekly CSV is wanted even if the daily one
+        could not be written.
+        """
         steps: list[Callable[[], None]] = [partial(self.write, kind, ending) for kind in kinds]
         if "daily" in kinds:
-            steps = [self.salvage, *steps, self.archive]
+            steps = [self.recover, *steps, self.archive]
         if len(kinds) > 1:
             steps.append(self.clean_up)
-        failures: list[LuxcliError] = []
         for step in steps:
             try:
-                self.do(step)
+                self.repeat_if_damaged(step)
             except UsageError:
                 raise
             except LuxcliError as exc:
-                # The weekly CSV is wanted even if the daily one could not be written.
-                failures.append(exc)
-        return self.end(failures)
+                self.failures.append(exc)
+        for text in [*self.findings, *dict.fromkeys(map(str, self.failures))]:
+            warn(text)
+        if self.as_json:
+            print_json(self.to_json())
+        if self.failures:
+            return self.failures[0].exit_code
+        return FINDINGS if self.findings else 0
 
-    def do(self, step: Callable[[], None]) -> None:
-        """Do one of the steps; if it finds the cache damaged, once more with a new one."""
+    def repeat_if_damaged(self, step: Callable[[], None]) -> None:
+        """Do a step; if it finds the database damaged, recreate that and do the step again."""
         try:
             step()
         except DamagedError as exc:
             from luxcli.maintenance import restore
 
             with progress("salvage") as show:
-                self.findings += restore.begun_anew(self.settings, exc, show)
+                self.findings += restore.recreate(self.settings, exc, show)
             step()
 
+    def recover(self) -> None:
+        """Put back the polls of quarantined databases."""
+        from luxcli.maintenance import restore
+
+        with progress("salvage") as show:
+            sources = restore.recover_pending(self.settings, show)
+        for source in sources:
+            (self.findings.append if source.problem else warn)(str(source))
+
     def write(self, kind: Kind, ending: date | None) -> None:
+        """Write the CSVs of one kind."""
         from luxcli.rollup import rollup
 
-        when: Any = {"now_ms": self.now_ms, "zone": self.zone}
         with progress(kind) as show:
             if self.if_due:
-                rollup.rollup_due(self.settings, kind, **when, progress=show, done=self.tell)
+                rollup.rollup_due(
+                    self.settings,
+                    kind,
+                    now_ms=self.now_ms,
+                    zone=self.zone,
+                    progress=show,
+                    report=self.report,
+                )
                 return
-            result = rollup.rollup(self.settings, kind, **when, progress=show, ending=ending)
-        self.tell(result)
+            result = rollup.rollup(
+                self.settings,
+                kind,
+                now_ms=self.now_ms,
+                zone=self.zone,
+                progress=show,
+                ending=ending,
+            )
+        self.report(result)
 
-    def tell(self, result: "RollupResult") -> None:
-        from luxcli.recording import state
-
-        entry = rollup_entry(result)
-        self.files.append(entry)
-        period = f"{result.period.label} {result.period.kind}"
+    def report(self, result: "RollupResult") -> None:
+        """Judge the polls of a CSV, print and note what became of it."""
+        file = _Csv(result, self.judged(result))
+        self.files.append(file)
         if result.damaged:
             self.findings.append(
-                f"{period}: {result.damaged} polls are damaged in the cache and were left out;"
-                " 'luxcli restore' puts right what an archive holds"
+                f"{result.period.label} {result.period.kind}: {result.damaged} polls are damaged in"
+                " the database and were left out; 'luxcli restore' replaces those that an archive"
+                " holds"
             )
-        poor = []
-        if result.path and result.coverage.poor:
-            poor.append(f"{period}: {state.in_words(result.coverage, self.zone)}")
-        judged = self._judged(result)
-        entry["verdict"] = judged.verdict if judged else None
-        entry["problems"] = []
-        if judged and judged.verdict == "problems":
-            problems = [one for one in judged.findings if one.severity == "problem"]
-            entry["problems"] = [f"{one.rule}: {one.sensor or ''} {one.found}" for one in problems]
-            rules = ", ".join(dict.fromkeys(one.rule for one in problems))
-            poor.append(
-                f"{period}: its data has problems: {rules}; see 'luxcli validate --since"
-                f" {times.utc_text(result.period.start_ms)}"
-                f" --until {times.utc_text(result.period.stop_ms)}'"
-            )
-        for text in poor:
-            # The file is as good as can be; a reason to fail only for those who ask for it.
+        for text in file.shortcomings(self.zone):
+            # The file is as good as it can be, so this is a failure only with --strict.
             (self.findings.append if self.strict else warn)(text)
-        if not self.as_json or result.path is None:
-            _tell_rollup(result, self.zone, judged, quiet=self.if_due)
+        [line] = result.lines(self.zone, file.report.verdict if file.report else None)
+        if result.is_suspicious and not self.if_due:  # else the same would be printed every hour
+            warn(line)
+        elif not self.as_json:
+            report_line(line)
 
-    def _judged(self, result: "RollupResult") -> "Report | None":
-        """Judge the polls of a day; a week is seven of them. No report fails because of that."""
+    def judged(self, result: "RollupResult") -> "Report | None":
+        """Judge the polls of a day; a week is seven of them. A failure is only logged."""
         if result.period.kind != "daily" or not result.rows or result.kept:
             return None
         from luxcli.validation import stored
@@ -193,72 +258,27 @@ class _Roll:
             _LOGGER.info("the data could not be judged: %s", exc)
             return None
 
-    def salvage(self) -> None:
-        from luxcli.maintenance import restore
-
-        with progress("salvage") as show:
-            sources = restore.salvage_pending(self.settings, show)
-        for source in sources:
-            (self.findings.append if source.problem else warn)(str(source))
-
     def archive(self) -> None:
-        from luxcli.maintenance import archive as daily_archive
+        """Write the archives that are due."""
+        from luxcli.maintenance import archive
 
         with progress("archive") as show:
-            written = daily_archive.archive_due(
+            written = archive.archive_due(
                 self.settings, now_ms=self.now_ms, zone=self.zone, progress=show
             )
         for entry in written:
             self.archives.append(str(entry.path))
             self.findings += entry.findings
             if not self.as_json:
-                result_line(f"archive: {entry.polls} polls, {megabytes(entry.size)}: {entry.path}")
+                size = size_text(entry.size)
+                report_line(f"archive: {entry.polls} polls, {size}: {entry.path}")
 
     def clean_up(self) -> None:
+        """Remove CSVs that are too old."""
         from luxcli.maintenance import prune
 
-        made = {Path(str(entry["path"])) for entry in self.files if entry["path"]}
+        made = {file.result.path for file in self.files if file.result.path}
         pruned = prune.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
-        # What it refuses to remove is for `prune` to say, once a day.
-        if pruned.csv_files or not self.if_due:  # no news every hour
-            result_line(f"removed {len(pruned.csv_files)} old CSV files")
-
-    def end(self, failures: Sequence[LuxcliError]) -> int:
-        """Say what was found; return the exit status, which is that of the first failure."""
-        for finding in self.findings:
-            warn(finding)
-        made = {"files": self.files, "archives": self.archives, "findings": self.findings}
-        for text in dict.fromkeys(str(failure) for failure in failures):
-            warn(text)
-        if self.as_json:
-            error = {"error": failure_entry(failures[0])} if failures else {}
-            print_json(ok=not (failures or self.findings), **made, **error)
-        if failures:
-            return failures[0].exit_code
-        return FINDINGS if self.findings else 0
-
-
-def _tell_rollup(
-    result: "RollupResult", zone: tzinfo, judged: "Report | None", *, quiet: bool
-) -> None:
-    from luxcli.recording import state
-
-    period = result.period
-    span = f"{times.utc_text(period.start_ms)} to {times.utc_text(period.stop_ms)}"
-    if result.kept:
-        more = result.rows > result.coverage.polls
-        amount = "more than" if more else "all that"
-        text = f"{result.path}: kept, for its {result.rows} rows are {amount} the cache has"
-        (warn if more and not quiet else result_line)(text)
-        return
-    if result.path is None:
-        text = f"{period.kind}: nothing is stored from {span}; no file written"
-        # A period in which the machine was off is no news every hour.
-        (result_line if quiet else warn)(text)
-        return
-    verdict = f"; data: {judged.verdict}" if judged else ""
-    result_line(
-        f"{period.kind}: {result.rows} rows, {result.columns} columns,"
-        f" {megabytes(result.size)}, {span}: {result.path}"
-        f" ({state.in_words(result.coverage, zone)}{verdict})"
-    )
+        # CSVs that it refuses to remove are reported by `prune`, once a day.
+        if not self.as_json and (pruned.csv_files or not self.if_due):
+            report_line(f"removed {len(pruned.csv_files)} old CSV files")

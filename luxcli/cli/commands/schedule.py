@@ -12,7 +12,7 @@ import typer
 from luxcli import __version__
 from luxcli.cli.declare import command, group
 from luxcli.cli.options import ConfigOption, LevelOption, epilog
-from luxcli.cli.output import local_zone, say, warn
+from luxcli.cli.output import local_zone, print_line, warn
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError, UsageError
@@ -84,7 +84,7 @@ def cron(
     if install:
         _change(lines, settings.interval_sec, yes=yes)
     else:
-        say((lines if user else user_crontab.marked(lines)).rstrip("\n"))
+        print_line((lines if user else user_crontab.marked(lines)).rstrip("\n"))
     return 0
 
 
@@ -113,7 +113,7 @@ def supercronic(
 
     if not run:
         settings = session.start(config_path, log_level)
-        say(crontabs.supercronic(settings, _command(command)).rstrip("\n"))
+        print_line(crontabs.supercronic(settings, _command(command)).rstrip("\n"))
         return 0
     from luxcli.registers import catalogue
     from luxcli.schedule import container as scheduler
@@ -188,15 +188,15 @@ def systemd(
             " it to /var/lib/luxcli/cache.sqlite3"
         )
     if output is None:
-        say("\n".join(made.values()))
+        print_line("\n".join(made.values()))
     else:
         for name, text in made.items():
-            say(f"{_write(output / name, text)}: written")
+            print_line(f"{_write(output / name, text)}: written")
     mark = "# " if output is None else ""
-    say(f"{mark}Three commands put it into service:")
+    print_line(f"{mark}Three commands put it into service:")
     enable = f"sudo systemctl enable --now {' '.join(systemd_units.TIMERS)}"
     for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
-        say(f"{mark}  {step}")
+        print_line(f"{mark}  {step}")
     return 0
 
 
@@ -294,22 +294,22 @@ def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
             " add the lines of 'luxcli schedule cron' by hand, outside of the markers"
         )
     if new == old:
-        say("crontab: nothing to change")
+        print_line("crontab: nothing to change")
         return
     before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
     for line in difflib.unified_diff(before, after, "crontab", "changed", lineterm=""):
-        say(line)
+        print_line(line)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("this would be changed; say --yes to do it")
         try:
             wanted = typer.confirm("Change the crontab?")
         except typer.Abort:  # the end of the input
-            say("")
+            print_line("")
             wanted = False
         if not wanted:
-            say("crontab: nothing was changed")
+            print_line("crontab: nothing was changed")
             return
     user_crontab.write(new)
     follows = f"; the first poll follows within {times.span(max(60, interval_s))}"
-    say("crontab: changed" + (follows if lines else ""))
+    print_line("crontab: changed" + (follows if lines else ""))

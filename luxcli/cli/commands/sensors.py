@@ -31,21 +31,7 @@ def sensors(
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     if as_json:
-        entries = [
-            {
-                "group": r.group,
-                "index": r.index,
-                "id": r.id,
-                "name": r.name,
-                "german": r.german,
-                "unit": r.unit,
-                "scale": r.scale,
-                "kind": r.kind,
-                "labels": {str(code): text for code, text in r.labels.items()},
-            }
-            for r in chosen
-        ]
-        print_json(ok=True, sensors=entries)
+        print_json({"ok": True, "sensors": [register.to_json() for register in chosen]})
         return 0
     rows = [(r.group, str(r.index), r.id, r.name, r.german, r.unit) for r in chosen]
     table(("group", "index", "id", "name", "German", "unit"), rows)

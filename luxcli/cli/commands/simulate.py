@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from luxcli.cli.options import LevelOption, epilog, level_option
-from luxcli.cli.output import say
+from luxcli.cli.output import print_line
 from luxcli.cli.session import Session, default_level
 from luxcli.errors import Interrupted
 from luxcli.system import log_setup
@@ -41,7 +41,7 @@ def simulate(
         port=port,
         clock=lambda: began + (time.time() - began) * speed,
     ) as simulator:
-        say(
+        print_line(
             f"simulating a heat pump on {host}:{simulator.port}; Ctrl-C stops."
             f" Try: LUXCLI_HOST={host} LUXCLI_PORT={simulator.port} luxcli poll-once"
         )

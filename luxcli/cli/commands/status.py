@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from luxcli import times
 from luxcli.cli.options import (
@@ -15,7 +15,7 @@ from luxcli.cli.options import (
     duration_option,
     epilog,
 )
-from luxcli.cli.output import coverage_entry, local_zone, print_json, say
+from luxcli.cli.output import local_zone, print_result
 from luxcli.cli.session import Session
 from luxcli.errors import FINDINGS
 
@@ -53,53 +53,78 @@ def status(
         limit_s = state.default_max_age_s(settings.interval_sec)
     store = Store(settings.cache_path)
     found = state.state(store, current_ms(), settings.interval_sec)
-    stale = found.stale(limit_s)
-    obstacle = state.obstacle(store) if stale else None
-    if as_json:
-        print_json(
-            ok=not stale,
-            last=None if found.last_ms is None else times.utc_text(found.last_ms),
-            age_s=found.age_s,
-            max_age_s=limit_s,
-            ahead=None if found.ahead_ms is None else times.utc_text(found.ahead_ms),
-            failure=found.failure
+    obstacle = state.obstacle(store) if found.stale(limit_s) else None
+    result = _Status(found, limit_s, obstacle, settings.cache_path, UTC)
+    # Loading the rules of a time zone takes a tenth of the time of the command, so that is done
+    # only for texts with local times, or to report that TZ names no time zone.
+    unchecked = not settings.timezone and "TZ" in os.environ
+    if not as_json and (found.ahead_ms or found.day.missing or unchecked):
+        result = result._replace(zone=local_zone(settings.timezone))
+    print_result(result, as_json=as_json)
+    return FINDINGS if result.is_stale else 0
+
+
+class _Status(NamedTuple):
+    """Whether polls keep coming, and since when not.
+
+    Attributes:
+        state: Of the database and the buffer.
+        limit_s: Age in seconds from which the last poll is too old.
+        obstacle: What keeps polls from being stored, if the last one is too old.
+        database: Its path.
+        zone: For local times.
+    """
+
+    state: "State"
+    limit_s: int
+    obstacle: str | None
+    database: Path
+    zone: tzinfo
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the last poll is too old."""
+        return self.state.stale(self.limit_s)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        from luxcli.recording import state
+
+        last_ms, ahead_ms, failure = self.state.last_ms, self.state.ahead_ms, self.state.failure
+        return {
+            "ok": not self.is_stale,
+            "last": None if last_ms is None else times.utc_text(last_ms),
+            "age_s": self.state.age_s,
+            "max_age_s": self.limit_s,
+            "ahead": None if ahead_ms is None else times.utc_text(ahead_ms),
+            "failure": failure
             and {
-                "time": times.utc_text(found.failure.ts_ms),
-                "reason": found.failure.reason,
-                "detail": found.failure.detail,
+                "time": times.utc_text(failure.ts_ms),
+                "reason": failure.reason,
+                "detail": failure.detail,
             },
-            obstacle=obstacle,
-            day=coverage_entry(found.day),
-        )
-    else:
-        # Loading the rules of a time zone takes a tenth of the time of the command. Only gaps are
-        # shown with local times; but a TZ that is no time zone is reported in any case.
-        unchecked = not settings.timezone and "TZ" in os.environ
-        needs_zone = found.ahead_ms or found.day.missing or unchecked
-        zone = local_zone(settings.timezone) if needs_zone else UTC
-        say(_line(found, settings.cache_path, limit_s, zone, obstacle))
-    return FINDINGS if stale else 0
+            "obstacle": self.obstacle,
+            "day": state.as_json(self.state.day),
+        }
 
+    def lines(self) -> list[str]:
+        """Return one line for a person."""
+        from luxcli.recording import state
 
-def _line(
-    found: "State", database: Path, limit_s: float, zone: tzinfo, obstacle: str | None
-) -> str:
-    from luxcli.recording import state
-
-    if found.age_s is None:
-        text = f"nothing recorded in {database}"
-    else:
-        text = f"last poll {times.span(found.age_s)} ago"
-        if found.stale(limit_s):
-            text += f", more than {times.span(limit_s)}"
-    if obstacle:
-        text += f"; {obstacle}"
-    verdict = "not recording" if found.stale(limit_s) else "recording"
-    if found.failure:
-        text += f"; {found.failure.reason}: {found.failure.detail}"
-    if found.ahead_ms:
-        ahead = times.local_time(found.ahead_ms, zone)
-        text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
-    if found.day.expected:
-        text += f"; 24 h: {state.in_words(found.day, zone)}"
-    return f"{verdict}: {text}"
+        found = self.state
+        if found.age_s is None:
+            text = f"nothing recorded in {self.database}"
+        else:
+            text = f"last poll {times.span(found.age_s)} ago"
+            if self.is_stale:
+                text += f", more than {times.span(self.limit_s)}"
+        if self.obstacle:
+            text += f"; {self.obstacle}"
+        if found.failure:
+            text += f"; {found.failure.reason}: {found.failure.detail}"
+        if found.ahead_ms:
+            ahead = times.local_time(found.ahead_ms, self.zone)
+            text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
+        if found.day.expected:
+            text += f"; 24 h: {state.in_words(found.day, self.zone)}"
+        return [f"{'not recording' if self.is_stale else 'recording'}: {text}"]

@@ -18,7 +18,7 @@ from luxcli.cli.options import (
     duration_option,
     epilog,
 )
-from luxcli.cli.output import coverage_entry, local_zone, print_json, warn
+from luxcli.cli.output import local_zone, print_json, warn
 from luxcli.cli.screen import progress, records, table, wrapped
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
@@ -73,7 +73,7 @@ def validate(
     if report.remark:
         warn(report.remark)
     if as_json:
-        print_json(**_entry(report))
+        print_json(_entry(report))
     else:
         _show(report, zone, source=_source(report, zone, live=live, csv=csv))
     return _STATUS[report.verdict]
@@ -214,7 +214,9 @@ def _entry(report: "Report") -> dict[str, Any]:
 
     coverage = {}
     if report.coverage is not None:
-        coverage = {"coverage": coverage_entry(report.coverage)}
+        from luxcli.recording import state
+
+        coverage = {"coverage": state.as_json(report.coverage)}
     return {
         "ok": report.verdict == "good",
         "verdict": report.verdict,
