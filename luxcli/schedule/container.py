@@ -1,7 +1,7 @@
-"""Starts supercronic with the schedule, which is what a container does.
+"""Starts supercronic with the schedule, as the main process of a container.
 
-What cannot work is refused at once, with one line that says why: later it would be one every
-interval. A heat pump that does not answer is not refused, since it may come later.
+A set-up that cannot work is refused at the start with one line; later it would be a line at every
+poll. A heat pump that does not answer is no reason to refuse, because it may answer later.
 """
 
 import glob
@@ -21,25 +21,25 @@ from luxcli.schedule import supervisor
 from luxcli.store.store import Store
 from luxcli.system import files
 
-# -no-reap: the supervisor takes care of orphans. -quiet: not two lines for each run, which would be
-# 5,760 a day; failures are logged. -passthrough-logs: lines of the jobs stay as they are.
+# -no-reap: the supervisor reaps orphans. -quiet: otherwise supercronic logs two lines for each run,
+# 5,760 a day; failures are still logged. -passthrough-logs: lines of the jobs stay as they are.
 _OPTIONS: Final = ("-no-reap", "-quiet", "-passthrough-logs")
 _START_S: Final = 10.0
 
 
 def check(config: Config, environ: Mapping[str, str]) -> str:
-    """Return the absolute path of supercronic when everything is there that jobs need.
+    """Check that jobs can work, and return the absolute path of supercronic.
 
     Raises:
-        ConfigError: No heat pump is configured, or the time zone of the environment is none.
-        StorageError: The data cannot be written, or there is no supercronic.
+        ConfigError: No heat pump is configured, or the variable TZ is not a time zone.
+        StorageError: The data cannot be written, or supercronic is missing or cannot be started.
     """
     if config.host is None:
         raise ConfigError(
             ["host: missing; set HOST in the environment, or host in a configuration file"]
         )
     if config.timezone is None and environ.get("TZ"):
-        # Elsewhere a warning and UTC; here it is a value of an .env file like any other.
+        # Other commands warn and use UTC; here TZ comes from an .env file, like any setting.
         try:
             settings.read_setting("timezone", environ["TZ"].removeprefix(":"))
         except ValueError as exc:
@@ -54,9 +54,11 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
             raise StorageError(f"{file}: cannot be written{_remedy(file)}")
     program = shutil.which("supercronic")
     if program is None:
-        raise StorageError("supercronic: not found; it is a package of Debian from release 14 on")
+        raise StorageError(
+            "supercronic: not found; install it, for example Debian's package (release 14)"
+        )
     try:
-        subprocess.run(  # noqa: S603  what PATH names
+        subprocess.run(  # noqa: S603  found in PATH
             [program, "-version"], capture_output=True, timeout=_START_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:  # such as one for another processor
@@ -66,43 +68,43 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
 
 
 def become(program: str, crontab: str, environ: Mapping[str, str], *, as_json: bool) -> NoReturn:
-    """Replace this process by a small one that runs supercronic.
+    """Replace this process by the supervisor, which runs supercronic.
 
-    The crontab is kept in memory: there may be no file system that can be written to.
+    The crontab is a file in memory, because every file system may be read-only.
 
     Args:
-        program: Of supercronic.
+        program: The path of supercronic.
         crontab: The text.
-        environ: Of the jobs. supercronic itself logs in UTC, as luxcli does.
-        as_json: Whether supercronic is to log lines of JSON.
+        environ: The environment of the jobs. supercronic itself logs in UTC, as luxcli does.
+        as_json: Whether supercronic logs JSON.
 
     Raises:
-        StorageError: This system has no files in memory, or does not start a process.
+        StorageError: This system has no files in memory, or the process cannot be started.
     """
     try:
         zone = environ.get("TZ", "").strip()
         if zone:
             crontab = f"TZ={zone}\n{crontab}"
-        memory = os.memfd_create("crontab", 0)  # no MFD_CLOEXEC: it is for supercronic
+        memory = os.memfd_create("crontab", 0)  # no MFD_CLOEXEC: supercronic inherits it
         with open(memory, "w", encoding="utf-8", closefd=False) as file:
             file.write(crontab)
         options = (*_OPTIONS, "-json") if as_json else _OPTIONS
         command = (program, *options, f"/proc/self/fd/{memory}")
-        small = (sys.executable, "-I", "-S", supervisor.__file__)
-        # What stops it from here on waits for the supervisor: the first process of a container
-        # would never hear of it, as it has no handler until then.
+        starter = (sys.executable, "-I", "-S", supervisor.__file__)
+        # Signals from here on stay pending for the supervisor: the first process of a container
+        # does not receive a signal for which it has no handler.
         signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.STOPS)
-        os.execve(  # noqa: S606  no shell is wanted
-            sys.executable, [*small, *command], {**environ, "TZ": "UTC"} if zone else environ
+        os.execve(  # noqa: S606  a shell is not needed
+            sys.executable, [*starter, *command], {**environ, "TZ": "UTC"} if zone else environ
         )
     except (AttributeError, OSError) as exc:
         raise StorageError(f"{program}: cannot be started: {exc}") from exc
 
 
 def _remedy(path: Path) -> str:
-    """Return what to do about a path that cannot be written if the reason is its owner."""
-    there = next(place for place in (path, *path.parents) if place.exists())
-    found, uid = there.stat(), os.geteuid()
+    """Return advice about a path that cannot be written, "" if its owner is not the reason."""
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    found, uid = existing.stat(), os.geteuid()
     if found.st_uid == uid:
         return ""
     whose = f"; it belongs to uid {found.st_uid}, and this is uid {uid}: "
@@ -120,7 +122,7 @@ def _remedy(path: Path) -> str:
 
 
 def _root_outside() -> str | None:
-    """Return which uid the uid 0 is outside, as in a rootless container; None if it is the same."""
+    """Return the uid on the host of uid 0 in a rootless container, None if uid 0 is uid 0."""
     try:
         inside, outside, count = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()[:3]
     except (OSError, ValueError):

@@ -1,12 +1,12 @@
-"""Runs supercronic and ends its jobs with it: the process a container consists of.
+"""Runs supercronic as the main process of a container, and passes SIGTERM on to its jobs.
 
-On SIGTERM supercronic starts nothing more and waits for the jobs that run, for minutes if a
-controller is silent, and tells them nothing. Docker kills everything after 10 seconds, and then the
-poll that ran has left no trace. So jobs get a moment to end by themselves, as a healthy poll does,
-and SIGTERM after that, upon which a poll records that it was interrupted.
+On SIGTERM supercronic starts no further jobs and waits for the running ones, for minutes if a
+controller is silent, but sends them no signal. Docker kills everything after 10 seconds, and an
+interrupted poll would leave no record. So the jobs get a moment to end, which is enough for a
+healthy poll, and then SIGTERM, upon which a poll records that it was interrupted.
 
-It stays in memory for years, so it is a program of its own (``python -I -S supervisor.py``) and
-imports nothing but what the interpreter has loaded anyway.
+The process stays in memory for years. It is therefore a program of its own
+(``python -I -S supervisor.py``) that imports only what the interpreter has loaded anyway.
 """
 
 import os
@@ -17,26 +17,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# From the stop to the SIGTERM for jobs. A healthy poll ends within it on a Raspberry Pi, too, and
-# enough of Docker's 10 seconds is left for one that has to record why it did not.
+# From the stop to the SIGTERM for jobs. A healthy poll ends within it even on a Raspberry Pi, and
+# the rest of Docker's 10 seconds is enough for an interrupted poll to record the reason.
 PATIENCE_S = 3
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-# Python ignores these, and what a process ignores its children ignore.
+# Python ignores these signals, and a child inherits what its parent ignores.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def supervise(command: list[str], *, patience_s: int = PATIENCE_S) -> int:
-    """Run a scheduler until it ends or this process is told to stop.
+    """Run a scheduler until it ends or this process receives a signal to stop.
 
     Args:
-        command: An absolute path and its arguments. It has to start each job as the leader of a
-            process group of its own.
-        patience_s: What jobs get to end by themselves; a second signal ends it.
+        command: The absolute path of the scheduler and its arguments. The scheduler must start
+            each job as the leader of a new process group.
+        patience_s: Seconds that jobs have to end by themselves; a second signal ends the wait.
 
     Returns:
-        Its exit status; 128 and the signal that killed it.
+        The exit status of the scheduler, 128 plus the signal if one killed it.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until there is something to stop
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the scheduler runs
     scheduler = os.posix_spawn(
         command[0], command, os.environ, setsigmask=(), setsigdef=(*STOPS, *_IGNORED)
     )
@@ -44,29 +44,29 @@ def supervise(command: list[str], *, patience_s: int = PATIENCE_S) -> int:
 
     def stop(_signum: int, _frame: object) -> None:
         nonlocal stopping
-        if stopping:  # somebody is in a hurry
+        if stopping:  # the second signal
             end_jobs()
         stopping = True
-        _tell(os.kill, scheduler)
+        _terminate(os.kill, scheduler)
         signal.alarm(patience_s)
 
     def end_jobs(_signum: int = 0, _frame: object = None) -> None:
         for group in _groups(scheduler):
-            _tell(os.killpg, group)
+            _terminate(os.killpg, group)
 
     signal.signal(signal.SIGALRM, end_jobs)
     for number in STOPS:
         signal.signal(number, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     while True:
-        # Any child: the first process of a container inherits those whose parents are gone.
+        # Any child: the first process of a container inherits orphans.
         process, status = os.waitpid(-1, 0)
         if process == scheduler:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 
 
-def _tell(send: "Callable[[int, int], None]", target: int) -> None:
+def _terminate(send: "Callable[[int, int], None]", target: int) -> None:
     try:  # noqa: SIM105  contextlib would be an import
         send(target, signal.SIGTERM)
     except ProcessLookupError:
@@ -74,14 +74,14 @@ def _tell(send: "Callable[[int, int], None]", target: int) -> None:
 
 
 def _groups(parent: int) -> list[int]:
-    """Return the process groups that children of `parent` lead, where there is a /proc."""
+    """Return the process groups led by children of `parent`; none without /proc."""
     groups = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         try:
             with open(f"/proc/{int(name)}/stat", "rb") as file:
-                # The name, which may hold anything, is in brackets; state, parent, group follow.
+                # The name is in brackets and may have any character; state, parent, group follow.
                 _state, its_parent, group = file.read().rpartition(b")")[2].split()[:3]
-        except (OSError, ValueError):  # gone, or no process at all
+        except (OSError, ValueError):  # the process has ended, or the name is not a number
             continue
         if int(its_parent) == parent and group.decode() == name:
             groups.append(int(group))

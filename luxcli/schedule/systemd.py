@@ -1,4 +1,4 @@
-"""Units for systemd: a service and a timer for each job, as text, from the configuration."""
+"""Units for systemd, made from the configuration: a service and a timer for each job."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -15,23 +15,23 @@ _STATE: Final = Path("/var/lib/luxcli")
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 
 
-def systemd(
+def units(
     config: Config, command: Sequence[str], user: str, *, program: Sequence[Path] = ()
 ) -> dict[str, str]:
-    """Return the text of each unit by file name: a service and a timer for each job.
+    """Return the text of each unit by file name.
 
-    Calendar times are in UTC: in local time systemd 252 leaves out the hour that comes twice in
-    autumn (``systemd-analyze calendar``: after 02:59:30 CEST follows 03:00:00 CET).
+    Calendar times are in UTC, because systemd 252 skips the second one of the two equal hours in
+    autumn in local time (``systemd-analyze calendar``: 03:00:00 CET follows 02:59:30 CEST).
 
     Args:
-        config: Says how often, which file to name and where is written to.
+        config: Gives the interval, the configuration file and the directories for data.
         command: The absolute path of luxcli, and arguments.
-        user: Who runs the jobs.
-        program: What else has to be seen for it to start, such as the Python behind a link.
+        user: The user who runs the jobs.
+        program: Further files that luxcli needs to start, such as the Python behind a link.
 
     Raises:
-        UsageError: A path has a line break in it or is not text, luxcli has no absolute one, or
-            that is no user.
+        UsageError: A path has a line break or cannot be printed, the path of luxcli is not
+            absolute, or `user` is not a valid name.
     """
     crontabs.check_user(user)
     polls = crontabs.pace(config.interval_sec, finest_s=1)
@@ -72,15 +72,15 @@ def systemd(
             True,
         ),
     )
-    units = {}
+    made = {}
     for job in jobs:
-        units[f"luxcli-{job.name}.service"] = _service(config, command, user, job, program)
-        units[f"luxcli-{job.name}.timer"] = _timer(job)
-    return units
+        made[f"luxcli-{job.name}.service"] = _service(config, command, user, job, program)
+        made[f"luxcli-{job.name}.timer"] = _timer(job)
+    return made
 
 
 def _data_directories(config: Config) -> list[Path]:
-    """Return the directories that luxcli writes to, without those that are inside another."""
+    """Return the directories that luxcli writes to, without directories inside another one."""
     written = {config.cache_path.parent, config.daily_dir, config.weekly_dir}
     archive = config.cache_path.with_name("archive")
     if archive.is_symlink():  # such as to a larger disk
@@ -90,6 +90,8 @@ def _data_directories(config: Config) -> list[Path]:
 
 
 class _Job(NamedTuple):
+    """A job: its command line, its calendar time, and whether a missed run is made up for."""
+
     name: str
     description: str
     arguments: tuple[str, ...]
@@ -103,8 +105,8 @@ def _service(
     config: Config, command: Sequence[str], user: str, job: _Job, program: Sequence[Path]
 ) -> str:
     words = crontabs.words_of(config, command, job.arguments)
-    seen = [*_data_directories(config), Path(command[0]), *program, *_files(config)]
-    at_home = any(home in path.parents for path in seen for home in _HOMES)
+    paths = [*_data_directories(config), Path(command[0]), *program, *_files(config)]
+    at_home = any(home in path.parents for path in paths for home in _HOMES)
     lines = [
         f"# luxcli-{job.name}.service, made by 'luxcli schedule systemd'",
         "[Unit]",
@@ -116,15 +118,15 @@ def _service(
         "Type=oneshot",
         f"User={user}",
         f"ExecStart={' '.join(_systemd_word(word, expands=True) for word in words)}",
-        "# Busy: the next run does it.",
+        "# Busy; the next run makes up for it.",
         "SuccessExitStatus=75",
-        "# Longer than its work takes by its own limits.",
+        "# luxcli ends earlier by its own time limit.",
         f"TimeoutStartSec={job.limit_s}",
-        "# What luxcli says is worth a line; that it was started every time is not.",
+        "# Messages of luxcli are logged, the lines about each start are not.",
         "SyslogLevel=notice",
         "LogLevelMax=notice",
         "",
-        "# It reads its configuration and writes its data, nothing else.",
+        "# luxcli reads its configuration and writes its data, nothing else.",
         "ProtectSystem=strict",
         f"ProtectHome={'read-only' if at_home else 'yes'}",
         *_writable(config),
@@ -134,7 +136,7 @@ def _service(
 
 
 def _files(config: Config) -> list[Path]:
-    """Return the files beside the data that jobs use."""
+    """Return the files outside the data directories that jobs use."""
     command = [Path(word) for word in config.monitoring_command[:1]]
     secrets = (
         config.monitoring_healthchecks_url_file,
@@ -154,7 +156,7 @@ def _writable(config: Config) -> list[str]:
     log = config.log_file and config.log_file.parent
     if log and not any(place in (log, *log.parents) for place in places):
         lines += [
-            "# The log; polls go on without it.",
+            "# The log file; polls work without it.",
             f"ReadWritePaths={_systemd_word(log, before='-')}",
         ]
     return lines
@@ -190,14 +192,14 @@ def _timer(job: _Job) -> str:
         "",
         "[Timer]",
         *job.comment,
-        "# In UTC, as in local time the hour that comes twice in autumn would have no runs at all.",
+        "# In UTC, because in local time systemd skips one of the two equal hours in autumn.",
         f"OnCalendar=*-*-* {job.when} UTC",
         "# The default is a minute.",
         "AccuracySec=1s",
     ]
     if job.catch_up:
         lines += [
-            "# Was it due while the machine was off, it runs soon after the start.",
+            "# A run that was due while the machine was off follows soon after the start.",
             "Persistent=yes",
         ]
     lines += ["", "[Install]", "WantedBy=timers.target"]
@@ -205,14 +207,20 @@ def _timer(job: _Job) -> str:
 
 
 def _systemd_word(word: object, *, expands: bool = False, before: str = "") -> str:
-    """Return a word as unit files write it.
+    """Return a word, quoted and escaped for a unit file.
 
-    `expands` where ``$`` stands for a variable; `before` is a mark that stands before the word.
+    Args:
+        word: The word.
+        expands: Whether systemd expands ``$`` there.
+        before: A mark that precedes the word.
+
+    Raises:
+        UsageError: The word has a line break or cannot be printed.
     """
     text = before + str(word)
     crontabs.refuse_line_breaks([text])
-    if not text.isprintable():  # bytes that are no UTF-8 as well
-        raise UsageError(f"{text!r}: systemd takes only paths that can be printed")
+    if not text.isprintable():  # also bytes that are not UTF-8
+        raise UsageError(f"{text!r}: systemd accepts only printable paths")
     text = text.replace("%", "%%")
     if expands:
         text = text.replace("$", "$$")

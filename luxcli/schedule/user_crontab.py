@@ -1,4 +1,4 @@
-"""The crontab of the user who runs luxcli: a block of lines in it, everything else left alone."""
+"""Edits a block of lines in the crontab of the user who runs luxcli, and nothing else in it."""
 
 import os
 import re
@@ -10,10 +10,10 @@ from luxcli.errors import ConfigError, StorageError
 BEGIN: Final = "# BEGIN luxcli"
 END: Final = "# END luxcli"
 _LIMIT_S: Final = 10.0
-# A line that polls, and the file that it names.
+# A line that polls, and its configuration file.
 _POLLS: Final = re.compile(rb"^[^#\n].* poll-once .*--config (.+)$", re.MULTILINE)
-# What Debian's and cronie's command, and busybox', say to a user who has no crontab yet. busybox
-# begins alike when it may not read the one that is there.
+# Messages of Debian's and cronie's command, and of busybox, for a user without a crontab. busybox
+# begins the message alike when it may not read the crontab.
 _NONE_YET: Final = re.compile(r"no crontab for|can't open .*: No such file")
 
 
@@ -23,10 +23,10 @@ def marked(lines: str) -> str:
 
 
 def with_block(crontab: bytes, lines: str) -> bytes:
-    """Return a crontab with these lines between markers, in the place of those there now.
+    """Return the crontab with `lines` between markers, in place of the present block.
 
     Raises:
-        ConfigError: The markers in it are broken.
+        ConfigError: The markers in the crontab are broken.
     """
     found = _block(crontab)
     if found is None:
@@ -37,21 +37,21 @@ def with_block(crontab: bytes, lines: str) -> bytes:
 
 
 def _bytes(lines: str) -> bytes:
-    return os.fsencode(marked(lines))  # with paths as the system has them
+    return os.fsencode(marked(lines))  # a path may have bytes that are not UTF-8
 
 
 def without_block(crontab: bytes) -> bytes:
-    """Return a crontab without the block; everything else stays as it is.
+    """Return the crontab without the block.
 
     Raises:
-        ConfigError: The markers in it are broken.
+        ConfigError: The markers in the crontab are broken.
     """
     start, stop = _block(crontab) or (0, 0)
     return crontab[:start] + crontab[stop:]
 
 
 def foreign_polls(crontab: bytes) -> list[int]:
-    """Return the numbers of lines outside the block that poll as well."""
+    """Return the numbers of lines outside the block that start polls."""
     start, stop = _block(crontab) or (0, 0)
     found, position = [], 0
     for number, line in enumerate(crontab.splitlines(keepends=True), 1):
@@ -62,8 +62,8 @@ def foreign_polls(crontab: bytes) -> list[int]:
     return found
 
 
-def replaced(crontab: bytes, lines: str) -> str | None:
-    """Return the configuration that the block polls by now, if these lines name another."""
+def other_configuration(crontab: bytes, lines: str) -> str | None:
+    """Return the configuration file of the present block if `lines` have another one."""
     start, stop = _block(crontab) or (0, 0)
     before = _POLLS.search(crontab[start:stop].replace(b"\r\n", b"\n"))
     after = _POLLS.search(os.fsencode(lines))
@@ -73,36 +73,36 @@ def replaced(crontab: bytes, lines: str) -> str | None:
 
 
 def read() -> bytes:
-    """Return the crontab as it is, nothing when there is none.
+    """Return the crontab, empty if there is none.
 
     Raises:
-        StorageError: It cannot be read, or there is no cron.
+        StorageError: The crontab cannot be read, or there is no cron.
     """
     done = _run("-l")
     if done.returncode == 0:
         return done.stdout
-    said = done.stderr.decode(errors="replace").strip()
-    if _NONE_YET.search(said):
+    message = done.stderr.decode(errors="replace").strip()
+    if _NONE_YET.search(message):
         return b""
-    raise StorageError(f"crontab -l: {said or f'status {done.returncode}'}")
+    raise StorageError(f"crontab -l: {message or f'status {done.returncode}'}")
 
 
 def write(crontab: bytes) -> None:
     """Replace the crontab; an empty one is removed.
 
     Raises:
-        StorageError: It was refused, or is not what was written.
+        StorageError: cron refused it, or it reads back differently.
     """
     done = _run("-", crontab) if crontab else _run("-r")
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        raise StorageError(f"crontab: refused, nothing was changed: {said}")
+        message = " ".join(done.stderr.decode(errors="replace").split())
+        raise StorageError(f"crontab: refused, nothing was changed: {message}")
     if read() != crontab:
-        raise StorageError("crontab: it was accepted, but is not what was written: 'crontab -l'")
+        raise StorageError("crontab accepted the change but reads back differently: crontab -l")
 
 
 def _block(crontab: bytes) -> tuple[int, int] | None:
-    """Return where the block begins and ends, None when there is none."""
+    """Return the positions where the block begins and ends, None if there is no block."""
     begins, ends, position = [], [], 0
     for number, line in enumerate(crontab.splitlines(keepends=True), 1):
         if line.strip() == BEGIN.encode():
@@ -117,16 +117,16 @@ def _block(crontab: bytes) -> tuple[int, int] | None:
     where = ", ".join(str(number) for number, _ in sorted(begins + ends))
     raise ConfigError(
         [
-            f"crontab: the markers '{BEGIN}' and '{END}' do not belong together (line {where});"
-            " put them right with 'crontab -e'; nothing was changed"
+            f"crontab: the markers '{BEGIN}' and '{END}' do not belong together (line {where}),"
+            " nothing was changed; correct them with 'crontab -e'"
         ]
     )
 
 
 def _run(argument: str, given: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
     try:
-        return subprocess.run(  # noqa: S603  nothing in it comes from outside
-            ["crontab", argument],  # noqa: S607  its place differs between systems
+        return subprocess.run(  # noqa: S603  the arguments are constants
+            ["crontab", argument],  # noqa: S607  its path differs between systems
             input=given,
             capture_output=True,
             timeout=_LIMIT_S,
@@ -134,7 +134,7 @@ def _run(argument: str, given: bytes | None = None) -> "subprocess.CompletedProc
         )
     except FileNotFoundError:
         raise StorageError(
-            "crontab: no such command; is cron installed? 'luxcli schedule systemd' does without"
+            "crontab: no such command; install cron, or use 'luxcli schedule systemd'"
         ) from None
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise StorageError(f"crontab {argument}: {exc}") from exc

@@ -17,8 +17,7 @@ from luxcli.config.config import Config
 from luxcli.errors import ConfigError, UsageError
 from luxcli.recording import pacing
 from luxcli.rollup import rollup
-from luxcli.schedule import crontabs as crontab_texts
-from luxcli.schedule import systemd, user_crontab
+from luxcli.schedule import crontabs, systemd, user_crontab
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms, record
 from tests.support.terminal import on_a_terminal
 
@@ -29,9 +28,7 @@ EVENING_S = 1_795_557_600
 INTERVALS = range(10, 3601)
 
 
-def polls_of(
-    pace: crontab_texts.Pace, begin_s: int, stop_s: int, late_s: float = 0.0
-) -> list[float]:
+def polls_of(pace: crontabs.Pace, begin_s: int, stop_s: int, late_s: float = 0.0) -> list[float]:
     """Return when polls are made if each run starts `late_s` after its time."""
     options = dict(zip(pace.arguments[::2], map(int, pace.arguments[1::2]), strict=True))
     found: list[float] = []
@@ -51,7 +48,7 @@ def polls_of(
 @pytest.mark.no_cover
 def test_every_interval_is_kept_exactly_over_the_hour_and_the_day(finest_s):
     for interval_s in INTERVALS:
-        pace = crontab_texts.pace(interval_s, finest_s=finest_s)
+        pace = crontabs.pace(interval_s, finest_s=finest_s)
         # What the schedulers do at an hour and at midnight: both are whole numbers of starts.
         assert 3600 % pace.step_s == 0
         assert pace.step_s >= finest_s
@@ -63,7 +60,7 @@ def test_every_interval_is_kept_exactly_over_the_hour_and_the_day(finest_s):
 
 def test_what_needs_a_run_each_minute_is_over_before_the_next():
     for interval_s in INTERVALS:
-        pace = crontab_texts.pace(interval_s, finest_s=60)
+        pace = crontabs.pace(interval_s, finest_s=60)
         if pace.arguments:
             for start_s in range(EVENING_S, EVENING_S + 3600, 60):
                 offsets = pacing.in_minute(start_s + 0.9, interval_s)
@@ -98,9 +95,9 @@ def test_a_minute_in_which_nothing_is_due_has_no_poll():
 def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, calendar):
     settings = configured(tmp_path, interval_sec=interval_s)
     call = "/opt/luxcli/bin/luxcli poll-once"
-    assert cron.format(call) in crontab_texts.cron(settings, LUXCLI).splitlines()
-    assert seven.format(f"exec {call}") in crontab_texts.supercronic(settings, LUXCLI).splitlines()
-    made = systemd.systemd(settings, LUXCLI, "luxcli")
+    assert cron.format(call) in crontabs.cron(settings, LUXCLI).splitlines()
+    assert seven.format(f"exec {call}") in crontabs.supercronic(settings, LUXCLI).splitlines()
+    made = systemd.units(settings, LUXCLI, "luxcli")
     assert f"OnCalendar={calendar} UTC" in made["luxcli-poll.timer"].splitlines()
     arguments = seven.partition("{}")[2]
     assert f"ExecStart={call}{arguments}" in made["luxcli-poll.service"].splitlines()
@@ -120,7 +117,7 @@ def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_p
     settings = configured(tmp_path)
     start_ms = ms(f"{first}T00:00") - 24 * HOUR_MS
     record(settings, start_ms, start_ms + 96 * HOUR_MS, step_s=3600)
-    line = crontab_texts.cron(settings, LUXCLI).splitlines()[-4]
+    line = crontabs.cron(settings, LUXCLI).splitlines()[-4]
     assert line.startswith("7 * * * * ")
     came: dict[str, str] = {}
     # Hourly ticks are the same whatever the scheduler takes for its own time.
@@ -137,8 +134,8 @@ def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_p
 )
 def test_the_csv_comes_soon_in_zones_of_half_an_hour_as_well(tmp_path, zone, minute):
     settings = configured(tmp_path, timezone=zone)
-    assert f"\n0 {minute} * * * * * exec /opt" in crontab_texts.supercronic(settings, LUXCLI)
-    timer = systemd.systemd(settings, LUXCLI, "x")["luxcli-rollup.timer"]
+    assert f"\n0 {minute} * * * * * exec /opt" in crontabs.supercronic(settings, LUXCLI)
+    timer = systemd.units(settings, LUXCLI, "x")["luxcli-rollup.timer"]
     assert f"OnCalendar=*-*-* *:{minute}:00 UTC\n" in timer
 
 
@@ -147,7 +144,7 @@ def test_the_csv_comes_soon_in_zones_of_half_an_hour_as_well(tmp_path, zone, min
 
 def test_every_job_is_there_and_reports_come_soon_after_csv_time(tmp_path):
     settings = configured(tmp_path, csv_time="06:55")
-    lines = crontab_texts.cron(settings, LUXCLI).splitlines()
+    lines = crontabs.cron(settings, LUXCLI).splitlines()
     jobs = [line.split(maxsplit=5) for line in lines if line[:1] not in ("#", "")]
     assert [job[5] for job in jobs] == [
         "/opt/luxcli/bin/luxcli poll-once --every 30",
@@ -155,12 +152,12 @@ def test_every_job_is_there_and_reports_come_soon_after_csv_time(tmp_path):
         "/opt/luxcli/bin/luxcli prune",
     ]
     assert [job[0] for job in jobs] == ["*", "2", "20"]
-    made = systemd.systemd(settings, LUXCLI, "luxcli")
+    made = systemd.units(settings, LUXCLI, "luxcli")
     assert "OnCalendar=*-*-* *:02:00 UTC\n" in made["luxcli-rollup.timer"]
 
 
 def test_supercronic_has_seven_fields_and_utc_before_the_first_job(tmp_path):
-    lines = crontab_texts.supercronic(configured(tmp_path), LUXCLI).splitlines()
+    lines = crontabs.supercronic(configured(tmp_path), LUXCLI).splitlines()
     jobs = [line for line in lines if line[:1] not in ("#", "") and "=" not in line]
     assert len(jobs) == 3
     for job in jobs:
@@ -172,12 +169,12 @@ def test_supercronic_has_seven_fields_and_utc_before_the_first_job(tmp_path):
 
 
 def test_the_log_of_a_container_tells_what_was_written_unless_a_level_is_set(tmp_path):
-    lines = crontab_texts.supercronic(configured(tmp_path), LUXCLI).splitlines()
+    lines = crontabs.supercronic(configured(tmp_path), LUXCLI).splitlines()
     assert [line.endswith(" --log-level INFO") for line in lines if "exec" in line] == [
         *(False, True, True),
     ]
     for level in ("DEBUG", "WARNING"):
-        assert "log-level" not in crontab_texts.supercronic(
+        assert "log-level" not in crontabs.supercronic(
             configured(tmp_path, log_level=level), LUXCLI
         )
 
@@ -191,17 +188,17 @@ def odd_paths(tmp_path: Path) -> Config:
 def test_odd_paths_are_quoted_as_each_scheduler_wants(tmp_path):
     settings = odd_paths(tmp_path)
     told = ["printf", "[%s]"]
-    line = crontab_texts.cron(settings, told).splitlines()[-1]
+    line = crontabs.cron(settings, told).splitlines()[-1]
     assert not re.search(r"(?<!\\)%", line)
     assert r"\\%" not in line  # for cron an escaped backslash and a bare '%'
     # cron itself turns '\%' into '%' and gives the rest to the shell.
     lines = [line.split(maxsplit=5)[5].replace(r"\%", "%")]
-    lines += [crontab_texts.supercronic(settings, told).splitlines()[-1].split(maxsplit=7)[7]]
+    lines += [crontabs.supercronic(settings, told).splitlines()[-1].split(maxsplit=7)[7]]
     for given in lines:
         shown = subprocess.run(["/bin/sh", "-c", given], capture_output=True, text=True, check=True)
         words = shown.stdout.replace("[--log-level][INFO]", "")  # as supercronic has it
         assert words == f"[prune][--config][{settings.file}]"
-    service = systemd.systemd(settings, ["/bin/true"], "luxcli")["luxcli-prune.service"]
+    service = systemd.units(settings, ["/bin/true"], "luxcli")["luxcli-prune.service"]
     word = rf'''"{tmp_path}/50%% of 'it' \\%% $$HOME.yaml"'''
     assert f"ExecStart=/bin/true prune --config {word}" in service
     assert 'ReadWritePaths="/srv/a b/%%c"' in service
@@ -211,31 +208,31 @@ def test_a_path_with_a_line_break_is_refused(tmp_path):
     file = tmp_path / "a\n* * * * * reboot"
     file.write_text("host: 127.0.0.1\n", encoding="utf-8")
     settings = config.load(file, {"HOME": str(tmp_path)}, tmp_path)
-    for made in (crontab_texts.cron, crontab_texts.supercronic):
+    for made in (crontabs.cron, crontabs.supercronic):
         with pytest.raises(UsageError, match="line break"):
             made(settings, LUXCLI)
     with pytest.raises(UsageError, match="line break"):
-        systemd.systemd(settings, LUXCLI, "luxcli")
+        systemd.units(settings, LUXCLI, "luxcli")
 
 
 def test_what_is_no_user_is_refused(tmp_path):
     settings = configured(tmp_path)
     for name in ("pi\n* * * * * root reboot", "a b", "", "-x", "a%b"):
-        with pytest.raises(UsageError, match="is not the name of a user"):
-            crontab_texts.cron(settings, LUXCLI, user=name)
-        with pytest.raises(UsageError, match="is not the name of a user"):
-            systemd.systemd(settings, LUXCLI, name)
+        with pytest.raises(UsageError, match="is not a valid user name"):
+            crontabs.cron(settings, LUXCLI, user=name)
+        with pytest.raises(UsageError, match="is not a valid user name"):
+            systemd.units(settings, LUXCLI, name)
     for name in ("pi", "_apt", "machine$", "dom\\jo.doe", "jo@example.org", "björn"):
-        assert f" {name} /opt" in crontab_texts.cron(settings, LUXCLI, user=name)
+        assert f" {name} /opt" in crontabs.cron(settings, LUXCLI, user=name)
 
 
 @pytest.mark.parametrize("program", ["./luxcli", "bin/luxcli", "~/bin/luxcli"])
 def test_a_program_that_schedulers_would_not_find_is_refused(tmp_path, program):
     settings = configured(tmp_path)
     for made in (
-        lambda: crontab_texts.cron(settings, [program]),
-        lambda: crontab_texts.supercronic(settings, [program]),
-        lambda: systemd.systemd(settings, [program], "x"),
+        lambda: crontabs.cron(settings, [program]),
+        lambda: crontabs.supercronic(settings, [program]),
+        lambda: systemd.units(settings, [program], "x"),
     ):
         with pytest.raises(UsageError, match="give the absolute path"):
             made()
@@ -244,20 +241,20 @@ def test_a_program_that_schedulers_would_not_find_is_refused(tmp_path, program):
 def test_units_see_and_write_what_else_is_configured(tmp_path):
     directory = Path("/var/lib/luxcli")
     own: dict[str, object] = {"log_file": "/var/log/luxcli/luxcli.log"}
-    service = systemd.systemd(configured(directory, **own), LUXCLI, "x")["luxcli-poll.service"]
+    service = systemd.units(configured(directory, **own), LUXCLI, "x")["luxcli-poll.service"]
     assert "ReadWritePaths=-/var/log/luxcli\n" in service
     assert "ProtectHome=yes" in service
     inside = configured(directory, log_file="/var/lib/luxcli/logs/luxcli.log")
-    assert "ReadWritePaths" not in systemd.systemd(inside, LUXCLI, "x")["luxcli-poll.service"]
+    assert "ReadWritePaths" not in systemd.units(inside, LUXCLI, "x")["luxcli-poll.service"]
     for key, value in (
         ("log_file", "/home/pi/luxcli.log"),
         ("monitoring.ntfy_url_file", "/home/pi/secret"),
         ("monitoring.command", ("/home/pi/bin/tell",)),
     ):
-        service = systemd.systemd(configured(directory, **{key: value}), LUXCLI, "x")
+        service = systemd.units(configured(directory, **{key: value}), LUXCLI, "x")
         assert "ProtectHome=read-only" in service["luxcli-poll.service"]
     python = [Path("/home/pi/.local/share/python3.13")]
-    service = systemd.systemd(configured(directory), LUXCLI, "x", program=python)
+    service = systemd.units(configured(directory), LUXCLI, "x", program=python)
     assert "ProtectHome=read-only" in service["luxcli-poll.service"]
 
 
@@ -265,7 +262,7 @@ def test_units_may_write_archives_that_were_moved_to_another_disk(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "disk").mkdir()
     (tmp_path / "data" / "archive").symlink_to(tmp_path / "disk")
-    service = systemd.systemd(configured(tmp_path / "data"), LUXCLI, "x")["luxcli-rollup.service"]
+    service = systemd.units(configured(tmp_path / "data"), LUXCLI, "x")["luxcli-rollup.service"]
     assert f"ReadWritePaths={tmp_path}/disk\n" in service
 
 
@@ -273,29 +270,29 @@ def test_bytes_that_are_no_text_go_into_a_crontab_and_into_no_unit(tmp_path):
     file = tmp_path / os.fsdecode(b"w\xe4rme.yaml")
     file.write_text("host: 127.0.0.1\n", encoding="utf-8")
     settings = config.load(file, {"HOME": str(tmp_path)}, tmp_path)
-    changed = user_crontab.with_block(b"", crontab_texts.cron(settings, LUXCLI))
+    changed = user_crontab.with_block(b"", crontabs.cron(settings, LUXCLI))
     assert b"/w\xe4rme.yaml" in changed
-    with pytest.raises(UsageError, match="can be printed"):
-        systemd.systemd(settings, LUXCLI, "x")
+    with pytest.raises(UsageError, match="only printable paths"):
+        systemd.units(settings, LUXCLI, "x")
 
 
 def test_units_may_write_only_where_the_data_are(tmp_path):
     directory = Path("/var/lib/luxcli")
     settings = configured(directory, **{"output_dirs.weekly": "/srv/weekly"})
-    service = systemd.systemd(settings, LUXCLI, "luxcli")["luxcli-rollup.service"].splitlines()
+    service = systemd.units(settings, LUXCLI, "luxcli")["luxcli-rollup.service"].splitlines()
     assert {"StateDirectory=luxcli", "ReadWritePaths=/srv/weekly", "ProtectSystem=strict"} < {
         *service
     }
     assert "ProtectHome=yes" in service
     at_home = configured(Path("/home/pi/heat"))
-    service = systemd.systemd(at_home, LUXCLI, "pi")["luxcli-poll.service"].splitlines()
+    service = systemd.units(at_home, LUXCLI, "pi")["luxcli-poll.service"].splitlines()
     assert {"ProtectHome=read-only", "ReadWritePaths=/home/pi/heat", "User=pi"} < {*service}
 
 
 def test_a_unit_is_not_ended_before_its_poll_ends_by_itself(tmp_path):
     # Two attempts of 100 s, the wait between them, and up to a minute until the last tick.
     slow = configured(tmp_path, timeout_sec=100, retries=1, interval_sec=45)
-    unit = systemd.systemd(slow, LUXCLI, "luxcli")["luxcli-poll.service"]
+    unit = systemd.units(slow, LUXCLI, "luxcli")["luxcli-poll.service"]
     [limit] = re.findall(r"^TimeoutStartSec=(\d+)$", unit, re.MULTILINE)
     assert int(limit) >= 60 + 2 * 100 + 5 + 2 * 5
 
@@ -355,7 +352,7 @@ def test_lines_that_poll_outside_of_the_block_are_found():
 
 
 @pytest.fixture
-def crontabs(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
+def user_environment(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
     """Give the environment of a `crontab` command that keeps the crontab in a file.
 
     The real one knows only the crontabs of the machine, which are not a test's to change: it has a
@@ -377,15 +374,17 @@ def crontabs(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
     return lambda **more: {"PATH": f"{directory}:/usr/bin:/bin", **more}
 
 
-def test_install_shows_the_change_and_uninstall_takes_it_back(cli, configure, crontabs, tmp_path):
+def test_install_shows_the_change_and_uninstall_takes_it_back(
+    cli, configure, user_environment, tmp_path
+):
     file, kept = configure(interval_sec=300), tmp_path / "crontab"
     kept.write_bytes(OWN)
     install = ("schedule", "cron", "--install", "-c", file, "--command", "/opt/luxcli")
-    ran = cli(*install, env=crontabs())
+    ran = cli(*install, env=user_environment())
     assert (ran.status, kept.read_bytes()) == (2, OWN)
     assert "+# BEGIN luxcli\n" in ran.stdout
-    assert ran.stderr == "luxcli: this would be changed; say --yes to do it\n"
-    ran = cli(*install, "--yes", env=crontabs())
+    assert ran.stderr == "luxcli: not a terminal: repeat with --yes to apply this change\n"
+    ran = cli(*install, "--yes", env=user_environment())
     assert (ran.status, ran.stderr) == (0, "")
     line = f"*/5 * * * * /opt/luxcli poll-once --config {file}\n"
     assert f"+{line}" in ran.stdout
@@ -393,52 +392,67 @@ def test_install_shows_the_change_and_uninstall_takes_it_back(cli, configure, cr
     installed = kept.read_bytes()
     assert installed.startswith(OWN)
     assert line.encode() in installed
-    ran = cli(*install, "--yes", env=crontabs())
+    ran = cli(*install, "--yes", env=user_environment())
     assert (ran.status, ran.stdout) == (0, "crontab: nothing to change\n")
-    ran = cli("schedule", "cron", "--uninstall", "--yes", env=crontabs())
+    ran = cli("schedule", "cron", "--uninstall", "--yes", env=user_environment())
     assert (ran.status, kept.read_bytes()) == (0, OWN)
     assert "-# BEGIN luxcli\n" in ran.stdout
 
 
 def test_a_crontab_of_nothing_but_the_block_is_gone_after_uninstall(
-    cli, configure, crontabs, tmp_path
+    cli, configure, user_environment, tmp_path
 ):
-    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=crontabs())
+    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=user_environment())
     assert (ran.status, (tmp_path / "crontab").exists()) == (0, True)
-    assert cli("schedule", "cron", "--uninstall", "--yes", env=crontabs()).status == 0
+    assert cli("schedule", "cron", "--uninstall", "--yes", env=user_environment()).status == 0
     assert not (tmp_path / "crontab").exists()
 
 
-def test_at_a_terminal_it_asks_first(cli, configure, crontabs, tmp_path):
+def test_at_a_terminal_it_asks_first(cli, configure, user_environment, tmp_path):
     command = ("schedule", "cron", "--install", "-c", configure())
     for answer, there in (("n\n", False), ("\x04", False), ("y\n", True)):
         master, slave = pty.openpty()
         os.write(master, answer.encode())
-        status, screen = on_a_terminal(cli, *command, env=crontabs(), stdin=slave)
+        status, screen = on_a_terminal(cli, *command, env=user_environment(), stdin=slave)
         os.close(slave)
         os.close(master)
         assert (status, (tmp_path / "crontab").exists()) == (0, there)
         assert "Change the crontab? [y/N]" in screen
 
 
-def test_what_cannot_be_installed_is_said_in_one_line(cli, configure, crontabs, tmp_path):
+def test_what_cannot_be_installed_is_said_in_one_line(cli, configure, user_environment, tmp_path):
     install = ("schedule", "cron", "--install", "--yes", "-c")
     file, elsewhere = configure(), tmp_path / "elsewhere"
     elsewhere.mkdir()
     cases = [
-        ((*install, file), crontabs(REFUSED="1"), 74, "refused, nothing was changed: errors in"),
-        ((*install, file), {"PATH": "/nowhere"}, 74, "crontab: no such command; is cron"),
-        (("schedule", "cron", "--install", "--yes"), crontabs(), 78, "host: missing"),
+        (
+            (*install, file),
+            user_environment(REFUSED="1"),
+            74,
+            "refused, nothing was changed: errors in",
+        ),
+        ((*install, file), {"PATH": "/nowhere"}, 74, "crontab: no such command; install cron"),
+        (("schedule", "cron", "--install", "--yes"), user_environment(), 78, "host: missing"),
         (
             ("schedule", "cron", "--install", "--yes"),
-            crontabs(LUXCLI_HOST="10.0.0.7"),
+            user_environment(LUXCLI_HOST="10.0.0.7"),
             78,
-            "host: LUXCLI_HOST is not there for a job of cron",
+            "host is set by LUXCLI_HOST, which jobs started by cron do not have",
         ),
-        (("schedule", "cron", "--system"), crontabs(), 2, "--system and --user NAME belong"),
-        ((*install, file, "--uninstall"), crontabs(), 2, "exclude each other"),
-        ((*install, file, "--system", "--user", "x"), crontabs(), 2, "sudo tee /etc/cron.d/luxcli"),
-        (("schedule", "cron", "--command", "'"), crontabs(), 2, "--command"),
+        (
+            ("schedule", "cron", "--system"),
+            user_environment(),
+            2,
+            "--system and --user NAME belong",
+        ),
+        ((*install, file, "--uninstall"), user_environment(), 2, "exclude each other"),
+        (
+            (*install, file, "--system", "--user", "x"),
+            user_environment(),
+            2,
+            "sudo tee /etc/cron.d/luxcli",
+        ),
+        (("schedule", "cron", "--command", "'"), user_environment(), 2, "--command"),
     ]
     for arguments, variables, status, words in cases:
         ran = cli(*arguments, env=variables, cwd=elsewhere)
@@ -447,32 +461,34 @@ def test_what_cannot_be_installed_is_said_in_one_line(cli, configure, crontabs, 
     assert not (tmp_path / "crontab").exists()
 
 
-def test_a_line_that_polls_already_is_named(cli, configure, crontabs, tmp_path):
+def test_a_line_that_polls_already_is_named(cli, configure, user_environment, tmp_path):
     (tmp_path / "crontab").write_text("#\n* * * * * /opt/luxcli/bin/luxcli poll-once\n")
-    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=crontabs())
+    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=user_environment())
     assert ran.status == 0
-    assert "line 2 of your crontab polls as well" in ran.stderr
+    assert "line 2 of your crontab starts polls too" in ran.stderr
 
 
-def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, crontabs, tmp_path):
+def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, user_environment, tmp_path):
     install = ("schedule", "cron", "--install", "--yes", "-c", configure())
-    ran = cli(*install, env=crontabs(SUDO_USER="pi"))
+    ran = cli(*install, env=user_environment(SUDO_USER="pi"))
     assert (ran.status, (tmp_path / "crontab").exists()) == (0, True)
-    assert ran.stderr == "luxcli: with sudo this is the crontab of root; without it, that of pi\n"
+    assert ran.stderr == (
+        "luxcli: with sudo this changes the crontab of root; run it without sudo for that of pi\n"
+    )
 
 
 def test_that_another_heat_pump_would_no_longer_be_polled_is_said(
-    cli, configure, crontabs, tmp_path
+    cli, configure, user_environment, tmp_path
 ):
     install = ("schedule", "cron", "--install", "--yes", "-c")
     first = tmp_path / "first.yaml"
     first.write_text("host: 127.0.0.1\n", encoding="utf-8")
-    assert cli(*install, first, env=crontabs()).stderr == ""
-    assert cli(*install, first, "--command", "/new/luxcli", env=crontabs()).stderr == ""
-    ran = cli(*install, configure(), env=crontabs())
+    assert cli(*install, first, env=user_environment()).stderr == ""
+    assert cli(*install, first, "--command", "/new/luxcli", env=user_environment()).stderr == ""
+    ran = cli(*install, configure(), env=user_environment())
     assert ran.status == 0
-    assert ran.stderr.startswith(f"luxcli: the lines there are for {first}, which is no longer")
-    assert cli(*install, configure(), env=crontabs()).stderr == ""
+    assert ran.stderr.startswith(f"luxcli: the present lines poll with {first} and are replaced")
+    assert cli(*install, configure(), env=user_environment()).stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -485,9 +501,9 @@ def test_that_another_heat_pump_would_no_longer_be_polled_is_said(
     ],
 )
 def test_only_who_has_no_crontab_yet_gets_a_new_one(
-    cli, configure, crontabs, tmp_path, said, status
+    cli, configure, user_environment, tmp_path, said, status
 ):
-    variables = crontabs()
+    variables = user_environment()
     program = tmp_path / "bin" / "crontab"
     text = program.read_text(encoding="utf-8").replace("no crontab for you", said)
     program.write_text(text, encoding="utf-8")
@@ -499,7 +515,7 @@ def test_settings_that_only_variables_hold_are_named(cli, configure):
     file = configure()
     ran = cli("schedule", "systemd", "-c", file, env={"INTERVAL_SEC": "60"})
     assert ran.status == 0
-    assert "will not have what is not in a file: " not in ran.stdout
+    assert "so jobs started by cron will not see: " not in ran.stdout
     assert "interval_sec (from INTERVAL_SEC)" in ran.stderr
     # In a container the jobs have the same environment as the command that made the schedule.
     file.unlink()
@@ -523,7 +539,7 @@ def test_the_example_is_the_output_for_the_defaults(tmp_path):
     settings = config.load(None, {"HOME": "/home/you", "LUXCLI_HOST": "x"}, tmp_path)
     settings = settings._replace(file=Path("/etc/luxcli/config.yaml"))
     example = (ROOT / "scripts" / "crontab.example").read_text(encoding="utf-8")
-    assert example == user_crontab.marked(crontab_texts.cron(settings, LUXCLI))
+    assert example == user_crontab.marked(crontabs.cron(settings, LUXCLI))
 
 
 # Real schedulers read it
@@ -554,7 +570,7 @@ def test_systemd_has_nothing_to_say_about_the_units(cli, configure, tmp_path):
 @needs_analyze
 @pytest.mark.parametrize("change", ["2026-10-25 00:58:50", "2027-03-28 00:58:50"])
 def test_systemd_polls_on_through_clock_changes(tmp_path, change):
-    unit = systemd.systemd(configured(tmp_path), LUXCLI, "x")["luxcli-poll.timer"]
+    unit = systemd.units(configured(tmp_path), LUXCLI, "x")["luxcli-poll.timer"]
     [calendar] = re.findall(r"^OnCalendar=(.*)$", unit, re.MULTILINE)
     shown = subprocess.run(
         ["systemd-analyze", "calendar", "--iterations=8", f"--base-time={change} UTC", calendar],

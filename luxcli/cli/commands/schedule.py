@@ -27,7 +27,7 @@ CommandOption = Annotated[
     str | None,
     typer.Option(
         metavar="COMMAND",
-        help="How luxcli is started; by default by its own absolute path.",
+        help="How to start luxcli; by default its absolute path.",
         show_default=False,
     ),
 ]
@@ -46,18 +46,19 @@ def cron(
     session: Session,
     *,
     install: Annotated[
-        bool, typer.Option("--install", help="Put it into your crontab, after showing the change.")
+        bool,
+        typer.Option("--install", help="Show the change, and write the lines to your crontab."),
     ] = False,
     uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Take it out of your crontab again.")
+        bool, typer.Option("--uninstall", help="Remove the lines from your crontab.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    system: Annotated[
-        bool, typer.Option("--system", help="In the form of a file in /etc/cron.d.")
-    ] = False,
+    system: Annotated[bool, typer.Option("--system", help="Print a file for /etc/cron.d.")] = False,
     user: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Who runs the jobs of --system.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="The user who runs the jobs of --system.", show_default=False
+        ),
     ] = None,
     command: CommandOption = None,
     config_path: ConfigOption = None,
@@ -80,7 +81,7 @@ def cron(
         return 0
     settings = session.start(config_path, log_level)
     lines = crontabs.cron(settings, _command(command), user=user)
-    _tell_unseen(settings, "cron", needed=install)
+    _warn_of_settings_outside_file(settings, "cron", needed=install)
     if install:
         _change(lines, settings.interval_sec, yes=yes)
     else:
@@ -102,7 +103,7 @@ def supercronic(
     *,
     run: Annotated[
         bool,
-        typer.Option("--run", help="Run it, until it is stopped; this is what a container does."),
+        typer.Option("--run", help="Run supercronic until it is stopped, as a container does."),
     ] = False,
     command: CommandOption = None,
     config_path: ConfigOption = None,
@@ -118,13 +119,13 @@ def supercronic(
     from luxcli.registers import catalogue
     from luxcli.schedule import container as scheduler
 
-    # A wrong one would be found by the first roll-up, a day later.
+    # Checked here, because the first roll-up would find a wrong one a day later.
     further = {"csv.sensors": catalogue.select}
     settings = session.start(config_path, log_level, further=further)
 
     program = scheduler.check(settings, os.environ)
     if settings.log_level is None:
-        # Jobs are quiet about success; that the schedule has begun is worth a line.
+        # Jobs log nothing about success, so one line reports that the schedule has started.
         session.start(config_path, "INFO")
     zone = local_zone(settings.timezone)
     _LOGGER.info(
@@ -135,7 +136,7 @@ def supercronic(
     if settings.is_monitored:
         from luxcli.monitoring import channels
 
-        # No reason not to record; but polls that go well may never mention it.
+        # No reason not to record; a poll that succeeds may never report it.
         for failure in channels.unusable_files(settings):
             _LOGGER.warning("monitoring: %s", failure)
     crontab = crontabs.supercronic(settings, _command(command))
@@ -156,14 +157,18 @@ def systemd(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write the files there.", show_default=False
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write the files to this directory.",
+            show_default=False,
         ),
     ] = None,
     user: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Who runs the jobs; by default you, also with sudo.",
+            help="The user who runs the jobs; by default you, also with sudo.",
             show_default=False,
         ),
     ] = None,
@@ -172,16 +177,14 @@ def systemd(
     log_level: LevelOption = None,
 ) -> int:
     """Print units for systemd, or write them to files."""
-    from luxcli.schedule import systemd as systemd_units
+    from luxcli.schedule import systemd as schedule
 
     settings = session.start(config_path, log_level)
     who = user or os.environ.get("SUDO_USER") or _own_name()
-    # Beside the script, which may be in another place.
-    program = [Path(sys.executable).resolve(), Path(systemd_units.__file__).resolve()]
-    made = systemd_units.systemd(
-        settings, _command(command), who, program=[] if command else program
-    )
-    _tell_unseen(settings, "systemd", needed=output is not None)
+    # The script may be in another directory than Python and the package.
+    program = [Path(sys.executable).resolve(), Path(schedule.__file__).resolve()]
+    made = schedule.units(settings, _command(command), who, program=[] if command else program)
+    _warn_of_settings_outside_file(settings, "systemd", needed=output is not None)
     if settings.origins["cache_path"] == "default":
         warn(
             f"cache_path is not set: {settings.cache_path} depends on the user; for systemd set"
@@ -193,15 +196,15 @@ def systemd(
         for name, text in made.items():
             print_line(f"{_write(output / name, text)}: written")
     mark = "# " if output is None else ""
-    print_line(f"{mark}Three commands put it into service:")
-    enable = f"sudo systemctl enable --now {' '.join(systemd_units.TIMERS)}"
+    print_line(f"{mark}Three commands activate the schedule:")
+    enable = f"sudo systemctl enable --now {' '.join(schedule.TIMERS)}"
     for step in (_copying(output, who, settings), "sudo systemctl daemon-reload", enable):
         print_line(f"{mark}  {step}")
     return 0
 
 
 def _copying(output: Path | None, user: str, settings: Config) -> str:
-    """Return the command that puts the files where systemd looks, or checks those there."""
+    """Return the command that copies the files to systemd's directory, or checks them there."""
     if output == _UNITS:
         return f"systemd-analyze verify {_UNITS}/luxcli-*.timer"
     if output is not None:
@@ -232,11 +235,11 @@ def _own_name() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        raise UsageError(f"uid {os.getuid()} has no name; say --user NAME") from None
+        raise UsageError(f"uid {os.getuid()} has no name; add --user NAME") from None
 
 
 def _command(given: str | None) -> list[str]:
-    """Return how a scheduler starts this luxcli."""
+    """Return the words with which a scheduler starts luxcli."""
     if given is not None:
         try:
             words = shlex.split(given)
@@ -245,33 +248,38 @@ def _command(given: str | None) -> list[str]:
         if not words:
             raise UsageError("--command is empty")
         return words
-    # Symbolic links stay: they outlive what they point to.
+    # Symbolic links are kept, because they outlive their targets.
     program = Path(os.path.abspath(sys.argv[0]))
     if program.name == "__main__.py":
         return [sys.executable, "-m", "luxcli"]
     return [str(program)]
 
 
-def _tell_unseen(settings: Config, scheduler: str, *, needed: bool) -> None:
-    """Say which settings the jobs would not have; what cannot work is not installed."""
+def _warn_of_settings_outside_file(settings: Config, scheduler: str, *, needed: bool) -> None:
+    """Warn of settings that the jobs would not have.
+
+    Raises:
+        ConfigError: The schedule is installed and the host is one of them, or missing.
+    """
     from luxcli.schedule import crontabs
 
-    found = crontabs.unseen(settings)
+    found = crontabs.settings_outside_file(settings)
     if needed:
         settings.require_host()
-    if found and needed and any(setting.startswith("host ") for setting in found):
+    if needed and "host" in found:
         raise ConfigError(
             [
-                f"host: {settings.origins['host']} is not there for a job of {scheduler};"
-                " 'luxcli config init' writes a file to set it in"
+                f"host is set by {settings.origins['host']}, which jobs started by {scheduler}"
+                " do not have; write it to a file: luxcli config init"
             ]
         )
     if found:
-        warn(f"the jobs of {scheduler} will not have what is not in a file: {', '.join(found)}")
+        listed = ", ".join(f"{key} (from {origin})" for key, origin in found.items())
+        warn(f"not set in a file, so jobs started by {scheduler} will not see: {listed}")
 
 
 def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
-    """Show what changes in the user's crontab and, if it is wanted, change it."""
+    """Show a change of the user's crontab and, once it is confirmed, write it."""
     import difflib
 
     from luxcli import times
@@ -279,19 +287,21 @@ def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
 
     caller = os.environ.get("SUDO_USER", "root")
     if caller != "root":
-        warn(f"with sudo this is the crontab of root; without it, that of {caller}")
+        warn(
+            f"with sudo this changes the crontab of root; run it without sudo for that of {caller}"
+        )
     old = user_crontab.read()
-    take_out = user_crontab.without_block
-    new = take_out(old) if lines is None else user_crontab.with_block(old, lines)
+    without = user_crontab.without_block
+    new = without(old) if lines is None else user_crontab.with_block(old, lines)
     for number in user_crontab.foreign_polls(new) if lines else ():
         warn(
-            f"line {number} of your crontab polls as well; unless it is for another heat pump,"
-            " remove it with 'crontab -e'"
+            f"line {number} of your crontab starts polls too: remove it with 'crontab -e', unless"
+            " it is for another heat pump"
         )
-    if lines and (other := user_crontab.replaced(old, lines)):
+    if lines and (other := user_crontab.other_configuration(old, lines)):
         warn(
-            f"the lines there are for {other}, which is no longer polled then; for two heat pumps"
-            " add the lines of 'luxcli schedule cron' by hand, outside of the markers"
+            f"the present lines poll with {other} and are replaced; for two heat pumps add the"
+            " lines of 'luxcli schedule cron' by hand, outside of the markers"
         )
     if new == old:
         print_line("crontab: nothing to change")
@@ -301,7 +311,7 @@ def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
         print_line(line)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("this would be changed; say --yes to do it")
+            raise UsageError("not a terminal: repeat with --yes to apply this change")
         try:
             wanted = typer.confirm("Change the crontab?")
         except typer.Abort:  # the end of the input
