@@ -19,7 +19,7 @@ from benchmarks import year
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.maintenance import archive
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.store.store import Store
 
 PACKAGE = Path(luxcli.__file__).parent
@@ -80,7 +80,7 @@ def filled(root: Path, days: int, history: int) -> Filled:
         store = Store(directory / "cache.sqlite3")
         for block in _blocks(year.polls(history, last=days)):
             polls = [entry for entry in block if isinstance(entry, Snapshot)]
-            store.merge(polls, [entry for entry in block if isinstance(entry, Missed)])
+            store.merge(polls, [entry for entry in block if isinstance(entry, MissedPoll)])
         _tell(f"  {time.monotonic() - began:.0f} s; writing its archives")
         archived(Filled(days, directory))
         done.write_text(f"{time.monotonic() - began:.0f} s\n", encoding="utf-8")
@@ -121,7 +121,7 @@ def retention_days(kept: int, today: date) -> int:
     return (today - LAST_DATE + timedelta(days=kept)).days
 
 
-def _blocks(entries: Iterator[Snapshot | Missed]) -> Iterator[list[Snapshot | Missed]]:
+def _blocks(entries: Iterator[Snapshot | MissedPoll]) -> Iterator[list[Snapshot | MissedPoll]]:
     while block := list(islice(entries, _BLOCK)):
         yield block
 

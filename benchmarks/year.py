@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
 
 # Ends with a week and a day of the default configuration: Monday 07:00 in Berlin.
@@ -356,7 +356,7 @@ def _pressure(raw: int) -> int:
 
 def polls(
     days: int = DAYS, *, seed: int = 1, last: int | None = None
-) -> Iterator[Snapshot | Missed]:
+) -> Iterator[Snapshot | MissedPoll]:
     """Yield the polls and missed ticks of so many days up to `STOP_MS`, in time order.
 
     Args:
@@ -377,7 +377,9 @@ def polls(
         if taken_ms < first_ms:
             continue
         if fate < _MISSED_SHARE:
-            yield Missed(taken_ms, "timeout", 4, 254_000, "192.168.1.50:8889: no answer in 60 s")
+            yield MissedPoll(
+                taken_ms, "timeout", 4, 254_000, "192.168.1.50:8889: no answer in 60 s"
+            )
             continue
         retried = fate > 1 - _RETRY_SHARE
         calculations = tuple(unit.calculations)
@@ -387,7 +389,7 @@ def polls(
         )
 
 
-def statistics(entries: Iterable[Snapshot | Missed]) -> dict[str, float]:
+def statistics(entries: Iterable[Snapshot | MissedPoll]) -> dict[str, float]:
     """Return how much moves: registers of each block that vary, changes per poll, settings."""
     first: Snapshot | None = None
     last: Snapshot | None = None
@@ -395,7 +397,7 @@ def statistics(entries: Iterable[Snapshot | Missed]) -> dict[str, float]:
     changes: list[int] = []
     settings = count = missed = 0
     for entry in entries:
-        if isinstance(entry, Missed):
+        if isinstance(entry, MissedPoll):
             missed += 1
             continue
         count += 1

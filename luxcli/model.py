@@ -41,7 +41,7 @@ class Snapshot(NamedTuple):
 OVERRUN: Final = "overrun"
 
 
-class Missed(NamedTuple):
+class MissedPoll(NamedTuple):
     """A missed poll: a scheduled poll that failed, and why.
 
     Attributes:

@@ -17,7 +17,7 @@ from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, combine
 from luxcli.maintenance import luxlog
 from luxcli.maintenance.luxlog import Day
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
 from luxcli.store.store import Store
@@ -164,7 +164,7 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
 
 
 def _keep_earlier(
-    path: Path, polls: dict[int, Snapshot], missed: dict[int, Missed]
+    path: Path, polls: dict[int, Snapshot], missed: dict[int, MissedPoll]
 ) -> Iterator[str]:
     """Add what the day's earlier archive has; set it aside, and say so, when it is damaged."""
     try:

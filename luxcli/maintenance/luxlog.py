@@ -37,7 +37,7 @@ from typing import BinaryIO, Final
 
 from luxcli.errors import DamagedError, StorageError
 from luxcli.maintenance.deltas import decoded, encoded
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.system import files
 
 _LETTERS: Final = "cps"  # of the groups, in the order of GROUPS
@@ -53,7 +53,7 @@ class Day:
     """What an archive holds, in time order."""
 
     polls: tuple[Snapshot, ...]
-    missed: tuple[Missed, ...]
+    missed: tuple[MissedPoll, ...]
 
 
 def write(path: Path, day: Day) -> int:
@@ -178,7 +178,7 @@ def _parsed(lines: Iterable[str]) -> Day:
         raise ValueError(f"{count} polls are no day")
     version = int(first[-1])
     columns = _Columns(count, version)
-    missed: list[Missed] = []
+    missed: list[MissedPoll] = []
     checksum = -1
     for line in source:
         name, _, rest = line.partition(" ")
@@ -191,7 +191,9 @@ def _parsed(lines: Iterable[str]) -> Day:
             checksum = int(rest, 16)
         elif name == "m":
             ts_ms, reason, tries, took_ms, detail = rest.split(" ", 4)
-            missed.append(Missed(int(ts_ms), reason, int(tries), int(took_ms), json.loads(detail)))
+            missed.append(
+                MissedPoll(int(ts_ms), reason, int(tries), int(took_ms), json.loads(detail))
+            )
         else:
             columns.add(name, rest)
     raise ValueError("it is cut short")

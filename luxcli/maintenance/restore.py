@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.maintenance import archive, luxlog
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.store import Store
 from luxcli.system.progress import Progress, silent
@@ -207,7 +207,7 @@ def _from_cache(
     progress: Progress = silent,
 ) -> Source:
     old, source = Store(path), _Salvage(time.monotonic() + _SALVAGE_S, progress)
-    missed: list[Missed] = []
+    missed: list[MissedPoll] = []
     with suppress(StorageError):
         missed = old.database.missed(0, _EVER)
     result = _merged(store, path, source.polls(old), missed, low, high)
@@ -289,7 +289,7 @@ def _merged(
     store: Store,
     path: Path,
     polls: Iterable[Snapshot],
-    missed: Sequence[Missed],
+    missed: Sequence[MissedPoll],
     low: int,
     high: int,
 ) -> Source:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from luxcli.model import Missed
+from luxcli.model import MissedPoll
 
 # What is said about gaps is for people; an outage of months is one gap anyway.
 _GAPS_KEPT: Final = 20
@@ -118,7 +118,7 @@ class Walk:
         interval_ms: That of the schedule.
     """
 
-    def __init__(self, missed: Sequence[Missed], start_ms: int, interval_ms: int) -> None:
+    def __init__(self, missed: Sequence[MissedPoll], start_ms: int, interval_ms: int) -> None:
         self._missed, self._position = missed, 0
         self._start_ms, self._interval_ms = start_ms, interval_ms
         self._polls = self._expected = self._missing = self._unexplained = self._gap_count = 0

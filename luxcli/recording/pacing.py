@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from luxcli.config.config import Config
 from luxcli.controller.access import DEVICE_WAIT_S
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
-from luxcli.model import OVERRUN, Missed
+from luxcli.model import OVERRUN, MissedPoll
 from luxcli.recording import limits
 from luxcli.recording import poll as poll_job
 from luxcli.recording.poll import PollResult
@@ -303,7 +303,7 @@ def record_overrun(store: Store, ts_ms: int) -> None:
     Raises:
         StorageError: It cannot be written.
     """
-    store.add_missed(Missed(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
+    store.add_missed(MissedPoll(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
 
 
 def _record(config: Config, due_ms: Sequence[int], *, around_ms: int) -> int:

@@ -14,7 +14,7 @@ from luxcli.config.config import Config
 from luxcli.controller import access, client
 from luxcli.controller.access import DEVICE_WAIT_S
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, StorageError
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import structure
 from luxcli.store import owner
 from luxcli.store.store import Added, Store
@@ -169,7 +169,7 @@ class _Job:
     def _record(self, failure: BaseException, reason: str, tries: int) -> None:
         """Record why there is no poll."""
         took_ms = round((self._clock.monotonic() - self._began_s) * 1000)
-        missed = Missed(self._began_ms, reason, tries, took_ms, str(failure))
+        missed = MissedPoll(self._began_ms, reason, tries, took_ms, str(failure))
         _try(failure, lambda: self._store.add_missed(missed))
 
 

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from luxcli import times
-from luxcli.model import OVERRUN, Missed
+from luxcli.model import OVERRUN, MissedPoll
 from luxcli.recording.coverage import Coverage, Walk
 from luxcli.store.store import Store, Waiting
 
@@ -120,7 +120,7 @@ class State(NamedTuple):
     now_ms: int
     last_ms: int | None
     ahead_ms: int | None
-    failure: Missed | None
+    failure: MissedPoll | None
     day: Coverage
 
     @property

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from luxcli.errors import StorageError
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.system import files
 
 _REPEAT = 20
@@ -49,7 +49,7 @@ class Content(NamedTuple):
     """
 
     polls: tuple[Snapshot, ...]
-    missed: tuple[Missed, ...]
+    missed: tuple[MissedPoll, ...]
     rejected: tuple[bytes, ...]
     size: int
 
@@ -64,7 +64,7 @@ class Waiting(NamedTuple):
     """What waits in a buffer: as `Content`, but with the times of the polls alone."""
 
     polls: tuple[Head, ...]
-    missed: tuple[Missed, ...]
+    missed: tuple[MissedPoll, ...]
     rejected: tuple[bytes, ...]
     size: int
 
@@ -98,7 +98,7 @@ def append_poll(path: Path, snapshot: Snapshot) -> int:
     return number
 
 
-def append_missed(path: Path, missed: Missed) -> None:
+def append_missed(path: Path, missed: MissedPoll) -> None:
     """Append one missed poll and make it durable. The caller holds the storage lock.
 
     Raises:
@@ -137,7 +137,7 @@ def parts(path: Path, count: int | None) -> Iterator[Content]:
         StorageError: The file exists but cannot be read.
     """
     polls: list[Snapshot] = []
-    missed: list[Missed] = []
+    missed: list[MissedPoll] = []
     rejected: list[bytes] = []
     settings: dict[str, _Settings] = {}
     size = 0
@@ -168,7 +168,7 @@ def waiting(path: Path) -> Waiting:
         StorageError: The file exists but cannot be read.
     """
     polls: list[Head] = []
-    missed: list[Missed] = []
+    missed: list[MissedPoll] = []
     rejected: list[bytes] = []
     size = 0
     for raw in _file_lines(path):
@@ -185,7 +185,7 @@ def waiting(path: Path) -> Waiting:
         except (ValueError, KeyError, TypeError):
             rejected.append(line)
         else:
-            if isinstance(entry, Missed):
+            if isinstance(entry, MissedPoll):
                 missed.append(entry)
     return Waiting(tuple(polls), tuple(missed), tuple(rejected), size)
 
@@ -269,7 +269,7 @@ def _lines(data: bytes) -> Iterator[bytes]:
             yield line
 
 
-def _entry(line: bytes, settings: dict[str, _Settings]) -> Snapshot | Missed:
+def _entry(line: bytes, settings: dict[str, _Settings]) -> Snapshot | MissedPoll:
     """Decode one line; `settings` collects what later lines refer to."""
     if not _is_sealed(line):
         raise ValueError("checksum")
@@ -277,7 +277,7 @@ def _entry(line: bytes, settings: dict[str, _Settings]) -> Snapshot | Missed:
     if fields["v"] != 1:
         raise ValueError("version")
     if "m" in fields:
-        return Missed(fields["t"], fields["m"], fields["n"], fields["d"], fields["x"])
+        return MissedPoll(fields["t"], fields["m"], fields["n"], fields["d"], fields["x"])
     if "r" in fields:
         pair = settings[fields["r"]]
     else:

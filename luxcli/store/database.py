@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luxcli.model import Chunk, Missed, Snapshot
+from luxcli.model import Chunk, MissedPoll, Snapshot
 
 if TYPE_CHECKING:
     import sqlite3
@@ -104,7 +104,7 @@ class Database:
         with self.connected() as db:
             return sqlite_file.bounds(db)
 
-    def missed(self, start: int, stop: int) -> list[Missed]:
+    def missed(self, start: int, stop: int) -> list[MissedPoll]:
         """Return the missed polls in ``start <= ts_ms < stop``."""
         with self.reading() as db:
             if db is None:
@@ -112,7 +112,7 @@ class Database:
             rows = db.execute(
                 "SELECT * FROM missed WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
             )
-            return [Missed(*row) for row in rows]
+            return [MissedPoll(*row) for row in rows]
 
     def last_poll(self, ts_ms: int) -> int | None:
         """Return the time of the last poll at or before `ts_ms`."""

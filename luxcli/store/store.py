@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from luxcli import __version__
 from luxcli.errors import DamagedError, StorageError
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import buffer, places
 from luxcli.store.database import Database
 from luxcli.system import locks
@@ -163,7 +163,7 @@ class Store:
             except StorageError as exc:
                 return Added(0, f"{exc}; {waiting} entries wait in {self.buffer_path}")
 
-    def add_missed(self, missed: Missed) -> None:
+    def add_missed(self, missed: MissedPoll) -> None:
         """Keep the reason why a scheduled poll was missed: durable when this returns.
 
         Raises:
@@ -204,7 +204,7 @@ class Store:
         """
         return buffer.read(self.rejected_path)
 
-    def merge(self, polls: Sequence[Snapshot], missed: Sequence[Missed]) -> Flushed:
+    def merge(self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll]) -> Flushed:
         """Put polls from elsewhere into the database in one transaction; known ones do not count.
 
         Raises:
@@ -357,7 +357,7 @@ class Store:
     def _ingest(
         db: "sqlite3.Connection",
         polls: Sequence[Snapshot],
-        missed: Sequence[Missed],
+        missed: Sequence[MissedPoll],
         stored: dict[int, Snapshot] | None = None,
     ) -> Flushed:
         from luxcli.store import writer
@@ -388,7 +388,7 @@ class Store:
             )
 
     def _write_past_buffer(
-        self, polls: Sequence[Snapshot], missed: Sequence[Missed], reason: StorageError
+        self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll], reason: StorageError
     ) -> None:
         try:
             with self.database.transaction() as db:

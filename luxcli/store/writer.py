@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.store import schema, views
 from luxcli.store.checksums import poll_crc, settings_crc
 from luxcli.store.tables import _SETTINGS_AT, Key, as_of, known_registers, layout, settings_at
@@ -92,7 +92,7 @@ class Writer:
         self._new_times.append(ts_ms)
         return ts_ms, True
 
-    def add_missed(self, missed: Missed) -> bool:
+    def add_missed(self, missed: MissedPoll) -> bool:
         """Store one missed poll; as `add_poll` where its millisecond is taken."""
         ts_ms = missed.ts_ms
         content = (missed.reason, missed.tries, missed.took_ms, missed.detail)
@@ -258,7 +258,7 @@ def ingest(
     db: "Connection",
     version: str,
     polls: Sequence[Snapshot],
-    missed: Sequence[Missed],
+    missed: Sequence[MissedPoll],
     stored: dict[int, Snapshot] | None = None,
 ) -> tuple[int, int]:
     """Put everything into the tables.

@@ -2,7 +2,7 @@
 
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.recording import poll as poll_job
 from luxcli.recording import state
 from luxcli.recording.coverage import Coverage
@@ -120,7 +120,7 @@ def judge_snapshot(snapshot: Snapshot, interval_s: int) -> Report:
     )
 
 
-def _nothing(start_ms: int, stop_ms: int, missed: list[Missed]) -> str:
+def _nothing(start_ms: int, stop_ms: int, missed: list[MissedPoll]) -> str:
     text = f"nothing is stored from {utc_text(start_ms)} to {utc_text(stop_ms)}"
     if missed:
         last = missed[-1]

@@ -23,7 +23,7 @@ import luxcli
 from luxcli.cli import app as command_line
 from luxcli.config import config
 from luxcli.errors import LuxcliError
-from luxcli.model import GROUPS, Missed
+from luxcli.model import GROUPS, MissedPoll
 from luxcli.recording import poll
 from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
@@ -368,7 +368,7 @@ def with_a_gap(configure):
     ticks = [now_ms - number * 30_000 for number in reversed(range(240))]
     away = ticks[100:180]
     store.merge([real(ts_ms) for ts_ms in ticks if ts_ms not in away], ())
-    store.merge((), [Missed(ts_ms, "timeout", 4, 1000, "no answer") for ts_ms in away[:75]])
+    store.merge((), [MissedPoll(ts_ms, "timeout", 4, 1000, "no answer") for ts_ms in away[:75]])
     return file
 
 

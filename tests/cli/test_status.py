@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from luxcli import times
-from luxcli.model import Missed
+from luxcli.model import MissedPoll
 from luxcli.recording import state
 from luxcli.store.store import Store
 from tests.store.test_stress import fill, small_disk
@@ -59,8 +59,10 @@ def test_a_poll_that_only_waits_in_the_buffer_counts_and_the_buffer_stays(invoke
 def test_a_recording_that_stopped_is_3_and_names_the_last_failure(invoke, file, store):
     polls_until(store, 3 * 3600 + 20 * 60)
     now_ms = round(time.time() * 1000)
-    store.add_missed(Missed(now_ms - 60_000, "refused", 4, 14_000, "pump:8889: connection refused"))
-    store.add_missed(Missed(now_ms - 30_000, "timeout", 4, 14_000, "pump:8889: no answer"))
+    store.add_missed(
+        MissedPoll(now_ms - 60_000, "refused", 4, 14_000, "pump:8889: connection refused")
+    )
+    store.add_missed(MissedPoll(now_ms - 30_000, "timeout", 4, 14_000, "pump:8889: no answer"))
     ran = invoke("status", "-c", file)
     assert ran.status == 3
     assert ran.stdout.startswith(
@@ -74,8 +76,8 @@ def test_the_failure_that_made_a_poll_slow_is_named_and_not_the_overrun_it_led_t
 ):
     polls_until(store, 3600)
     now_ms = round(time.time() * 1000)
-    store.add_missed(Missed(now_ms - 40_000, "refused", 4, 14_000, "pump:8889: refused"))
-    store.add_missed(Missed(now_ms - 30_000, "overrun", 0, 0, "the poll before took too long"))
+    store.add_missed(MissedPoll(now_ms - 40_000, "refused", 4, 14_000, "pump:8889: refused"))
+    store.add_missed(MissedPoll(now_ms - 30_000, "overrun", 0, 0, "the poll before took too long"))
     said = invoke("status", "-c", file).stdout
     assert "; refused: pump:8889: refused; " in said
     assert "took too long" not in said
@@ -83,7 +85,7 @@ def test_the_failure_that_made_a_poll_slow_is_named_and_not_the_overrun_it_led_t
 
 def test_a_failure_before_the_last_poll_is_no_news(invoke, file, store):
     polls_until(store, 10)
-    store.merge((), [Missed(round(time.time() * 1000) - 15_000, "busy", 0, 1, "in use")])
+    store.merge((), [MissedPoll(round(time.time() * 1000) - 15_000, "busy", 0, 1, "in use")])
     assert "busy: in use" not in invoke("status", "-c", file).stdout
 
 
@@ -115,7 +117,7 @@ def test_nothing_recorded_yet_is_3_and_creates_nothing(invoke, file):
 
 def test_only_failures_so_far_say_why(invoke, file, store):
     now_ms = round(time.time() * 1000)
-    store.add_missed(Missed(now_ms - 1000, "timeout", 4, 14_000, "pump:8889: no answer"))
+    store.add_missed(MissedPoll(now_ms - 1000, "timeout", 4, 14_000, "pump:8889: no answer"))
     ran = invoke("status", "-c", file)
     assert ran.status == 3
     assert "nothing recorded in " in ran.stdout

@@ -17,7 +17,7 @@ from luxcli.diagnosis import bundle, diagnose
 from luxcli.diagnosis.diagnose import Diagnosis
 from luxcli.diagnosis.redaction import Redactor, known_names
 from luxcli.diagnosis.sections import Section, info
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
 from luxcli.store.store import Store
@@ -259,7 +259,7 @@ def test_names_from_an_earlier_set_up_are_found_nowhere_in_the_bundle(invoke, tm
     missed = f"{OLD_HOST}:8889: connect: refused; see {OLD_HOME}/notes or {url} or [{IPV6}]"
     now_ms = round(time.time() * 1000)
     store.add(now_ms - 7_200_000, small(now_ms - 7_200_000))
-    store.add_missed(Missed(now_ms - 1000, "network", 1, 95, missed))
+    store.add_missed(MissedPoll(now_ms - 1000, "network", 1, 95, missed))
     target = tmp_path / "report.zip"
     command = ("diagnose", "-c", path, "--offline", "--json", "--bundle", target)
     shown = invoke(*command, env={"HOME": "/home/erika"}).stdout

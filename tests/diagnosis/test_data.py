@@ -13,7 +13,7 @@ from luxcli.config.config import Config
 from luxcli.diagnosis import diagnose as diagnosis
 from luxcli.diagnosis.diagnose import Diagnosis
 from luxcli.maintenance.archive import archive_due
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
 from luxcli.store import owner
 from luxcli.store.store import Store
@@ -249,7 +249,9 @@ def test_the_same_heat_pump_under_a_new_address_is_none(tmp_path):
 def test_a_foreign_poll_is_forgotten_with_the_next_good_one(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     store = Store(settings.cache_path)
-    store.add_missed(Missed(NOW_MS - HOUR_MS, "foreign", 1, 90, "x: holds another; give it one"))
+    store.add_missed(
+        MissedPoll(NOW_MS - HOUR_MS, "foreign", 1, 90, "x: holds another; give it one")
+    )
     assert lines(diagnose(settings, offline=True), "recording", "problem") == ["x: holds another"]
     record(settings, NOW_MS - 1000, NOW_MS)
     assert lines(diagnose(settings, offline=True), "recording", "problem") == []

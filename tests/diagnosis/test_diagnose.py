@@ -18,7 +18,7 @@ from luxcli.config.config import Config
 from luxcli.diagnosis import diagnose as diagnosis
 from luxcli.diagnosis import sections
 from luxcli.diagnosis.diagnose import Diagnosis
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import catalogue, ranges
 from luxcli.store.store import Store
 from luxcli.system import files, locks
@@ -681,7 +681,7 @@ def test_missed_polls_are_told_with_their_reasons(tmp_path):
     store = Store(settings.cache_path)
     for number in range(30):
         ts_ms = NOW_MS - 12 * HOUR_MS + number * 600_000
-        store.add_missed(Missed(ts_ms, "refused", 4, 15_000, "connect: connection refused"))
+        store.add_missed(MissedPoll(ts_ms, "refused", 4, 15_000, "connect: connection refused"))
     found = diagnose(settings, offline=True)
     coverage = values(found, "recording")["coverage"]["24 h"]
     assert coverage["reasons"] == {"refused": 30}

@@ -18,7 +18,7 @@ from luxcli.errors import DamagedError, StorageError
 from luxcli.maintenance import archive, luxlog, restore
 from luxcli.maintenance import prune as pruning
 from luxcli.maintenance.luxlog import Day
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
 from luxcli.store.store import Store
 from tests.support.scenario import BERLIN, configured, ms, record
@@ -30,7 +30,7 @@ def day_of(profile="msw6", count=100, step_s=30):
     replay = Replay(profile)
     start = ms("2026-11-19T00:00") / 1000
     polls = tuple(replay.at(start + n * step_s) for n in range(count))
-    ticks = (Missed(ms("2026-11-19T03:00"), "timeout", 4, 254_000, 'said "no" äöü\nand left'),)
+    ticks = (MissedPoll(ms("2026-11-19T03:00"), "timeout", 4, 254_000, 'said "no" äöü\nand left'),)
     return Day(polls, ticks)
 
 
@@ -65,7 +65,7 @@ def test_archives_of_the_first_version_are_read(tmp_path):
         *('m 2000 busy 0 5 "in use"', f"crc {crc:08x}", "end", ""),
     ]
     (tmp_path / "x.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
-    missed = (Missed(2000, "busy", 0, 5, "in use"),)
+    missed = (MissedPoll(2000, "busy", 0, 5, "in use"),)
     assert luxlog.read(tmp_path / "x.gz") == Day(polls, missed)
 
 
@@ -270,7 +270,9 @@ def test_no_archive_is_written_when_none_is_wanted(tmp_path):
 def test_missed_ticks_are_archived_with_their_reasons(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T11:00"))
-    tick = Missed(ms("2026-11-19T10:05"), "refused", 4, 14_000, "1.2.3.4:8889: connection refused")
+    tick = MissedPoll(
+        ms("2026-11-19T10:05"), "refused", 4, 14_000, "1.2.3.4:8889: connection refused"
+    )
     Store(settings.cache_path).add_missed(tick)
     [entry] = archived(settings)
     assert luxlog.read(entry.path).missed == (tick,)
@@ -346,7 +348,7 @@ def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old)
 def test_a_day_of_nothing_but_missed_ticks_is_archived_as_well(tmp_path):
     settings = configured(tmp_path, cache_retention_days=1, disk_usage_limit_percent=100)
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-20T11:00"), step_s=3600)
-    tick = Missed(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
+    tick = MissedPoll(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
     store = Store(settings.cache_path)
     store.add_missed(tick)
     assert "2026-11-17: no archive" in prune(settings).findings[0]

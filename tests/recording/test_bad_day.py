@@ -20,7 +20,7 @@ import pytest
 
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LockHeldError
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.recording import poll as poll_job
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
@@ -296,8 +296,8 @@ def test_every_tick_of_a_bad_day_is_stored_or_explained_or_was_never_run(tmp_pat
 
 def test_two_misses_in_one_millisecond_after_the_clock_stepped_back_are_both_kept(tmp_path):
     store = Store(tmp_path / "cache.sqlite3")
-    one = Missed(START_MS, "timeout", 4, 254_000, "nobody answers")
-    two = Missed(START_MS, "refused", 4, 14_000, "connection refused")
+    one = MissedPoll(START_MS, "timeout", 4, 254_000, "nobody answers")
+    two = MissedPoll(START_MS, "refused", 4, 14_000, "connection refused")
     for tick in (one, two, one):
         store.add_missed(tick)
     store.flush()

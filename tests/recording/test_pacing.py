@@ -12,7 +12,7 @@ import pytest
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
-from luxcli.model import Missed
+from luxcli.model import MissedPoll
 from luxcli.recording import pacing
 from luxcli.recording.pacing import Waits
 from luxcli.recording.poll import PollResult
@@ -102,7 +102,7 @@ def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_agai
 
         def others(result: PollResult | LuxcliError) -> None:
             assert isinstance(result, PollResult)
-            busy = Missed(result.snapshot.taken_ms + 320, "busy", 0, 0, "in use")
+            busy = MissedPoll(result.snapshot.taken_ms + 320, "busy", 0, 0, "in use")
             open_store(settings).add_missed(busy)
 
         run = pacing.poll(

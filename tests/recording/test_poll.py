@@ -27,7 +27,7 @@ from luxcli.errors import (
     ProtocolError,
     StorageError,
 )
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.registers import structure
 from luxcli.simulator.replay import Replay
@@ -62,7 +62,7 @@ def polls(settings: Config) -> list[Snapshot]:
     return list(open_store(settings).query(*EVER))
 
 
-def misses(settings: Config) -> list[Missed]:
+def misses(settings: Config) -> list[MissedPoll]:
     store = open_store(settings)
     store.flush()
     return store.database.missed(*EVER)

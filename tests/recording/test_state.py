@@ -6,7 +6,7 @@ from datetime import UTC
 import pytest
 
 from luxcli.config.config import Config
-from luxcli.model import Missed
+from luxcli.model import MissedPoll
 from luxcli.recording import coverage, state
 from luxcli.store.store import Store
 from tests.support.builders import small
@@ -29,7 +29,7 @@ def put(store, *ticks, offset_ms=400):
 
 
 def miss(store, tick, reason):
-    store.merge((), [Missed(START_MS + tick * TICK_MS + 300, reason, 1, 60_000, f"{reason}!")])
+    store.merge((), [MissedPoll(START_MS + tick * TICK_MS + 300, reason, 1, 60_000, f"{reason}!")])
 
 
 def hour(store):
@@ -168,7 +168,7 @@ def test_what_waits_in_the_buffer_counts_and_stays_there(store):
     Store.open(store.path)
     for tick in range(10, 15):
         store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
-    store.add_missed(Missed(START_MS + 15 * TICK_MS, "timeout", 4, 1, "no answer"))
+    store.add_missed(MissedPoll(START_MS + 15 * TICK_MS, "timeout", 4, 1, "no answer"))
     store.add(START_MS + 16 * TICK_MS, small(START_MS + 16 * TICK_MS))
     before = store.buffer_path.read_bytes()
     found = state.coverage(store, START_MS, START_MS + 17 * TICK_MS, 30)
@@ -204,7 +204,7 @@ def test_polls_taken_together_count_as_they_do_one_by_one(seed):
     for _ in range(900):
         ts_ms += 30_000 + rng.choice([0] * 60 + [rng.randint(-15_000, 15_000), 30_000, 90_000])
         if rng.random() < 0.01:
-            ticks.append(Missed(ts_ms, "timeout", 1, 5, ""))
+            ticks.append(MissedPoll(ts_ms, "timeout", 1, 5, ""))
         else:
             times.append(ts_ms)
     together, single = (coverage.Walk(ticks, 0, 30_000) for _ in range(2))

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import StorageError
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import buffer
 from tests.support.builders import START_MS, python, real, reals, small, traced
 
-MISSED = Missed(START_MS, "timeout", 4, 254_000, "127.0.0.1:8889: no complete answer")
+MISSED = MissedPoll(START_MS, "timeout", 4, 254_000, "127.0.0.1:8889: no complete answer")
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_a_line_torn_anywhere_harms_neither_those_before_nor_the_next(path, last
     sent = [small(START_MS + n, {1: n}, lengths=shape) for n in range(3)]
     later = small(START_MS + 99, {5: 5}, lengths=shape)
     append(path, sent)
-    ticks: tuple[Missed, ...] = ()
+    ticks: tuple[MissedPoll, ...] = ()
     if last == "reference":
         torn = small(START_MS + 50, lengths=shape)
     elif last == "complete":

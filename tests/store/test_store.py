@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, Interrupted, StorageError
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import buffer, ledger
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Added, Flushed, Store
@@ -248,7 +248,7 @@ def test_flushing_the_same_buffer_again_changes_nothing(store):
         ],
     )
     add(store, [real(START_MS), real(START_MS)._replace(took_ms=5)])
-    store.add_missed(Missed(START_MS + 1, "timeout", 4, 9, "silent"))
+    store.add_missed(MissedPoll(START_MS + 1, "timeout", 4, 9, "silent"))
     saved = store.buffer_path.read_bytes()
     assert store.flush() == Flushed(13, 1, 0)
     rows, polls = contents(store.path), everything(store)
@@ -436,7 +436,7 @@ def test_an_abandoned_query_holds_nobody_up(eager):
 
 def test_missed_ticks_come_back_sorted_within_half_open_bounds(store):
     ticks = [
-        Missed(START_MS + n, reason, n, n * 1000, f"Grund {n}: Zeitüberschreitung\n„x“")
+        MissedPoll(START_MS + n, reason, n, n * 1000, f"Grund {n}: Zeitüberschreitung\n„x“")
         for n, reason in enumerate(("timeout", "refused", "busy", "rejected"))
     ]
     for tick in reversed(ticks):
@@ -450,7 +450,7 @@ def test_missed_ticks_come_back_sorted_within_half_open_bounds(store):
 
 
 def test_a_tick_may_be_missed_and_polled_in_the_same_millisecond(store):
-    store.add_missed(Missed(START_MS, "timeout", 1, 5, ""))
+    store.add_missed(MissedPoll(START_MS, "timeout", 1, 5, ""))
     store.add(START_MS, small(START_MS))
     assert everything(store) == [small(START_MS)]
     assert len(store.database.missed(0, EVER)) == 1
@@ -476,7 +476,7 @@ def test_removal_takes_what_is_older_and_leaves_the_rest_exactly(store):
     sent = [small(START_MS + n * DAY_MS // 4, {1: n}, {1: n // 7, 2: 1}) for n in range(40)]
     add(store, sent)
     for poll in sent[::3]:
-        store.add_missed(Missed(poll.taken_ms + 1, "timeout", 1, 1, ""))
+        store.add_missed(MissedPoll(poll.taken_ms + 1, "timeout", 1, 1, ""))
     store.flush()
     cutoff = sent[23].taken_ms
     for stop in (cutoff - 1, cutoff):
@@ -815,7 +815,7 @@ def test_the_whole_cache_can_be_looked_through_for_damage(eager):
 
 
 def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
-    sent, tick = reals(6), Missed(START_MS + 1, "timeout", 1, 2, "silent")
+    sent, tick = reals(6), MissedPoll(START_MS + 1, "timeout", 1, 2, "silent")
     add(eager, sent[2:4])
     assert eager.merge(sent, [tick]) == Flushed(4, 1, 0)
     assert eager.merge(sent, [tick]) == Flushed(0, 0, 0)
@@ -1047,8 +1047,8 @@ def test_polls_may_come_in_while_old_ones_are_removed(store):
 
 
 def test_different_missed_ticks_of_one_millisecond_are_both_kept(store):
-    first = Missed(START_MS, "timeout", 4, 1000, "a")
-    second = Missed(START_MS, "busy", 0, 5000, "b")
+    first = MissedPoll(START_MS, "timeout", 4, 1000, "a")
+    second = MissedPoll(START_MS, "busy", 0, 5000, "b")
     for tick in (first, second, first):
         store.add_missed(tick)
     store.flush()
@@ -1060,7 +1060,7 @@ def test_a_missed_tick_goes_to_the_cache_where_the_buffer_cannot_be_written(stor
     store.flush()
     store.buffer_path.unlink()
     store.buffer_path.mkdir()
-    tick = Missed(START_MS + 1, "timeout", 4, 1000, "a")
+    tick = MissedPoll(START_MS + 1, "timeout", 4, 1000, "a")
     store.add_missed(tick)
     assert store.database.missed(0, EVER) == [tick]
 
@@ -1132,7 +1132,7 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
     store = Store(tmp_path / "c.sqlite3")
     for poll in reals(3):
         store.add(poll.taken_ms, poll)
-    store.add_missed(Missed(START_MS + 200_000, "timeout", 1, 5, "no answer"))
+    store.add_missed(MissedPoll(START_MS + 200_000, "timeout", 1, 5, "no answer"))
     with store.buffer_path.open("ab") as file:
         file.write(b'{"v":1,"i":5,"t":18000000')
     waiting = store.waiting()

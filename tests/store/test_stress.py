@@ -29,7 +29,7 @@ from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive, luxlog, restore
-from luxcli.model import GROUPS, Missed, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
@@ -341,7 +341,7 @@ def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyControll
         found.stored += stored
         found.refused += not stored
     try:
-        store.add_missed(Missed(next(ticks) * 1000, "timeout", 1, 5000, "nobody there"))
+        store.add_missed(MissedPoll(next(ticks) * 1000, "timeout", 1, 5000, "nobody there"))
     except StorageError:
         found.missed_refused += 1
     filler.unlink()
@@ -626,7 +626,7 @@ def template_in(directory: Path, *, step_s: int = 1800) -> Template:
     start, noon = ms("2026-11-17T00:00"), ms("2026-11-19T12:00")
     midnight = ms("2026-11-19T00:00")
     stamps = range(start, noon, step_s * 1000)
-    misses = [Missed(ts_ms + 1000, "timeout", 4, 254_000, "gone") for ts_ms in stamps[::20]]
+    misses = [MissedPoll(ts_ms + 1000, "timeout", 4, 254_000, "gone") for ts_ms in stamps[::20]]
     store.merge([real(ts_ms) for ts_ms in stamps], misses)
     archive.archive_due(settings, now_ms=noon, zone=BERLIN)
     buffered = [real(noon + 30_000 * number) for number in range(3)]
@@ -876,7 +876,7 @@ def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
         for number in range(50):
             ts_ms = NOW_S * 1000 + 30_000 * number
             if number % 9 == 4:
-                store.add_missed(Missed(ts_ms, "timeout", 4, 254_000, "gone"))
+                store.add_missed(MissedPoll(ts_ms, "timeout", 4, 254_000, "gone"))
                 continue
             polls[ts_ms] = small(ts_ms, {1: number, 7: number // 3}, {1: number // 17})
             store.add(ts_ms, polls[ts_ms])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from luxcli.model import Missed, Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from tests.support.builders import reals
 from tests.support.scenario import HOUR_MS, ms
 
@@ -60,10 +60,10 @@ class Planted:
         """Return what is to be stored."""
         return self.plant(list(good(self.profile, self.hours, self.step_s)))
 
-    def misses(self) -> list[Missed]:
+    def misses(self) -> list[MissedPoll]:
         """Return the reasons of polls that are not there."""
         return [
-            Missed(START_MS + number * self.step_s * 1000, reason, 1, 900, f"{reason}!")
+            MissedPoll(START_MS + number * self.step_s * 1000, reason, 1, 900, f"{reason}!")
             for number, reason in (self.missed or {}).items()
         ]
 
