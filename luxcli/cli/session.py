@@ -17,7 +17,7 @@ from luxcli.errors import Interrupted, LuxcliError, StorageError
 from luxcli.system import log_setup
 
 if TYPE_CHECKING:
-    from luxcli.monitoring.monitor import Watch
+    from luxcli.monitoring.monitor import RunReport
 
 
 class Session:
@@ -40,7 +40,7 @@ class Session:
         self._arm_watchdog = arm_watchdog
         self.as_json = False
         self._limit_s = 0.0
-        self._watch: Watch | None = None
+        self._report: RunReport | None = None
         self._tail: log_setup.Tail | None = None
 
     def start(
@@ -79,9 +79,9 @@ class Session:
         level = loaded.log_level or default_level()
         self._open_log(loaded, level, run, watched=watched)
         if watched:
-            from luxcli.monitoring.monitor import Watch
+            from luxcli.monitoring.monitor import RunReport
 
-            self._watch = Watch(loaded, str(job), run.id, current_ms())
+            self._report = RunReport(loaded, str(job), run.id, current_ms())
         if job:
             from luxcli.recording import limits
 
@@ -108,7 +108,7 @@ class Session:
 
         Such as a minute without a poll, which is no sign that polls go well.
         """
-        self._watch = None
+        self._report = None
 
     def run(self, work: Callable[[], int]) -> int:
         """Set up logging until `start` does, do what the command is for, return the exit status.
@@ -136,9 +136,9 @@ class Session:
         else:
             return status
         finally:
-            if self._watch and self._tail:
+            if self._report and self._tail:
                 message = bug or self._tail.message
-                self._watch.end(status, message, self._tail.text(), current_ms())
+                self._report.end(status, message, self._tail.text(), current_ms())
 
     def _done(self, work: Callable[[], int]) -> int:
         try:

@@ -39,7 +39,7 @@ _BUSY: Final = LockHeldError.exit_code
 _INTERRUPTED: Final = 128
 
 
-class Watch:
+class RunReport:
     """One run of a job, reported when it ends; of roll-ups and prune also the start is reported."""
 
     def __init__(self, config: Config, job: str, run: str, now_ms: int) -> None:

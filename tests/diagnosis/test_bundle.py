@@ -31,7 +31,7 @@ USER = "erika-mustermann"
 
 
 def personal(snapshot: Snapshot) -> Snapshot:
-    """A heat pump with addresses, a password and a serial number of its own."""
+    """A heat pump with addresses, a password and a serial number."""
     calculations, parameters = list(snapshot.calculations), list(snapshot.parameters)
     calculations[91:95] = [ADDRESS] * 4
     for index in PRIVATE["parameters"] & set(range(len(parameters))):
@@ -64,7 +64,7 @@ def secrets(host: str, home: Path) -> list[str]:
     ]
 
 
-def test_no_member_tells_the_host_an_address_a_serial_number_or_a_name(invoke, tmp_path):
+def test_no_member_has_the_host_an_address_a_serial_number_or_a_name(invoke, tmp_path):
     home = tmp_path / USER
     with FaultyController(Fault(change=personal), profile="long") as pump:
         path = configuration(home / "heating", host="localhost", port=pump.port)
@@ -139,7 +139,7 @@ def test_an_existing_file_is_left_alone_before_anything_is_done(invoke, tmp_path
     assert simulator.connections == 0
 
 
-def test_a_place_that_cannot_be_written_is_told_after_the_diagnosis(invoke, tmp_path):
+def test_a_bundle_that_cannot_be_written_is_reported_after_the_diagnosis(invoke, tmp_path):
     path = configuration(tmp_path, host="127.0.0.1")
     ran = invoke("diagnose", "--offline", "-c", path, "--bundle", "/proc/report.zip")
     assert ran.status == 74
@@ -219,7 +219,7 @@ def test_names_in_directories_with_blanks_and_of_mounted_disks_are_replaced(invo
 
 
 def test_the_diagnosis_of_a_healthy_set_up_is_kept_whole(invoke, tmp_path):
-    """A key or word that nobody has looked at yet shows here: see `bundle` and `redaction`."""
+    """A new key or word that `bundle` and `redaction` do not know shows here."""
     target = tmp_path / "report.zip"
     with FaultyController(profile="long") as pump:
         path = configuration(tmp_path, host="127.0.0.1", port=pump.port)
@@ -358,8 +358,8 @@ def test_a_text_is_kept_if_every_word_is_known(tmp_path, text, expected):
 
 
 def test_private_are_all_registers_that_the_catalogue_calls_addresses_passwords_and_serials():
-    telling = ("serial number", "password digit", "address", "subnet", "broadcast", "gateway")
+    private = ("serial number", "password digit", "address", "subnet", "broadcast", "gateway")
     for entry in catalogue.catalogue():
-        told = any(word in entry.name.lower() for word in telling) or entry.kind == "address"
-        if told and entry.group != "visibilities":
+        is_private = any(word in entry.name.lower() for word in private) or entry.kind == "address"
+        if is_private and entry.group != "visibilities":
             assert entry.index in PRIVATE[entry.group], entry

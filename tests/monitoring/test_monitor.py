@@ -291,7 +291,7 @@ def test_roll_ups_and_prune_are_reported_at_start_and_end(invoke, configure, lis
     assert news(listener) == ["luxcli: rollup failed"]
 
 
-def test_a_failure_of_a_roll_up_is_news_once_an_hour_but_each_run_is_pinged(
+def test_a_failure_of_a_roll_up_goes_to_ntfy_once_an_hour_but_each_run_is_pinged(
     invoke, configure, listener
 ):
     file = configure(monitoring=all_channels(listener.url))
@@ -362,7 +362,7 @@ def outcomes_over(statuses: Sequence[int], file: Path, *, every_s: int) -> None:
     loaded(file).cache_path.parent.mkdir()
     for number, status in enumerate(statuses):
         now_ms = NOW_MS + number * every_s * 1000
-        monitor.Watch(loaded(file), "poll", "00000000", now_ms).end(status, "", "", now_ms)
+        monitor.RunReport(loaded(file), "poll", "00000000", now_ms).end(status, "", "", now_ms)
 
 
 def test_polls_that_fail_now_and_then_are_reported_once_an_hour(configure, listener):
@@ -415,7 +415,7 @@ def test_a_state_file_of_an_older_version_is_replaced(configure, listener):
     path.parent.mkdir()
     older = {"since_ms": 1, "stale": True, "quiet": False, "told": True, "notice_ms": NOW_MS}
     path.write_text(json.dumps({"poll": older}), encoding="utf-8")
-    monitor.Watch(loaded(file), "poll", "00000000", NOW_MS).end(69, "", "", NOW_MS)
+    monitor.RunReport(loaded(file), "poll", "00000000", NOW_MS).end(69, "", "", NOW_MS)
     assert news(listener) == ["luxcli: poll failed"]
     assert remembered(file)["poll"] == State(NOW_MS, "failed", True, NOW_MS)
 
@@ -427,7 +427,7 @@ def test_a_temporary_file_that_a_killed_poll_left_is_used_up_by_the_next_one(con
     elsewhere = path.with_name("elsewhere")
     elsewhere.write_text("mine", encoding="utf-8")
     path.with_name(f".{path.name}.tmp").symlink_to(elsewhere)
-    monitor.Watch(loaded(file), "poll", "00000000", NOW_MS).end(0, "", "", NOW_MS)
+    monitor.RunReport(loaded(file), "poll", "00000000", NOW_MS).end(0, "", "", NOW_MS)
     assert remembered(file)["poll"].last_success_ms == NOW_MS
     assert elsewhere.read_text(encoding="utf-8") == "mine"
     names = {entry.name for entry in path.parent.iterdir()}
@@ -446,8 +446,8 @@ def test_without_a_state_file_polls_report_in_the_first_minute_of_an_hour(
     settings = loaded(file)
     monitor.state_path(settings).mkdir(parents=True)  # so that no file can be put there
     for at_ms in range(NOW_MS + begins_ms, NOW_MS + 2 * HOUR_MS, every_ms):
-        watch = monitor.Watch(settings, "poll", "0a1b2c3d", at_ms)
-        watch.end(69, "refused", "", at_ms + takes_ms)
+        report = monitor.RunReport(settings, "poll", "0a1b2c3d", at_ms)
+        report.end(69, "refused", "", at_ms + takes_ms)
     assert pings(listener) == ["poll/69"] * 2 * times
 
 
@@ -542,7 +542,7 @@ def test_a_message_with_bytes_that_are_not_text_is_sent(configure, listener):
     file = configure(monitoring=all_channels(listener.url))
     undecodable = os.fsdecode(b"/w\xe4rme: disk full")
     loaded(file).cache_path.parent.mkdir()
-    monitor.Watch(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(
+    monitor.RunReport(loaded(file), "poll", "0a1b2c3d", NOW_MS).end(
         74, undecodable, undecodable, NOW_MS
     )
     assert (pings(listener), pushes(listener)) == (["poll/74"], ["down"])

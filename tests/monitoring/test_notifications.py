@@ -149,7 +149,7 @@ SEQUENCES: dict[str, list[Run]] = {
         poll(91, "failed", STALE, "poll stale"),
         poll(92, "good", PING, "poll recovered"),
     ],
-    "each run of a roll-up is pinged, its failure is news once an hour": [
+    "each run of a roll-up is pinged, its failure goes to ntfy once an hour": [
         run(0, "rollup", "good", "/ping/rollup"),
         run(60, "rollup", "failed", "/ping/rollup/69", "rollup failed"),
         run(61, "rollup", "failed", "/ping/rollup/69"),
@@ -170,7 +170,7 @@ SEQUENCES: dict[str, list[Run]] = {
         poll(0, "stopped", "/ping/poll/143", "poll failed"),
         poll(1, "good", PING, "poll recovered"),
     ],
-    "a failure that nobody accepted is sent again after five minutes": [
+    "a failure that no channel accepted is sent again after five minutes": [
         poll(0, "failed", FAIL, "poll failed", accepted_by="none"),
         poll(1, "failed"),
         poll(4.9, "failed"),
@@ -181,7 +181,7 @@ SEQUENCES: dict[str, list[Run]] = {
         poll(70, "failed", FAIL, "poll failed"),
         poll(71, "good", PING, "poll recovered"),
     ],
-    "the recovery from a failure that nobody accepted is no news": [
+    "the recovery from a failure that no channel accepted goes to Healthchecks alone": [
         poll(0, "failed", FAIL, "poll failed", accepted_by="none"),
         poll(1, "good", PING),
         poll(2, "good"),
@@ -208,7 +208,7 @@ SEQUENCES: dict[str, list[Run]] = {
         poll(62, "good"),
         poll(66, "good", PING),
     ],
-    "a recovery that nobody accepted is sent again after five minutes": [
+    "a recovery that no channel accepted is sent again after five minutes": [
         poll(0, "failed", FAIL, "poll failed"),
         poll(1, "good", PING, "poll recovered", accepted_by="none"),
         poll(2, "good"),
@@ -226,7 +226,7 @@ SEQUENCES: dict[str, list[Run]] = {
         poll(60, "failed", FAIL, "poll failed"),
         poll(61, "good", PING, "poll recovered"),
     ],
-    "a stale notification that nobody accepted is sent again after five minutes": [
+    "a stale notification that no channel accepted is sent again after five minutes": [
         poll(0, "good", PING),
         run(31, "prune", "good", "/ping/prune", STALE, "poll stale", accepted_by="none"),
         run(35, "prune", "good", "/ping/prune"),
@@ -234,7 +234,7 @@ SEQUENCES: dict[str, list[Run]] = {
         run(41, "prune", "good", "/ping/prune"),
         poll(42, "good", PING, "poll recovered"),
     ],
-    "a stale notification that nobody accepted after a delivered failure": [
+    "a stale notification that no channel accepted after a delivered failure": [
         poll(0, "good", PING),
         poll(1, "failed", FAIL, "poll failed"),
         poll(31, "failed", STALE, "poll stale", accepted_by="none"),
@@ -322,8 +322,8 @@ def check_sequence(file: Path, servers: tuple[Listener, Listener], runs: list[Ru
         now_ms = NOW_MS + round(one.minute * 60_000)
         if (one.job, one.result) == ("poll", "good"):
             store.add(now_ms, small(now_ms))
-        watch = monitor.Watch(settings, one.job, "0a1b2c3d", now_ms)
-        watch.end(STATUSES[one.result], "", "", now_ms)
+        report = monitor.RunReport(settings, one.job, "0a1b2c3d", now_ms)
+        report.end(STATUSES[one.result], "", "", now_ms)
         pings = [path for path in healthchecks.paths() if not path.endswith("/start")]
         titles = [asked.document["title"].removeprefix("luxcli: ") for asked in ntfy.asked]
         # Channels are served at the same time, so the order within a row means nothing.
@@ -344,13 +344,13 @@ def test_notifications_follow_the_rules(configure, servers, name):
 
 
 @pytest.mark.parametrize("name", ONLY_HEALTHCHECKS)
-def test_pings_alone_follow_the_rules(configure, servers, name):
+def test_healthchecks_alone_follows_the_rules(configure, servers, name):
     file = configure(monitoring=channels_at(servers[0], None))
     check_sequence(file, servers, ONLY_HEALTHCHECKS[name])
 
 
 @pytest.mark.parametrize("name", ONLY_NTFY)
-def test_news_alone_follow_the_rules(configure, servers, name):
+def test_ntfy_alone_follows_the_rules(configure, servers, name):
     file = configure(monitoring=channels_at(None, servers[1]))
     check_sequence(file, servers, ONLY_NTFY[name])
 

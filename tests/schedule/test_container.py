@@ -80,7 +80,7 @@ def test_every_stage_begins_with_the_base_that_is_an_argument():
     assert f"ARG BASE={engines.BASE}\n" in DOCKERFILE
 
 
-def test_the_image_is_nobodys_in_particular_and_has_one_volume():
+def test_the_image_runs_as_an_unprivileged_user_and_has_one_volume():
     assert of_final("USER") == ["1000:1000"]
     assert of_final("VOLUME") == ["/data"]
     assert of_final("WORKDIR") == ["/data"]
@@ -291,10 +291,10 @@ except errors.StorageError as exc:
 
 
 @pytest.mark.parametrize("what", ["directory", "file"])
-def test_data_of_somebody_else_are_refused_with_what_to_do(what):
+def test_data_of_another_user_is_refused_with_advice(what):
     if os.geteuid():
         pytest.skip("only root can be somebody else")
-    # Not under pytest's own directories, which others may not enter.
+    # Not below pytest's directories, which other users may not enter.
     with tempfile.TemporaryDirectory() as name:
         data = Path(name)
         os.chown(data, *((4711, 815) if what == "directory" else (12345, 12345)))
@@ -315,7 +315,7 @@ def test_data_of_somebody_else_are_refused_with_what_to_do(what):
     )
 
 
-# As rootless engines do: the user becomes uid 0, and other uids are nobody's.
+# As rootless engines do: the user becomes uid 0, and no other uid exists.
 ROOTLESS = """
 libc = ctypes.CDLL(None)
 libc.prctl(4, 1)  # PR_SET_DUMPABLE, for /proc/self belongs to root after setuid
@@ -352,7 +352,7 @@ raise SystemExit(supervisor.supervise(sys.argv[2:], patience_s=int(sys.argv[1]))
 SCHEDULER = """
 import signal, subprocess, sys
 job = subprocess.Popen(sys.argv[1:], process_group=0)
-signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: print("stopping", flush=True))
 print("started", flush=True)
 print("job:", job.wait(), flush=True)
 raise SystemExit(3)
@@ -378,27 +378,27 @@ def supervised() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         process.communicate()
 
 
-def test_a_job_that_ends_soon_is_left_in_peace_when_the_container_stops(supervised):
+def test_a_job_that_ends_soon_gets_no_signal_when_the_container_stops(supervised):
     process = supervised("sleep 1; echo done")
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=8)[0] == "told\ndone\njob: 0\n"
-    assert process.returncode == 3  # the scheduler's own
+    assert process.communicate(timeout=8)[0] == "stopping\ndone\njob: 0\n"
+    assert process.returncode == 3  # the status of the scheduler
 
 
 @pytest.mark.slow
-def test_a_job_that_goes_on_is_told_to_end(supervised):
+def test_a_job_that_goes_on_gets_sigterm(supervised):
     process = supervised("sleep 15")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=8)[0] == "told\njob: -15\n"
+    assert process.communicate(timeout=8)[0] == "stopping\njob: -15\n"
     assert time.monotonic() - began > supervisor.PATIENCE_S - 0.1
     assert process.returncode == 3
 
 
-def test_a_second_signal_is_heard_at_once(supervised):
+def test_a_second_signal_ends_the_jobs_at_once(supervised):
     process = supervised("sleep 15", patience_s=60)
     process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "told\n"
+    assert process.stdout.readline() == "stopping\n"
     process.send_signal(signal.SIGINT)
     # The scheduler gets the signal too, and may print its line within that of the job.
     assert " -15\n" in process.communicate(timeout=8)[0]
@@ -416,18 +416,18 @@ container.become(sys.argv[1], "", {}, as_json=False)
 """
 
 
-def test_a_stop_before_the_supervisor_has_begun_is_heard_by_it(tmp_path):
+def test_a_stop_before_the_supervisor_runs_reaches_it(tmp_path):
     program = tmp_path / "supercronic"
     program.write_text("#!/bin/sh\nexec sleep 8\n", encoding="utf-8")
     program.chmod(0o755)
     process = python(STOPPED_EARLY, program)
     process.communicate(timeout=5)
-    # It passed the signal on. Killed itself, it would be -15; the first process of a container is
-    # not even that: it would go on as if nothing had been said.
+    # The supervisor passed the signal on; killed by it, the status would be -15. The first process
+    # of a container would even ignore it.
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_the_supervisor_ends_with_what_killed_the_scheduler():
+def test_the_supervisor_ends_with_the_signal_that_killed_the_scheduler():
     command = [sys.executable, "-I", "-S", supervisor.__file__, "/bin/sh", "-c", "kill -9 $$"]
     assert subprocess.run(command, check=False).returncode == 137
 

@@ -120,7 +120,7 @@ def test_each_csv_comes_minutes_after_csv_time_also_when_the_clocks_change(tmp_p
     line = crontabs.cron(settings, LUXCLI).splitlines()[-4]
     assert line.startswith("7 * * * * ")
     came: dict[str, str] = {}
-    # Hourly ticks are the same whatever the scheduler takes for its own time.
+    # Hourly runs are the same in every time zone of the scheduler.
     for now_ms in range(ms(f"{first}T05:07"), start_ms + 96 * HOUR_MS, HOUR_MS):
         for result in rollup.rollup_due(settings, "daily", now_ms=now_ms, zone=BERLIN):
             assert result.path is not None
@@ -168,7 +168,7 @@ def test_supercronic_has_seven_fields_and_utc_before_the_first_job(tmp_path):
     assert not any(re.fullmatch(r"\w+=", line) for line in lines)  # supercronic panics
 
 
-def test_the_log_of_a_container_tells_what_was_written_unless_a_level_is_set(tmp_path):
+def test_the_log_of_a_container_names_written_files_unless_a_level_is_set(tmp_path):
     lines = crontabs.supercronic(configured(tmp_path), LUXCLI).splitlines()
     assert [line.endswith(" --log-level INFO") for line in lines if "exec" in line] == [
         *(False, True, True),
@@ -179,21 +179,21 @@ def test_the_log_of_a_container_tells_what_was_written_unless_a_level_is_set(tmp
         )
 
 
-def odd_paths(tmp_path: Path) -> Config:
+def special_paths(tmp_path: Path) -> Config:
     file = tmp_path / r"50% of 'it' \% $HOME.yaml"
     file.write_text("host: 127.0.0.1\ncache_path: /srv/a b/%c/cache.sqlite3\n", encoding="utf-8")
     return config.load(file, {"HOME": str(tmp_path)}, tmp_path)
 
 
-def test_odd_paths_are_quoted_as_each_scheduler_wants(tmp_path):
-    settings = odd_paths(tmp_path)
-    told = ["printf", "[%s]"]
-    line = crontabs.cron(settings, told).splitlines()[-1]
+def test_special_paths_are_quoted_as_each_scheduler_wants(tmp_path):
+    settings = special_paths(tmp_path)
+    printf = ["printf", "[%s]"]
+    line = crontabs.cron(settings, printf).splitlines()[-1]
     assert not re.search(r"(?<!\\)%", line)
     assert r"\\%" not in line  # for cron an escaped backslash and a bare '%'
     # cron itself turns '\%' into '%' and gives the rest to the shell.
     lines = [line.split(maxsplit=5)[5].replace(r"\%", "%")]
-    lines += [crontabs.supercronic(settings, told).splitlines()[-1].split(maxsplit=7)[7]]
+    lines += [crontabs.supercronic(settings, printf).splitlines()[-1].split(maxsplit=7)[7]]
     for given in lines:
         shown = subprocess.run(["/bin/sh", "-c", given], capture_output=True, text=True, check=True)
         words = shown.stdout.replace("[--log-level][INFO]", "")  # as supercronic has it
@@ -215,7 +215,7 @@ def test_a_path_with_a_line_break_is_refused(tmp_path):
         systemd.units(settings, LUXCLI, "luxcli")
 
 
-def test_what_is_no_user_is_refused(tmp_path):
+def test_an_invalid_user_name_is_refused(tmp_path):
     settings = configured(tmp_path)
     for name in ("pi\n* * * * * root reboot", "a b", "", "-x", "a%b"):
         with pytest.raises(UsageError, match="is not a valid user name"):
@@ -238,10 +238,10 @@ def test_a_program_that_schedulers_would_not_find_is_refused(tmp_path, program):
             made()
 
 
-def test_units_see_and_write_what_else_is_configured(tmp_path):
+def test_units_may_use_every_configured_file(tmp_path):
     directory = Path("/var/lib/luxcli")
-    own: dict[str, object] = {"log_file": "/var/log/luxcli/luxcli.log"}
-    service = systemd.units(configured(directory, **own), LUXCLI, "x")["luxcli-poll.service"]
+    logged: dict[str, object] = {"log_file": "/var/log/luxcli/luxcli.log"}
+    service = systemd.units(configured(directory, **logged), LUXCLI, "x")["luxcli-poll.service"]
     assert "ReadWritePaths=-/var/log/luxcli\n" in service
     assert "ProtectHome=yes" in service
     inside = configured(directory, log_file="/var/lib/luxcli/logs/luxcli.log")
@@ -266,7 +266,7 @@ def test_units_may_write_archives_that_were_moved_to_another_disk(tmp_path):
     assert f"ReadWritePaths={tmp_path}/disk\n" in service
 
 
-def test_bytes_that_are_no_text_go_into_a_crontab_and_into_no_unit(tmp_path):
+def test_bytes_that_are_not_text_are_allowed_in_a_crontab_and_refused_in_a_unit(tmp_path):
     file = tmp_path / os.fsdecode(b"w\xe4rme.yaml")
     file.write_text("host: 127.0.0.1\n", encoding="utf-8")
     settings = config.load(file, {"HOME": str(tmp_path)}, tmp_path)
@@ -290,7 +290,7 @@ def test_units_may_write_only_where_the_data_are(tmp_path):
 
 
 def test_a_unit_is_not_ended_before_its_poll_ends_by_itself(tmp_path):
-    # Two attempts of 100 s, the wait between them, and up to a minute until the last tick.
+    # Two attempts of 100 s, the wait between them, and a minute until the last scheduled poll.
     slow = configured(tmp_path, timeout_sec=100, retries=1, interval_sec=45)
     unit = systemd.units(slow, LUXCLI, "luxcli")["luxcli-poll.service"]
     [limit] = re.findall(r"^TimeoutStartSec=(\d+)$", unit, re.MULTILINE)
@@ -477,7 +477,7 @@ def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, user_environme
     )
 
 
-def test_that_another_heat_pump_would_no_longer_be_polled_is_said(
+def test_replacing_the_lines_of_another_heat_pump_is_a_warning(
     cli, configure, user_environment, tmp_path
 ):
     install = ("schedule", "cron", "--install", "--yes", "-c")
@@ -550,7 +550,7 @@ needs_analyze = pytest.mark.skipif(
 
 
 @needs_analyze
-def test_systemd_has_nothing_to_say_about_the_units(cli, configure, tmp_path):
+def test_systemd_finds_no_fault_in_the_units(cli, configure, tmp_path):
     for interval_s in (30, 45):
         directory = tmp_path / str(interval_s)
         ran = cli(
