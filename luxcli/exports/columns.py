@@ -1,9 +1,7 @@
-"""Which registers become columns of an export."""
+"""Chooses the registers that become columns of an export."""
 
 from luxcli.config.config import Config
-from luxcli.errors import (
-    ConfigError,
-)
+from luxcli.errors import ConfigError
 from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Register
 

@@ -1,4 +1,4 @@
-"""Readings to CSV: RFC 4180, complete or not there at all, the same bytes for the same input."""
+"""Writes CSVs (RFC 4180). A file is complete or absent; equal input gives equal bytes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -12,17 +12,17 @@ from luxcli.registers import catalogue, numbers
 from luxcli.registers.catalogue import NOT_AVAILABLE, Register
 from luxcli.system import files
 
-_UNSEEN: Final = object()
-# The firmware text is ten registers; its column needs them all.
+_NOTHING: Final = object()
+# The firmware text is ten registers; its column needs all of them.
 _TEXT_PARTS: Final = numbers.every(numbers.FIRMWARE)
-# Keeps the memory of a long report bounded: counters have a new value in every row.
+# Bounds the memory of a long file: counters have a new value in every row.
 _MEMO_SIZE: Final = 4096
 
-# Clocks are set at whole quarters of an hour of UTC.
+# UTC offsets change only at multiples of 15 minutes, so each quarter of an hour has one offset.
 _QUARTER_S: Final = 900
 _QUARTER_MS: Final = _QUARTER_S * 1000
 _MINUTES: Final = tuple(f"{minute:02}:{second:02}" for minute in range(60) for second in range(60))
-# Kinds whose values are not just numbers.
+# Kinds whose cells are not just numbers.
 _WORDS: Final = frozenset({"switch", "enum", "time", "address", "text", "character"})
 
 TEMPORARY: Final = ".luxcli-rollup.tmp"
@@ -33,7 +33,7 @@ Column = Sequence[int | None]
 
 
 class Style(NamedTuple):
-    """How cells look: see the ``csv`` settings."""
+    """How cells look; the fields are the ``csv`` settings of the same names."""
 
     headers: str = "id"
     delimiter: str = ","
@@ -43,7 +43,15 @@ class Style(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was written; `first_ms` and `last_ms` are the times of the first and last row, UTC."""
+    """A CSV that was written.
+
+    Attributes:
+        rows: Rows below the header.
+        columns: All columns.
+        size: Bytes.
+        first_ms: Time of the first row, UTC.
+        last_ms: Time of the last row, UTC.
+    """
 
     rows: int
     columns: int
@@ -80,12 +88,12 @@ def write(
         style: How cells look.
 
     Returns:
-        What was written, or None when there are no rows: then no file is made or replaced.
+        The file, or None when there are no rows: then no file is made or replaced.
 
     Raises:
-        StorageError: The file cannot be written; one that was there before is as it was.
+        StorageError: The file cannot be written. An earlier one is unchanged then.
     """
-    # One name for all: what a killed run leaves is replaced by the next, whatever it writes.
+    # One name for all periods, so that the next run replaces what a killed run has left.
     temporary = path.with_name(TEMPORARY)
     table = _Table(registers, zone, style)
 
@@ -103,7 +111,7 @@ def write(
 
 
 class Extent(NamedTuple):
-    """What a CSV holds: rows, and the times of the first and the last, as whole seconds in ms."""
+    """Number of rows of a CSV, and times of the first and the last, whole seconds in ms."""
 
     rows: int
     first_ms: int
@@ -111,7 +119,7 @@ class Extent(NamedTuple):
 
 
 def extent(path: Path) -> Extent | None:
-    """Return what a CSV of ours holds; None if there is none, or it is not whole."""
+    """Return the extent of a CSV that luxcli wrote; None if there is none or it is cut short."""
     count, times = 0, []
     try:
         with path.open("rb") as file:
@@ -133,7 +141,7 @@ def extent(path: Path) -> Extent | None:
 
 
 def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
-    """Return the number of rows of a CSV of ours if all lie in the interval; 0 otherwise."""
+    """Return the number of rows of a CSV if all lie in the interval, else 0."""
     found = extent(path)
     if found is None:
         return 0
@@ -143,20 +151,20 @@ def rows_within(path: Path, start_ms: int, stop_ms: int) -> int:
 
 
 class _Table:
-    """Turns chunks into bytes and counts."""
+    """Turns chunks into lines and counts them."""
 
     def __init__(self, registers: Sequence[Register], zone: tzinfo, style: Style) -> None:
         self.rows, self.first_ms, self.last_ms = 0, 0, 0
         self._registers, self._zone, self._style = registers, zone, style
-        # The times come first, so each cell has a delimiter before it.
+        # A delimiter stands before each cell, because the times come first.
         self._texts = [
             _Texts(_renderer(register, style), style.delimiter) for register in registers
         ]
-        # Columns with the firmware's text, and the places of its letters, behind all columns.
+        # Places of columns with the firmware's text. The places of its letters follow all columns.
         self._firmware = [place for place, one in enumerate(registers) if one.kind == "text"]
         self._letters = range(len(registers), len(keys_for(registers)))
         self._fixed: dict[int, int | None] = {}
-        # By place: what last was the same in all rows of a chunk, as raw value and as text.
+        # By place: the last value that was the same in all rows of a chunk, and its cell.
         self._values: dict[int, int | None] = {}
         self._still = [""] * len(registers)
         self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
@@ -170,8 +178,8 @@ class _Table:
     def lines(self, chunk: Chunk) -> bytes:
         if not chunk.rows:
             return b""
-        # Column by column: a week has five million cells, and a loop in Python over them takes
-        # longer than all the rest.
+        # Column by column: a loop over the five million cells of a week would take longer than
+        # everything else.
         times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
         varying: dict[int, Column] = {}
         still: dict[int, int | None] = {}
@@ -182,16 +190,18 @@ class _Table:
                 still[place] = column[0]
         if chunk.fixed is not self._fixed:
             self._fixed = chunk.fixed
-            self._see(chunk.fixed)
-        self._see(still)
+            self._update_still(chunk.fixed)
+        self._update_still(still)
         known = chunk.fixed | still
         for place in self._firmware:
-            self._still[place] = self._spelt([known.get(letter) for letter in self._letters])
+            self._still[place] = self._firmware_cell(
+                [known.get(letter) for letter in self._letters]
+            )
         cells = self._cells(varying, known)
         parts: list[Iterable[str]] = [self._moments.texts(times)]
         following = 0
         for place in sorted(cells):
-            # What does not change within the chunk is one text from column to column.
+            # The cells between two varying columns are the same text in all rows.
             delimiter, texts = cells[place]
             between = "".join(self._still[following:place]) + delimiter
             parts += [repeat(between), texts] if between else [texts]
@@ -202,23 +212,23 @@ class _Table:
         self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
         return text.encode()
 
-    def _see(self, values: dict[int, int | None]) -> None:
-        """Spell what is the same in all rows of a chunk, as far as it has changed."""
+    def _update_still(self, values: dict[int, int | None]) -> None:
+        """Note values that are the same in all rows of a chunk."""
         for place, raw in values.items():
-            if place < len(self._registers) and self._values.get(place, _UNSEEN) != raw:
+            if place < len(self._registers) and self._values.get(place, _NOTHING) != raw:
                 self._values[place] = raw
                 self._still[place] = self._texts[place][raw]
 
     def _cells(
         self, varying: dict[int, Column], still: dict[int, int | None]
     ) -> dict[int, tuple[str, Iterable[str]]]:
-        """Return for the columns that vary what stands before each cell, and the cells."""
+        """Return the varying columns by place: the text before each cell, and the cells."""
         cells: dict[int, tuple[str, Iterable[str]]] = {}
         for place, column in varying.items():
             if place >= len(self._registers):
                 continue
             register = self._registers[place]
-            # Timers and clocks move on: what has been looked up once is not seen again.
+            # Values of timers and clocks never come back, so keeping their texts is no use.
             if register.kind == "duration" and register.scale == 1 and None not in column:
                 cells[place] = self._style.delimiter, map(str, column)
             elif register.kind == "time" and (seconds := _times_of_day(column)):
@@ -228,10 +238,10 @@ class _Table:
         if any(letter in varying for letter in self._letters):
             for place in self._firmware:
                 letters = (varying.get(one) or repeat(still[one]) for one in self._letters)
-                cells[place] = "", map(self._spelt, zip(*letters, strict=False))
+                cells[place] = "", map(self._firmware_cell, zip(*letters, strict=False))
         return cells
 
-    def _spelt(self, letters: Sequence[int | None]) -> str:
+    def _firmware_cell(self, letters: Sequence[int | None]) -> str:
         """Return the firmware's text, with a delimiter before it."""
         if letters[0] is None:
             return self._style.delimiter
@@ -240,7 +250,7 @@ class _Table:
 
 
 class _Moments:
-    """Times of polls as the two time columns, joined; most of their text is that of the next."""
+    """Writes the times of polls, reusing the text that is the same for a quarter of an hour."""
 
     def __init__(self, zone: tzinfo, delimiter: str) -> None:
         self._zone, self._delimiter = zone, delimiter
@@ -271,7 +281,7 @@ class _Moments:
         for quarter, polls in groupby(times, key=_QUARTER_MS.__rfloordiv__):
             self._begin(quarter)
             if not self._regular:
-                yield from (delimiter.join(self._spelt(ts_ms // 1000)) for ts_ms in polls)
+                yield from (delimiter.join(self._both(ts_ms // 1000)) for ts_ms in polls)
                 continue
             (utc, utc_s), (local, local_s) = self._utc, self._local
             between, end = f"Z{delimiter}{local}", self._offset
@@ -282,7 +292,7 @@ class _Moments:
                 yield f"{utc}{here}{between}{there}{end}"
 
     def _begin(self, quarter: int) -> None:
-        """Look whether local time is a whole number of quarters off throughout this one."""
+        """Prepare a quarter of an hour: its texts, and whether its UTC offset is constant."""
         self._quarter = quarter
         first, last = (
             datetime.fromtimestamp(quarter * _QUARTER_S + second, UTC)
@@ -298,13 +308,13 @@ class _Moments:
         )
         self._offset = local.isoformat()[19:]
 
-    def _spelt(self, time_s: int) -> tuple[str, str]:
+    def _both(self, time_s: int) -> tuple[str, str]:
         moment = datetime.fromtimestamp(time_s, UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.astimezone(self._zone).isoformat()
 
 
 class _Texts(dict[int | None, str]):
-    """Raw value to delimiter and cell, computed once for each value."""
+    """Cell of each raw value, with a delimiter before it; computed once for each value."""
 
     def __init__(self, render: Callable[[int], str], delimiter: str) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The second copy: one archive for each closed local day, written by ``rollup daily``.
+"""Writes the archives: one file for each closed local day, the second copy of its polls.
 
-An archive only ever gains polls: what it holds and the cache no longer does stays in it.
+Rewriting an archive merges: polls that were pruned from the database stay in it.
 """
 
 import logging
@@ -24,14 +24,21 @@ from luxcli.store.store import Store
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
-# An hourly run has to end before the next; what is left over is done then.
+# An hourly run has to end before the next one, which does the rest.
 _LIMIT_S: Final = 300.0
 _MIDNIGHT: Final = clock_time(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """One archive that was written; `findings` are for the user to act on."""
+    """An archive that was written.
+
+    Attributes:
+        path: The file.
+        polls: Number of polls in it.
+        size: Bytes.
+        findings: What the user should act on.
+    """
 
     path: Path
     polls: int
@@ -57,14 +64,19 @@ def archive_due(
     zone: tzinfo,
     progress: Progress = silent,
 ) -> list[Archived]:
-    """Write the archive of every closed local day whose polls are not all in one yet.
+    """Write the archive of every closed local day whose polls are not all in an archive yet.
 
-    A day that fails does not keep the later ones from being written. Stops after a few minutes;
-    the next run goes on. `progress` is told how many milliseconds of history of how many are done.
+    All days are tried, also after one that failed. Stops after a few minutes; the next run goes on.
+
+    Args:
+        config: Says where the database is.
+        now_ms: UTC.
+        zone: Time zone of the user.
+        progress: Receives milliseconds of history.
 
     Raises:
-        LockHeldError, StorageError: The cache cannot be read or an archive not be written, after
-            all days were tried.
+        LockHeldError: Another roll-up or a restore is at work.
+        StorageError: The database cannot be read, or an archive cannot be written.
     """
     if not config.archive:
         return []
@@ -97,7 +109,7 @@ def archive_due(
 
 
 def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
-    """Yield the local days before `until_ms` of which there is a poll or a missed tick."""
+    """Yield the local days before `until_ms` that have a poll or a missed poll."""
     with store.database.stepping() as next_entry:
         entry_ms = next_entry(0)
         while entry_ms is not None and entry_ms < until_ms:
@@ -106,15 +118,15 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
             entry_ms = next_entry(bounds(day, zone)[1])
 
 
-def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
-    """Return why the cache's entries of a day are not safe in its archive; None when they are."""
+def problem(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
+    """Return why a day's entries of the database are not safe in its archive; None if they are."""
     span = bounds(day, zone)
     polls_ms = set(store.database.times(*span))
-    ticks = {tick.ts_ms for tick in store.database.missed(*span)}
+    missed_ms = {missed.ts_ms for missed in store.database.missed(*span)}
     path = path_of(config, day)
-    if not (polls_ms or ticks):
+    if not (polls_ms or missed_ms):
         return None
-    advice = "'luxcli rollup daily' archives"
+    advice = "run 'luxcli rollup daily'"
     if not path.exists():
         return f"no archive; {advice}"
     try:
@@ -122,18 +134,18 @@ def lacking(config: Config, store: Store, day: date, zone: tzinfo) -> str | None
     except StorageError as exc:
         return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
     missing = polls_ms - {poll.taken_ms for poll in kept.polls}
-    if not missing and ticks <= {tick.ts_ms for tick in kept.missed}:
+    if not missing and missed_ms <= {missed.ts_ms for missed in kept.missed}:
         return None
     damaged: list[int] = []
     for _poll in store.query(*span, damaged=damaged):
         pass
     if missing and missing <= set(damaged):
-        advice = f"{len(missing)} polls are damaged in the cache; 'luxcli restore' puts that right"
-    return f"the archive lacks some of it; {advice}"
+        advice = f"{len(missing)} polls are damaged in the database; run 'luxcli restore'"
+    return f"entries are missing from the archive; {advice}"
 
 
 def _is_there(path: Path, record: ArchiveRecord | None) -> bool:
-    """Whether the archive is as it was written; what comes later for its day takes its record."""
+    """Whether the archive is as it was written; a later poll of its day removes its record."""
     try:
         return record is not None and record.size == path.stat().st_size
     except OSError:
@@ -148,9 +160,9 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
     findings: list[str] = []
     fresh = list(store.query(start_ms, stop_ms, damaged=damaged))
     if damaged:
-        findings.append(f"{day}: {len(damaged)} polls are damaged in the cache and not archived")
+        findings.append(f"{day}: {len(damaged)} polls are damaged in the database and not archived")
     polls = {poll.taken_ms: poll for poll in fresh}
-    missed = {tick.ts_ms: tick for tick in store.database.missed(start_ms, stop_ms)}
+    missed = {entry.ts_ms: entry for entry in store.database.missed(start_ms, stop_ms)}
     entries = len(fresh) + len(damaged) + len(missed)
     if path.exists():
         findings += _keep_earlier(path, polls, missed)
@@ -166,7 +178,7 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
 def _keep_earlier(
     path: Path, polls: dict[int, Snapshot], missed: dict[int, MissedPoll]
 ) -> Iterator[str]:
-    """Add what the day's earlier archive has; set it aside, and say so, when it is damaged."""
+    """Add the entries of the day's earlier archive; quarantine a damaged one, and yield that."""
     try:
         earlier = luxlog.read(path)
     except DamagedError as exc:
@@ -177,10 +189,10 @@ def _keep_earlier(
         try:
             path.replace(aside)
         except OSError as failure:
-            raise StorageError(f"{path}: cannot be set aside: {failure.strerror}") from failure
-        yield f"{exc}; set aside as {aside.name} and written anew from the cache"
+            raise StorageError(f"{path}: cannot be renamed: {failure.strerror}") from failure
+        yield f"{exc}; quarantined as {aside.name} and written again from the database"
         return
     for poll in earlier.polls:
         polls.setdefault(poll.taken_ms, poll)
-    for tick in earlier.missed:
-        missed.setdefault(tick.ts_ms, tick)
+    for entry in earlier.missed:
+        missed.setdefault(entry.ts_ms, entry)

@@ -1,8 +1,8 @@
-"""Columns of integers as short text: what changes little takes a letter for each number.
+"""Writes columns of integers as short text, a letter for each small difference.
 
 The first number is written out. Each further one is a code: ``.`` for no difference, ``a`` to ``z``
-for 1 to 26 more, ``A`` to ``Z`` for as much less, ``+123`` and ``-123`` for what is further away,
-``_`` for no number. A letter a number, without spaces, is what deflate packs best.
+for 1 to 26 more, ``A`` to ``Z`` for 1 to 26 less, ``+123`` and ``-123`` for larger differences,
+``_`` for no number. Deflate compresses single letters without spaces best.
 """
 
 import re
@@ -40,7 +40,8 @@ def encoded(column: Sequence[int | None], *, from_first: bool = False) -> str:
 
     Args:
         column: At least one number.
-        from_first: Differences from the first number, for what flickers; else from the one before.
+        from_first: Write differences from the first number, for values that vary around it, instead
+            of from the number before.
     """
     first = column[0]
     head = ABSENT if first is None else str(first)

@@ -1,4 +1,4 @@
-"""The archive of one day: every poll, lossless, as text that outlives this program.
+"""The format of archives: every poll of one day, lossless, readable without this program.
 
 A gzip file of lines that twenty lines of Python can read (``docs/data.md``)::
 
@@ -15,7 +15,7 @@ A gzip file of lines that twenty lines of Python can read (``docs/data.md``)::
     c257 _ __+5100.t...                 not sent by the first three polls
     p852 12713174 .d.                   parameter 852
     s0 1                                visibility 0
-    m 1795474830120 timeout 4 254000 "1.2.3.4:8889: ..."      a tick without a poll
+    m 1795474830120 timeout 4 254000 "1.2.3.4:8889: ..."      a missed poll
     crc 3f9a01bc                        CRC-32 over the polls, see `_checksum`
     end
 
@@ -43,14 +43,14 @@ from luxcli.system import files
 _LETTERS: Final = "cps"  # of the groups, in the order of GROUPS
 _FROM_FIRST: Final = frozenset("edn")
 _ABSENT_1: Final = "-"  # in version 1
-# Of a day of 25 hours, a hundred a second: more is damage, and would ask for all the memory.
+# A hundred polls a second for 25 hours: more is damage, and reading them would need all memory.
 _MOST_POLLS: Final = 9_000_000
 _NEWER: Final = re.compile(r"luxlog ([3-9]|[1-9][0-9]{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What an archive holds, in time order."""
+    """The polls and missed polls of an archive, in time order."""
 
     polls: tuple[Snapshot, ...]
     missed: tuple[MissedPoll, ...]
@@ -63,8 +63,8 @@ def write(path: Path, day: Day) -> int:
         Its size in bytes.
 
     Raises:
-        StorageError: It cannot be written, or does not read back as it was; one that was there
-            before is as it was.
+        StorageError: It cannot be written, or does not read back as it was. An earlier archive of
+            the day is unchanged then.
     """
     temporary = path.with_name(f".{path.name}.tmp")
 
@@ -103,7 +103,7 @@ def read(path: Path) -> Day:
         ValueError,
         LookupError,
     ) as exc:
-        # The last three come from odd lines.
+        # Damaged lines raise the last three.
         raise DamagedError(f"{path}: not a readable archive: {exc}") from exc
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
@@ -134,8 +134,8 @@ def _heads(polls: Sequence[Snapshot]) -> Iterator[str]:
     times = [poll.taken_ms for poll in polls]
     first = times[0]
     gaps = sorted(map(int.__sub__, times[1:], times))
-    # What a scheduler is late by is independent of the poll before: the interval's share of the
-    # time is taken out, and the rest is not spelt as differences.
+    # The delays of two scheduled polls are independent of each other. So a time is written as the
+    # number of its interval and the delay, and delays are not written as differences.
     step = max(1, round(gaps[len(gaps) // 2], -3)) if gaps else 1
     places = [divmod(time - first + step // 2, step) for time in times]
     yield f"t {first} {step}"
@@ -147,7 +147,7 @@ def _heads(polls: Sequence[Snapshot]) -> Iterator[str]:
 
 def _columns(blocks: Sequence[tuple[int, ...]]) -> Iterator[Sequence[int | None]]:
     """Yield the values of each register; a single one where it never changes."""
-    # Polls share the tuples of settings that did not change, so most columns are seen in a few.
+    # Polls whose settings did not change share one tuple: comparing those few is enough.
     runs: list[tuple[tuple[int, ...], int]] = []
     for block in blocks:
         if runs and runs[-1][0] is block:
@@ -172,7 +172,7 @@ def _parsed(lines: Iterable[str]) -> Day:
         raise ValueError("its first line is not 'luxlog 2'")
     head, _, number = next(source, "").partition(" ")
     if head != "polls":
-        raise ValueError("its second line does not tell the number of polls")
+        raise ValueError("its second line has no number of polls")
     count = int(number)
     if not 0 <= count <= _MOST_POLLS:
         raise ValueError(f"{count} polls are no day")
@@ -203,7 +203,10 @@ _Column = Sequence[int | None]
 
 
 class _Columns:
-    """Collects the lines of an archive and puts polls together; a column of one is the same."""
+    """Collects the columns of an archive and makes polls of them.
+
+    A column of a single number holds that number for every poll.
+    """
 
     def __init__(self, count: int, version: int) -> None:
         self._count, self._version = count, version
@@ -257,7 +260,7 @@ class _Columns:
         return [
             first + number * step + rest
             for number, rest in zip(numbers, rests, strict=True)
-            if number is not None and rest is not None  # as was seen; for the type checker
+            if number is not None and rest is not None  # never None here; for the type checker
         ]
 
 
@@ -280,8 +283,8 @@ def _rows(columns: Sequence[_Column], count: int) -> Iterator[tuple[int, ...]]:
 def _checksum(polls: Iterable[Snapshot]) -> int:
     """Return the CRC-32 of the numbers as 64 bit integers, the highest byte first.
 
-    Of each poll: parameters and visibilities, if they differ from those of the poll before; time,
-    duration, tries, calculations.
+    The numbers of a poll are its parameters and visibilities, if they differ from those of the poll
+    before, then time, duration, tries and calculations.
     """
     crc, last = 0, None
     try:

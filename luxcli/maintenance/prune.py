@@ -1,4 +1,4 @@
-"""The clean-up job: what is too old to keep, and whether the disk has room."""
+"""Removes polls and CSVs that are too old, and warns of disks that are nearly full."""
 
 import re
 import time
@@ -21,8 +21,7 @@ from luxcli.system.progress import Progress, silent
 _DAY_MS = 86_400_000
 _LONG_PAUSE_DAYS = 30
 _ARCHIVES_S = 300.0
-# Also matches the name of a sliding report made beside a closed period's.
-_SALVAGED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
+_RECOVERED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +80,30 @@ def prune(
     unarchived: bool = False,
     progress: Progress = silent,
 ) -> PruneResult:
-    """Remove CSVs and polls that are older than the configuration keeps; check the disk.
+    """Remove CSVs and polls that are older than the configuration keeps; check the disks.
 
-    Refuses to remove everything of a kind: that is what a wrong clock looks like. Keeps days that
-    have no archive which can be read and holds all their polls, unless `unarchived` is set or no
-    archive is wanted.
+    Never removes all CSVs or all polls, because that would be the effect of a wrong clock. Keeps
+    the days whose polls are not all in an archive that can be read.
+
+    Args:
+        config: Says what to keep, and where.
+        now_ms: UTC.
+        zone: Time zone of the user.
+        dry_run: Remove nothing.
+        unarchived: Also remove days that are not archived.
+        progress: Receives milliseconds of history.
 
     Raises:
-        LockHeldError, StorageError: The cache or a directory cannot be read or written.
+        LockHeldError: A roll-up or a restore is at work.
+        StorageError: The database or a directory cannot be read or written.
     """
     findings: list[str] = []
     files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
-    caches = _old_salvaged(config, now_ms)
+    caches = _old_quarantined(config, now_ms)
     if not dry_run:
         for path in [*files, *caches]:
             _remove(path)
-    polls, cache_bytes = _prune_cache(
+    polls, cache_bytes = _prune_polls(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )
     findings += _full_disks(config)
@@ -120,7 +127,7 @@ def prune_csvs(
 def _old_csvs(
     config: Config, now_ms: int, zone: tzinfo, findings: list[str]
 ) -> tuple[list[Path], int]:
-    """Return our CSVs whose date is too old, and their size; the name counts, not the mtime."""
+    """Return the CSVs whose date, that of their name, is too old, and their size in bytes."""
     if not config.csv_retention_days:
         return [], 0
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.csv_retention_days)
@@ -135,7 +142,7 @@ def _old_csvs(
     if old:
         last = max(file.day for file in ours if file.day < oldest_kept)
         first_kept = min(file.day for file in ours if file.day >= oldest_kept)
-        # There may be weekly ones only.
+        # There may be weekly CSVs only.
         longest_ms = max(_longest_gap_ms(config.csv_retention_days), 8 * _DAY_MS)
         if (first_kept - last).days * _DAY_MS > longest_ms:
             findings.append(
@@ -147,21 +154,21 @@ def _old_csvs(
     return old, sum(path.stat().st_size for path in old)
 
 
-def _old_salvaged(config: Config, now_ms: int) -> list[Path]:
-    """Return damaged caches whose contents were put back long ago, with their journals."""
+def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
+    """Return quarantined databases whose polls were recovered long ago, with their journals."""
     if not config.csv_retention_days:
         return []
     oldest_kept = now_ms - config.csv_retention_days * 86_400_000
     found = []
     for path in Store(config.cache_path).quarantined_paths():
-        stamp = _SALVAGED_NAME.fullmatch(path.name)
+        stamp = _RECOVERED_NAME.fullmatch(path.name)
         if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
             found += [path, *([journal] if journal.exists() else [])]
     return found
 
 
-def _prune_cache(
+def _prune_polls(
     config: Config,
     now_ms: int,
     zone: tzinfo,
@@ -174,7 +181,7 @@ def _prune_cache(
     if not config.cache_retention_days:
         return 0, 0
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    store.flush()  # also in a dry run: it is to count what would be there
+    store.flush()  # also in a dry run, which has to count the polls of the buffer
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
     polls = store.database.count(0, cutoff)
@@ -204,9 +211,9 @@ def _prune_cache(
 
 
 def _longest_gap_ms(retention_days: int) -> int:
-    """Return the length of a pause from which it looks as if the clock were wrong.
+    """Return the length of a pause from which the clock may be wrong, so that nothing is removed.
 
-    Whoever was away for longer has the polls from before the pause that much longer, once.
+    After a longer pause the polls before it are kept correspondingly longer, once.
     """
     return min(_LONG_PAUSE_DAYS * _DAY_MS, retention_days * _DAY_MS // 2)
 
@@ -221,9 +228,9 @@ def _archived_until(
     *,
     dry_run: bool,
 ) -> int:
-    """Return the beginning of the first day that is not safely archived, at most `oldest_kept`.
+    """Return the beginning of the first day that is not safe in its archive, at most `oldest_kept`.
 
-    Reading archives takes time, too: what is not done in a few minutes the next run does.
+    Stops after a few minutes of reading archives; the next run goes on.
     """
     kept_from, _ = archive.bounds(oldest_kept, zone)
     first, deadline = store.database.next_entry(0) or kept_from, time.monotonic() + _ARCHIVES_S
@@ -232,7 +239,7 @@ def _archived_until(
         progress(start_ms - first, kept_from - first)
         if time.monotonic() > deadline:
             return start_ms
-        if problem := archive.lacking(config, store, day, zone):
+        if problem := archive.problem(config, store, day, zone):
             findings.append(
                 f"{day}: {problem}; kept, with all later days; 'prune --unarchived' removes anyway"
             )

@@ -1,7 +1,7 @@
-"""Rebuilds the cache from what else there is: archives, set-aside caches, rejected lines.
+"""Rebuilds the database from archives, quarantined databases and quarantined buffer lines.
 
-Everything goes in through the same door as a poll, so nothing is stored twice and repeating it
-changes nothing. Small transactions: a poll never has to wait for a long one.
+Recovered polls are inserted by the same code as new ones, so repeating a restore changes nothing.
+Transactions are small, so that no poll has to wait for a long one.
 """
 
 import logging
@@ -24,11 +24,11 @@ from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
 _BATCH: Final = 500
-# A year on a Raspberry Pi takes about a third of it; an hourly run has to end before the next.
-_SALVAGE_S: Final = 2400.0
+# A year of polls takes about a third of it on a Raspberry Pi. Hourly runs must not overlap.
+_RECOVERY_S: Final = 2400.0
 _EVER: Final = 1 << 62
-# What a set-aside cache is called when its contents are in the present one; the second, when parts
-# of it could not be read, so that `prune` leaves it to people.
+# Suffixes of a quarantined database whose polls are in the present one. Where parts could not be
+# read it gets the second one, and `prune` never removes it.
 _WHOLE: Final = ".salvaged"
 _PARTLY: Final = ".salvaged-partly"
 
@@ -107,19 +107,19 @@ def restore(
     until: date | None = None,
     progress: Progress = silent,
 ) -> list[Source]:
-    """Put back into the cache whatever archives, set-aside caches and rejected lines still hold.
+    """Insert the polls of archives, quarantined databases and quarantined buffer lines.
 
     Args:
-        config: Says where they are.
-        zone: The owner's time zone, for `since` and `until`.
+        config: Says where the database is.
+        zone: Time zone of the user, for `since` and `until`.
         since: First local day, None for all.
         until: Last local day, None for all.
-        progress: Told how many files of how many are done.
+        progress: Receives numbers of files.
 
     Raises:
         UsageError: `until` is before `since`.
         LockHeldError: A roll-up or another restore is at work.
-        StorageError: The cache cannot be written, or the archives not be listed.
+        StorageError: The database cannot be written, or the archives cannot be listed.
     """
     if since and until and until < since:
         raise UsageError(f"--until {until} is before --since {since}")
@@ -127,19 +127,19 @@ def restore(
     low = archive.bounds(since, zone)[0] if since else 0
     high = archive.bounds(until, zone)[1] if until else _EVER
     with store.rollup_lock():
-        _heal(store)
+        _quarantine_damaged(store)
         archives = store.archive_paths()
         if archives:
             owner.reserve_directory(store.archive_directory, config.cache_path)
         aside = store.quarantined_paths()
-        aside.sort(key=is_recovered)  # those still to be marked first
+        aside.sort(key=is_recovered)  # first those whose polls may not be in the database yet
         total = len(archives) + len(aside) + 1
         sources: list[Source] = []
         for path in archives:
             sources.append(_from_archive(store, path, low, high))
             progress(len(sources), total)
         for path in aside:
-            sources.append(_from_cache(store, path, low, high))
+            sources.append(_from_database(store, path, low, high))
             progress(len(sources), total)
         sources.append(_from_rejected(store, low, high))
         progress(total, total)
@@ -147,39 +147,51 @@ def restore(
 
 
 def recreate(config: Config, damage: DamagedError, progress: Progress = silent) -> list[str]:
-    """Begin a new cache with what can be read of the damaged one; return what to tell the user.
+    """Quarantine a damaged database and create one with the polls that can be read from it.
 
-    `progress` is told how many milliseconds of history of how many are done.
+    Args:
+        config: Says where the database is.
+        damage: The failure that showed the damage.
+        progress: Receives milliseconds of history.
+
+    Returns:
+        Messages for the user.
 
     Raises:
         LockHeldError: A roll-up or another restore is at work.
-        StorageError: The new cache cannot be written.
+        StorageError: The new database cannot be written.
     """
     aside = Store.open(config.cache_path, parents=config.may_create_parents).quarantine()
     name = aside.name if aside else "another file by another process"
-    said = [f"{damage}; set aside as {name} and begun anew with what can be read"]
-    return [*said, *map(str, recover_pending(config, progress))]
+    message = f"{damage}; quarantined as {name} and recreated with the polls that can be read"
+    return [message, *map(str, recover_pending(config, progress))]
 
 
 def recover_pending(config: Config, progress: Progress = silent) -> list[Source]:
-    """Put back what caches hold that were set aside since the last time; for the hourly job.
+    """Insert the polls of databases that were quarantined since the last call; for the hourly job.
 
-    `progress` is told how many milliseconds of history of how many are done.
+    Args:
+        config: Says where the database is.
+        progress: Receives milliseconds of history.
+
+    Raises:
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The database cannot be written.
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    store.flush()  # finds out whether the cache is damaged before a report is made from it
+    store.flush()  # fails if the database is damaged, before a CSV is written from it
     with store.rollup_lock():
         pending = [path for path in store.quarantined_paths() if not is_recovered(path)]
-        return [_from_cache(store, path, 0, _EVER, progress) for path in pending]
+        return [_from_database(store, path, 0, _EVER, progress) for path in pending]
 
 
 def is_recovered(path: Path) -> bool:
-    """Whether what can be read of a set-aside cache has been put back, by its name."""
+    """Whether a quarantined database has been read as far as it can be; its name says so."""
     return path.name.endswith((_WHOLE, _PARTLY))
 
 
-def _heal(store: Store) -> None:
-    """Set the cache aside if any of it is damaged: the good parts come back with the rest."""
+def _quarantine_damaged(store: Store) -> None:
+    """Quarantine the database if any of it is damaged; then it is recovered like the others."""
     try:
         store.flush()
         store.database.check()
@@ -187,7 +199,7 @@ def _heal(store: Store) -> None:
             pass
     except DamagedError as exc:
         aside = store.quarantine()
-        _LOGGER.error("%s; set aside as %s and built anew", exc, aside.name if aside else "-")
+        _LOGGER.error("%s; quarantined as %s and rebuilt", exc, aside.name if aside else "-")
         store.flush()
 
 
@@ -199,19 +211,19 @@ def _from_archive(store: Store, path: Path, low: int, high: int) -> Source:
     return _merged(store, path, day.polls, day.missed, low, high)
 
 
-def _from_cache(
+def _from_database(
     store: Store,
     path: Path,
     low: int,
     high: int,
     progress: Progress = silent,
 ) -> Source:
-    old, source = Store(path), _Salvage(time.monotonic() + _SALVAGE_S, progress)
+    old, source = Store(path), _Recovery(time.monotonic() + _RECOVERY_S, progress)
     missed: list[MissedPoll] = []
     with suppress(StorageError):
         missed = old.database.missed(0, _EVER)
     result = _merged(store, path, source.polls(old), missed, low, high)
-    with suppress(StorageError):  # else those files are written once more
+    with suppress(StorageError):  # then these files are only written once more
         csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
         ledger.merge(store, csvs, ledger.archives(old))
     problems = [problem for problem in (result.problem, source.problem(path)) if problem]
@@ -222,7 +234,7 @@ def _from_cache(
     return result
 
 
-class _Salvage:
+class _Recovery:
     """Reads a damaged database to its end, a failure or a deadline, and counts what is lost.
 
     Attributes:
@@ -255,7 +267,7 @@ class _Salvage:
         return "; ".join(texts) or None
 
     def polls(self, old: Store) -> Iterator[Snapshot]:
-        """Yield what can be read."""
+        """Yield the polls that can be read."""
         first: int | None = None
         try:
             for poll in old.database.recover(self._damaged, self._unreadable):
@@ -276,7 +288,10 @@ class _Salvage:
 
 
 def _from_rejected(store: Store, low: int, high: int) -> Source:
-    """Rejected lines may be whole after all: written by a newer luxcli, or refer to settings."""
+    """Insert quarantined buffer lines that can be read now.
+
+    Such a line may be of a newer luxcli, or refer to settings that another line has.
+    """
     path = store.rejected_path
     content = store.rejected()
     result = _merged(store, path, content.polls, content.missed, low, high)
@@ -293,11 +308,11 @@ def _merged(
     low: int,
     high: int,
 ) -> Source:
-    """Add what lies in the interval and is of this heat pump, in batches; count what was new."""
+    """Insert the polls of this heat pump that lie in the interval; count those that were new."""
     ours, foreign = owner.known_serial(store.path), 0
     new_polls = new_missed = 0
 
-    def own() -> Iterator[Snapshot]:
+    def selected() -> Iterator[Snapshot]:
         nonlocal foreign
         for poll in polls:
             if not low <= poll.taken_ms < high:
@@ -308,9 +323,9 @@ def _merged(
             else:
                 yield poll
 
-    for batch in _batches(own()):
+    for batch in _batches(selected()):
         new_polls += store.merge(batch, ()).polls
-    within = [tick for tick in missed if low <= tick.ts_ms < high] if not foreign else []
+    within = [entry for entry in missed if low <= entry.ts_ms < high] if not foreign else []
     for start in range(0, len(within), _BATCH):
         new_missed += store.merge((), within[start : start + _BATCH]).missed
     problem = f"{path}: {foreign} polls of another heat pump left out" if foreign else None

@@ -311,7 +311,9 @@ def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
     record(old, ms("2026-11-12T00:30"), ms("2026-11-12T00:31"))
     result = prune(old)
     assert result.polls == 24
-    assert "2026-11-12: the archive lacks some of it; 'luxcli rollup" in result.findings[0]
+    assert (
+        "2026-11-12: entries are missing from the archive; run 'luxcli rollup" in result.findings[0]
+    )
 
 
 def test_prune_removes_unarchived_days_when_told_to(old):
@@ -405,9 +407,9 @@ def test_damaged_polls_that_hold_prune_up_are_named_with_what_helps(old):
         db.execute("UPDATE poll SET crc=crc+1 WHERE ts_ms=?", (ms("2026-11-12T05:00"),))
     archive.path_of(old, date(2026, 11, 12)).unlink()
     [entry] = archived(old)
-    assert entry.findings == ("2026-11-12: 1 polls are damaged in the cache and not archived",)
+    assert entry.findings == ("2026-11-12: 1 polls are damaged in the database and not archived",)
     [finding] = prune(old).findings
-    assert "1 polls are damaged in the cache; 'luxcli restore' puts that right" in finding
+    assert "1 polls are damaged in the database; run 'luxcli restore'" in finding
     restore.restore(old, zone=BERLIN)
     assert prune(old).findings == ()
 
@@ -420,7 +422,7 @@ def test_a_damaged_archive_is_a_finding(tmp_path):
     [again] = archived(settings)
     [finding] = again.findings
     assert "not a readable archive" in finding
-    assert "set aside as 2026-11-19.luxlog.gz.damaged" in finding
+    assert "quarantined as 2026-11-19.luxlog.gz.damaged" in finding
 
 
 def test_archiving_tells_how_far_it_is(tmp_path):
