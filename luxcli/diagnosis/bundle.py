@@ -7,7 +7,7 @@ snapshot.
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -131,7 +131,7 @@ def _members(
         "diagnose.json": diagnose,
         "snapshot.json": _snapshot(diagnosis.snapshot),
         "config.json": {
-            key: {"value": _setting(key, value, redactor), "origin": redactor.text(origin)}
+            key: {"value": _setting(key, value, redactor), "origin": _shown(origin, redactor)}
             for key, value, origin in effective
         },
         "versions.json": _kept(diagnosis.sections[-1].values, redactor),
@@ -178,9 +178,9 @@ def _kept(value: Any, redactor: Redactor) -> Any:
     kept: dict[str, Any] = {}
     for key, item in value.items():
         if key in _PLAIN:
-            kept[key] = item
+            kept[key] = _each_text(item, redactor.renamed)
         elif key in _TEXTS:
-            kept[key] = _texts(item, redactor)
+            kept[key] = _each_text(item, lambda text: _shown(text, redactor))
         elif key in _PARTS:
             kept[key] = _kept(item, redactor)
         elif key == "settings":
@@ -188,7 +188,7 @@ def _kept(value: Any, redactor: Redactor) -> Any:
                 name: {
                     **entry,
                     "value": _setting(name, entry["value"], redactor),
-                    "origin": redactor.text(entry["origin"]),
+                    "origin": _shown(entry["origin"], redactor),
                 }
                 for name, entry in item.items()
             }
@@ -197,19 +197,24 @@ def _kept(value: Any, redactor: Redactor) -> Any:
     return kept
 
 
-def _texts(value: Any, redactor: Redactor) -> Any:
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with every text changed, also those of keys."""
     if isinstance(value, str):
-        text = redactor.text(value)
-        return LEFT_OUT if text is None else text
+        return change(value)
     if isinstance(value, Mapping):
-        return {_texts(key, redactor): _texts(item, redactor) for key, item in value.items()}
+        return {change(key): _each_text(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_texts(item, redactor) for item in value]
+        return [_each_text(item, change) for item in value]
     return value
 
 
+def _shown(text: str, redactor: Redactor) -> str:
+    kept = redactor.text(text)
+    return LEFT_OUT if kept is None else kept
+
+
 def _setting(key: str, value: str, redactor: Redactor) -> str:
-    return value if key in _PLAIN_SETTINGS else str(_texts(value, redactor))
+    return value if key in _PLAIN_SETTINGS else _shown(value, redactor)
 
 
 def _keep_keys_only(section: dict[str, Any]) -> None:

@@ -67,10 +67,15 @@ class Redactor:
         self._names = re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)", re.IGNORECASE)
         self._words = _own_words() | {word for value in values for word in _words(value)}
 
+    def renamed(self, text: str) -> str:
+        """Return a text with placeholders for names."""
+        if not self._placeholders:
+            return text
+        return self._names.sub(lambda name: self._placeholders[name[0].lower()], text)
+
     def text(self, text: str) -> str | None:
         """Return a text with placeholders for names; None if it has an unknown word."""
-        if self._placeholders:
-            text = self._names.sub(lambda name: self._placeholders[name[0].lower()], text)
+        text = self.renamed(text)
         if all(map(self._is_known, _words(text))):
             return text
         self.left_out += 1

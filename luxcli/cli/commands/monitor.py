@@ -66,7 +66,7 @@ def monitor_test(
         print_json({"ok": not failed, "channels": entries})
     else:
         table(
-            ("channel", "of", "to", "result", "took"),
+            ("channel", "job", "to", "result", "took"),
             [
                 (o.channel, _jobs(o), o.where, o.problem or "accepted", f"{o.took_s:.2f} s")
                 for o in outcomes
