@@ -82,10 +82,7 @@ _CUTS = """## What was cut
   a lock `/proc/locks` says.
 * **Reading**: the settings at a time and their changes come by one statement each, not by two for each
   of 1,600; a poll's checksum is worked out from what varies alone (a CRC of a sum is the sum of CRCs);
-  a change of a setting is patched in place. Rows come through a function that SQLite calls with them:
-  as results, each number costs two locks twice, which was a quarter of all instructions of a weekly
-  report (counted by `valgrind --tool=cachegrind`: 4.87 thousand million before that and the start
-  without the option parser, 3.42 after).
+  a change of a setting is patched in place.
 * **CSV**: column by column instead of cell by cell; what stands still within a few hours is text once,
   and is looked at again only where it has changed.
 * **The daily roll-up** asked the cache for each day of the past whether its archive is complete;

@@ -102,7 +102,7 @@ def _last_poll(
         if found.ahead_ms is None:
             yield warning("nothing was ever recorded", "'luxcli poll-once' makes the first poll")
         return
-    stale = found.stale(state.default_max_age_s(config.interval_sec))
+    stale = found.is_stale(state.default_max_age_s(config.interval_sec))
     values["recent"] = not stale
     text = f"last good poll {times.span(found.age_s)} ago"
     if failure:
@@ -123,7 +123,7 @@ def _coverages(
     told: set[str | None] = set()
     for name, length_ms in _LOOKED_AT:
         found = state.coverage(store, now_ms - length_ms, now_ms, config.interval_sec)
-        entries[name] = state.as_json(found)
+        entries[name] = found.to_json()
         # A few polls made by hand say nothing about the schedule.
         usual_s = found.usual_s if found.polls >= _ENOUGH_TICKS else usual_s
         if name == "24 h":
@@ -143,11 +143,11 @@ def _coverages(
 
 
 def _is_good(found: Coverage) -> bool:
-    return not found.poor or found.missing <= _FEW_MISSED
+    return not found.is_below_target or found.missing <= _FEW_MISSED
 
 
 def _coverage_line(name: str, found: Coverage, zone: tzinfo) -> Line:
-    text = f"last {name}: {state.in_words(found, zone)}"
+    text = f"last {name}: {found.describe(zone)}"
     if _is_good(found):
         return ok(text)
     if found.expected < _ENOUGH_TICKS:

@@ -80,7 +80,7 @@ class RollupResult(NamedTuple):
             "rows": self.rows,
             "columns": self.columns,
             "bytes": self.size,
-            "coverage": state.as_json(self.coverage),
+            "coverage": self.coverage.to_json(),
         }
 
     def lines(self, zone: tzinfo, verdict: str | None = None) -> list[str]:
@@ -98,7 +98,7 @@ class RollupResult(NamedTuple):
         return [
             f"{self.period.kind}: {self.rows} rows, {self.columns} columns,"
             f" {size_text(self.size)}, {span}: {self.path}"
-            f" ({state.in_words(self.coverage, zone)}{data})"
+            f" ({self.coverage.describe(zone)}{data})"
         ]
 
 

@@ -10,7 +10,6 @@ lines), ``NAME.lock`` and SQLite's ``NAME-journal``. The directory must be local
 nor SQLite are safe on NFS or SMB.
 """
 
-import heapq
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -244,11 +243,13 @@ class Store:
 
         Args and raises as `query`.
         """
+        from heapq import merge  # not needed by a poll
+
         # The buffer first: what is flushed meanwhile is then found in both, not in none.
         waiting = buffer.polls(self.buffer_path, start, stop)
         stored = self.database.polls(start, stop, damaged=damaged)
         last_ms = None
-        for snapshot in heapq.merge(stored, waiting, key=attrgetter("taken_ms")):
+        for snapshot in merge(stored, waiting, key=attrgetter("taken_ms")):
             if snapshot.taken_ms != last_ms:
                 yield snapshot
             last_ms = snapshot.taken_ms

@@ -15,7 +15,7 @@ from luxcli.config.config import Config
 from luxcli.errors import NoDataError, StorageError
 from luxcli.exports import columns, csv_file
 from luxcli.exports.csv_file import TIME_COLUMNS
-from luxcli.recording.coverage import POOR
+from luxcli.recording.coverage import TARGET
 from luxcli.registers.catalogue import Register
 from luxcli.rollup.files import period_of
 from luxcli.store.store import Store
@@ -314,7 +314,7 @@ class _Table:
         if not late:
             return
         longest_s = max(late)
-        too_many = missing > (1 - POOR) * (self.rows + missing)
+        too_many = missing > (1 - TARGET) * (self.rows + missing)
         self._findings.add(
             "csv-gaps" if too_many else "csv-gap",
             max(where[2] for where in late.values()),

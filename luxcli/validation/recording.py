@@ -2,7 +2,6 @@
 
 from typing import ClassVar, Final
 
-from luxcli.recording import state
 from luxcli.recording.coverage import Coverage, fits_schedule
 from luxcli.times import span, utc_text
 from luxcli.validation.findings import Findings
@@ -49,7 +48,7 @@ class Schedule:
             start_ms=found.start_ms,
             stop_ms=found.stop_ms,
         )
-        if found.crowded:
+        if found.has_too_many:
             text = f"{found.extra} polls between those of the schedule"
             self._add("extra-polls", text, found.extra)
 
@@ -76,11 +75,11 @@ class Schedule:
 
     def _missing(self) -> None:
         found = self._coverage
-        if not found.poor or found.expected < ENOUGH or found.missing <= _FEW_MISSED:
+        if not found.is_below_target or found.expected < ENOUGH or found.missing <= _FEW_MISSED:
             return
         reasons = {**found.reasons, "not run": found.unexplained}
         causes = ", ".join(f"{why} {count}" for why, count in reasons.items() if count)
-        text = f"{state.percent(found)} of {found.expected} polls, missing: {causes}"
+        text = f"{found.percent} of {found.expected} polls, missing: {causes}"
         self._add("coverage-half" if found.share < _HALF else "coverage-poor", text, found.missing)
 
     def _unexplained(self) -> None:

@@ -60,7 +60,7 @@ def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
     assert found.reasons == {"timeout": 3, "busy": 1}
     assert found.unexplained == 1
     [gap] = found.gaps
-    assert (gap.ticks, gap.reasons, gap.unexplained) == (5, {"timeout": 3, "busy": 1}, 1)
+    assert (gap.missing, gap.reasons, gap.unexplained) == (5, {"timeout": 3, "busy": 1}, 1)
     assert gap.start_ms == START_MS + 9 * TICK_MS + 400
     assert gap.stop_ms == START_MS + 15 * TICK_MS + 400
 
@@ -144,8 +144,8 @@ def test_polls_twice_as_often_are_extra_and_not_complete(store, jitter_ms):
     store.merge([small(START_MS + n * 15_000 + n % 2 * jitter_ms) for n in range(240)], ())
     found = hour(store)
     assert (found.polls, found.expected, found.missing, found.extra) == (240, 120, 0, 120)
-    assert (found.usual_s, found.crowded) == (15, True)
-    text = state.in_words(found, UTC)
+    assert (found.usual_s, found.has_too_many) == (15, True)
+    text = found.describe(UTC)
     assert text == "none missing, but 240 polls for a schedule of 120"
 
 
@@ -154,7 +154,7 @@ def test_one_late_poll_costs_nothing_however_late(store, late_s):
     late = [late_s * 1000 if tick % 10 == 4 else 0 for tick in range(120)]
     store.merge([small(START_MS + tick * TICK_MS + late[tick]) for tick in range(120)], ())
     found = hour(store)
-    assert (found.missing, found.crowded) == (0, False)
+    assert (found.missing, found.has_too_many) == (0, False)
 
 
 def test_late_polls_of_retries_are_not_gaps(store):
@@ -193,7 +193,7 @@ def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
     put(store, *ticks)
     found = state.coverage(store, START_MS, START_MS + 4000 * TICK_MS, 30)
     assert found.gap_count == 39
-    assert [gap.ticks for gap in found.gaps] == list(range(20, 40))
+    assert [gap.missing for gap in found.gaps] == list(range(20, 40))
     assert found.missing == sum(range(40))
 
 
@@ -207,9 +207,9 @@ def test_polls_taken_together_count_as_they_do_one_by_one(seed):
             ticks.append(MissedPoll(ts_ms, "timeout", 1, 5, ""))
         else:
             times.append(ts_ms)
-    together, single = (coverage.Walk(ticks, 0, 30_000) for _ in range(2))
-    together.polls(times)
+    together, single = (coverage.CoverageCounter(ticks, 0, 30_000) for _ in range(2))
+    together.add(times)
     for time in times:
-        single._poll(time)
-    assert together.end(ts_ms + 1) == single.end(ts_ms + 1)
-    assert single.end(ts_ms + 1).polls == len(times)
+        single._add_one(time)
+    assert together.result(ts_ms + 1) == single.result(ts_ms + 1)
+    assert single.result(ts_ms + 1).polls == len(times)

@@ -118,13 +118,11 @@ class _Csv(NamedTuple):
 
     def shortcomings(self, zone: tzinfo) -> list[str]:
         """Return why the file is not as good as it should be, though it was written."""
-        from luxcli.recording import state
-
         period = self.result.period
         name = f"{period.label} {period.kind}"
         texts = []
-        if self.result.path and self.result.coverage.poor:
-            texts.append(f"{name}: {state.in_words(self.result.coverage, zone)}")
+        if self.result.path and self.result.coverage.is_below_target:
+            texts.append(f"{name}: {self.result.coverage.describe(zone)}")
         if self.problems:
             rules = ", ".join(dict.fromkeys(finding.rule for finding in self.problems))
             texts.append(

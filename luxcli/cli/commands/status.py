@@ -53,7 +53,7 @@ def status(
         limit_s = state.default_max_age_s(settings.interval_sec)
     store = Store(settings.cache_path)
     found = state.state(store, current_ms(), settings.interval_sec)
-    obstacle = state.obstacle(store) if found.stale(limit_s) else None
+    obstacle = state.obstacle(store) if found.is_stale(limit_s) else None
     result = _Status(found, limit_s, obstacle, settings.cache_path, UTC)
     # Loading the rules of a time zone takes a tenth of the time of the command, so that is done
     # only for texts with local times, or to report that TZ names no time zone.
@@ -84,12 +84,10 @@ class _Status(NamedTuple):
     @property
     def is_stale(self) -> bool:
         """Whether the last poll is too old."""
-        return self.state.stale(self.limit_s)
+        return self.state.is_stale(self.limit_s)
 
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
-        from luxcli.recording import state
-
         last_ms, ahead_ms, failure = self.state.last_ms, self.state.ahead_ms, self.state.failure
         return {
             "ok": not self.is_stale,
@@ -104,13 +102,11 @@ class _Status(NamedTuple):
                 "detail": failure.detail,
             },
             "obstacle": self.obstacle,
-            "day": state.as_json(self.state.day),
+            "day": self.state.day.to_json(),
         }
 
     def lines(self) -> list[str]:
         """Return one line for a person."""
-        from luxcli.recording import state
-
         found = self.state
         if found.age_s is None:
             text = f"nothing recorded in {self.database}"
@@ -126,5 +122,5 @@ class _Status(NamedTuple):
             ahead = times.local_time(found.ahead_ms, self.zone)
             text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
         if found.day.expected:
-            text += f"; 24 h: {state.in_words(found.day, self.zone)}"
+            text += f"; 24 h: {found.day.describe(self.zone)}"
         return [f"{'not recording' if self.is_stale else 'recording'}: {text}"]

@@ -161,7 +161,6 @@ def _source(report: "Report", zone: tzinfo, *, live: bool, csv: Path | None) -> 
 
 
 def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
-    from luxcli.recording import state
     from luxcli.validation.rules import AREAS
 
     worst = {area: [f for f in report.findings if f.area == area] for area in AREAS}
@@ -174,7 +173,7 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
         head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
         records(head, [_row(finding, zone) for finding in report.findings], 3)
     if report.coverage is not None:
-        wrapped(f"polls: {state.in_words(report.coverage, zone)}")
+        wrapped(f"polls: {report.coverage.describe(zone)}")
     if report.not_fitted:
         # Dozens of ids tell a person nothing new every time.
         short = f"{len(report.not_fitted)} sensors, which '--json' names"
@@ -214,9 +213,7 @@ def _entry(report: "Report") -> dict[str, Any]:
 
     coverage = {}
     if report.coverage is not None:
-        from luxcli.recording import state
-
-        coverage = {"coverage": state.as_json(report.coverage)}
+        coverage = {"coverage": report.coverage.to_json()}
     return {
         "ok": report.verdict == "good",
         "verdict": report.verdict,
