@@ -14,10 +14,8 @@ import typer
 
 from luxcli.cli import app as commands
 from luxcli.cli import fast
-from tests.conftest import Cli, Ran
+from tests.conftest import Cli, Invoke, Ran
 
-# The whole program, but for the short way.
-LONG_WAY = "import sys; sys.argv[0] = 'luxcli'; from luxcli.cli.app import app; app()"
 # What differs from run to run: times, durations, process numbers, run ids.
 VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
 NEITHER = {
@@ -39,7 +37,8 @@ POLL = {
     *("controller", "controller.access", "controller.client", "controller.exchange"),
     *("recording", "recording.limits", "recording.pacing", "recording.poll"),
     *("registers", "registers.numbers", "registers.structure"),
-    *("store", "store.buffer", "store.database", "store.owner", "store.store"),
+    *("store", "store.buffer", "store.database", "store.owner", "store.places"),
+    "store.store",
     *("system", "system.clock", "system.files", "system.locks", "system.log_setup"),
     *("system.progress", "system.signals", "system.threads", "system.watchdog"),
 }
@@ -137,18 +136,12 @@ def test_the_completion_of_the_shell_is_the_option_parsers():
     assert fast.parsed(["status"], {"_LUXCLI_COMPLETE": "bash_complete"}) is None
 
 
-def both_ways(cli: Cli, *args: object, **variables: str) -> tuple[Ran, Ran]:
-    """Run the same call the short and the long way, one after the other."""
-    short = cli(*args, env=variables)
-    done = subprocess.run(
-        [sys.executable, "-c", LONG_WAY, *map(str, args)],
-        env=cli.environment(**variables),
-        cwd=cli.directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return short, Ran(done.returncode, done.stdout, done.stderr)
+def both_ways(invoke: Invoke, *args: object, **variables: str) -> tuple[Ran, Ran]:
+    """Run the same call the short way, where it can, and through Typer."""
+    short = invoke(*args, env=variables)
+    with pytest.MonkeyPatch.context() as only_typer:
+        only_typer.setattr(fast, "run", lambda *_: None)
+        return short, invoke(*args, env=variables)
 
 
 def alike(ran: Ran) -> Ran:
@@ -157,12 +150,12 @@ def alike(ran: Ran) -> Ran:
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--log-level", "DEBUG"), ("--count", "1")])
 @pytest.mark.parametrize("broken", [{}, {"port": 1}, {"host": "256.1.1.1"}, {"retries": "many"}])
-def test_a_poll_says_and_does_the_same_both_ways(cli, configure, simulator, options, broken):
+def test_a_poll_says_and_does_the_same_both_ways(invoke, configure, simulator, options, broken):
     file = configure(**{"port": simulator.port, **broken})
-    short, long = both_ways(cli, "poll-once", "-c", file, *options)
+    short, long = both_ways(invoke, "poll-once", "-c", file, *options)
     assert alike(short) == alike(long)
     assert short.status == {"port": 69, "host": 69, "retries": 78}.get(next(iter(broken), ""), 0)
-    told = cli("status", "-c", file, "--json").stdout
+    told = invoke("status", "-c", file, "--json").stdout
     assert ('"polls": 2' in told) is (not broken)
 
 
@@ -176,11 +169,10 @@ def test_a_poll_says_and_does_the_same_both_ways(cli, configure, simulator, opti
         *[(("status", "--help"), 0), (("poll-once", "-h"), 0), (("poll-once", "--jsn"), 2)],
     ],
 )
-def test_a_call_says_the_same_both_ways(cli, configure, args, status):
+def test_a_call_says_the_same_both_ways(invoke, configure, args, status):
     configure(port=1)
-    short, long = both_ways(cli, *args)
-    named = (text.replace("python -m luxcli", "luxcli") for text in short[1:])
-    assert alike(Ran(short.status, *named)) == alike(long)
+    short, long = both_ways(invoke, *args)
+    assert alike(short) == alike(long)
     assert short.status == status
 
 

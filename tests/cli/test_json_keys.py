@@ -135,44 +135,46 @@ def stored(configure: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", STORED)
-def test_a_command_on_what_is_stored_prints_the_keys_that_it_always_printed(cli, stored, command):
+def test_a_command_on_what_is_stored_prints_the_keys_that_it_always_printed(
+    invoke, stored, command
+):
     words = command.split()
     if "CSV" in words:
-        assert cli("rollup", "daily", "-c", stored).status == 0
+        assert invoke("rollup", "daily", "-c", stored).status == 0
         words = [*words[:-1], str(next((stored.parent / "data").rglob("*_daily.csv")))]
-    check(printed(cli, words, stored), STORED[command])
+    check(printed(invoke, words, stored), STORED[command])
 
 
 @pytest.mark.parametrize("command", LIVE)
 def test_a_command_that_reads_the_heat_pump_prints_the_keys_that_it_always_printed(
-    cli, configure, simulator, command
+    invoke, configure, simulator, command
 ):
-    check(printed(cli, command.split(), configure(port=simulator.port)), LIVE[command])
+    check(printed(invoke, command.split(), configure(port=simulator.port)), LIVE[command])
 
 
 @pytest.mark.parametrize("command", FAILING)
 def test_a_command_that_finds_no_heat_pump_prints_the_keys_that_it_always_printed(
-    cli, configure, command
+    invoke, configure, command
 ):
-    check(printed(cli, command.split(), configure(port=1)), FAILING[command])
+    check(printed(invoke, command.split(), configure(port=1)), FAILING[command])
 
 
-def test_a_status_after_a_failed_poll_has_the_keys_of_the_failure(cli, configure):
+def test_a_status_after_a_failed_poll_has_the_keys_of_the_failure(invoke, configure):
     file = configure(port=1)
-    assert cli("poll-once", "-c", file).status == 69
-    found = printed(cli, ["status"], file)
+    assert invoke("poll-once", "-c", file).status == 69
+    found = printed(invoke, ["status"], file)
     check(found, STATUS)
     assert found["failure"]
 
 
-def test_registers_have_the_keys_that_they_always_had(cli):
-    check(printed(cli, ["sensors"], None), SENSORS)
+def test_registers_have_the_keys_that_they_always_had(invoke):
+    check(printed(invoke, ["sensors"], None), SENSORS)
 
 
-def test_each_section_of_a_diagnosis_has_the_facts_that_it_always_had(cli, configure, simulator):
+def test_each_section_of_a_diagnosis_has_the_facts_that_it_always_had(invoke, configure, simulator):
     file = configure(port=simulator.port, flush_polls=1)
-    assert cli("poll-once", "-c", file).status == 0
-    found = printed(cli, ["diagnose"], file)
+    assert invoke("poll-once", "-c", file).status == 0
+    found = printed(invoke, ["diagnose"], file)
     assert {section["name"]: set(section["values"]) for section in found["sections"]} == {
         name: set(facts.split()) for name, facts in FACTS.items()
     }

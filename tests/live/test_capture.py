@@ -90,8 +90,8 @@ def pump() -> Any:
     assert pump.write_attempts == 0
 
 
-def test_host_and_port_suffice_for_a_trial(cli, pump, tmp_path):
-    ran = cli(
+def test_host_and_port_suffice_for_a_trial(invoke, pump, tmp_path):
+    ran = invoke(
         *("capture", "--host", "127.0.0.1", "--port", pump.port),
         *("--output", "trial", "--duration", "1s", "--json"),
     )
@@ -111,8 +111,8 @@ def test_host_and_port_suffice_for_a_trial(cli, pump, tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-def test_for_people_it_shows_a_sample_and_a_verdict(cli, pump, configure):
-    ran = cli("capture", "-c", configure(port=pump.port), "-o", "trial", "--duration", "1")
+def test_for_people_it_shows_a_sample_and_a_verdict(invoke, pump, configure):
+    ran = invoke("capture", "-c", configure(port=pump.port), "-o", "trial", "--duration", "1")
     assert (ran.status, ran.stderr) == (0, "")
     lines = ran.stdout.splitlines()
     assert "heat pump\tMSW 6, V3.78" in lines
@@ -121,9 +121,11 @@ def test_for_people_it_shows_a_sample_and_a_verdict(cli, pump, configure):
     assert lines[-1] == "good: it works with this heat pump"
 
 
-def test_options_beat_the_configuration_and_its_csv_style_is_used(cli, pump, configure, tmp_path):
+def test_options_beat_the_configuration_and_its_csv_style_is_used(
+    invoke, pump, configure, tmp_path
+):
     file = configure(host="pump.invalid", port=1, csv={"delimiter": ";", "decimal": ","})
-    ran = cli(
+    ran = invoke(
         *("capture", "-c", file, "--host", "127.0.0.1", "--port", pump.port),
         *("-o", "trial", "--duration", "1"),
     )
@@ -176,11 +178,11 @@ def test_ctrl_c_before_the_first_poll_that_succeeds_leaves_nothing(cli, tmp_path
     assert not (tmp_path / "trial").exists()
 
 
-def test_a_silent_heat_pump_holds_it_no_longer_than_one_poll(cli, configure):
+def test_a_silent_heat_pump_holds_it_no_longer_than_one_poll(invoke, configure):
     with FaultyController(Fault(silent_after=0)) as silent:
         began = time.monotonic()
         file = configure(port=silent.port, timeout_sec=1)
-        ran = cli("capture", "-c", file, "-o", "trial", "--duration", "1")
+        ran = invoke("capture", "-c", file, "-o", "trial", "--duration", "1")
     assert ran.status == 69
     assert time.monotonic() - began < 4
 
@@ -195,38 +197,38 @@ def test_a_silent_heat_pump_holds_it_no_longer_than_one_poll(cli, configure):
     ids=["no heat pump", "busy", "closes"],
 )
 def test_without_a_single_poll_it_ends_as_a_poll_does_and_can_be_repeated(
-    cli, tmp_path, fault, status, words
+    invoke, tmp_path, fault, status, words
 ):
     with FaultyController(fault) as pump:
         address = ("--host", "127.0.0.1", "--port", pump.port)
-        ran = cli("capture", *address, "-o", "trial", "--duration", "1", "--json")
+        ran = invoke("capture", *address, "-o", "trial", "--duration", "1", "--json")
     assert ran.status == status
     assert words in ran.stderr
     assert json.loads(ran.stdout)["error"]["exit"] == status
     assert not (tmp_path / "trial").exists()
 
 
-def test_an_unreachable_heat_pump_is_69(cli, tmp_path):
-    ran = cli("capture", "--host", "127.0.0.1", "--port", 1, "-o", "trial", "--duration", "1")
+def test_an_unreachable_heat_pump_is_69(invoke, tmp_path):
+    ran = invoke("capture", "--host", "127.0.0.1", "--port", 1, "-o", "trial", "--duration", "1")
     assert (ran.status, ran.stdout) == (69, "")
     assert ran.stderr.startswith("luxcli: 127.0.0.1:1: connect: connection refused")
     assert not (tmp_path / "trial").exists()
 
 
-def test_a_directory_in_use_is_left_alone(cli, tmp_path, simulator):
+def test_a_directory_in_use_is_left_alone(invoke, tmp_path, simulator):
     address = ("--host", "127.0.0.1", "--port", simulator.port)
     kept = tmp_path / "trial" / "thesis.txt"
     kept.parent.mkdir()
     kept.write_text("years of work")
-    ran = cli("capture", *address, "-o", "trial")
+    ran = invoke("capture", *address, "-o", "trial")
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr == (
         f"luxcli: {kept.parent}: is not empty; name a new directory with --output\n"
     )
     assert [path.name for path in kept.parent.iterdir()] == ["thesis.txt"]
-    ran = cli("capture", *address, "-o", kept)
+    ran = invoke("capture", *address, "-o", kept)
     assert (ran.status, kept.read_text()) == (2, "years of work")
-    ran = cli("capture", *address, "-o", "/proc/trial")
+    ran = invoke("capture", *address, "-o", "/proc/trial")
     assert ran.status == 74
     assert simulator.connections == 0
 
@@ -236,13 +238,13 @@ def test_a_directory_in_use_is_left_alone(cli, tmp_path, simulator):
     [
         (["--host", "x", "--interval", "9"], 2, "--interval: 9 is not in 10..3600"),
         (["--host", "x", "--duration", "2d"], 2, "--duration 2d: is more than a day"),
-        (["--host", "x", "--duration", "soon"], 2, "--duration 'soon' is not a time like"),
+        (["--host", "x", "--duration", "soon"], 2, "--duration 'soon' is not a duration like"),
         ([], 78, "host: missing; use --host ADDRESS"),
     ],
     ids=["too fast", "too long", "no time", "no host"],
 )
-def test_what_cannot_be_asked_for_is_said_in_one_line(cli, tmp_path, arguments, status, words):
-    ran = cli("capture", "-o", "trial", *arguments)
+def test_what_cannot_be_asked_for_is_said_in_one_line(invoke, tmp_path, arguments, status, words):
+    ran = invoke("capture", "-o", "trial", *arguments)
     assert (ran.status, ran.stdout) == (status, "")
     assert words in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
@@ -276,11 +278,11 @@ def test_a_second_signal_ends_it_at_once(cli, pump, tmp_path):
         assert cli.end(process, within_s=2).status == -signal.SIGINT
 
 
-def test_the_configured_cache_is_never_touched(cli, pump, configure, tmp_path):
+def test_the_configured_cache_is_never_touched(invoke, pump, configure, tmp_path):
     file = configure(port=pump.port)
-    assert cli("poll-once", "-c", file).status == 0
+    assert invoke("poll-once", "-c", file).status == 0
     before = entries(tmp_path / "data")
-    ran = cli("capture", "-c", file, "-o", "trial", "--duration", "1")
+    ran = invoke("capture", "-c", file, "-o", "trial", "--duration", "1")
     assert ran.status == 0
     assert entries(tmp_path / "data") == before
     assert len(Store(tmp_path / "trial" / "cache.sqlite3").database.times(0, 2**60)) == 1
@@ -326,10 +328,10 @@ def test_other_firmware_and_missing_sensors_are_good(tmp_path, profile, change):
     assert (result.verdict, result.findings) == ("good", ())
 
 
-def test_an_impossible_value_is_found_and_still_recorded(cli, tmp_path):
+def test_an_impossible_value_is_found_and_still_recorded(invoke, tmp_path):
     with FaultyController(Fault(change=with_calculations({10: 5000})), clock=time.time) as pump:
         address = ("--host", "127.0.0.1", "--port", pump.port)
-        ran = cli("capture", *address, "-o", "trial", "--duration", "1")
+        ran = invoke("capture", *address, "-o", "trial", "--duration", "1")
     assert ran.status == 3
     assert ran.stdout.splitlines()[-1] == "problems: see the findings above"
     assert "problem: range-impossible: ID_WEB_Temperatur_TVL: expected -10 to 100 °C" in ran.stderr

@@ -68,8 +68,8 @@ def cells(views: list[View], directory: Any) -> dict[str, tuple[str, str]]:
     return {name: (value, change) for rows in sheet.columns for name, value, change in rows}
 
 
-def test_without_a_terminal_each_poll_is_a_block_of_lines(cli, simulator, configure):
-    ran = cli("watch", "-c", configure(port=simulator.port), "--count", "1")
+def test_without_a_terminal_each_poll_is_a_block_of_lines(invoke, simulator, configure):
+    ran = invoke("watch", "-c", configure(port=simulator.port), "--count", "1")
     assert (ran.status, ran.stderr) == (0, "")
     first, *lines = ran.stdout.splitlines()
     poll = key_values.Values(simulator.snapshot)
@@ -81,8 +81,8 @@ def test_without_a_terminal_each_poll_is_a_block_of_lines(cli, simulator, config
     assert told["last error"].endswith("721 low pressure cut-out")
 
 
-def test_json_is_one_object_per_poll(cli, simulator, configure):
-    ran = cli("watch", "-c", configure(port=simulator.port), "--count", "1", "--json")
+def test_json_is_one_object_per_poll(invoke, simulator, configure):
+    ran = invoke("watch", "-c", configure(port=simulator.port), "--count", "1", "--json")
     [line] = ran.stdout.splitlines()
     told = json.loads(line)
     assert (ran.status, told["ok"], told["changed"]) == (0, True, [])
@@ -191,8 +191,8 @@ def test_a_terminal_that_can_only_print_gets_lines(cli, simulator, configure):
     assert "\nflow\t" in screen
 
 
-def test_without_a_heat_pump_it_says_where_to_set_one(cli):
-    ran = cli("watch")
+def test_without_a_heat_pump_it_says_where_to_set_one(invoke):
+    ran = invoke("watch")
     assert (ran.status, ran.stdout) == (78, "")
     assert ran.stderr.startswith("luxcli: host: missing;")
 
@@ -239,8 +239,8 @@ def test_it_ends_when_nobody_reads_any_more(cli, simulator, configure):
 
 
 @pytest.mark.parametrize("every", ["9", "29s", "soon"])
-def test_it_may_be_slowed_but_never_hurried(cli, simulator, configure, every):
-    ran = cli("watch", "-c", configure(port=simulator.port), "--every", every)
+def test_it_may_be_slowed_but_never_hurried(invoke, simulator, configure, every):
+    ran = invoke("watch", "-c", configure(port=simulator.port), "--every", every)
     assert (ran.status, ran.stdout, simulator.connections) == (2, "", 0)
     if every != "soon":
         assert ran.stderr == (
@@ -267,12 +267,12 @@ def test_some_failed_polls_end_with_3(cli, configure, tmp_path):
     assert "flow\t" in ran.stdout
 
 
-def test_an_unreachable_heat_pump_is_told_for_each_poll(cli, configure):
-    ran = cli("watch", "-c", configure(port=1), "--count", "1")
+def test_an_unreachable_heat_pump_is_told_for_each_poll(invoke, configure):
+    ran = invoke("watch", "-c", configure(port=1), "--count", "1")
     assert (ran.status, ran.stdout) == (69, "")
     assert "connection refused" in ran.stderr
     assert ran.stderr.count("\n") == 1
-    ran = cli("watch", "-c", configure(port=1), "--count", "1", "--json")
+    ran = invoke("watch", "-c", configure(port=1), "--count", "1", "--json")
     told = json.loads(ran.stdout)
     assert (ran.status, told["ok"], told["error"]["exit"]) == (69, False, 69)
 
@@ -345,13 +345,13 @@ def test_a_heat_pump_in_use_is_told_and_left_alone(simulator, tmp_path):
     assert simulator.connections == 0
 
 
-def test_nothing_is_stored(cli, simulator, configure, tmp_path):
+def test_nothing_is_stored(invoke, simulator, configure, tmp_path):
     file = configure(port=simulator.port)
-    assert cli("watch", "-c", file, "--count", "1").status == 0
+    assert invoke("watch", "-c", file, "--count", "1").status == 0
     assert not (tmp_path / "data").exists()
-    assert cli("poll-once", "-c", file).status == 0
+    assert invoke("poll-once", "-c", file).status == 0
     before = {path: path.stat().st_size for path in (tmp_path / "data").iterdir()}
-    assert cli("watch", "-c", file, "--count", "1").status == 0
+    assert invoke("watch", "-c", file, "--count", "1").status == 0
     assert {path: path.stat().st_size for path in (tmp_path / "data").iterdir()} == before
 
 

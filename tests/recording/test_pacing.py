@@ -236,9 +236,9 @@ def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simula
     assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
 
 
-def test_the_command_tells_each_failure_and_ends_with_the_status_of_the_last(cli, configure):
+def test_the_command_tells_each_failure_and_ends_with_the_status_of_the_last(invoke, configure):
     file = configure(port=1)
-    ran = cli("poll-once", "--count", 1, "--json", "-c", file)
+    ran = invoke("poll-once", "--count", 1, "--json", "-c", file)
     told = json.loads(ran.stdout)
     assert (ran.status, len(ran.stderr.splitlines())) == (69, 1)
     assert (told["ok"], told["overrun"]) == (False, 0)
@@ -247,8 +247,8 @@ def test_the_command_tells_each_failure_and_ends_with_the_status_of_the_last(cli
     assert poll["error"]["text"] in ran.stderr
 
 
-def test_one_object_holds_all_polls_of_a_run(cli, configure, simulator):
-    ran = cli(
+def test_one_object_holds_all_polls_of_a_run(invoke, configure, simulator):
+    ran = invoke(
         "poll-once", "--count", 1, "--every", "10s", "--json", "-c", configure(port=simulator.port)
     )
     told = json.loads(ran.stdout)
@@ -258,14 +258,14 @@ def test_one_object_holds_all_polls_of_a_run(cli, configure, simulator):
     ]
 
 
-def test_in_a_minute_without_a_tick_the_heat_pump_is_left_alone(cli, configure, simulator):
+def test_in_a_minute_without_a_tick_the_heat_pump_is_left_alone(invoke, configure, simulator):
     now_s = time.time()
     unused = next(
         interval_s
         for interval_s in range(3000, 3600)
         if not any(pacing.in_minute(now_s + later_s, interval_s) for later_s in (0, 60))
     )
-    ran = cli("poll-once", "--every", unused, "-c", configure(port=simulator.port))
+    ran = invoke("poll-once", "--every", unused, "-c", configure(port=simulator.port))
     assert (ran.status, ran.stdout, ran.stderr) == (0, "", "")
     assert simulator.connections == 0
 
@@ -289,12 +289,12 @@ def test_a_signal_between_two_polls_ends_the_run_at_once(cli, configure, tmp_pat
     ("arguments", "words"),
     [
         (["--every", "5"], "--every: 5 is not in 10..3600"),
-        (["--every", "soon"], "--every 'soon' is not a time like"),
+        (["--every", "soon"], "--every 'soon' is not a duration like"),
         (["--count", "121", "--every", "30"], "--count 121: takes an hour or longer"),
     ],
 )
-def test_what_no_run_can_do_is_refused(cli, configure, simulator, arguments, words):
-    ran = cli("poll-once", *arguments, "-c", configure(port=simulator.port))
+def test_what_no_run_can_do_is_refused(invoke, configure, simulator, arguments, words):
+    ran = invoke("poll-once", *arguments, "-c", configure(port=simulator.port))
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr.startswith(f"luxcli: {words}")
     assert simulator.connections == 0

@@ -122,10 +122,10 @@ def test_every_register_of_a_poll_is_stored_and_read_back(profile, settings_for)
 
 
 @pytest.mark.parametrize("profile", ["msw6", "long"])
-def test_the_process_stores_what_the_controller_sent(profile, cli, settings_for):
+def test_the_process_stores_what_the_controller_sent(profile, invoke, settings_for):
     with FaultyController(profile=profile) as pump:
         settings = settings_for(pump.port)
-        ran = cli("poll-once", "--json")
+        ran = invoke("poll-once", "--json")
         assert eventually(lambda: pump.closed_by_client == 1)
     assert (ran.status, ran.stderr) == (0, "")
     told = json.loads(ran.stdout)
@@ -321,7 +321,7 @@ def test_a_missing_directory_is_made_only_if_its_parent_exists(settings_for, tmp
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_poll_in_the_buffer_with_a_warning(
-    cli, settings_for
+    invoke, settings_for
 ):
     with FaultyController() as pump:
         settings = settings_for(pump.port, flush_polls=1)
@@ -329,7 +329,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_poll_in_the_buffer_with_a_war
         # SQLite needs the place of its journal; the directory there keeps it from any write.
         journal = settings.cache_path.with_name(settings.cache_path.name + "-journal")
         journal.mkdir()
-        ran = cli("poll-once")
+        ran = invoke("poll-once")
     assert (ran.status, ran.stdout) == (0, "")
     assert ran.stderr.count("\n") == 1
     assert ran.stderr.startswith(f"luxcli: {settings.cache_path}: cannot be opened")

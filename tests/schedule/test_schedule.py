@@ -375,16 +375,16 @@ def user_environment(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
 
 
 def test_install_shows_the_change_and_uninstall_takes_it_back(
-    cli, configure, user_environment, tmp_path
+    invoke, configure, user_environment, tmp_path
 ):
     file, kept = configure(interval_sec=300), tmp_path / "crontab"
     kept.write_bytes(OWN)
     install = ("schedule", "cron", "--install", "-c", file, "--command", "/opt/luxcli")
-    ran = cli(*install, env=user_environment())
+    ran = invoke(*install, env=user_environment())
     assert (ran.status, kept.read_bytes()) == (2, OWN)
     assert "+# BEGIN luxcli\n" in ran.stdout
     assert ran.stderr == "luxcli: not a terminal: repeat with --yes to apply this change\n"
-    ran = cli(*install, "--yes", env=user_environment())
+    ran = invoke(*install, "--yes", env=user_environment())
     assert (ran.status, ran.stderr) == (0, "")
     line = f"*/5 * * * * /opt/luxcli poll-once --config {file}\n"
     assert f"+{line}" in ran.stdout
@@ -392,19 +392,21 @@ def test_install_shows_the_change_and_uninstall_takes_it_back(
     installed = kept.read_bytes()
     assert installed.startswith(OWN)
     assert line.encode() in installed
-    ran = cli(*install, "--yes", env=user_environment())
+    ran = invoke(*install, "--yes", env=user_environment())
     assert (ran.status, ran.stdout) == (0, "crontab: nothing to change\n")
-    ran = cli("schedule", "cron", "--uninstall", "--yes", env=user_environment())
+    ran = invoke("schedule", "cron", "--uninstall", "--yes", env=user_environment())
     assert (ran.status, kept.read_bytes()) == (0, OWN)
     assert "-# BEGIN luxcli\n" in ran.stdout
 
 
 def test_a_crontab_of_nothing_but_the_block_is_gone_after_uninstall(
-    cli, configure, user_environment, tmp_path
+    invoke, configure, user_environment, tmp_path
 ):
-    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=user_environment())
+    ran = invoke(
+        "schedule", "cron", "--install", "--yes", "-c", configure(), env=user_environment()
+    )
     assert (ran.status, (tmp_path / "crontab").exists()) == (0, True)
-    assert cli("schedule", "cron", "--uninstall", "--yes", env=user_environment()).status == 0
+    assert invoke("schedule", "cron", "--uninstall", "--yes", env=user_environment()).status == 0
     assert not (tmp_path / "crontab").exists()
 
 
@@ -420,7 +422,9 @@ def test_at_a_terminal_it_asks_first(cli, configure, user_environment, tmp_path)
         assert "Change the crontab? [y/N]" in screen
 
 
-def test_what_cannot_be_installed_is_said_in_one_line(cli, configure, user_environment, tmp_path):
+def test_what_cannot_be_installed_is_said_in_one_line(
+    invoke, configure, user_environment, tmp_path
+):
     install = ("schedule", "cron", "--install", "--yes", "-c")
     file, elsewhere = configure(), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -455,22 +459,24 @@ def test_what_cannot_be_installed_is_said_in_one_line(cli, configure, user_envir
         (("schedule", "cron", "--command", "'"), user_environment(), 2, "--command"),
     ]
     for arguments, variables, status, words in cases:
-        ran = cli(*arguments, env=variables, cwd=elsewhere)
+        ran = invoke(*arguments, env=variables, cwd=elsewhere)
         assert (ran.status, len(ran.stderr.splitlines())) == (status, 1), ran
         assert words in ran.stderr
     assert not (tmp_path / "crontab").exists()
 
 
-def test_a_line_that_polls_already_is_named(cli, configure, user_environment, tmp_path):
+def test_a_line_that_polls_already_is_named(invoke, configure, user_environment, tmp_path):
     (tmp_path / "crontab").write_text("#\n* * * * * /opt/luxcli/bin/luxcli poll-once\n")
-    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=user_environment())
+    ran = invoke(
+        "schedule", "cron", "--install", "--yes", "-c", configure(), env=user_environment()
+    )
     assert ran.status == 0
     assert "line 2 of your crontab starts polls too" in ran.stderr
 
 
-def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, user_environment, tmp_path):
+def test_with_sudo_it_is_said_whose_crontab_it_is(invoke, configure, user_environment, tmp_path):
     install = ("schedule", "cron", "--install", "--yes", "-c", configure())
-    ran = cli(*install, env=user_environment(SUDO_USER="pi"))
+    ran = invoke(*install, env=user_environment(SUDO_USER="pi"))
     assert (ran.status, (tmp_path / "crontab").exists()) == (0, True)
     assert ran.stderr == (
         "luxcli: with sudo this changes the crontab of root; run it without sudo for that of pi\n"
@@ -478,17 +484,17 @@ def test_with_sudo_it_is_said_whose_crontab_it_is(cli, configure, user_environme
 
 
 def test_replacing_the_lines_of_another_heat_pump_is_a_warning(
-    cli, configure, user_environment, tmp_path
+    invoke, configure, user_environment, tmp_path
 ):
     install = ("schedule", "cron", "--install", "--yes", "-c")
     first = tmp_path / "first.yaml"
     first.write_text("host: 127.0.0.1\n", encoding="utf-8")
-    assert cli(*install, first, env=user_environment()).stderr == ""
-    assert cli(*install, first, "--command", "/new/luxcli", env=user_environment()).stderr == ""
-    ran = cli(*install, configure(), env=user_environment())
+    assert invoke(*install, first, env=user_environment()).stderr == ""
+    assert invoke(*install, first, "--command", "/new/luxcli", env=user_environment()).stderr == ""
+    ran = invoke(*install, configure(), env=user_environment())
     assert ran.status == 0
     assert ran.stderr.startswith(f"luxcli: the present lines poll with {first} and are replaced")
-    assert cli(*install, configure(), env=user_environment()).stderr == ""
+    assert invoke(*install, configure(), env=user_environment()).stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -501,33 +507,33 @@ def test_replacing_the_lines_of_another_heat_pump_is_a_warning(
     ],
 )
 def test_only_who_has_no_crontab_yet_gets_a_new_one(
-    cli, configure, user_environment, tmp_path, said, status
+    invoke, configure, user_environment, tmp_path, said, status
 ):
     variables = user_environment()
     program = tmp_path / "bin" / "crontab"
     text = program.read_text(encoding="utf-8").replace("no crontab for you", said)
     program.write_text(text, encoding="utf-8")
-    ran = cli("schedule", "cron", "--install", "--yes", "-c", configure(), env=variables)
+    ran = invoke("schedule", "cron", "--install", "--yes", "-c", configure(), env=variables)
     assert (ran.status, (tmp_path / "crontab").exists()) == (status, status == 0)
 
 
-def test_settings_that_only_variables_hold_are_named(cli, configure):
+def test_settings_that_only_variables_hold_are_named(invoke, configure):
     file = configure()
-    ran = cli("schedule", "systemd", "-c", file, env={"INTERVAL_SEC": "60"})
+    ran = invoke("schedule", "systemd", "-c", file, env={"INTERVAL_SEC": "60"})
     assert ran.status == 0
     assert "so jobs started by cron will not see: " not in ran.stdout
     assert "interval_sec (from INTERVAL_SEC)" in ran.stderr
     # In a container the jobs have the same environment as the command that made the schedule.
     file.unlink()
-    ran = cli("schedule", "supercronic", env={"INTERVAL_SEC": "60", "HOST": "10.0.0.7"})
+    ran = invoke("schedule", "supercronic", env={"INTERVAL_SEC": "60", "HOST": "10.0.0.7"})
     assert (ran.status, ran.stderr) == (0, "")
     assert re.search(
         r"^0 \* \* \* \* \* \* exec \S+ -m luxcli poll-once$", ran.stdout, re.MULTILINE
     )
 
 
-def test_the_file_for_cron_d_has_a_user_column_and_no_markers(cli, configure):
-    ran = cli("schedule", "cron", "--system", "--user", "heat", "-c", configure())
+def test_the_file_for_cron_d_has_a_user_column_and_no_markers(invoke, configure):
+    ran = invoke("schedule", "cron", "--system", "--user", "heat", "-c", configure())
     assert (ran.status, ran.stderr) == (0, "")
     lines = [line for line in ran.stdout.splitlines() if line and line[0] != "#"]
     assert lines.pop(0) == "PATH=/usr/local/bin:/usr/bin:/bin"
@@ -550,10 +556,10 @@ needs_analyze = pytest.mark.skipif(
 
 
 @needs_analyze
-def test_systemd_finds_no_fault_in_the_units(cli, configure, tmp_path):
+def test_systemd_finds_no_fault_in_the_units(invoke, configure, tmp_path):
     for interval_s in (30, 45):
         directory = tmp_path / str(interval_s)
-        ran = cli(
+        ran = invoke(
             *("schedule", "systemd", "-c", configure(interval_sec=interval_s)),
             *("--user", "root", "--output", directory),
         )

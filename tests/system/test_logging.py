@@ -56,29 +56,29 @@ def test_a_full_disk_behind_stderr_does_not_change_the_status(cli, configure):
         assert cli("poll-once", "-c", "nowhere", stderr=full).status == 78
 
 
-def test_each_line_has_the_command_and_one_number_for_the_run(cli, configure):
+def test_each_line_has_the_command_and_one_number_for_the_run(invoke, configure):
     with FaultyController(Fault(times=1, close_after=0)) as pump:
-        ran = cli("poll-once", "--log-level", "info", "-c", configure(port=pump.port, retries=1))
+        ran = invoke("poll-once", "--log-level", "info", "-c", configure(port=pump.port, retries=1))
         lines = [LINE.fullmatch(line) for line in ran.stderr.splitlines()]
         assert [line and line[2] for line in lines] == ["poll-once"] * 2
         assert len({line and line[3] for line in lines}) == 1
-        again = cli("poll-once", "--log-level", "info", "-c", configure(port=pump.port))
+        again = invoke("poll-once", "--log-level", "info", "-c", configure(port=pump.port))
     assert LINE.fullmatch(again.stderr.strip())[3] != lines[0][3]
-    ran = cli("rollup", "all", "--log-level", "info", "-c", configure())
+    ran = invoke("rollup", "all", "--log-level", "info", "-c", configure())
     assert {LINE.fullmatch(line)[2] for line in ran.stderr.splitlines() if "Z " in line} == {
         "rollup all"
     }
 
 
-def test_as_json_findings_and_failures_are_lines_of_the_log_as_well(cli, configure):
+def test_as_json_findings_and_failures_are_lines_of_the_log_as_well(invoke, configure):
     with FaultyController() as pump:
         file = configure(port=pump.port, log_format="json", log_level="ERROR")
-    failed = cli("poll-once", "-c", file)
+    failed = invoke("poll-once", "-c", file)
     [entry] = entries(failed.stderr)
     assert (failed.status, failed.stdout) == (69, "")
     assert (entry["level"], entry["job"]) == ("error", "poll-once")
     assert entry["msg"].startswith(f"127.0.0.1:{pump.port}: connect: connection refused")
-    found = cli("rollup", "all", "-c", file)
+    found = invoke("rollup", "all", "-c", file)
     assert [(e["level"], e["job"]) for e in entries(found.stderr)] == [
         ("warning", "rollup all")
     ] * 2
@@ -86,18 +86,18 @@ def test_as_json_findings_and_failures_are_lines_of_the_log_as_well(cli, configu
 
 
 @pytest.mark.parametrize("name", ["LUXCLI_LOG_FORMAT", "LOG_FORMAT"])
-def test_a_broken_configuration_is_json_too_where_a_variable_says_so(cli, tmp_path, name):
+def test_a_broken_configuration_is_json_too_where_a_variable_says_so(invoke, tmp_path, name):
     (tmp_path / "luxcli.yaml").write_text("nonsense: 1\nport: many\n", encoding="utf-8")
-    ran = cli("poll-once", env={name: "json"})
+    ran = invoke("poll-once", env={name: "json"})
     assert (ran.status, ran.stdout) == (78, "")
     first, second = entries(ran.stderr)
     assert first["level"] == second["level"] == "error"
     assert first["msg"].endswith("luxcli.yaml:1: nonsense: no such setting")
-    assert cli("poll-once").stderr.startswith("luxcli: ")
+    assert invoke("poll-once").stderr.startswith("luxcli: ")
 
 
-def test_as_json_a_failure_is_still_one_object_on_stdout(cli, configure):
-    ran = cli("poll-once", "--json", "-c", configure(port=1, log_format="json"))
+def test_as_json_a_failure_is_still_one_object_on_stdout(invoke, configure):
+    ran = invoke("poll-once", "--json", "-c", configure(port=1, log_format="json"))
     assert json.loads(ran.stdout)["error"]["exit"] == 69
     assert len(entries(ran.stderr)) == 1
 
@@ -112,10 +112,10 @@ def test_a_bug_is_one_json_object_with_its_traceback(cli, configure, damaged):
     assert "FileNotFoundError" in entry["exception"]
 
 
-def test_timeouts_tell_attempt_phase_and_totals(cli, configure):
+def test_timeouts_tell_attempt_phase_and_totals(invoke, configure):
     with FaultyController(Fault(silent_after=0)) as pump:
         file = configure(port=pump.port, timeout_sec=1, retries=1, log_level="INFO")
-        ran = cli("poll-once", "-c", file)
+        ran = invoke("poll-once", "-c", file)
     first, last = ran.stderr.splitlines()
     address = rf"127\.0\.0\.1:{pump.port}"
     assert re.search(
@@ -134,12 +134,12 @@ def test_timeouts_tell_attempt_phase_and_totals(cli, configure):
 
 
 def test_the_log_file_has_every_run_and_stderr_only_what_is_to_be_acted_on(
-    cli, configure, tmp_path
+    invoke, configure, tmp_path
 ):
     with FaultyController() as pump:
         file = configure(port=pump.port, log_file="logs.txt")
-        assert cli("poll-once", "-c", file) == Ran(0, "", "")
-    failed = cli("poll-once", "-c", file)
+        assert invoke("poll-once", "-c", file) == Ran(0, "", "")
+    failed = invoke("poll-once", "-c", file)
     assert re.fullmatch(r"luxcli: .* connection refused .*\n", failed.stderr)
     good, bad = map(LINE.fullmatch, (tmp_path / "logs.txt").read_text().splitlines())
     assert (good[1], good[2], good[4][:18]) == ("INFO", "poll-once", "stored 1634 values")
@@ -147,12 +147,12 @@ def test_the_log_file_has_every_run_and_stderr_only_what_is_to_be_acted_on(
     assert not list(tmp_path.glob("logs.txt.*"))
 
 
-def test_the_log_file_follows_the_configured_level_and_format(cli, configure, tmp_path):
+def test_the_log_file_follows_the_configured_level_and_format(invoke, configure, tmp_path):
     with FaultyController() as pump:
         options = {"log_file": "logs.txt", "log_format": "json"}
-        cli("poll-once", "-c", configure(port=pump.port, log_level="WARNING", **options))
+        invoke("poll-once", "-c", configure(port=pump.port, log_level="WARNING", **options))
         assert not (tmp_path / "logs.txt").exists()
-        cli("poll-once", "-c", configure(port=pump.port, **options))
+        invoke("poll-once", "-c", configure(port=pump.port, **options))
     [entry] = entries((tmp_path / "logs.txt").read_text())
     assert (entry["level"], entry["job"]) == ("info", "poll-once")
 
@@ -167,21 +167,23 @@ def test_a_bug_is_whole_in_the_log_file_and_as_usual_on_stderr(cli, configure, d
 
 
 @pytest.mark.parametrize("where", ["missing/logs.txt", "data", "/proc/logs.txt", "/dev/full"])
-def test_a_log_file_that_cannot_be_written_is_one_warning(cli, configure, tmp_path, where):
+def test_a_log_file_that_cannot_be_written_is_one_warning(invoke, configure, tmp_path, where):
     (tmp_path / "data").mkdir()
     with FaultyController() as pump:
         file = configure(port=pump.port, log_file=where)
-        ran = cli("poll-once", "-c", file)
+        ran = invoke("poll-once", "-c", file)
         assert pump.requests
     assert (ran.status, ran.stdout) == (0, "")
     [line] = ran.stderr.splitlines()
     assert re.search(r" WARNING \[poll-once .*: the log file cannot be written: [A-Z]", line)
 
 
-def test_a_named_pipe_that_nobody_reads_keeps_no_job_waiting(cli, configure, simulator, tmp_path):
+def test_a_named_pipe_that_nobody_reads_keeps_no_job_waiting(
+    invoke, configure, simulator, tmp_path
+):
     os.mkfifo(tmp_path / "pipe")
     file = configure(port=simulator.port, log_file=str(tmp_path / "pipe"))
-    ran = cli("poll-once", "-c", file)
+    ran = invoke("poll-once", "-c", file)
     assert (ran.status, simulator.connections) == (0, 1)
     assert "/pipe: the log file cannot be written: No such device" in ran.stderr
 
@@ -204,13 +206,13 @@ def test_a_full_file_is_rotated_when_it_is_opened_and_four_older_ones_are_kept(t
     }
 
 
-def test_a_command_rotates_a_log_file_of_one_megabyte(cli, configure, simulator, tmp_path):
+def test_a_command_rotates_a_log_file_of_one_megabyte(invoke, configure, simulator, tmp_path):
     file = configure(port=simulator.port, log_file="luxcli.log")
     path = tmp_path / "luxcli.log"
     path.write_text("x" * 999_999)
-    assert cli("poll-once", "-c", file).status == 0
+    assert invoke("poll-once", "-c", file).status == 0
     assert not list(tmp_path.glob("luxcli.log.*"))
-    assert cli("poll-once", "-c", file).status == 0
+    assert invoke("poll-once", "-c", file).status == 0
     assert path.read_text().count("\n") == 1
     assert (tmp_path / "luxcli.log.1").stat().st_size > 1_000_000
 

@@ -141,22 +141,22 @@ def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(tmp_path):
         (b"\xff" * 100, "not a CSV in UTF-8"),
     ],
 )
-def test_what_is_no_csv_is_told_in_one_line(content, says, tmp_path, cli, configure):
+def test_what_is_no_csv_is_told_in_one_line(content, says, tmp_path, invoke, configure):
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     with pytest.raises(NoDataError, match=f"^{path}: {says}"):
         checked(configured(tmp_path), path)
-    ran = cli("validate", "--csv", path, "-c", configure())
+    ran = invoke("validate", "--csv", path, "-c", configure())
     assert (ran.status, ran.stdout) == (65, "")
     assert ran.stderr.startswith(f"luxcli: {path}: {says}")
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_file_that_cannot_be_read_is_a_failure_of_storage(tmp_path, cli, configure):
+def test_a_file_that_cannot_be_read_is_a_failure_of_storage(tmp_path, invoke, configure):
     for path in (tmp_path / "missing.csv", tmp_path):
         with pytest.raises(StorageError, match=f"^{path}: cannot be read: "):
             checked(configured(tmp_path), path)
-    ran = cli("validate", "--csv", tmp_path / "missing.csv", "-c", configure())
+    ran = invoke("validate", "--csv", tmp_path / "missing.csv", "-c", configure())
     assert ran.status == 74
     assert ran.stderr.endswith("missing.csv: cannot be read: No such file or directory\n")
 
@@ -242,12 +242,12 @@ def test_an_outdoor_temperature_that_stands_still_in_a_daily_csv_is_found(tmp_pa
     assert rules(checked(settings, result.path)) == {"stuck"}
 
 
-def test_areas_that_a_csv_says_nothing_about_have_no_score(tmp_path, cli, configure):
+def test_areas_that_a_csv_says_nothing_about_have_no_score(tmp_path, invoke, configure):
     settings, path = written(tmp_path, **STYLES[4])
     report = checked(settings, path)
     judged = {area for area, points in report.scores.items() if points is not None}
     assert judged == {"temperatures", "recording"}
-    ran = cli(
+    ran = invoke(
         "validate", "--csv", path, "-c", configure(**{"csv.sensors": STYLES[4]["csv.sensors"]})
     )
     assert ran.stdout.splitlines()[1:4] == [
@@ -290,15 +290,15 @@ def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(tmp_path):
     assert (finding.rule, finding.found) == ("csv-count", "120 rows, 180 polls in the database")
 
 
-def test_the_command_prints_findings_and_json(tmp_path, cli, configure):
+def test_the_command_prints_findings_and_json(tmp_path, invoke, configure):
     _, path = written(tmp_path)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:1]), encoding="utf-8")
-    ran = cli("validate", "--csv", path, "-c", configure())
+    ran = invoke("validate", "--csv", path, "-c", configure())
     assert ran.status == 65
     assert "problem\tcsv-no-rows\t\ta header and nothing else\trows\t1\t\n" in ran.stdout
     assert ran.stdout.splitlines()[-1] == f"problems: {path}, 0 rows: 1 problem"
-    ran = cli("validate", "--csv", path, "--json", "-c", configure())
+    ran = invoke("validate", "--csv", path, "--json", "-c", configure())
     found = json.loads(ran.stdout)
     assert (ran.status, found["ok"], found["verdict"]) == (65, False, "problems")
     assert (found["start"], found["stop"]) == (None, None)

@@ -68,10 +68,10 @@ def test_a_planted_fault_is_found_by_the_rule_that_should_find_it(planted, tmp_p
 
 @pytest.mark.parametrize("sent", [pytest.param(one, id=one.name) for one in SENT])
 def test_what_cannot_be_a_heat_pumps_answer_is_caught_before_it_is_stored(
-    sent, cli, configure, tmp_path
+    sent, invoke, configure, tmp_path
 ):
     with FaultyController(Fault(change=sent.change)) as pump:
-        ran = cli("poll-once", "-c", configure(port=pump.port))
+        ran = invoke("poll-once", "-c", configure(port=pump.port))
     assert ran.status == 76
     assert f"answer rejected: {sent.rule}: " in ran.stderr or f"; {sent.rule}: " in ran.stderr
     store = Store(tmp_path / "data" / "cache.sqlite3")
@@ -345,12 +345,12 @@ def test_an_answer_that_would_be_rejected_is_an_error(tmp_path):
         live(pump.port, tmp_path)
 
 
-def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, cli, configure):
+def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, invoke, configure):
     path = configure(port=simulator.port)
     settings = config.load(path, {}, path.parent)
     Store.open(settings.cache_path, parents=True)
     with alone_with_device(settings):
-        ran = cli("validate", "--live", "-c", path)
+        ran = invoke("validate", "--live", "-c", path)
     assert ran.status == LockHeldError.exit_code
     assert simulator.requests == []
 
@@ -368,8 +368,8 @@ def hour(configure, tmp_path):
     return path
 
 
-def test_good_data_ends_with_0_and_says_so(hour, cli):
-    ran = cli("validate", "-c", hour)
+def test_good_data_ends_with_0_and_says_so(hour, invoke):
+    ran = invoke("validate", "-c", hour)
     assert (ran.status, ran.stderr) == (0, "")
     lines = ran.stdout.splitlines()
     assert lines[0] == "data\tscore\tfindings"
@@ -377,8 +377,8 @@ def test_good_data_ends_with_0_and_says_so(hour, cli):
     assert re.match(r"good: 6[01] polls from ", lines[-1])
 
 
-def test_json_is_one_object_with_everything(hour, cli):
-    ran = cli("validate", "--last", "90m", "--json", "-c", hour)
+def test_json_is_one_object_with_everything(hour, invoke):
+    ran = invoke("validate", "--last", "90m", "--json", "-c", hour)
     found = json.loads(ran.stdout)
     assert (found["ok"], found["verdict"]) == (True, "good")
     assert 60 <= found["polls"] <= 61  # as the command's minute begins
@@ -388,7 +388,7 @@ def test_json_is_one_object_with_everything(hour, cli):
     assert "ID_WEB_Temperatur_TRL_ext" in found["not_fitted"]
 
 
-def test_warnings_end_with_3_and_problems_with_65(cli, configure):
+def test_warnings_end_with_3_and_problems_with_65(invoke, configure):
     path = configure(interval_sec=30)
     settings = config.load(path, {}, path.parent)
     for rule, status in (("temperature-spike", 3), ("error", 65)):
@@ -397,7 +397,7 @@ def test_warnings_end_with_3_and_problems_with_65(cli, configure):
         Store.open(settings.cache_path, parents=True)
         Store(settings.cache_path).merge(planted.polls(), ())
         interval = ("--since", "2025-11-22T14:00", "--until", "2025-11-22T17:00:00+01:00")
-        ran = cli("validate", *interval, "-c", path)
+        ran = invoke("validate", *interval, "-c", path)
         assert ran.status == status, ran.stderr
         [line] = [line for line in ran.stdout.splitlines() if f"\t{rule}\t" in line]
         cells = line.split("\t")
@@ -406,8 +406,8 @@ def test_warnings_end_with_3_and_problems_with_65(cli, configure):
         assert cells[-1].startswith("2025-11-22 14:")
 
 
-def test_nothing_stored_ends_with_65_and_one_line(cli, configure):
-    ran = cli("validate", "-c", configure())
+def test_nothing_stored_ends_with_65_and_one_line(invoke, configure):
+    ran = invoke("validate", "-c", configure())
     assert (ran.status, ran.stdout) == (65, "")
     assert ran.stderr.startswith("luxcli: nothing is stored from ")
     assert ran.stderr.count("\n") == 1
@@ -433,19 +433,19 @@ def test_nothing_stored_ends_with_65_and_one_line(cli, configure):
         ("--until", "9999-12-31T23:59:59+14:00"),
     ],
 )
-def test_options_that_contradict_or_cannot_be_read_are_wrong_usage(options, cli, configure):
-    ran = cli("validate", *options, "-c", configure())
+def test_options_that_contradict_or_cannot_be_read_are_wrong_usage(options, invoke, configure):
+    ran = invoke("validate", *options, "-c", configure())
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr.startswith("luxcli: --")
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_local_day_is_from_midnight_to_midnight(cli, configure):
+def test_a_local_day_is_from_midnight_to_midnight(invoke, configure):
     path = configure(interval_sec=600)
     settings = config.load(path, {}, path.parent)
     start_ms = ms("2025-10-26T00:00")
     recorded(settings, start_ms - HOUR_MS, start_ms + 26 * HOUR_MS, 600)
-    ran = cli("validate", "--since", "2025-10-26", "--until", "2025-10-26", "--json", "-c", path)
+    ran = invoke("validate", "--since", "2025-10-26", "--until", "2025-10-26", "--json", "-c", path)
     found = json.loads(ran.stdout)
     assert (found["start"], found["stop"]) == ("2025-10-25T22:00:00Z", "2025-10-26T23:00:00Z")
     assert found["polls"] == 25 * 6
