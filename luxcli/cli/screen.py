@@ -1,7 +1,6 @@
-"""What a terminal gets beyond single lines: tables, bars, signs, a live sheet.
+"""Prints tables, signs, progress bars and the live sheet on terminals.
 
-Colour, boxes and bars are for people only: into a pipe everything goes as tab-separated or plain
-lines.
+Elsewhere than on a terminal tables are tab-separated lines and everything else is plain lines.
 """
 
 import sys
@@ -60,7 +59,7 @@ def progress(what: str) -> Iterator[Progress]:
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print a table for a person, tab-separated lines for anything else."""
+    """Print a table on a terminal, tab-separated lines elsewhere."""
     if not sys.stdout.isatty():
         for row in [head, *rows]:
             print_line(printable("\t".join(row)))
@@ -69,7 +68,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    # Folded, not cut: what is cut off is what tells long ids and paths apart.
+    # Folded instead of cut, because long ids and paths differ at their ends.
     columns = [Column(title, overflow="fold") for title in head]
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
@@ -78,9 +77,12 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 
 
 class Sheet(NamedTuple):
-    """What `live` shows: lines, then columns of ``(name, value, change)`` side by side, then lines.
+    """Content of the `live` screen.
 
-    The style of a line is one of rich, such as "bold" or "red"; empty for none.
+    Attributes:
+        head: Lines with a style of rich, such as "bold" or "red"; empty for none.
+        columns: Rows of ``(name, value, change)``, column beside column.
+        foot: Lines, as `head`.
     """
 
     head: Sequence[tuple[str, str]]
@@ -90,10 +92,10 @@ class Sheet(NamedTuple):
 
 @contextmanager
 def live(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
-    """Fill the terminal with a sheet, twice a second anew, and restore it at the end.
+    """Fill the terminal with a sheet, refreshed twice a second, and restore it at the end.
 
     Args:
-        compose: Called with columns and lines of the terminal; must not wait.
+        compose: Returns the sheet for a number of columns and lines; must not wait.
     """
     from rich.console import Console, Group
     from rich.live import Live
@@ -136,7 +138,7 @@ def live(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
         yield
 
 
-# Level of a finding -> sign, sign without Unicode, word, colour.
+# Level of a finding: sign, sign without Unicode, word, colour.
 _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
     "ok": ("✓", "ok", "", "green"),
     "warning": ("!", "!", "warning: ", "yellow"),
@@ -149,7 +151,7 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
 
 
 def wrapped(text: str) -> None:
-    """Print a sentence, on a terminal with its lines broken between words."""
+    """Print a sentence; on a terminal lines are broken between words."""
     if not sys.stdout.isatty():
         print_line(printable(text))
         return
@@ -219,7 +221,7 @@ def printable(text: str) -> str:
 
 
 def records(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], titles: int) -> None:
-    """Print rows with long texts: a block of lines each for a person, else as `table` does.
+    """Print rows with long texts: on a terminal a block of lines for each, else as `table` does.
 
     The first `titles` cells are the heading of a block.
     """

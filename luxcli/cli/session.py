@@ -1,4 +1,4 @@
-"""One call of a command: its configuration, its log and its limit, and who is told how it ends."""
+"""One run of a command: configuration, logging, time limit, exit status, notifications."""
 
 import logging
 import os
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """What is known of the call while it runs.
+    """One run of a command.
 
     Attributes:
-        command: Its words, such as ``rollup daily``.
-        as_json: Whether the result, or why there is none, is printed as one JSON object.
+        command: Name of the command, such as ``rollup daily``.
+        as_json: Whether the result or the failure is printed as one JSON object.
 
     Args:
-        command: As above, "" while it is not known yet.
+        command: Name of the command, empty while it is not known yet.
         arm_watchdog: Called with the seconds after which a job has to be ended. Only a process of
             its own supplies it: in another program a job must not end that program.
     """
@@ -54,20 +54,20 @@ class Session:
         job: str | None = None,
         beyond_s: Callable[[Config], float] = lambda _: 0.0,
     ) -> Config:
-        """Load the configuration and set up logging; what has a configuration begins so.
+        """Load the configuration and set up logging, as every command with a configuration does.
 
         Args:
-            path: Of the configuration, None to look for it.
-            level: What ``--log-level`` says.
-            as_json: What ``--json`` says; also how a failure is told.
+            path: The configuration file, None to search for it.
+            level: Value of ``--log-level``.
+            as_json: Value of ``--json``; failures are printed as JSON then, too.
             options: Settings from the command line, for `config.load`.
             further: Checks of settings, for `config.load`.
-            job: What the scheduler runs: poll, rollup or prune. It has a time limit, and others
-                are told how it ends.
-            beyond_s: Gives the seconds that this run of it takes longer than usual.
+            job: Name of a scheduled job: poll, rollup or prune. Such a run has a time limit, and
+                notifications report how it ended.
+            beyond_s: Returns the seconds to add to the job's usual time limit.
 
         Raises:
-            UsageError: There is no such level.
+            UsageError: There is no such log level.
             ConfigError: The configuration cannot be used.
             StorageError: The current directory does not exist any more.
         """
@@ -104,20 +104,17 @@ class Session:
         log_setup.set_up(level, style, run=run, handlers=handlers)
 
     def nothing_done(self) -> None:
-        """Keep from those who are told how jobs go that this run ended: it had nothing to do.
-
-        Such as a minute without a poll, which is no sign that polls go well.
-        """
+        """Suppress the notification for this run: it had no poll to make."""
         self._report = None
 
     def run(self, work: Callable[[], int]) -> int:
         """Set up logging until `start` does, do what the command is for, return the exit status.
 
-        An expected failure becomes one line on stderr and its status; whoever is to be told how
-        the job ended is told, whatever ends it.
+        An expected failure is printed as one line on stderr. Notifications are sent however the
+        job ends.
 
         Raises:
-            Interrupted: As `work`; also when its time was up.
+            Interrupted: As `work`; also when the time limit ended it.
         """
         status, bug = 1, ""
         log_setup.set_up_early(os.environ)
@@ -148,8 +145,8 @@ class Session:
             if self.as_json:
                 try:
                     print_json({"ok": False, "error": exc.to_json()})
-                except StorageError as unsaid:
-                    warn(str(unsaid), logging.ERROR)
+                except StorageError as unwritable:
+                    warn(str(unwritable), logging.ERROR)
             return exc.exit_code
 
 
@@ -163,5 +160,5 @@ def _directory() -> Path:
 
 
 def default_level() -> str:
-    """Return the log level in force when nothing is said about it."""
+    """Return the log level where none is configured."""
     return "INFO" if sys.stderr.isatty() else "WARNING"

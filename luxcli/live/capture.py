@@ -39,9 +39,9 @@ from luxcli.validation import csv_file, stored
 from luxcli.validation.findings import Finding, in_order
 from luxcli.validation.report import VERDICTS, Report, Verdict
 
-# The CSV of a capture holds its last 24 hours; longer is what the scheduled poll is for.
+# The CSV of a capture holds 24 hours.
 LONGEST_S: Final = 86_400
-_LOOK_S: Final = 1.0  # how often somebody is told while it waits
+_LOOK_S: Final = 1.0  # how often it reports while it waits
 _SAMPLE: Final = 3  # polls from each end
 
 
@@ -158,7 +158,7 @@ def prepare(config: Config, directory: Path, interval_s: float) -> Config:
     """Make the directory of a capture and return the configuration for it.
 
     Raises:
-        UsageError: It is not empty; nothing in it is touched.
+        UsageError: It is not empty; nothing in it is changed.
         StorageError: It cannot be made or written.
     """
     directory = directory.absolute()
@@ -166,7 +166,7 @@ def prepare(config: Config, directory: Path, interval_s: float) -> Config:
         files.make_directory(directory)
         if any(directory.iterdir()):
             raise UsageError(f"{directory}: is not empty; name a new directory with --output")
-        # Better now than after two minutes of polling.
+        # Fails now instead of after two minutes of polling.
         cache = directory / "cache.sqlite3"
         Store(cache).lock_path.touch()
     except FileExistsError:
@@ -198,7 +198,7 @@ def record(
 
     Args:
         config: From `prepare`.
-        shared: The owner's own configuration: its lock keeps the scheduled polls away.
+        shared: Configuration of the scheduled polls, whose lock keeps them away for each poll.
         duration_s: Seconds.
         interval_s: Seconds from the beginning of a poll to that of the next.
         clock: Dates the polls, measures and waits.
@@ -224,7 +224,7 @@ def record(
         pacing.record_overrun(store, round((clock.now() - late_s) * 1000))
 
     moments = pacing.pace(
-        (tick * interval_s for tick in range(math.ceil(duration_s / interval_s))),
+        (number * interval_s for number in range(math.ceil(duration_s / interval_s))),
         clock=clock,
         look_s=_LOOK_S,
         on_wait=report,
@@ -246,11 +246,11 @@ def conclude(config: Config, recording: Recording, *, now_ms: int, zone: tzinfo)
         config: From `prepare`.
         recording: From `record`, with a poll at least.
         now_ms: After the last poll, UTC.
-        zone: The owner's time zone.
+        zone: Time zone of the user.
 
     Raises:
         ConfigError: ``csv.sensors`` names what does not exist.
-        StorageError: The store cannot be read or a CSV not written.
+        StorageError: The database cannot be read or a CSV cannot be written.
     """
     assert recording.last is not None
     store = Store.open(
@@ -274,7 +274,7 @@ def discard(config: Config) -> None:
         for path in directory.glob(pattern):
             with suppress(OSError):
                 path.unlink()
-    with suppress(OSError):  # somebody has put something there
+    with suppress(OSError):  # it holds other files
         directory.rmdir()
 
 

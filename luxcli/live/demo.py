@@ -1,7 +1,7 @@
-"""The whole job without a heat pump: simulator, polls over TCP, cache, daily and weekly CSV.
+"""Runs all jobs without a heat pump: simulator, polls over TCP, database, daily and weekly CSV.
 
-Everything but the clock is what the scheduled jobs run: the polls are made in fast-forward, a week
-up to now at one every ten minutes, so that the CSVs have something to show.
+The code is that of the scheduled jobs, with a faster clock: a week of polls up to now, one every
+ten minutes.
 """
 
 import shutil
@@ -27,13 +27,13 @@ from luxcli.system.progress import Progress, silent
 STEP_S = 600
 _MARKER = "DEMO.txt"
 POLLS = 7 * 86_400 // STEP_S
-# Registers that anybody with a heat pump recognises.
+# Temperatures that every user knows.
 _KEY_TEMPERATURES = (10, 11, 12, 15, 17, 19)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo did and where it left it."""
+    """The polls and files of a demo."""
 
     directory: Path
     cache: Path
@@ -78,12 +78,12 @@ def run(
     Args:
         directory: Created if necessary.
         now_s: Where the simulated week ends, seconds since the epoch.
-        zone: The owner's time zone.
-        progress: Told after each poll how many of how many are made.
+        zone: Time zone of the user.
+        progress: Receives numbers of polls.
 
     Raises:
         UsageError: `directory` holds something else than an earlier demo.
-        LuxcliError: As the jobs.
+        LuxcliError: A job failed.
     """
     _make_room(directory)
     shown_s = now_s - POLLS * STEP_S

@@ -1,6 +1,6 @@
-"""Follows a heat pump for somebody who stands beside it: polls at a steady pace, keeps nothing.
+"""Follows a heat pump: polls it at a steady pace and stores nothing.
 
-The heat pump is held for the duration of each poll only, so that the scheduled ones come through.
+The heat pump is locked only during each poll, so that scheduled polls are not kept away.
 """
 
 from collections.abc import Callable
@@ -16,45 +16,45 @@ from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 def follow(
     config: Config,
-    seen: Callable[[View], object],
+    report: Callable[[View], object],
     *,
     every_s: float,
     count: int | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> View:
-    """Poll every `every_s` seconds; an attempt that takes longer skips what it missed.
+    """Poll every `every_s` seconds, also after a failure.
 
-    A poll that fails is told like any other and does not end it.
+    Polls whose time passes during another one are skipped.
 
     Args:
         config: Says where the heat pump is.
-        seen: Told after each attempt.
+        report: Receives the view after each attempt.
         every_s: Seconds from the beginning of one attempt to that of the next.
         count: Attempts after which it ends; None = never.
         clock: Dates the polls, measures and waits.
 
     Returns:
-        What is known after the last attempt.
+        The view after the last attempt.
 
     Raises:
         ConfigError: No heat pump is configured.
         StorageError: The lock on the heat pump cannot be used.
     """
     config.require_host()
-    view, began, tick, done = View(), clock.monotonic(), 0, 0
+    view, began, number, done = View(), clock.monotonic(), 0, 0
     while True:
         failure: LuxcliError | None = None
         snapshot: Snapshot | None = None
         try:
-            # The next tick is the next attempt, and whoever watches sees why it failed.
+            # Not repeated: the next poll follows soon, and the user sees why this one failed.
             snapshot = poll.read(config, retries=0, clock=clock)
         except (LockHeldError, DeviceError) as exc:
             failure = exc
         done += 1
         now = clock.monotonic()
-        tick = max(tick + 1, int((now - began) / every_s) + 1)
-        view = _after(view, snapshot, failure, now, began + tick * every_s)
-        seen(view)
+        number = max(number + 1, int((now - began) / every_s) + 1)
+        view = _after(view, snapshot, failure, now, began + number * every_s)
+        report(view)
         if done == count:
             return view
         clock.sleep(max(0.0, view.next_at - clock.monotonic()))

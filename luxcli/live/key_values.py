@@ -1,6 +1,6 @@
-"""What a person wants to see of a poll: key values with short names, states in words, changes.
+"""The key values of a poll for people: short names, states in words, changes.
 
-Rows are data: a register that the firmware does not have is an empty value, never an error.
+A register that the firmware does not have gives an empty value, never an error.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ _ALWAYS_CHANGING: Final = frozenset(
     {("calculations", numbers.DISPLAY_TIMER), ("calculations", numbers.CLOCK)}
 )
 _ERROR_CODES: Final = frozenset(numbers.every(numbers.ERROR_CODES))
-# What says most about the heat pump comes first among the changes; a timer's tick last.
+# Order of the changes: switches and states first, timers last.
 _RANK: Final = {"switch": 0, "enum": 0, "code": 0, "energy": 3, "counter": 3, "number": 3}
 _RANK_LAST: Final = {"duration": 4, "time": 4, "character": 4}
 _SETTING_RANK: Final = 1
@@ -40,9 +40,10 @@ class Derived(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One row: a short name and the registers, of which the first that is there and not 0 counts.
+    """One row: a short name and its registers.
 
-    Several are given where newer firmware has moved a value.
+    The first register that exists and is not 0 gives the value. Several are listed where newer
+    firmware has moved a value.
     """
 
     label: str
@@ -71,7 +72,7 @@ class Shown:
     digits: int = 0
 
     def change(self, before: "Shown | None") -> str:
-        """Return what became of the value since `before`: an arrow and by how much."""
+        """Return how the value changed since `before`: an arrow and the difference."""
         if before is None or before.id != self.id or before.value == self.value:
             return ""
         if self.value is None or before.value is None or isinstance(self.value, (bool, str)):
@@ -82,7 +83,7 @@ class Shown:
 
 
 class Change(NamedTuple):
-    """A register that holds something else than in the poll before; values as text with unit."""
+    """A register whose value differs from the poll before; values as text with unit."""
 
     register: Register
     old: str
@@ -121,7 +122,7 @@ class Values:
         return catalogue.numeric(catalogue.by_id(register_id), raw)
 
     def word(self, register_id: str) -> str:
-        """Return the meaning of a code, empty when the register is missing."""
+        """Return the label of a code, empty when the register is missing."""
         raw = self.raw(register_id)
         return "" if raw is None else text(catalogue.by_id(register_id), raw)
 
@@ -147,7 +148,7 @@ def span(seconds: int) -> str:
 
 
 def shown(item: Item, values: Values) -> Shown:
-    """Return what a row shows."""
+    """Return the value of a row."""
     if item.derived:
         derived, number = item.derived, item.derived.compute(values)
         if number is not None:
@@ -169,7 +170,7 @@ def shown(item: Item, values: Values) -> Shown:
 
 
 def state(values: Values) -> str:
-    """Return what the heat pump is doing, as its display says it, in one line."""
+    """Return the state of the heat pump in one line, in the words of its display."""
     mode = values.word("ID_WEB_WP_BZ_akt")
     lines = [values.word(f"ID_WEB_HauptMenuStatus_Zeile{number}") for number in (1, 2)]
     seconds = values.raw("ID_WEB_HauptMenuStatus_Zeit")
@@ -190,7 +191,7 @@ def model(values: Values) -> str:
 
 
 def last_error(values: Values, zone: tzinfo) -> str:
-    """Return time and meaning of the newest error, empty when there is none; it comes first."""
+    """Return time and meaning of the newest error, which is the first; empty without errors."""
     code, when = values.raw("ID_WEB_ERROR_Nr0"), values.raw("ID_WEB_ERROR_Time0")
     if code is None or code <= 0 or when is None or when <= 0:
         return ""
@@ -214,7 +215,7 @@ def last_switch_off(values: Values, zone: tzinfo) -> str:
 
 
 def changes(before: Snapshot, now: Snapshot, besides: Collection[str] = ()) -> list[Change]:
-    """Return the registers that changed between two polls, the most telling first.
+    """Return the registers that changed between two polls, the most important first.
 
     Args:
         before: The earlier poll.
@@ -263,13 +264,13 @@ def _heat_w(values: Values) -> float | None:
 
     Older firmware has no such register or leaves it at 0, also while the compressor runs.
     """
-    own = values.number("Heat_Output")
-    if own or (own is not None and not values.raw("ID_WEB_VD1out")):
-        return own
+    sent = values.number("Heat_Output")
+    if sent or (sent is not None and not values.raw("ID_WEB_VD1out")):
+        return sent
     spread = _difference(_FLOW, _RETURN)(values)
     flow = next((rate for name in _FLOW_RATES if (rate := values.number(name))), None)
     if spread is None or flow is None:
-        return own
+        return sent
     return abs(spread) * flow / _LH_K_PER_KW * 1000
 
 

@@ -122,9 +122,9 @@ def _lines(day: Day) -> Iterator[str]:
             # A single number is shorter than a reference.
             first = seen.setdefault(text, name) if " " in text else name
             yield f"{name} {text if first == name else '=' + first}"
-    for tick in day.missed:
-        detail = json.dumps(tick.detail)
-        yield f"m {tick.ts_ms} {tick.reason} {tick.tries} {tick.took_ms} {detail}"
+    for missed in day.missed:
+        detail = json.dumps(missed.detail)
+        yield f"m {missed.ts_ms} {missed.reason} {missed.tries} {missed.took_ms} {detail}"
     yield f"crc {_checksum(polls):08x}"
     yield "end"
 

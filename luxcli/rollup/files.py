@@ -1,4 +1,4 @@
-"""Names and places of the CSVs that roll-ups write."""
+"""Names and directories of the CSVs that roll-ups write."""
 
 import re
 from collections.abc import Iterator

@@ -1,7 +1,6 @@
-"""The roll-up jobs: which periods are due, and one CSV for each."""
+"""The roll-up job: finds the periods that are due and writes a CSV for each."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, tzinfo
 from pathlib import Path
@@ -27,6 +26,7 @@ from luxcli.rollup.files import closed_path, sliding_path
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import Store
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.files import size_text
 from luxcli.system.progress import Progress, silent
 
@@ -34,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 _RETRY_WAIT_S = 1.0
 # An hourly run has to end before the next.
 _LIMIT_S = 600.0
-# Holds the end of the last period of either kind, clock change or not.
+# Contains the end of the last period of both kinds, also across a clock change.
 _WEEK_AND_DAY_MS = 8 * 86_400_000
 
 
@@ -103,13 +103,13 @@ class RollupResult(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """What every step of one roll-up needs to know."""
+    """Everything that the steps of one roll-up share."""
 
     config: Config
     store: Store
     now_ms: int
     zone: tzinfo
-    sleep: Callable[[float], None]
+    clock: Clock
     progress: Progress
 
 
@@ -120,29 +120,30 @@ def rollup(
     now_ms: int,
     zone: tzinfo,
     ending: date | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
     progress: Progress = silent,
 ) -> RollupResult:
     """Write the CSV of the last 24 hours or 7 days, or of the closed period that ends on a date.
 
     Args:
-        config: Says where from, where to and what.
+        config: Says where the polls are, where the CSV goes and what it holds.
         kind: daily or weekly.
         now_ms: UTC.
-        zone: The owner's time zone.
+        zone: Time zone of the user.
         ending: Local date on which the period ends at `csv_time`; None = up to now.
-        sleep: Waits before the one retry, seconds.
-        progress: Told how many milliseconds of how many of the period are written.
+        clock: Waits before the one retry.
+        progress: Receives milliseconds of the period.
 
     Raises:
         UsageError: The period of `ending` is not over yet.
         NoDataError: Nothing is stored for the period of `ending`.
         ConfigError: ``csv.sensors`` names what does not exist.
         LockHeldError: Another roll-up is at work.
-        StorageError: The cache cannot be read or the file not written, twice.
+        StorageError: The database cannot be read or the file cannot be written, also not in a
+            second attempt.
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    run = _Run(config, store, now_ms, zone, sleep, progress)
+    run = _Run(config, store, now_ms, zone, clock, progress)
     with store.rollup_lock():
         run.store.flush()
         if ending is None:
@@ -169,37 +170,37 @@ def rollup_due(
     *,
     now_ms: int,
     zone: tzinfo,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
     progress: Progress = silent,
     report: Callable[[RollupResult], object] = lambda _result: None,
 ) -> list[RollupResult]:
     """Write every closed period since the last one that has no CSV yet, oldest first.
 
-    What `prune` would remove at once is not written. A period that fails does not keep the
-    later ones from being written; it is tried again the next time. Ends after a few minutes,
-    between two files; the next run goes on.
+    CSVs that `prune` would remove at once are not written. All periods are tried, also after one
+    that failed; the next run tries that one again. Stops between two files after a few minutes; the
+    next run goes on.
 
     Args:
-        config: As for `rollup`, like `kind`, `now_ms`, `zone`, `sleep` and `progress`.
+        config: As for `rollup`, like `kind`, `now_ms`, `zone` and `clock`.
         kind: daily or weekly.
         now_ms: UTC.
-        zone: The owner's time zone.
-        sleep: Waits before the one retry of each file, seconds.
-        progress: Told how much of the file at hand is written.
+        zone: Time zone of the user.
+        clock: Waits before the one retry of each file.
+        progress: Receives milliseconds of the present period.
         report: Receives each file when it is finished, also when a later one fails.
 
     Raises:
         ConfigError, LockHeldError, StorageError: As `rollup`, after all periods were tried.
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    run = _Run(config, store, now_ms, zone, sleep, progress)
+    run = _Run(config, store, now_ms, zone, clock, progress)
     results: list[RollupResult] = []
     failures: list[StorageError] = []
-    deadline = time.monotonic() + _LIMIT_S
+    deadline = clock.monotonic() + _LIMIT_S
     with store.rollup_lock():
         run.store.flush()
         for period in _due(run, kind):
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 _LOGGER.info("stopped after %.0f s; the next run writes the rest", _LIMIT_S)
                 break
             try:
@@ -217,7 +218,7 @@ def rollup_due(
 
 
 def _sliding_path(run: _Run, period: Period) -> Path:
-    """A closed period's file is the record of its day: a later look must not replace it."""
+    """Return a path for the CSV of a sliding period that replaces no CSV of a closed period."""
     path = closed_path(run.config, period)
     records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
@@ -225,7 +226,7 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     there = csv_file.extent(path)
     if there is None:
         return path
-    # Nobody remembers the file where the cache was lost, but it may be the only copy.
+    # A new database does not know the file, which may be the only copy of its polls.
     stored = run.store.database.count(there.first_ms, there.last_ms + 1000)
     if path.name not in written and there.rows <= stored:
         return path
@@ -235,10 +236,10 @@ def _sliding_path(run: _Run, period: Period) -> Path:
 def _due(run: _Run, kind: Kind) -> Iterator[Period]:
     """Yield the closed periods that still need a file, oldest first.
 
-    A file that was written once is not made again, wherever the owner has put it, unless polls have
-    come for its period since; by its name, so that another `csv_time` does not rewrite the past.
-    Periods without polls are passed over, but
-    for the last one, once: that nothing was recorded is news then.
+    A file that was written once is not written again, even if the user has moved it, unless polls
+    of its period have come since. Files are compared by name, so that another `csv_time` does not
+    rewrite the past. Periods without polls are skipped, except for the last one, which is reported
+    once.
     """
     config, now_ms = run.config, run.now_ms
     records = ledger.rollups(run.store, kind)
@@ -268,10 +269,10 @@ def _due(run: _Run, kind: Kind) -> Iterator[Period]:
 
 
 def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
-    """Write one closed period and remember how that went.
+    """Write the CSV of one closed period and record the outcome in the database.
 
-    A file that already holds the period is kept: the cache may have been lost since, and that file
-    may be the only copy. `again` writes it anew if the cache has as much of it.
+    A file that already holds the period is kept, because it may be the only copy where the database
+    was lost. With `again` it is replaced if the database has as many polls of the period.
     """
     path = closed_path(run.config, period)
     if path.exists():
@@ -291,13 +292,13 @@ def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     try:
         result = _write_csv(run, period, path)
     except DamagedError:
-        raise  # nothing about it can be recorded in a cache that cannot be read
+        raise  # a damaged database cannot record it either
     except StorageError as exc:
         record = RollupRecord(*head, str(path), "failed", 0, run.now_ms, str(exc))
         try:
             ledger.record_rollup(run.store, record)
         except LuxcliError as second:
-            # The failure itself is told; on a full disk this one is of the same cause.
+            # Only logged: on a full disk it has the cause of the first failure, which is reported.
             _LOGGER.info("the failure could not be recorded: %s", second)
         raise
     outcome = "written" if result.path else "empty"
@@ -329,13 +330,13 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
             found = run.store.database.series(
                 keys, period.start_ms, period.stop_ms, damaged=damaged
             )
-            chunks = _watched(found, period, run.progress)
+            chunks = _with_progress(found, period, run.progress)
             written = csv_file.write(path, registers, chunks, run.zone, style)
         except StorageError as exc:
             if attempt == 2 or isinstance(exc, DamagedError):
                 raise
             _LOGGER.info("%s; trying once more", exc)
-            run.sleep(_RETRY_WAIT_S)
+            run.clock.sleep(_RETRY_WAIT_S)
         else:
             break
     if written is None:
@@ -352,7 +353,7 @@ def _coverage(run: _Run, period: Period) -> Coverage:
     return state.coverage(run.store, start_ms, stop_ms, run.config.interval_sec)
 
 
-def _watched(chunks: Iterable[Chunk], period: Period, progress: Progress) -> Iterator[Chunk]:
+def _with_progress(chunks: Iterable[Chunk], period: Period, progress: Progress) -> Iterator[Chunk]:
     for chunk in chunks:
         yield chunk
         progress((chunk.rows[-1][0] or 0) - period.start_ms, period.stop_ms - period.start_ms)

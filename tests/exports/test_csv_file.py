@@ -18,6 +18,7 @@ from luxcli.model import Chunk
 from luxcli.registers import catalogue
 from luxcli.rollup import rollup
 from luxcli.store.store import Store
+from luxcli.system.clock import Clock
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms, record
 
 DAY = date(2026, 11, 20)
@@ -242,7 +243,12 @@ def test_a_failing_write_is_tried_once_more_and_harms_no_existing_file(recorded)
 
     path.write_bytes(good)
     result = rollup.rollup(
-        recorded, "daily", now_ms=ms("2026-12-31T12:00"), zone=BERLIN, ending=DAY, sleep=make_room
+        recorded,
+        "daily",
+        now_ms=ms("2026-12-31T12:00"),
+        zone=BERLIN,
+        ending=DAY,
+        clock=Clock(sleep=make_room),
     )
     assert result.rows == 144
     assert waits == [1.0]
@@ -260,7 +266,7 @@ def test_a_write_that_fails_twice_is_an_error_and_leaves_the_existing_file(recor
             now_ms=ms("2026-12-31T12:00"),
             zone=BERLIN,
             ending=DAY,
-            sleep=lambda _s: None,
+            clock=Clock(sleep=lambda _s: None),
         )
     assert path.read_bytes() == good
     assert set(os.listdir(path.parent)) == {csv_file.TEMPORARY, path.name}

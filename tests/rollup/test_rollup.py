@@ -12,13 +12,14 @@ from luxcli.maintenance import archive, restore
 from luxcli.rollup import rollup
 from luxcli.store import ledger, owner
 from luxcli.store.store import Store
+from luxcli.system.clock import Clock
 from tests.support.builders import real
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms, record
 
 
 def due(settings, now, kind="daily"):
     return rollup.rollup_due(
-        settings, kind, now_ms=ms(now), zone=BERLIN, sleep=lambda _seconds: None
+        settings, kind, now_ms=ms(now), zone=BERLIN, clock=Clock(sleep=lambda _seconds: None)
     )
 
 

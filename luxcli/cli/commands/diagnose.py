@@ -1,4 +1,4 @@
-"""The command ``diagnose``: what the health check found, for people, programs and bug reports."""
+"""The command `diagnose`: checks everything, for people, programs and bug reports."""
 
 import os
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def diagnose(
     log_level: LevelOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Look at everything: is it recording, is the data good, and if not, why? Stores nothing.
+    """Examine everything: is it recording, is the data good, and if not, why? Stores nothing.
 
     With --log-level DEBUG it lists every register.
     """
@@ -64,7 +64,7 @@ def diagnose(
     settings, failure = _loaded(session, config_path, log_level, as_json=as_json)
     level = level_option(log_level) or (settings.log_level if settings else None)
     with log_setup.recorded() as lines:
-        found = _looked(settings, failure, offline=offline)
+        found = _diagnose(settings, failure, offline=offline)
     thorough = level == "DEBUG"
     # Before anything is printed, which may fail or end early as well.
     written, unwritten = _bundled(bundle_path, found, settings, lines)
@@ -84,7 +84,7 @@ def diagnose(
 def _bundled(
     path: Path | None, found: "Diagnosis", settings: Config | None, lines: Sequence[str]
 ) -> tuple[str | None, StorageError | None]:
-    """Write the bundle if one is wanted; return what to say about it, or what went wrong."""
+    """Write the bundle if one is wanted; return a message about it, or the failure."""
     from luxcli.diagnosis import bundle
 
     if path is None:
@@ -93,10 +93,12 @@ def _bundled(
         size = bundle.write(path, found, settings, lines, os.environ)
     except StorageError as exc:
         return None, exc
-    return f"{path}: written, {size_text(size)}; look into it before you share it", None
+    return f"{path}: written, {size_text(size)}; read it before you share it", None
 
 
-def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bool) -> "Diagnosis":
+def _diagnose(
+    settings: Config | None, failure: ConfigError | None, *, offline: bool
+) -> "Diagnosis":
     from luxcli.diagnosis import diagnose as diagnosis
 
     zone = local_zone(settings.timezone if settings else None)
@@ -106,7 +108,7 @@ def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bo
         return diagnosis.without_configuration(
             failure, now_ms=now_ms, zone=zone, environ=os.environ
         )
-    with screen.waiting("looking at") as show:
+    with screen.waiting("examining") as show:
         return diagnosis.diagnose(
             settings,
             now_ms=now_ms,
@@ -120,7 +122,7 @@ def _looked(settings: Config | None, failure: ConfigError | None, *, offline: bo
 def _loaded(
     session: Session, path: Path | None, level: str | None, *, as_json: bool
 ) -> tuple[Config | None, ConfigError | None]:
-    """Return the configuration, or what is wrong with it: even then there is something to say."""
+    """Return the configuration, or its failure, which the diagnosis then reports."""
     try:
         return session.start(path, level, as_json=as_json), None
     except ConfigError as exc:

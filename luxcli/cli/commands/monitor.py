@@ -1,4 +1,4 @@
-"""The command ``monitor test``: sends a test message to every configured channel."""
+"""The command `monitor test`: sends a test message to every configured channel."""
 
 from typing import TYPE_CHECKING
 

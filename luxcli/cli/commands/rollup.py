@@ -186,7 +186,7 @@ class _Run:
         except DamagedError as exc:
             from luxcli.maintenance import restore
 
-            with progress("salvage") as show:
+            with progress("recovering") as show:
                 self.findings += restore.recreate(self.settings, exc, show)
             step()
 
@@ -194,7 +194,7 @@ class _Run:
         """Put back the polls of quarantined databases."""
         from luxcli.maintenance import restore
 
-        with progress("salvage") as show:
+        with progress("recovering") as show:
             sources = restore.recover_pending(self.settings, show)
         for source in sources:
             (self.findings.append if source.problem else warn)(str(source))

@@ -1,4 +1,4 @@
-"""The command that judges recorded data, a fresh poll or a CSV."""
+"""The command `validate`: judges stored polls, a new poll or a CSV."""
 
 import sys
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ def validate(
 
 
 def _only_one(interval: Mapping[str, str | None], *, live: bool, csv: Path | None) -> None:
-    """Refuse options of which one would be ignored."""
+    """Raise if one of the options would be ignored."""
     given = [option for option, text in interval.items() if text is not None]
     kinds = [option for option, chosen in (("--live", live), ("--csv", csv)) if chosen]
     if len(kinds) > 1 or (kinds and given):
@@ -138,7 +138,7 @@ def _moment(text: str, option: str, zone: tzinfo, *, days: int = 0) -> int:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise UsageError(f"{option} {text!r} is not a time like 2026-11-24T07:00:00") from None
-        # As for days; near the ends of the calendar no other zone has that moment.
+        # The years of days; other times cannot be converted to every time zone.
         if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             raise UsageError(f"{option} {text!r} is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
         if moment.tzinfo is None:
@@ -175,7 +175,7 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
     if report.coverage is not None:
         wrapped(f"polls: {report.coverage.describe(zone)}")
     if report.not_fitted:
-        # Dozens of ids tell a person nothing new every time.
+        # Dozens of ids would hide the rest on a terminal.
         short = f"{len(report.not_fitted)} sensors, which '--json' names"
         wrapped(f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}")
     count = _counted(report.findings)
@@ -206,7 +206,7 @@ def _counted(findings: "tuple[Finding, ...] | list[Finding]") -> str:
 
 
 def _entry(report: "Report") -> dict[str, Any]:
-    """Return what ``--json`` says."""
+    """Return what ``--json`` prints."""
 
     def moment(ms: int) -> str | None:
         return times.utc_text(ms) if ms else None
