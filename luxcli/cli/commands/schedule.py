@@ -94,7 +94,7 @@ def cron(
     "supercronic",
     epilog=epilog(
         "0 printed; 2 wrong usage; 74 data cannot be written, or no supercronic;"
-        " 78 configuration; with --run then that of supercronic",
+        " 78 configuration; with --run the status of supercronic",
         "luxcli schedule supercronic --command luxcli > crontab",
     ),
 )
