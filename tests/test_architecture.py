@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -292,3 +293,22 @@ def test_tests_stand_in_folders_of_the_rooms(folder):
     places = {path.name for path in (PACKAGE.parent / folder).iterdir() if path.is_dir()}
     places -= {"__pycache__", "support", "benchmarks"}
     assert places <= set(ORDER)
+
+
+def test_the_document_lists_each_room_with_its_first_line():
+    document = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_/]+)` \| (.+) \|$", document, re.MULTILINE))
+    docstrings = {
+        name.rpartition(".")[0].replace(".", "/"): (ast.get_docstring(tree) or "").splitlines()[0]
+        for name, tree in trees().items()
+        if is_init(name) and name != "__init__"
+    }
+    assert {name: rows.get(name) for name in docstrings} == docstrings
+    assert list(rows)[: len(ORDER)] == [*ORDER[1:-1], "cli/commands"]
+
+
+def test_the_document_names_files_that_exist():
+    document = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`([a-z_]+(?:/[a-z_]+)+)(?:\.py)?`", document):
+        paths = [PACKAGE / name, PACKAGE / f"{name}.py", PACKAGE.parent / f"{name}.py"]
+        assert any(path.exists() for path in paths), name
