@@ -20,7 +20,7 @@ from luxcli.errors import ConfigError
 from luxcli.times import WEEKDAYS
 
 _DEFAULT: Final = "default"
-HIDDEN: Final = "(hidden)"
+_HIDDEN: Final = "(hidden)"
 
 
 class Config(NamedTuple):
@@ -171,7 +171,7 @@ def effective_values(config: Config) -> Iterator[tuple[str, str, str]]:
     for setting in SETTINGS:
         value = getattr(config, _DIRECTORIES.get(setting.key, setting.key.replace(".", "_")))
         if setting.secret:
-            text = HIDDEN if value else ""
+            text = _HIDDEN if value else ""
         elif setting.key == "weekly_day":
             text = WEEKDAYS[value]
         elif isinstance(value, time):
@@ -216,7 +216,7 @@ def _paths(
         return Path(os.path.normpath(given[key].base / Path(values[key]).expanduser()))
 
     data_home = sources.xdg_home(environ, "XDG_DATA_HOME", ".local/share") or Path("/var/lib")
-    cache = absolute("cache_path", data_home / "luxcli" / "cache.sqlite3")
+    database = absolute("cache_path", data_home / "luxcli" / "cache.sqlite3")
     others = {
         key.replace(".", "_"): absolute(key, None)
         for key in PATHS
@@ -224,7 +224,7 @@ def _paths(
     }
     return {
         **others,
-        "cache_path": cache,
-        "daily_dir": absolute("output_dirs.daily", cache.parent / "reports" / "daily"),
-        "weekly_dir": absolute("output_dirs.weekly", cache.parent / "reports" / "weekly"),
+        "cache_path": database,
+        "daily_dir": absolute("output_dirs.daily", database.parent / "reports" / "daily"),
+        "weekly_dir": absolute("output_dirs.weekly", database.parent / "reports" / "weekly"),
     }
