@@ -1,19 +1,19 @@
 """The connection that users of python-luxtronik know, on top of the safe client."""
 
+import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+from luxtronik.calculations import Calculations
+from luxtronik.parameters import Parameters
+from luxtronik.visibilities import Visibilities
 
 from luxcli.controller.client import read_snapshot
 from luxcli.model import GROUPS, Group, Snapshot
+from luxcli.registers import catalogue
+from luxcli.registers.catalogue import Reading
 
-if TYPE_CHECKING:
-    from luxtronik.calculations import Calculations
-    from luxtronik.parameters import Parameters
-    from luxtronik.visibilities import Visibilities
-
-    from luxcli.registers.catalogue import Reading
-
-    _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
+_Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
 
 class Connection:
@@ -44,33 +44,25 @@ class Connection:
         return self._snapshot
 
     @property
-    def calculations(self) -> "Calculations":
+    def calculations(self) -> Calculations:
         """python-luxtronik's table of calculations with the values of the last read."""
-        from luxtronik.calculations import Calculations
-
         block = list(self.snapshot.calculations)
         # chr() of the library's firmware text raises on anything that is not a character.
         block[81:91] = [raw if 0 <= raw < 0x110000 else ord("?") for raw in block[81:91]]
         return _filled(Calculations(), "calculations", block)
 
     @property
-    def parameters(self) -> "Parameters":
+    def parameters(self) -> Parameters:
         """python-luxtronik's table of parameters with the values of the last read."""
-        from luxtronik.parameters import Parameters
-
         return _filled(Parameters(), "parameters", self.snapshot.parameters)
 
     @property
-    def visibilities(self) -> "Visibilities":
+    def visibilities(self) -> Visibilities:
         """python-luxtronik's table of visibilities with the values of the last read."""
-        from luxtronik.visibilities import Visibilities
-
         return _filled(Visibilities(), "visibilities", self.snapshot.visibilities)
 
-    def get_all(self, group: Group) -> "list[Reading]":
+    def get_all(self, group: Group) -> list[Reading]:
         """Return every register of one block with id, decoded value and unit, in index order."""
-        from luxcli.registers import catalogue
-
         return list(catalogue.readings(self.snapshot, group))
 
     def get_all_sensors(self) -> dict[str, float]:
@@ -79,8 +71,6 @@ class Connection:
         Switches are 0 or 1, enumerations their code, times seconds since the epoch. What the
         controller marks as not available is left out.
         """
-        from luxcli.registers import catalogue
-
         found = {}
         for group in GROUPS:
             for index, raw in enumerate(self.snapshot.block(group)):
@@ -91,10 +81,8 @@ class Connection:
         return found
 
 
-def _filled(table: "_Table", attribute: str, block: Sequence[int]) -> "_Table":
+def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
     # The library keeps the values in the class: an instance needs a table of its own first.
-    import copy
-
     setattr(table, attribute, copy.deepcopy(getattr(type(table), attribute)))
     table.parse(list(block))
     return table

@@ -2,6 +2,7 @@
 
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
+from luxcli.monitoring import channels
 from luxcli.store.store import Store
 from luxcli.system.files import write_obstacle
 
@@ -24,8 +25,6 @@ def check(config: Config) -> None:
     if config.log_file:
         failures.append(write_obstacle(config.log_file.parent))
     if config.is_monitored:
-        from luxcli.monitoring import channels
-
         failures += channels.unusable_files(config)
     found = [failure for failure in failures if failure]
     if found:

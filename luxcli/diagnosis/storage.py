@@ -18,6 +18,7 @@ from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok,
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
 from luxcli.maintenance.restore import is_recovered
+from luxcli.monitoring import channels
 from luxcli.rollup.files import csvs
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
@@ -120,8 +121,6 @@ def _log_file(config: Config) -> Iterator[Line]:
 def _secrets(config: Config) -> Iterator[Line]:
     if not config.is_monitored:
         return
-    from luxcli.monitoring import channels
-
     for failure in channels.unusable_files(config):
         yield warning(failure, "until it can be used nobody is told there: 'luxcli monitor test'")
 

@@ -6,6 +6,7 @@ committed transaction survive a power cut.
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -115,8 +116,6 @@ def check(path: Path, *, busy_wait_s: float) -> None:
         DamagedError: It is damaged.
         StorageError: It cannot be read.
     """
-    import threading
-
     with connect(path, busy_wait_s=busy_wait_s) as db:
         found: list[str] = []
         failures: list[Exception] = []
