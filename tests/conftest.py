@@ -18,6 +18,7 @@ import luxcli
 from luxcli.config import sources
 from luxcli.config.settings import SETTINGS
 from tests.support import debian, in_process
+from tests.support.built import Built
 from tests.support.faulty_controller import FaultyController
 
 BARE_NAMES = {setting.key.replace(".", "_").upper() for setting in SETTINGS} | {"OUTPUT_DIRS"}
@@ -187,6 +188,12 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
     commands = Cli(tmp_path)
     yield commands
     commands.close()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """`built(function, tmp_path)` copies what the function made in the first test that asked."""
+    return Built(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture

@@ -33,12 +33,17 @@ def daily(settings, day=DAY, now="2026-12-31T12:00"):
     return rollup.rollup(settings, "daily", now_ms=ms(now), zone=BERLIN, ending=day)
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """Two days before 2026-11-20 07:00, a poll every ten minutes."""
-    settings = configured(tmp_path)
+def two_days(directory: Path) -> None:
+    settings = configured(directory)
     record(settings, ms("2026-11-18T07:00"), ms("2026-11-20T07:00"))
-    return settings
+    Store(settings.cache_path).flush()
+
+
+@pytest.fixture
+def recorded(tmp_path, built):
+    """Two days before 2026-11-20 07:00, a poll every ten minutes."""
+    built(two_days, tmp_path)
+    return configured(tmp_path)
 
 
 def test_a_daily_csv_has_one_row_per_poll_of_its_period_in_time_order(recorded):

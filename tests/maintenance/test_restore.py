@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -22,15 +23,19 @@ from tests.support.scenario import BERLIN, configured, ms, record
 from tests.support.tiers import sampled
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """Three archived days, half a day that is only in the cache, three polls in the buffer."""
-    settings = configured(tmp_path)
+def half_a_week(directory: Path) -> None:
+    settings = configured(directory)
     record(settings, ms("2026-11-16T00:00"), ms("2026-11-19T12:00"), step_s=1200)
     Store(settings.cache_path).flush()
     archive.archive_due(settings, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
     record(settings, ms("2026-11-19T12:00"), ms("2026-11-19T13:00"), step_s=1200)
-    return settings
+
+
+@pytest.fixture
+def recorded(tmp_path, built):
+    """Three archived days, half a day that is only in the cache, three polls in the buffer."""
+    built(half_a_week, tmp_path)
+    return configured(tmp_path)
 
 
 def everything(settings, damaged=None):

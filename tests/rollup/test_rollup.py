@@ -4,6 +4,7 @@ import sqlite3
 import time
 from contextlib import closing
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,17 @@ def names(settings, kind="daily"):
     return sorted(path.name for path in directory.glob("*")) if directory.exists() else []
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """Ten days up to 2026-11-20 12:00, a poll an hour."""
-    settings = configured(tmp_path)
+def ten_days(directory: Path) -> None:
+    settings = configured(directory)
     record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T12:00"), step_s=3600)
-    return settings
+    Store(settings.cache_path).flush()
+
+
+@pytest.fixture
+def recorded(tmp_path, built):
+    """Ten days up to 2026-11-20 12:00, a poll an hour."""
+    built(ten_days, tmp_path)
+    return configured(tmp_path)
 
 
 def test_after_three_days_without_roll_ups_exactly_the_missing_files_are_written(recorded):

@@ -1,5 +1,6 @@
 """A heat pump's recorded past, put into a real store the way polls come in."""
 
+import functools
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -8,9 +9,8 @@ from zoneinfo import ZoneInfo
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.controller import access
-from luxcli.simulator.replay import Replay
 from luxcli.store.store import Store
-from tests.support.builders import buffer_line
+from tests.support.builders import buffer_line, replay
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000
@@ -57,9 +57,14 @@ def record(
 
     Written there at once: waiting for the disk after each is for the tests of the buffer.
     """
-    replay = Replay(profile)
-    times = list(range(start_ms, stop_ms, step_s * 1000))
+    times = range(start_ms, stop_ms, step_s * 1000)
     settings.cache_path.parent.mkdir(parents=True, exist_ok=True)
     with Store(settings.cache_path).buffer_path.open("ab") as file:
-        file.writelines(buffer_line(replay.at(ts_ms / 1000)) for ts_ms in times)
-    return times
+        file.write(_lines(times, profile))
+    return list(times)
+
+
+@functools.lru_cache(maxsize=16)
+def _lines(times: range, profile: str) -> bytes:
+    source = replay(profile)
+    return b"".join(buffer_line(source.at(ts_ms / 1000)) for ts_ms in times)

@@ -34,13 +34,24 @@ STYLES = [
 ]
 
 
-def written(directory: Path, profile: str = "msw6", **settings: object) -> tuple[Config, Path]:
+def an_hour(directory: Path, profile: str, **settings: object) -> None:
     """Write a CSV of an hour the way the roll-up does."""
     loaded = configured(directory, **settings)
     recorded(loaded, START_MS, START_MS + HOUR_MS, 30, profile)
-    result = rollup.rollup(loaded, "daily", now_ms=START_MS + HOUR_MS, zone=BERLIN)
-    assert result.path
-    return loaded, result.path
+    rollup.rollup(loaded, "daily", now_ms=START_MS + HOUR_MS, zone=BERLIN)
+
+
+@pytest.fixture
+def written(tmp_path, built) -> Callable[..., tuple[Config, Path]]:
+    """Return the configuration and the CSV of an hour."""
+
+    def write(profile: str = "msw6", **settings: object) -> tuple[Config, Path]:
+        built(an_hour, tmp_path, profile=profile, **settings)
+        loaded = configured(tmp_path, **settings)
+        [path] = loaded.daily_dir.glob("*.csv")
+        return loaded, path
+
+    return write
 
 
 def checked(settings: Config, path: Path) -> Report:
@@ -52,8 +63,8 @@ def rules(report: Report) -> set[str]:
 
 
 @pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in CSV_FAULTS])
-def test_a_planted_fault_is_found_by_the_rule_that_should_find_it(fault, tmp_path):
-    settings, path = written(tmp_path)
+def test_a_planted_fault_is_found_by_the_rule_that_should_find_it(fault, written):
+    settings, path = written()
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(fault.plant(rows))
@@ -69,8 +80,8 @@ def test_a_planted_fault_is_found_by_the_rule_that_should_find_it(fault, tmp_pat
 
 @pytest.mark.parametrize("profile", ["msw6", "long"])
 @pytest.mark.parametrize("style", STYLES)
-def test_what_a_rollup_writes_is_good_in_every_style(style, profile, tmp_path):
-    settings, path = written(tmp_path, profile, **style)
+def test_what_a_rollup_writes_is_good_in_every_style(style, profile, written):
+    settings, path = written(profile, **style)
     report = checked(settings, path)
     assert (report.findings, report.verdict, report.polls) == ((), "good", ROWS)
     assert (report.start_ms, report.stop_ms) == (
@@ -79,14 +90,14 @@ def test_what_a_rollup_writes_is_good_in_every_style(style, profile, tmp_path):
     )
 
 
-def test_a_style_that_is_no_longer_configured_is_told_from_the_file_itself(tmp_path):
-    settings, path = written(tmp_path, **STYLES[1])
+def test_a_style_that_is_no_longer_configured_is_told_from_the_file_itself(written, tmp_path):
+    settings, path = written(**STYLES[1])
     assert checked(configured(tmp_path), path).findings == ()
     assert settings.csv_delimiter == ";"
 
 
-def test_a_file_saved_with_quotes_around_each_cell_is_read_as_before(tmp_path):
-    settings, path = written(tmp_path, **STYLES[1])
+def test_a_file_saved_with_quotes_around_each_cell_is_read_as_before(written):
+    settings, path = written(**STYLES[1])
     rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), delimiter=";")
     text = io.StringIO()
     csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows(rows)
@@ -122,8 +133,8 @@ def test_a_file_of_a_closed_day_is_compared_with_the_whole_day(tmp_path):
     assert finding.found == "124 rows, 144 polls in the database"
 
 
-def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(tmp_path):
-    settings, path = written(tmp_path)
+def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(written):
+    settings, path = written()
     with Store(settings.cache_path).writing() as db:
         db.execute("DELETE FROM poll WHERE ts_ms<?", (START_MS + HOUR_MS // 2,))
     assert checked(settings, path).findings == ()
@@ -214,8 +225,8 @@ RUN_TIME = "ID_WEB_Zaehler_BetrZeitWP"
         ),
     ],
 )
-def test_numbers_of_a_csv_are_judged_like_those_of_polls(plant, rule, area, verdict, tmp_path):
-    settings, path = written(tmp_path)
+def test_numbers_of_a_csv_are_judged_like_those_of_polls(plant, rule, area, verdict, written):
+    settings, path = written()
     rewritten(path, plant)
     report = checked(settings, path)
     assert rule in rules(report)
@@ -225,8 +236,8 @@ def test_numbers_of_a_csv_are_judged_like_those_of_polls(plant, rule, area, verd
     assert points < 100
 
 
-def test_numbers_with_a_decimal_comma_are_judged_as_well(tmp_path):
-    settings, path = written(tmp_path, **STYLES[1])
+def test_numbers_with_a_decimal_comma_are_judged_as_well(written):
+    settings, path = written(**STYLES[1])
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r";[0-9]{2},[0-9];", ";999,9;", text), encoding="utf-8")
     assert "range-impossible" in rules(checked(settings, path))
@@ -242,8 +253,8 @@ def test_an_outdoor_temperature_that_stands_still_in_a_daily_csv_is_found(tmp_pa
     assert rules(checked(settings, result.path)) == {"stuck"}
 
 
-def test_areas_that_a_csv_says_nothing_about_have_no_score(tmp_path, invoke, configure):
-    settings, path = written(tmp_path, **STYLES[4])
+def test_areas_that_a_csv_says_nothing_about_have_no_score(written, invoke, configure):
+    settings, path = written(**STYLES[4])
     report = checked(settings, path)
     judged = {area for area, points in report.scores.items() if points is not None}
     assert judged == {"temperatures", "recording"}
@@ -257,8 +268,8 @@ def test_areas_that_a_csv_says_nothing_about_have_no_score(tmp_path, invoke, con
     ]
 
 
-def test_a_csv_is_read_from_a_pipe_as_from_a_file(tmp_path):
-    settings, path = written(tmp_path)
+def test_a_csv_is_read_from_a_pipe_as_from_a_file(written, tmp_path):
+    settings, path = written()
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
@@ -268,8 +279,8 @@ def test_a_csv_is_read_from_a_pipe_as_from_a_file(tmp_path):
     assert (report.findings, report.polls) == ((), ROWS)
 
 
-def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(tmp_path):
-    settings, path = written(tmp_path)
+def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(written):
+    settings, path = written()
     store = Store(settings.cache_path)
     store.lock_path.unlink()
     store.lock_path.mkdir()
@@ -281,8 +292,8 @@ def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(tmp_p
     assert report.remark.startswith(f"not compared with the database: {settings.cache_path}: ")
 
 
-def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(tmp_path):
-    settings, path = written(tmp_path)
+def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(written):
+    settings, path = written()
     recorded(settings, START_MS + 15_000, START_MS + HOUR_MS, 60)
     with locks.hold(Store(settings.cache_path).lock_path, wait_s=1):
         report = checked(settings, path)
@@ -290,8 +301,8 @@ def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(tmp_path):
     assert (finding.rule, finding.found) == ("csv-count", "120 rows, 180 polls in the database")
 
 
-def test_the_command_prints_findings_and_json(tmp_path, invoke, configure):
-    _, path = written(tmp_path)
+def test_the_command_prints_findings_and_json(written, invoke, configure):
+    _, path = written()
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:1]), encoding="utf-8")
     ran = invoke("validate", "--csv", path, "-c", configure())
