@@ -71,7 +71,7 @@ def listed(directory: Path) -> list[Path]:
             f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
         ) from exc
     except NotADirectoryError as exc:
-        raise StorageError(f"{directory}: is not a directory; correct cache_path") from exc
+        raise StorageError(f"{directory}: is not a directory") from exc
     except OSError as exc:
         raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
 
