@@ -116,7 +116,7 @@ FACE: dict[str, set[str]] = {
     "rollup": {"rollup", "files"},
     "maintenance": {"archive", "prune", "restore"},
     "monitoring": {"channels", "messages", "monitor"},
-    "validation": {"csv_file", "findings", "report", "rules", "stored"},
+    "validation": {"blocks", "csv_file", "findings", "recording", "report", "rules", "stored"},
     "diagnosis": {"bundle", "diagnose", "preflight"},
     "schedule": {"container", "crontabs", "systemd", "user_crontab"},
     "live": {"capture", "demo", "follow", "key_values", "view"},

@@ -1,29 +1,29 @@
-"""Whether what was recorded in the last day is good data, as ``luxcli validate`` judges it.
+"""Whether the polls of the last day are good data, as ``luxcli validate`` judges them.
 
-A health check leaves everything as it is: polls that wait in the buffer are judged from there.
+A health check changes nothing: polls that wait in the buffer are judged from there.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from luxcli.config.config import Config
-from luxcli.diagnosis.sections import NO_DATA, Line, Section, counted, info, ok, problem, warning
+from luxcli.diagnosis import findings as rendering
+from luxcli.diagnosis.sections import Line, Section, counted, info, ok
 from luxcli.errors import LuxcliError, NoDataError
 from luxcli.store.store import Store
 from luxcli.validation import stored
-from luxcli.validation.findings import Finding
 from luxcli.validation.report import Report
 from luxcli.validation.rules import AREAS
 
 _DAY_MS: Final = 86_400_000
-# The fastest schedule has 8640 in a day; of more only the newest are looked at.
+# The fastest schedule has 8640 in a day; of more only the newest are judged.
 _MOST_POLLS: Final = 10_000
-# More findings than anybody reads here.
 _MOST_SHOWN: Final = 10
 
 
 def recorded_data(config: Config, *, now_ms: int) -> Section:
-    """Return the verdict on the last 24 hours, its scores and what was found."""
+    """Return the verdict on the last 24 hours, its scores and findings."""
     try:
         start_ms = _beginning(Store(config.cache_path), now_ms)
         report = stored.validate(
@@ -32,13 +32,13 @@ def recorded_data(config: Config, *, now_ms: int) -> Section:
     except NoDataError:
         return Section("recorded data", (info("no polls of the last 24 h to judge"),))
     except LuxcliError as exc:
-        # Other sections say what is wrong with the cache and what to do about it.
+        # Other sections say what is wrong with the database and what to do about it.
         return Section("recorded data", (info(f"cannot be judged: {exc}"),))
     return Section("recorded data", (_verdict(report), *_shown(report)), (), _values(report))
 
 
 def _beginning(store: Store, now_ms: int) -> int:
-    """Return where to begin: a day ago, or later if there is more than anybody schedules."""
+    """Return the beginning: a day ago, or later if there are more polls than a schedule makes."""
     start_ms = now_ms - _DAY_MS
     times = store.database.times(start_ms, now_ms)
     times += [p.taken_ms for p in store.waiting().polls if start_ms <= p.taken_ms < now_ms]
@@ -59,18 +59,9 @@ def _shown(report: Report) -> Iterator[Line]:
     found = [finding for finding in report.findings if finding.severity != "note"]
     for number, finding in enumerate(found[:_MOST_SHOWN]):
         advice = "'luxcli validate' says when" if number == 0 else None
-        if finding.severity == "problem":
-            yield problem(_text(finding), advice, status=NO_DATA)
-        else:
-            yield warning(_text(finding), advice)
+        yield replace(rendering.line(finding), advice=advice)
     if len(found) > _MOST_SHOWN:
         yield info(f"and {len(found) - _MOST_SHOWN} more: 'luxcli validate' shows them")
-
-
-def _text(finding: Finding) -> str:
-    times = f" ({finding.count} times)" if finding.count > 1 else ""
-    sensor = f"{finding.sensor}: " if finding.sensor else ""
-    return f"{finding.rule}: {sensor}{finding.found}{times}; expected is {finding.expected}"
 
 
 def _values(report: Report) -> dict[str, object]:

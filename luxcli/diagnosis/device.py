@@ -1,18 +1,19 @@
 """The heat pump's half of a health check: network, controller, sensors.
 
-Judges what `probing` found and one snapshot; reads and stores nothing. A register that is missing
-or unknown is a line, never a failure.
+Renders what the probe and the validation found; reads and stores nothing. A register that is
+missing or unknown is a line, never a failure.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller.exchange import CONNECT
 from luxcli.controller.probe import Probe
-from luxcli.diagnosis.consistency import recent_errors
+from luxcli.diagnosis import findings as rendering
 from luxcli.diagnosis.sections import (
-    NO_DATA,
+    Level,
     Line,
     Section,
     Table,
@@ -28,31 +29,20 @@ from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import catalogue, numbers, ranges
 from luxcli.registers.catalogue import Reading
 from luxcli.store import owner
+from luxcli.validation import blocks
+from luxcli.validation.findings import Finding
+from luxcli.validation.report import Report
 
 _CALCULATIONS: Final[Group] = "calculations"
-# A healthy wired controller answers all blocks in about 0.1 s (controller.md section 1).
+# A healthy controller on a cable answers all blocks in about 0.1 s (docs/registers.md, "The
+# controller").
 _SLOW_S: Final = 3.0
-# Controller clocks drift; nothing in luxcli depends on them.
-_DRIFT_S: Final = 300
-_HOUR_S: Final = 3600
-_ENOUGH_READINGS: Final = 50
-# Flow, return, external return, outdoors now and on average, hot water; and what they
-# show instead of a measured value (sensors.md section 2): 0.0 °C and 5.0 °C, raw.
-_ALIKE: Final = (
-    numbers.FLOW_TEMPERATURE,
-    numbers.RETURN_TEMPERATURE,
-    numbers.EXTERNAL_RETURN_TEMPERATURE,
-    numbers.OUTDOOR_TEMPERATURE,
-    numbers.MEAN_OUTDOOR_TEMPERATURE,
-    numbers.DHW_TEMPERATURE,
-)
-_WATER: Final = frozenset({numbers.FLOW_TEMPERATURE, numbers.RETURN_TEMPERATURE})
-_DEFAULTS_RAW: Final = (0, 50)
-_ALIKE_FEWEST: Final = 3
+# Nobody sees a clock that is off by less.
+_EXACT_S: Final = 2
 
 
 def network(host: str, probe: Probe) -> Section:
-    """Return how reaching the heat pump went: each step with its time, or the failure's causes."""
+    """Return how reading the heat pump went: each step with its time, or causes of the failure."""
     last = probe.last
     address = f"{host}:{last.port}"
     lines: list[Line] = []
@@ -102,35 +92,45 @@ def _unreachable(address: str, probe: Probe, failure: DeviceError) -> list[Line]
 
 
 def _readable(received: bytes) -> str:
-    """Return bytes as text where they are one, otherwise as hexadecimal numbers."""
+    """Return bytes as text if they are printable, else as hexadecimal numbers."""
     if all(32 <= byte < 127 or byte in b"\r\n" for byte in received):
         return repr(received.decode())
     return received[:16].hex(" ")
 
 
 def ownership(config: Config, snapshot: Snapshot) -> tuple[Line, ...]:
-    """Return a problem when the cache is for another heat pump: `poll-once` stores nothing then."""
+    """Return a problem if the database belongs to another heat pump: `poll-once` stores nothing."""
     conflict = owner.owner_conflict(config.cache_path, config.require_host(), snapshot)
     if conflict is None:
         return ()
     return (problem(conflict.what, conflict.advice, status=conflict.exit_code),)
 
 
-def controller(snapshot: Snapshot, now_ms: int, status: int | None) -> Section:
-    """Return which controller it is, how much of what it sends is known, and its clock."""
+def controller(snapshot: Snapshot, status: int | None, findings: Iterable[Finding]) -> Section:
+    """Return which controller it is, how many of its registers are known, and its clock.
+
+    Args:
+        snapshot: The poll.
+        status: Status word of the answer.
+        findings: What the validation found in the poll.
+    """
     model = catalogue.reading(snapshot, _CALCULATIONS, numbers.MODEL)
     mode = catalogue.reading(snapshot, _CALCULATIONS, numbers.OPERATING_MODE)
     firmware = catalogue.firmware(snapshot.calculations)
     unknown = sum(_counts(snapshot, g)["read"] - _counts(snapshot, g)["known"] for g in GROUPS)
-    serial = owner.serial(snapshot)
+    serial, ahead_s = owner.serial(snapshot), _ahead_s(snapshot)
     lines = (
         _model(model, firmware),
         info(f"operating mode: {shown(mode)}"),
         ok("status word 0: not busy") if status == 0 else info(f"status word: {status}"),
         *(_length(group, snapshot) for group in GROUPS),
         info(f"{unknown} values without a known meaning; they are stored all the same"),
-        info("serial number: present (not shown)" if serial else "serial number: none is told"),
-        _clock(_ahead_s(snapshot, now_ms)),
+        info(
+            "serial number: present (not shown)"
+            if serial
+            else "serial number: not sent by the controller"
+        ),
+        *_clock(ahead_s, rendering.of_rules(findings, rendering.CLOCK_RULES)),
     )
     values = {
         "model_code": model.raw if model else None,
@@ -141,16 +141,18 @@ def controller(snapshot: Snapshot, now_ms: int, status: int | None) -> Section:
         "catalogue": {group: catalogue.length(group) for group in GROUPS},
         "unknown": unknown,
         "has_serial_number": bool(serial),
-        "clock_ahead_s": _ahead_s(snapshot, now_ms),
+        "clock_ahead_s": ahead_s,
     }
     return Section("controller", lines, (), values)
 
 
 def _model(model: Reading | None, firmware: str) -> Line:
     if model is None:
-        return warning("the model code is missing", "a very old controller, or not one")
+        return warning(
+            "the model code is missing", "very old firmware, or not a Luxtronik controller"
+        )
     name = model.value if isinstance(model.value, str) else f"with the unknown code {model.raw}"
-    return info(f"model {name}, firmware {firmware or 'not told'}")
+    return info(f"model {name}, firmware {firmware or 'unknown'}")
 
 
 def _length(group: Group, snapshot: Snapshot) -> Line:
@@ -162,145 +164,107 @@ def _length(group: Group, snapshot: Snapshot) -> Line:
     return ok(f"{group}: {sent} values, as many as the catalogue has")
 
 
-def _ahead_s(snapshot: Snapshot, now_ms: int) -> int | None:
+def _ahead_s(snapshot: Snapshot) -> int | None:
+    """Return how far the controller's clock is ahead, None where it is missing or not set."""
     clock = catalogue.reading(snapshot, _CALCULATIONS, numbers.CLOCK)
-    return round(clock.raw - now_ms / 1000) if clock and clock.raw > 0 else None
+    return round(clock.raw - snapshot.taken_ms / 1000) if clock and clock.raw > 0 else None
 
 
-def _clock(ahead_s: int | None) -> Line:
-    advice = "harmless: luxcli records by this machine's clock; set it at the controller's display"
+def _clock(ahead_s: int | None, findings: Sequence[Finding]) -> list[Line]:
+    if findings:
+        return [rendering.line(finding) for finding in findings]
     if ahead_s is None:
-        return warning("the controller's clock tells no time", advice)
-    if abs(ahead_s) < 2:
-        return ok("the controller's clock is right")
+        return [warning("the controller sends no clock")]
+    if abs(ahead_s) < _EXACT_S:
+        return [ok("the controller's clock is right")]
     way = "ahead" if ahead_s > 0 else "behind"
-    text = f"the controller's clock is {times.span(abs(ahead_s))} {way}"
-    if abs(ahead_s) <= _DRIFT_S:
-        return ok(text)
-    hours = round(ahead_s / _HOUR_S)
-    if 1 <= abs(hours) <= 14 and abs(ahead_s - hours * _HOUR_S) <= _DRIFT_S:
-        return info(f"{text}: another time zone, or no summer time", advice)
-    return warning(text, advice)
+    return [ok(f"the controller's clock is {times.span(abs(ahead_s))} {way}")]
 
 
-def sensor_values(snapshot: Snapshot) -> Section:
-    """Return how many values there are and whether those that matter are sound."""
+def sensor_values(snapshot: Snapshot, report: Report) -> Section:
+    """Return how many values there are, and the findings about them.
+
+    Args:
+        snapshot: The poll.
+        report: What the validation found in it.
+    """
+    findings = rendering.of_rules(report.findings, rendering.SENSOR_RULES)
+    lines = [rendering.line(finding) for finding in findings]
+    if has_enough_readings(report):
+        lines.insert(0, ok(f"{blocks.readings(snapshot)} sensor readings in a poll"))
+    doubts = _doubts(snapshot, report, ranges.CRITICAL)
+    lines += [line for line in doubts if line.level == "info"]
+    if not doubts:
+        lines.append(ok(f"all {len(ranges.CRITICAL)} critical sensors are there and plausible"))
+    if report.not_fitted:
+        lines.append(info(f"not fitted, by their values: {', '.join(report.not_fitted)}"))
     counts = {group: _counts(snapshot, group) for group in GROUPS}
-    critical = {index: _judged(snapshot, index) for index in ranges.CRITICAL}
-    lines = [_enough(snapshot)]
-    lines += [line for line in critical.values() if line.level != "ok"]
-    lines += _defaults(snapshot)
-    if len(lines) == 1:
-        lines.append(ok(f"all {len(critical)} critical sensors are there and sound"))
-    others = sorted(set(ranges.RANGES) - set(critical))
-    judged = [_judged(snapshot, index) for index in others if _is_live(snapshot, index)]
-    lines += [line for line in judged if line.level != "ok"]
-    absent = not_fitted(snapshot)
-    if absent:
-        lines.append(info(f"not fitted, by their values: {', '.join(absent)}"))
     rows = [(group, *map(str, count.values())) for group, count in counts.items()]
+    levels = {index: _level(index, report) for index in ranges.CRITICAL}
     tables = (
         Table(("group", "read", "numeric", "known", "not 0"), tuple(rows)),
         Table(
             ("no.", "critical sensor", "value", "usual", ""),
-            tuple(_row(snapshot, index, line) for index, line in critical.items()),
+            tuple(_row(snapshot, index, level) for index, level in levels.items()),
         ),
     )
     values = {
         "counts": counts,
-        "critical": [_entry(snapshot, index, line) for index, line in critical.items()],
-        "not_fitted": absent,
+        "critical": [_entry(snapshot, index, level) for index, level in levels.items()],
+        "not_fitted": list(report.not_fitted),
     }
     return Section("sensors", tuple(lines), tables, values)
 
 
-def enough_readings(snapshot: Snapshot) -> bool:
-    """Whether there are as many sensor readings as a poll has to have."""
-    return _counts(snapshot, _CALCULATIONS)["numeric"] > _ENOUGH_READINGS
+def has_enough_readings(report: Report) -> bool:
+    """Whether there are as many sensor readings as a poll must have."""
+    return all(finding.rule != "few-values" for finding in report.findings)
 
 
-def temperature_doubts(snapshot: Snapshot) -> list[Line]:
-    """Return what speaks against the critical temperatures; they are sound when nothing does."""
-    judged = [_judged(snapshot, index) for index in ranges.CRITICAL_TEMPERATURES]
-    return [line for line in judged if line.level != "ok"] + _defaults(snapshot)
+def temperature_doubts(snapshot: Snapshot, report: Report) -> list[Line]:
+    """Return what speaks against the critical temperatures."""
+    return _doubts(snapshot, report, ranges.CRITICAL_TEMPERATURES)
 
 
-def not_fitted(snapshot: Snapshot) -> list[str]:
-    """Return the ids of sensors that show the value of "not fitted"."""
-    found = [
-        catalogue.reading(snapshot, _CALCULATIONS, index) for index in sorted(ranges.NOT_FITTED)
+def _doubts(snapshot: Snapshot, report: Report, indices: Sequence[int]) -> list[Line]:
+    """Return the findings about some sensors, default values, and those that look not fitted."""
+    ids = {_id(index): index for index in indices}
+    lines = [
+        rendering.line(finding)
+        for finding in rendering.of_rules(report.findings, rendering.SENSOR_RULES)
+        if finding.sensor in ids or finding.rule == "default-values"
     ]
-    return [entry.id for entry in found if entry and ranges.is_not_fitted(entry.index, entry.raw)]
+    for sensor in report.not_fitted:
+        if sensor in ids:
+            reading = catalogue.reading(snapshot, _CALCULATIONS, ids[sensor])
+            name = catalogue.by_id(sensor).name
+            lines.append(info(f"{sensor} ({name}) is {shown(reading)}: looks not fitted"))
+    return lines
 
 
-def _defaults(snapshot: Snapshot) -> list[Line]:
-    """Return a warning when several temperatures stand at the same default value.
-
-    Outdoors 5.0 °C are weather, and channels without a sensor show them, too; water that shows
-    exactly the same is more than chance.
-    """
-    for default in _DEFAULTS_RAW:
-        found = [
-            reading
-            for index in _ALIKE
-            if (reading := catalogue.reading(snapshot, _CALCULATIONS, index))
-            and reading.raw == default
-        ]
-        if len(found) >= _ALIKE_FEWEST and any(one.index in _WATER for one in found):
-            names = ", ".join(one.id for one in found)
-            text = f"{len(found)} temperatures are exactly {shown(found[0])}: {names}"
-            return [warning(text, "no measured values: compare with the controller's display")]
-    return []
+def _level(index: int, report: Report) -> Level:
+    """Return the level of a sensor; findings come in the order of their severity."""
+    findings = rendering.of_rules(report.findings, rendering.SENSOR_RULES)
+    here = [finding for finding in findings if finding.sensor == _id(index)]
+    if here:
+        return rendering.level(here[0])
+    return "info" if _id(index) in report.not_fitted else "ok"
 
 
-def _enough(snapshot: Snapshot) -> Line:
-    readings = _counts(snapshot, _CALCULATIONS)["numeric"]
-    if enough_readings(snapshot):
-        return ok(f"{readings} sensor readings in a poll")
-    text = f"only {readings} sensor readings in a poll"
-    return problem(text, f"more than {_ENOUGH_READINGS} are normal", status=NO_DATA)
+def _id(index: int) -> str:
+    return catalogue.register(_CALCULATIONS, index).id
 
 
 def _counts(snapshot: Snapshot, group: Group) -> dict[str, int]:
     block = snapshot.block(group)
     entries = [catalogue.register(group, index) for index in range(len(block))]
-    numbers = [catalogue.numeric(entry, raw) for entry, raw in zip(entries, block, strict=True)]
+    numeric = [catalogue.numeric(entry, raw) for entry, raw in zip(entries, block, strict=True)]
     return {
         "read": len(block),
-        "numeric": sum(number is not None for number in numbers),
+        "numeric": sum(number is not None for number in numeric),
         "known": sum(entry.is_known for entry in entries),
         "not_0": sum(raw != 0 for raw in block),
     }
-
-
-def _is_live(snapshot: Snapshot, index: int) -> bool:
-    entry = catalogue.reading(snapshot, _CALCULATIONS, index)
-    return entry is not None and not ranges.is_not_fitted(index, entry.raw)
-
-
-def _judged(snapshot: Snapshot, index: int) -> Line:
-    """Return the verdict on one sensor."""
-    entry = catalogue.reading(snapshot, _CALCULATIONS, index)
-    register = catalogue.register(_CALCULATIONS, index)
-    name, usual = f"{register.id} ({register.name})", ranges.RANGES.get(index)
-    compare = "compare with the controller's display"
-    if entry is None:
-        advice = "its column stays empty; is this a Luxtronik 2?"
-        return problem(f"{name} is missing: the block is too short", advice, status=NO_DATA)
-    text = f"{name} is {shown(entry)}"
-    broken = index == numbers.OUTDOOR_TEMPERATURE and entry.raw == ranges.BROKEN_OUTDOOR_RAW
-    if broken and ranges.OUTDOOR_SENSOR_ERROR in recent_errors(snapshot):
-        return problem(f"{text}: broken, says error 711", "have it replaced", status=NO_DATA)
-    if ranges.is_not_fitted(index, entry.raw):
-        return info(f"{text}: looks not fitted")
-    value = catalogue.numeric(register, entry.raw)
-    if usual is None or value is None or usual.warn[0] <= value <= usual.warn[1]:
-        return ok(text)
-    text += f", usual is {_range(index)}"
-    # Only what matters and cannot be is a problem.
-    if usual.reject[0] <= value <= usual.reject[1] or index not in ranges.CRITICAL:
-        return warning(text, compare)
-    return problem(f"{text}: impossible", f"{compare}; a broken sensor or cable?", status=NO_DATA)
 
 
 def _range(index: int) -> str:
@@ -309,19 +273,13 @@ def _range(index: int) -> str:
     return f"{usual.warn[0]:g}..{usual.warn[1]:g} {unit}" if usual else ""
 
 
-def _row(snapshot: Snapshot, index: int, line: Line) -> tuple[str, ...]:
-    word = {"ok": "ok", "info": "none", "warning": "odd", "problem": "bad"}[line.level]
+def _row(snapshot: Snapshot, index: int, level: Level) -> tuple[str, ...]:
+    word = {"ok": "ok", "info": "none", "warning": "unusual", "problem": "bad"}[level]
     value = shown(catalogue.reading(snapshot, _CALCULATIONS, index))
-    return (
-        str(index),
-        catalogue.register(_CALCULATIONS, index).id,
-        value,
-        _range(index),
-        word,
-    )
+    return (str(index), _id(index), value, _range(index), word)
 
 
-def _entry(snapshot: Snapshot, index: int, line: Line) -> dict[str, object]:
+def _entry(snapshot: Snapshot, index: int, level: Level) -> dict[str, object]:
     register, usual = catalogue.register(_CALCULATIONS, index), ranges.RANGES.get(index)
     found = catalogue.reading(snapshot, _CALCULATIONS, index)
     return {
@@ -330,5 +288,5 @@ def _entry(snapshot: Snapshot, index: int, line: Line) -> dict[str, object]:
         "value": found.value if found else None,
         "unit": register.unit,
         "usual": list(usual.warn) if usual else None,
-        "level": line.level,
+        "level": level,
     }

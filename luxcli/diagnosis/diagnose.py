@@ -1,6 +1,6 @@
 """The health check: is it recording, is the data good, and if not, why? Changes and stores nothing.
 
-Everything that can fail is caught and becomes a line, so that it also works when nothing works.
+Every failure is caught and becomes a line, so that a diagnosis is possible when nothing works.
 """
 
 import logging
@@ -22,12 +22,12 @@ from luxcli.diagnosis.sections import (
     Line,
     Section,
     Table,
+    exit_status,
     guarded,
     info,
     ok,
     problem,
     warning,
-    worst,
 )
 from luxcli.diagnosis.storage import storage
 from luxcli.errors import ConfigError, LockHeldError, StorageError
@@ -36,6 +36,8 @@ from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
 from luxcli.system.progress import Progress, silent
+from luxcli.validation import stored
+from luxcli.validation.report import Report
 
 _LOGGER = logging.getLogger(__name__)
 # For one attempt; somebody waits, and a healthy controller needs 0.1 s. One that takes connections
@@ -49,13 +51,13 @@ _PARTS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All that was found.
+    """The result of a health check.
 
     Attributes:
-        taken_ms: When, milliseconds since the epoch, UTC.
-        sections: In the order in which they are to be read.
-        checklist: What has to be so in production.
-        snapshot: What was read from the heat pump, None when nothing was.
+        taken_ms: Time of the check, milliseconds since the epoch, UTC.
+        sections: What was found, in the order of reading.
+        checklist: What must be so in production.
+        snapshot: The poll that was read, None when none was.
     """
 
     taken_ms: int
@@ -65,8 +67,8 @@ class Diagnosis:
 
     @property
     def status(self) -> int:
-        """Exit status of the whole, see `health.worst`."""
-        return worst([line for section in self.sections for line in section.lines])
+        """Exit status of the whole, see `sections.exit_status`."""
+        return exit_status([line for section in self.sections for line in section.lines])
 
 
 def diagnose(
@@ -94,31 +96,33 @@ def diagnose(
     """
     sections = [_configuration(settings)]
     found: Probe | None = None
+    report: Report | None = None
     if settings.host and not offline:
         progress(0, _PARTS, "the heat pump")
         network, found = _network(settings, ports)
         sections.append(network)
     snapshot = found.snapshot if found else None
     if found and snapshot:
+        report = stored.judge_snapshot(snapshot, settings.interval_sec)
         sections += [
-            _controller(settings, snapshot, found.last.status),
-            device.sensor_values(snapshot),
-            consistency.alignment(snapshot),
-            consistency.logs(snapshot, now_ms, zone),
+            _controller(settings, snapshot, found.last.status, report),
+            device.sensor_values(snapshot, report),
+            consistency.alignment(snapshot, report.findings),
+            consistency.logs(snapshot, report.findings, now_ms, zone),
         ]
     progress(1, _PARTS, "the files")
     sections.append(storage(settings, now_ms=now_ms, zone=zone))
     progress(2, _PARTS, "the recording")
-    recorded = recording.recorded(settings, now_ms=now_ms, zone=zone)
+    recorded, facts = recording.recorded(settings, now_ms=now_ms, zone=zone)
     progress(3, _PARTS, "the recorded data")
     sections += [recorded, recorded_data(settings, now_ms=now_ms), environment(zone, environ)]
-    return Diagnosis(now_ms, tuple(sections), _checklist(found, recorded), snapshot)
+    return Diagnosis(now_ms, tuple(sections), _checklist(found, report, facts), snapshot)
 
 
 def without_configuration(
     failure: ConfigError, *, now_ms: int, zone: tzinfo, environ: Mapping[str, str]
 ) -> Diagnosis:
-    """Return what can be said when the configuration is wrong: all that is wrong with it."""
+    """Return what is known when the configuration is wrong: everything that is wrong with it."""
     lines = [problem(text, status=failure.exit_code) for text in failure.problems]
     section = Section("configuration", tuple(lines), (), {"problems": list(failure.problems)})
     return Diagnosis(now_ms, (section, environment(zone, environ)), ())
@@ -199,7 +203,7 @@ def _configuration(settings: Config) -> Section:
 
 
 def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | None]:
-    """Read the heat pump, with it to oneself as every other command has it."""
+    """Read the heat pump, exclusively like every other command."""
     host = settings.require_host()
     notes: list[Line] = []
     with ExitStack() as held:
@@ -207,12 +211,15 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
             held.enter_context(access.exclusive(host, settings.port, settings.cache_path.parent))
         except LockHeldError as exc:
             text = f"{host}:{settings.port}: in use by another luxcli: {exc}"
-            line = warning(text, "a poll takes a second: try again; a lasting one hangs, see locks")
+            advice = (
+                "try again in a few seconds; if it stays busy, see the lock holder in 'storage'"
+            )
+            line = warning(text, advice)
             return Section("network", (line,), (), {"busy": str(exc)}), None
         except StorageError as exc:
-            # Nobody with this cache can poll then; the others are kept off by the claim.
+            # No process with this database can poll now; the claim keeps off all others.
             _LOGGER.debug("%s", exc)
-            notes.append(info(f"looked without the lock of this cache: {exc}"))
+            notes.append(info(f"read without the lock beside the database: {exc}"))
             try:
                 held.enter_context(access.claim(host, settings.port, wait_s=_CLAIM_WAIT_S))
             except LockHeldError as second:
@@ -229,35 +236,45 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
     return replace(section, lines=(*section.lines, *notes)), found
 
 
-def _controller(settings: Config, snapshot: Snapshot, status: int | None) -> Section:
-    section = device.controller(snapshot, snapshot.taken_ms, status)
+def _controller(
+    settings: Config, snapshot: Snapshot, status: int | None, report: Report
+) -> Section:
+    section = device.controller(snapshot, status, report.findings)
     owned = guarded([lambda: device.ownership(settings, snapshot)])
     return replace(section, lines=(*owned, *section.lines))
 
 
-def _checklist(found: Probe | None, recorded: Section) -> tuple[Item, ...]:
+def _checklist(
+    found: Probe | None, report: Report | None, recorded: recording.Facts
+) -> tuple[Item, ...]:
     snapshot = found.snapshot if found else None
 
-    def read(text: str, test: Callable[[Snapshot], bool]) -> Item:
-        if snapshot is None:
+    def read(text: str, passed: Callable[[Snapshot, Report], bool]) -> Item:
+        if snapshot is None or report is None:
             return Item(text, None, "the heat pump was not read")
-        return Item(text, test(snapshot), "by what it sent just now")
+        return Item(text, passed(snapshot, report), "by what it sent just now")
 
     return (
-        read("more than 50 sensor readings per poll", device.enough_readings),
-        _temperatures_item(snapshot),
-        read("validation passes before storage", consistency.is_accepted),
-        _csv_item(recording.complete_csv_rows(recorded)),
+        read(
+            "more than 50 sensor readings per poll",
+            lambda _snapshot, report: device.has_enough_readings(report),
+        ),
+        _temperatures_item(snapshot, report),
+        read(
+            "validation passes before storage",
+            lambda snapshot, _report: consistency.is_accepted(snapshot),
+        ),
+        _csv_item(recorded.newest_csv),
         _connection_item(found),
-        _schedule_item(recording.is_on_schedule(recorded)),
+        _schedule_item(recorded.is_on_schedule),
     )
 
 
-def _temperatures_item(snapshot: Snapshot | None) -> Item:
+def _temperatures_item(snapshot: Snapshot | None, report: Report | None) -> Item:
     text = "all critical temperature sensors present"
-    if snapshot is None:
+    if snapshot is None or report is None:
         return Item(text, None, "the heat pump was not read")
-    doubts = device.temperature_doubts(snapshot)
+    doubts = device.temperature_doubts(snapshot, report)
     if not doubts:
         return Item(text, True, "by what it sent just now")
     bad = [line for line in doubts if line.level == "problem"]
@@ -265,11 +282,12 @@ def _temperatures_item(snapshot: Snapshot | None) -> Item:
     return Item(text, False, f"{(bad or doubts)[0].text}{more}", doubtful=not bad)
 
 
-def _csv_item(rows: int | None) -> Item:
+def _csv_item(csv: recording.CsvLook | None) -> Item:
     text = "CSV files with several complete rows"
-    if rows is None:
+    if csv is None:
         return Item(text, None, "there is no daily CSV")
-    return Item(text, recording.has_several(rows), f"{rows} at the head of the newest")
+    found = f"{csv.complete} of the first {csv.looked_at} rows of the newest daily CSV"
+    return Item(text, csv.has_several, found)
 
 
 def _connection_item(found: Probe | None) -> Item:

@@ -1,42 +1,39 @@
-"""Whether it still records: polls against the schedule, and whether CSVs still come. Reads only."""
+"""Whether polls arrive as scheduled, and whether CSVs are written. Reads only."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from luxcli import times
 from luxcli.config.config import Config
+from luxcli.diagnosis import findings as rendering
 from luxcli.diagnosis.sections import NO_DATA, Line, Section, guarded, info, ok, problem, warning
-from luxcli.errors import StorageError
+from luxcli.errors import NoDataError, StorageError
 from luxcli.exports import csv_file
 from luxcli.periods import KINDS, Kind
-from luxcli.recording import coverage, state
+from luxcli.recording import state
 from luxcli.recording.coverage import Coverage
 from luxcli.rollup import files
 from luxcli.store import ledger
 from luxcli.store.store import Store
+from luxcli.validation import csv_file as csv_validation
+from luxcli.validation import stored
+from luxcli.validation.findings import Finding
+from luxcli.validation.recording import ENOUGH, is_complete
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 86_400_000
 _LOOKED_AT: Final = (("hour", _HOUR_MS), ("24 h", _DAY_MS), ("7 days", 7 * _DAY_MS))
-# A missed tick or two is life with a controller that restarts.
-_FEW_MISSED: Final = 2
-# With less than this share there is no use in the data.
-_HALF: Final = 0.5
-# Fewer say nothing about the share.
-_ENOUGH_TICKS: Final = 10
 # How long after its end a period's CSV is there at the latest.
 _CSV_DUE_MS: Final[dict[Kind, int]] = {"daily": 26 * _HOUR_MS, "weekly": 8 * _DAY_MS}
 _SEVERAL: Final = 2
-# As many cells a row has to have: the predecessor's had two (the times) and little more.
-_ENOUGH_CELLS: Final = 50
-_SAMPLE_ROWS: Final = 200
-# As `jobs.poll_once` records it.
+# The reason that `poll-once` records for a poll of another heat pump.
 _FOREIGN: Final = "foreign"
+_COVERAGE_RULES: Final = frozenset({"coverage-poor", "coverage-half"})
+_SPACING_RULES: Final = frozenset({"spacing"})
 _SCHEDULE_ADVICE: Final = (
     "does the scheduler run? 'luxcli schedule cron --install' puts the lines into your crontab"
 )
@@ -44,118 +41,160 @@ _SCHEDULE_ADVICE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CsvLook:
-    """A quick look at a CSV: rows in all, and how many of those looked at are complete."""
+    """A quick look at a CSV.
+
+    Attributes:
+        path: The file.
+        rows: Number of rows.
+        looked_at: Number of its first rows that were judged.
+        complete: How many of those hold most of the values.
+        findings: What is wrong with the others.
+    """
 
     path: Path
     rows: int
     looked_at: int
     complete: int
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def has_several(self) -> bool:
+        """Whether the complete rows show that CSVs are written as they should be."""
+        return self.complete >= _SEVERAL
 
 
-def recorded(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
-    """Return whether polls come as the schedule wants, and CSVs with them."""
+@dataclass(slots=True)
+class Facts:
+    """What was found about the recording; a fact that could not be found out is None or missing.
+
+    Attributes:
+        interval_s: Seconds between scheduled polls.
+        last_ms: Time of the newest poll, UTC.
+        age_s: Its age in seconds.
+        is_recent: Whether it is as new as it should be.
+        coverage: Polls against the schedule, by name of the interval.
+        is_covered: Whether the polls of the last day are there, but for a few.
+        usual_s: Usual distance of polls in seconds.
+        newest: Path of the newest CSV of each kind.
+        newest_csv: A look at the newest daily CSV.
+    """
+
+    interval_s: int
+    last_ms: int | None = None
+    age_s: float | None = None
+    is_recent: bool | None = None
+    coverage: dict[str, Coverage] = field(default_factory=dict)
+    is_covered: bool | None = None
+    usual_s: int | None = None
+    newest: dict[Kind, str | None] = field(default_factory=dict)
+    newest_csv: CsvLook | None = None
+
+    @property
+    def is_on_schedule(self) -> bool | None:
+        """Whether nearly all polls of the last day are there, and the newest is recent."""
+        return None if self.is_recent is None else bool(self.is_recent and self.is_covered)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts for programs."""
+        found: dict[str, Any] = {
+            "interval_sec": self.interval_s,
+            "last_poll": None if self.last_ms is None else times.utc_text(self.last_ms),
+            "last_poll_age_s": self.age_s,
+            "coverage": {name: one.to_json() for name, one in self.coverage.items()},
+            "covered": self.is_covered,
+            "usual_interval_sec": self.usual_s,
+            **{f"last_{kind}": path for kind, path in self.newest.items()},
+        }
+        if self.is_recent is not None:
+            found["recent"] = self.is_recent
+        if look := self.newest_csv:
+            found["newest_csv"] = {
+                "path": str(look.path),
+                "rows": look.rows,
+                "looked_at": look.looked_at,
+                "complete": look.complete,
+            }
+        return found
+
+
+def recorded(config: Config, *, now_ms: int, zone: tzinfo) -> tuple[Section, Facts]:
+    """Return whether polls arrive as scheduled, and CSVs with them."""
     store = Store(config.cache_path, flush_polls=config.flush_polls)
-    values: dict[str, object] = {"interval_sec": config.interval_sec}
+    facts = Facts(config.interval_sec)
     parts: list[Callable[[], Iterable[Line]]] = [
-        lambda: _last_poll(config, store, now_ms, values),
-        lambda: _coverages(config, store, now_ms, zone, values),
-        *(partial(_rollups, config, store, kind, now_ms, zone, values) for kind in KINDS),
-        lambda: _newest_csv(config, values),
+        lambda: _last_poll(store, now_ms, facts),
+        lambda: _coverages(store, now_ms, zone, facts),
+        *(partial(_rollups, config, store, kind, now_ms, zone, facts) for kind in KINDS),
+        lambda: _newest_csv(config, zone, facts),
     ]
-    return Section("recording", tuple(guarded(parts)), (), values)
+    lines = tuple(guarded(parts))
+    return Section("recording", lines, (), facts.to_json()), facts
 
 
-def is_on_schedule(section: Section) -> bool | None:
-    """Whether nearly all polls of the last day are there, and the newest is new."""
-    recent, covered = section.values.get("recent"), section.values.get("covered")
-    return None if recent is None else bool(recent and covered)
-
-
-def complete_csv_rows(section: Section) -> int | None:
-    """Return how many complete rows the newest daily CSV has, None when there is none."""
-    look = section.values.get("newest_csv")
-    return look["complete"] if isinstance(look, dict) else None
-
-
-def has_several(rows: int) -> bool:
-    """Whether so many complete rows show that CSVs are written as they should be."""
-    return rows >= _SEVERAL
-
-
-def _last_poll(
-    config: Config, store: Store, now_ms: int, values: dict[str, object]
-) -> Iterator[Line]:
-    found = state.state(store, now_ms, config.interval_sec)
-    values["last_poll"] = None if found.last_ms is None else times.utc_text(found.last_ms)
-    values["last_poll_age_s"] = found.age_s
+def _last_poll(store: Store, now_ms: int, facts: Facts) -> Iterator[Line]:
+    found = state.state(store, now_ms, facts.interval_s)
+    facts.last_ms, facts.age_s = found.last_ms, found.age_s
     if found.ahead_ms is not None:
         ahead = times.span((found.ahead_ms - now_ms) / 1000)
         text = f"a poll lies {ahead} in the future"
         yield warning(text, "this machine's clock is or was wrong: is it synchronised?")
     failure = found.failure
     if failure and failure.reason == _FOREIGN:
-        # The newest attempt of all: it is so until somebody does something about it.
-        what, _, advice = failure.detail.partition("; ")
-        yield problem(what, advice or None, status=StorageError.exit_code)
+        # The newest attempt of all: true until somebody does something about it.
+        yield problem(failure.detail, status=StorageError.exit_code)
         failure = None
     if found.age_s is None:
         if found.ahead_ms is None:
             yield warning("nothing was ever recorded", "'luxcli poll-once' makes the first poll")
         return
-    stale = found.is_stale(state.default_max_age_s(config.interval_sec))
-    values["recent"] = not stale
+    stale = found.is_stale(state.default_max_age_s(facts.interval_s))
+    facts.is_recent = not stale
     text = f"last good poll {times.span(found.age_s)} ago"
     if failure:
         text += f"; since then: {failure.reason}: {failure.detail}"
     if stale:
-        yield problem(f"it does not record: {text}", _SCHEDULE_ADVICE, status=NO_DATA)
+        yield problem(f"not recording: {text}", _SCHEDULE_ADVICE, status=NO_DATA)
     else:
         yield ok(text)
 
 
-def _coverages(
-    config: Config, store: Store, now_ms: int, zone: tzinfo, values: dict[str, object]
-) -> Iterator[Line]:
-    entries: dict[str, object] = {}
-    values["coverage"] = entries
-    usual_s: int | None = None
+def _coverages(store: Store, now_ms: int, zone: tzinfo, facts: Facts) -> Iterator[Line]:
     began_ms = 0
-    told: set[str | None] = set()
+    given: set[str | None] = set()
+    spacing: list[Finding] = []
     for name, length_ms in _LOOKED_AT:
-        found = state.coverage(store, now_ms - length_ms, now_ms, config.interval_sec)
-        entries[name] = found.to_json()
+        found = state.coverage(store, now_ms - length_ms, now_ms, facts.interval_s)
+        findings = stored.judge_schedule(found, facts.interval_s)
+        facts.coverage[name] = found
         # A few polls made by hand say nothing about the schedule.
-        usual_s = found.usual_s if found.polls >= _ENOUGH_TICKS else usual_s
+        if found.polls >= ENOUGH:
+            facts.usual_s = found.usual_s
+            spacing = rendering.of_rules(findings, _SPACING_RULES)
         if name == "24 h":
-            values["covered"] = _is_good(found) or found.expected < _ENOUGH_TICKS
-        # Where recording began within the shorter look, the longer one shows the same again.
+            facts.is_covered = is_complete(found) or found.expected < ENOUGH
+        # Where recording began within the shorter interval, the longer one shows the same again.
         if found.expected and found.start_ms != began_ms:
-            line = _coverage_line(name, found, zone)
-            # One advice is enough for looks at the same gap.
-            yield line if line.advice not in told else replace(line, advice=None)
-            told.add(line.advice)
+            line = _coverage_line(name, found, findings, zone)
+            # One advice is enough for several looks at the same gap.
+            yield line if line.advice not in given else replace(line, advice=None)
+            given.add(line.advice)
         began_ms = found.start_ms
-    values["usual_interval_sec"] = usual_s
-    wanted_s = config.interval_sec
-    if usual_s is not None and not coverage.fits_schedule(usual_s, wanted_s):
-        advice = f"make the scheduler's line and 'interval_sec: {wanted_s}' agree"
-        yield warning(f"a poll comes every {usual_s} s, configured are {wanted_s} s", advice)
+    for finding in spacing:
+        advice = f"make the scheduler's line and 'interval_sec: {facts.interval_s}' agree"
+        yield replace(rendering.line(finding), text=finding.found, advice=advice)
 
 
-def _is_good(found: Coverage) -> bool:
-    return not found.is_below_target or found.missing <= _FEW_MISSED
-
-
-def _coverage_line(name: str, found: Coverage, zone: tzinfo) -> Line:
+def _coverage_line(name: str, found: Coverage, findings: Iterable[Finding], zone: tzinfo) -> Line:
     text = f"last {name}: {found.describe(zone)}"
-    if _is_good(found):
+    if is_complete(found):
         return ok(text)
-    if found.expected < _ENOUGH_TICKS:
+    shortfall = rendering.of_rules(findings, _COVERAGE_RULES)
+    if not shortfall:
         return info(text)
     no_run = "no run was started, or it was killed: look at the crontab and at cron's log"
     advice = no_run if found.unexplained > found.missing / 2 else "see what the reasons say"
-    # A short look with a single gap in it is no drama.
-    if found.share >= _HALF or name == "hour":
+    # A single gap in a short interval is no drama.
+    if shortfall[0].severity != "problem" or name == "hour":
         return warning(text, advice)
     return problem(text, advice, status=NO_DATA)
 
@@ -166,13 +205,13 @@ def _rollups(
     kind: Kind,
     now_ms: int,
     zone: tzinfo,
-    values: dict[str, object],
+    facts: Facts,
 ) -> Iterator[Line]:
     records = ledger.rollups(store, kind)
     failed = [record for record in records if record.state == "failed"]
     written = [record for record in records if record.state == "written" and record.path]
     newest = written[-1] if written else None
-    values[f"last_{kind}"] = newest.path if newest else None
+    facts.newest[kind] = newest.path if newest else None
     if failed and (newest is None or failed[-1].written_ms > newest.written_ms):
         advice = f"'luxcli rollup {kind} --if-due' tries again"
         yield warning(f"the last {kind} roll-up failed: {failed[-1].error}", advice)
@@ -204,50 +243,36 @@ def _rollups(
 
 
 def recorded_since(store: Store, ts_ms: int) -> bool:
-    """Whether the cache has polls of that time or later."""
+    """Whether the database has polls of that time or later."""
     return store.database.next_poll(ts_ms) is not None
 
 
-def _newest_csv(config: Config, values: dict[str, object]) -> Iterator[Line]:
+def _newest_csv(config: Config, zone: tzinfo, facts: Facts) -> Iterator[Line]:
     daily = [file for file in files.csvs(config) if file.kind == "daily"]
     if not daily:
         return
-    look = look_at(files.newest(daily).path)
-    values["newest_csv"] = {
-        "path": str(look.path),
-        "rows": look.rows,
-        "looked_at": look.looked_at,
-        "complete": look.complete,
-    }
+    look = facts.newest_csv = _look_at(files.newest(daily).path, config.interval_sec, zone)
     text = f"{look.path.name}: {look.rows} rows; of {look.looked_at} looked at"
     text += f" {look.complete} are complete"
-    if has_several(look.complete):
+    if look.has_several:
         yield ok(text)
     elif look.complete == look.looked_at > 0:
-        yield warning(text, "a CSV of more than one poll shows more")
+        yield warning(text, "only one row so far; check again after the next roll-up")
     else:
+        found = [f"{finding.rule}: {finding.found}" for finding in look.findings]
         advice = "an almost empty CSV: see the sections on sensors and recording"
-        yield problem(text, advice, status=NO_DATA)
+        yield problem("; ".join([text, *found]), advice, status=NO_DATA)
 
 
-def look_at(path: Path) -> CsvLook:
-    """Return how many rows of a CSV there are, and whether the first of them are complete.
+def _look_at(path: Path, interval_s: int, zone: tzinfo) -> CsvLook:
+    """Return how many rows a CSV has, and whether the first of them are complete.
 
     Raises:
-        StorageError: It cannot be read.
+        StorageError: The file cannot be read.
     """
-    complete = looked_at = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-            header = file.readline()
-            delimiter = header.removeprefix("timestamp_utc")[:1]
-            columns = header.count(delimiter) if delimiter in {",", ";", "\t", "|"} else 0
-            rows = csv.reader(file, delimiter=delimiter) if columns else iter(())
-            for cells, _ in zip(rows, range(_SAMPLE_ROWS), strict=False):
-                looked_at += 1
-                # Firmware that lacks registers leaves columns empty for ever.
-                wanted = min(_ENOUGH_CELLS, columns // 2)
-                complete += sum(cell != "" for cell in cells) >= wanted
-    except OSError as exc:
-        raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
-    return CsvLook(path, csv_file.rows_within(path, 0, 2**62), looked_at, complete)
+        look = csv_validation.look(path, interval_s, zone)
+    except NoDataError:
+        return CsvLook(path, 0, 0, 0)
+    rows = csv_file.rows_within(path, 0, 2**62)
+    return CsvLook(path, rows, look.rows, look.complete, look.findings)

@@ -1,6 +1,6 @@
-"""What a health check says: lines with a level and advice, in sections; values without behaviour.
+"""What a health check consists of: sections of lines, each line with a level and advice.
 
-Each problem carries the exit status of its kind, so that the whole has one (`worst`).
+Each problem carries the exit status of its kind; `exit_status` gives that of the whole.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from luxcli.registers.catalogue import Reading
 
 Level = Literal["ok", "warning", "problem", "info"]
 
-# A problem of the data or of the schedule: what is wanted is not there.
+# Exit status of a problem with data or schedule: polls are missing or wrong.
 NO_DATA: Final = 65
-# Which problem's status counts when there are several: what has to be put right first.
+# Of several problems the first of these decides: what must be repaired first.
 _ORDER: Final = (78, 74, 76, 69, 75, NO_DATA)
 
 
@@ -23,9 +23,9 @@ class Line:
     """One finding.
 
     Attributes:
-        level: "info" judges nothing.
+        level: "info" is no judgement.
         text: What was found.
-        advice: What to do about it, if there is something to do.
+        advice: What to do about it, None if there is nothing to do.
         status: Exit status of a problem; 0 for the other levels.
     """
 
@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Something for the eye that needs columns; the same is in the section's values."""
+    """A table for the screen; the section's values hold the same."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -48,10 +48,10 @@ class Section:
     """One part of a diagnosis.
 
     Attributes:
-        name: One word, stable.
-        lines: In the order in which they are to be read.
+        name: Stable name.
+        lines: What was found, in the order of reading.
         tables: Shown after the lines.
-        values: The same for programs, fit for JSON.
+        values: The facts for programs, ready for JSON. Nothing in luxcli reads them back.
     """
 
     name: str
@@ -65,10 +65,10 @@ class Item:
     """One item of the checklist.
 
     Attributes:
-        text: What has to be so.
+        text: What must be so.
         passed: None when it could not be checked.
-        found: What it was judged by.
-        doubtful: Not passed, but nothing is broken for certain either.
+        found: The fact that decided it.
+        doubtful: Not passed, but it is not certain that something is broken.
     """
 
     text: str
@@ -78,26 +78,26 @@ class Item:
 
 
 def ok(text: str) -> Line:
-    """Return a line that says that something is as it should be."""
+    """Return a line about something that is as it should be."""
     return Line("ok", text)
 
 
 def info(text: str, advice: str | None = None) -> Line:
-    """Return a line that judges nothing."""
+    """Return a line without judgement."""
     return Line("info", text, advice)
 
 
 def warning(text: str, advice: str | None = None) -> Line:
-    """Return a line about something to look at."""
+    """Return a line about something that somebody should look at."""
     return Line("warning", text, advice)
 
 
 def problem(text: str, advice: str | None = None, *, status: int) -> Line:
-    """Return a line about something that has to be put right; `status` is its exit status."""
+    """Return a line about something that must be repaired; `status` is its exit status."""
     return Line("problem", text, advice, status)
 
 
-def worst(lines: Sequence[Line]) -> int:
+def exit_status(lines: Sequence[Line]) -> int:
     """Return the exit status of all lines together: 0, 3 for warnings, or a problem's."""
     found = {line.status for line in lines if line.level == "problem"}
     warned = any(line.level == "warning" for line in lines)
@@ -106,19 +106,19 @@ def worst(lines: Sequence[Line]) -> int:
 
 
 def guarded(parts: Iterable[Callable[[], Iterable[Line]]]) -> Iterator[Line]:
-    """Yield the lines of all parts; one that fails becomes a line, the first of its kind."""
-    told: set[str] = set()
+    """Yield the lines of all parts; a part that fails gives one line, repeated failures none."""
+    reported: set[str] = set()
     for part in parts:
         try:
             yield from list(part())
         except LuxcliError as exc:
-            if str(exc) in told:
+            if str(exc) in reported:
                 continue
-            told.add(str(exc))
-            advice = None
-            if isinstance(exc, DamagedError):
-                advice = "'luxcli rollup daily' sets it aside and puts back what can be read"
-            yield problem(str(exc), advice, status=exc.exit_code)
+            reported.add(str(exc))
+            advice = exc.advice
+            if advice is None and isinstance(exc, DamagedError):
+                advice = "'luxcli rollup daily' quarantines it and recovers what can be read"
+            yield problem(exc.what, advice, status=exc.exit_code)
         except OSError as exc:
             where = f"{exc.filename}: " if exc.filename else ""
             yield problem(f"{where}{exc.strerror}", status=StorageError.exit_code)

@@ -152,11 +152,13 @@ class Clocks(Check):
     def _off(self, ts_ms: int, clock: int, offset_s: float) -> None:
         hours = round(offset_s / _HOUR_S)
         zone = 0 < abs(hours) <= _ZONES_H and abs(offset_s - hours * _HOUR_S) <= _OFF_S
-        side = "ahead" if offset_s > 0 else "behind"
+        text = f"{span(abs(offset_s))} {'ahead' if offset_s > 0 else 'behind'}"
+        if zone:
+            text += ": another time zone, or no summer time"
         self._findings.add(
             "clock-zone" if zone else "clock-off",
             ts_ms,
-            lambda: f"{span(abs(offset_s))} {side}" if clock > 0 else "not set",
+            text if clock > 0 else "not set",
             index=CLOCK,
         )
 

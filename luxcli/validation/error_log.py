@@ -13,6 +13,8 @@ _LOG: Final = slice(numbers.ERROR_TIMES.start, numbers.ERROR_CODES.stop)
 # Line 1 of the display while an error is shown.
 _ERROR_SHOWN: Final = 3
 _OUTDOOR_BROKEN_MS: Final = 1_800_000
+# Registers of one block are read one after the other.
+_READ_APART_S: Final = 5
 _WEEK_S: Final = 7 * 86_400
 
 
@@ -48,7 +50,11 @@ class ErrorLog(Check):
         for time_s, code in zip(log[:5], log[5:], strict=True):
             if time_s is None or code is None or code <= 0 or (time_s, code) in before:
                 continue
-            recent = clock is not None and 0 <= clock - time_s <= self._recent_s
+            recent = (
+                self._recent_s > 0
+                and clock is not None
+                and -_READ_APART_S <= clock - time_s <= self._recent_s
+            )
             if self._log is not None or recent:
                 yield time_s, code
 
@@ -100,8 +106,9 @@ class OutdoorSensor(Check):
 def _age_s(poll: Poll) -> float:
     """Return how old the newest error is by the clock that dates it, the controller's."""
     clock, time_s = (poll.calculations[i] for i in (numbers.CLOCK, numbers.ERROR_TIMES.start))
-    # A clock that was reset is earlier than its old errors.
-    return float("inf") if clock is None or time_s is None or time_s > clock else clock - time_s
+    if clock is None or time_s is None or time_s > clock + _READ_APART_S:
+        return float("inf")  # an error from before the clock was lost
+    return clock - time_s
 
 
 def _about(code: int) -> int:

@@ -18,6 +18,11 @@ ENOUGH: Final = 10
 _LATE_SHARE: Final = 0.05
 
 
+def is_complete(coverage: Coverage) -> bool:
+    """Whether the scheduled polls are there, but for a small share or for one or two."""
+    return not coverage.is_below_target or coverage.missing <= _FEW_MISSED
+
+
 class Schedule:
     """Compares the polls of an interval with the schedule.
 
@@ -75,7 +80,7 @@ class Schedule:
 
     def _missing(self) -> None:
         found = self._coverage
-        if not found.is_below_target or found.expected < ENOUGH or found.missing <= _FEW_MISSED:
+        if is_complete(found) or found.expected < ENOUGH:
             return
         reasons = {**found.reasons, "not run": found.unexplained}
         causes = ", ".join(f"{why} {count}" for why, count in reasons.items() if count)
