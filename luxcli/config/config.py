@@ -5,7 +5,6 @@ such as ``HOST`` (for ``docker run --env-file``), default.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from luxcli.config import sources
 from luxcli.config.monitoring_targets import CHANNELS, Urls
 from luxcli.config.settings import PATHS, SETTINGS
-from luxcli.config.sources import Given, spread_groups
+from luxcli.config.sources import Given, Problem, spread_groups
 from luxcli.errors import ConfigError
 from luxcli.times import WEEKDAYS
 
@@ -133,7 +132,7 @@ def load(
     Raises:
         ConfigError: Has one line for every problem.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     file = sources.find_file(environ, cwd) if path is None and search else path
     given = spread_groups(sources.from_bare_variables(environ, cwd))
     if file is not None:
@@ -155,11 +154,12 @@ def load(
             if setting.key in checks and (setting.key in given or not has_mistakes):
                 checks[setting.key](values[setting.key])
         except ValueError as exc:
-            where = (file or "configuration") if chosen.origin == _DEFAULT else chosen.origin
-            problems.append(f"{where}: {setting.key}: {exc}")
+            place = (file or "configuration") if chosen.origin == _DEFAULT else chosen.origin
+            problems.append(Problem(chosen.line, f"{place}: {setting.key}: {exc}"))
     _check_together(values, given, problems)
     if problems:
-        raise ConfigError(sorted(problems, key=_place))
+        in_order = sorted(problems, key=lambda problem: problem.line)
+        raise ConfigError([problem.text for problem in in_order])
     origins = {s.key: given[s.key].origin if s.key in given else _DEFAULT for s in SETTINGS}
     paths = _paths(values, given, environ)
     flat = {s.key.replace(".", "_"): values[s.key] for s in SETTINGS if s.key not in PATHS}
@@ -190,21 +190,16 @@ _SECRETS: Final = frozenset(s.key.replace(".", "_") for s in SETTINGS if s.secre
 _DIRECTORIES: Final = {"output_dirs.daily": "daily_dir", "output_dirs.weekly": "weekly_dir"}
 
 
-def _place(problem: str) -> tuple[str, int]:
-    """Return file and line of a problem, to sort by; problems of one line keep their order."""
-    found = re.match(r"(.*?):(\d+): ", problem)
-    return (found[1], int(found[2])) if found else ("", 0)
-
-
 def _check_together(
-    values: Mapping[str, Any], given: Mapping[str, Given], problems: list[str]
+    values: Mapping[str, Any], given: Mapping[str, Given], problems: list[Problem]
 ) -> None:
     if "csv.decimal" in values and values["csv.decimal"] == values.get("csv.delimiter"):
         item = given.get("csv.decimal") or given["csv.delimiter"]
-        problems.append(
+        text = (
             f"{item.origin}: csv.decimal and csv.delimiter are both {values['csv.decimal']!r};"
             " set csv.delimiter to ';'"
         )
+        problems.append(Problem(item.line, text))
 
 
 def _paths(

@@ -24,11 +24,26 @@ _RESERVED: Final = frozenset(
 
 
 class Given(NamedTuple):
-    """A value as it was written, where it was written, and what a relative path starts at."""
+    """A value as it was written.
+
+    Attributes:
+        value: A text, or what YAML made of it.
+        origin: Where it was written: ``file:line``, a variable or an option.
+        base: Start of a relative path.
+        line: Line of the file, 0 if it was written elsewhere.
+    """
 
     value: object
     origin: str
     base: Path
+    line: int = 0
+
+
+class Problem(NamedTuple):
+    """A mistake in the configuration: its line in the file, 0 if it is elsewhere, and a text."""
+
+    line: int
+    text: str
 
 
 def find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -52,7 +67,9 @@ def from_bare_variables(environ: Mapping[str, str], cwd: Path) -> dict[str, Give
     }
 
 
-def from_variables(environ: Mapping[str, str], cwd: Path, problems: list[str]) -> dict[str, Given]:
+def from_variables(
+    environ: Mapping[str, str], cwd: Path, problems: list[Problem]
+) -> dict[str, Given]:
     """Return the settings in ``LUXCLI_*`` variables; a name that is no setting is a problem."""
     known = {PREFIX + _variable(key): key for key in [*KEYS, *GROUP_KEYS]}
     found: dict[str, Given] = {}
@@ -62,7 +79,8 @@ def from_variables(environ: Mapping[str, str], cwd: Path, problems: list[str]) -
         if name in known:
             found[known[name]] = Given(environ[name], name, cwd)
         else:
-            problems.append(f"{name}: no such setting{_suggest_variable(name, known)}")
+            text = f"{name}: no such setting{_suggest_variable(name, known)}"
+            problems.append(Problem(0, text))
     return found
 
 
