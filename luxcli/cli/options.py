@@ -36,6 +36,7 @@ ConfigOption = Annotated[
         "Configuration file; by default ./luxcli.yaml, $XDG_CONFIG_HOME/luxcli/config.yaml"
         " or /etc/luxcli/config.yaml, whichever is found first.",
         names=("--config", "-c"),
+        metavar="FILE",
         variable="LUXCLI_CONFIG",
     ),
 ]

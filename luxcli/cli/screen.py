@@ -58,7 +58,7 @@ def progress(what: str) -> Iterator[Progress]:
             bar.stop()
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print a table on a terminal, tab-separated lines elsewhere."""
     if not sys.stdout.isatty():
         for row in [head, *rows]:
@@ -77,7 +77,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 
 
 class Sheet(NamedTuple):
-    """Content of the `live` screen.
+    """Content of the screen that `live_sheet` shows.
 
     Attributes:
         head: Lines with a style of rich, such as "bold" or "red"; empty for none.
@@ -91,7 +91,7 @@ class Sheet(NamedTuple):
 
 
 @contextmanager
-def live(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
+def live_sheet(compose: Callable[[int, int], Sheet]) -> Iterator[None]:
     """Fill the terminal with a sheet, refreshed twice a second, and restore it at the end.
 
     Args:
@@ -150,7 +150,7 @@ _SIGNS: Mapping[str, tuple[str, str, str, str]] = {
 }
 
 
-def wrapped(text: str) -> None:
+def print_wrapped(text: str) -> None:
     """Print a sentence; on a terminal lines are broken between words."""
     if not sys.stdout.isatty():
         print_line(printable(text))
@@ -161,7 +161,7 @@ def wrapped(text: str) -> None:
     Console(highlight=False).print(Text(printable(text)))
 
 
-def heading(text: str) -> None:
+def print_heading(text: str) -> None:
     """Print the title of a section."""
     print_line("")
     if not sys.stdout.isatty():
@@ -173,7 +173,7 @@ def heading(text: str) -> None:
     Console().print(Text(text, style="bold"))
 
 
-def finding(level: str, text: str, advice: str | None = None) -> None:
+def print_finding(level: str, text: str, advice: str | None = None) -> None:
     """Print one finding with its sign: ok, warning, problem, info, failed, doubtful or unknown."""
     sign, plain_sign, word, colour = _SIGNS[level]
     sign = sign if _is_unicode() else plain_sign
@@ -220,13 +220,13 @@ def printable(text: str) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
-def records(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], titles: int) -> None:
-    """Print rows with long texts: on a terminal a block of lines for each, else as `table` does.
+def print_records(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], titles: int) -> None:
+    """Print rows with long texts: on a terminal as blocks of lines, else as `print_table` does.
 
     The first `titles` cells are the heading of a block.
     """
     if not sys.stdout.isatty():
-        table(head, rows)
+        print_table(head, rows)
         return
     width = max(map(len, head[titles:]))
     for row in rows:

@@ -52,7 +52,7 @@ class Session:
         options: Mapping[str, object] = MappingProxyType({}),
         further: Mapping[str, Callable[[Any], object]] = MappingProxyType({}),
         job: str | None = None,
-        beyond_s: Callable[[Config], float] = lambda _: 0.0,
+        extra_s: Callable[[Config], float] = lambda _: 0.0,
     ) -> Config:
         """Load the configuration and set up logging, as every command with a configuration does.
 
@@ -64,7 +64,7 @@ class Session:
             further: Checks of settings, for `config.load`.
             job: Name of a scheduled job: poll, rollup or prune. Such a run has a time limit, and
                 notifications report how it ended.
-            beyond_s: Returns the seconds to add to the job's usual time limit.
+            extra_s: Returns the seconds to add to the job's usual time limit.
 
         Raises:
             UsageError: There is no such log level.
@@ -85,7 +85,7 @@ class Session:
         if job:
             from luxcli.recording import limits
 
-            self._limit_s = limits.limit_s(job, loaded) + beyond_s(loaded)
+            self._limit_s = limits.limit_s(job, loaded) + extra_s(loaded)
             if self._arm_watchdog:
                 self._arm_watchdog(self._limit_s)
         return loaded
@@ -103,7 +103,7 @@ class Session:
             handlers[-1].setFormatter(log_setup.formatter(style, run))
         log_setup.set_up(level, style, run=run, handlers=handlers)
 
-    def nothing_done(self) -> None:
+    def suppress_notification(self) -> None:
         """Suppress the notification for this run: it had no poll to make."""
         self._report = None
 

@@ -294,7 +294,7 @@ def _poll(config: Config, shared: Config, result: Recording, clock: Clock) -> Lu
 def _brief(poll: Snapshot | None, failure: LuxcliError | None) -> str | None:
     """Return the last values in 60 characters, or why the last poll failed; None before it."""
     if failure:
-        return view.in_words(failure)
+        return view.describe_failure(failure)
     if poll is None:
         return None
     values = key_values.Values(poll)

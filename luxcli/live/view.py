@@ -94,7 +94,7 @@ class View:
         if self.failure is None:
             return f"{age}; {following}"
         count = "" if self.failed == 1 else f", {self.failed} times"
-        return f"{age}: {in_words(self.failure)}{count}; {following}"
+        return f"{age}: {describe_failure(self.failure)}{count}; {following}"
 
     def lines(self, zone: tzinfo) -> Iterator[str]:
         """Yield lines for a person, with tabs between name, value and change."""
@@ -130,7 +130,7 @@ class View:
         }
 
 
-def in_words(failure: LuxcliError) -> str:
+def describe_failure(failure: LuxcliError) -> str:
     """Return why a poll failed, for somebody who knows heat pumps rather than networks."""
     if isinstance(failure, LockHeldError):
         return "another luxcli is reading the heat pump"

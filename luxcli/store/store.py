@@ -356,23 +356,21 @@ class Store:
 
     @staticmethod
     def _ingest(
-        db: "sqlite3.Connection",
-        polls: Sequence[Snapshot],
-        missed: Sequence[MissedPoll],
-        stored: dict[int, Snapshot] | None = None,
+        db: "sqlite3.Connection", polls: Sequence[Snapshot], missed: Sequence[MissedPoll]
     ) -> Flushed:
         from luxcli.store import writer
 
-        new = writer.ingest(db, __version__, polls, missed, stored)
-        return Flushed(*new, rejected=0)
+        return Flushed(*writer.ingest(db, __version__, polls, missed), rejected=0)
 
     def _ingest_checked(self, content: buffer.Content) -> Flushed:
         """Store what the buffer holds and read it back, before the buffer is cleared."""
-        from luxcli.store import reader
+        # Loaded before the transaction, for whose end others may be waiting.
+        from luxcli.store import reader, writer
 
         with self.database.transaction() as db:
             stored: dict[int, Snapshot] = {}
-            flushed = self._ingest(db, content.polls, content.missed, stored)
+            new = writer.ingest(db, __version__, content.polls, content.missed, stored)
+            flushed = Flushed(*new, rejected=0)
         with self.database.connected() as db:
             found = reader.polls_at(db, sorted(stored))
             if found != stored:

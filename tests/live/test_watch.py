@@ -18,7 +18,7 @@ import pytest
 from luxcli.cli.commands.watch import Page
 from luxcli.errors import DeviceError, LockHeldError
 from luxcli.live import follow, key_values
-from luxcli.live.view import View, in_words
+from luxcli.live.view import View, describe_failure
 from luxcli.model import Snapshot
 from tests.support.builders import small
 from tests.support.faulty_controller import (
@@ -309,9 +309,9 @@ def test_a_heat_pump_that_comes_back_is_shown_again(tmp_path):
 
 
 def test_reasons_are_told_in_plain_words():
-    assert in_words(LockHeldError("x")) == "another luxcli is reading the heat pump"
-    assert in_words(DeviceError("x", reason="timeout")) == "the heat pump does not answer"
-    assert in_words(DeviceError("something new", reason="new")) == "something new"
+    assert describe_failure(LockHeldError("x")) == "another luxcli is reading the heat pump"
+    assert describe_failure(DeviceError("x", reason="timeout")) == "the heat pump does not answer"
+    assert describe_failure(DeviceError("something new", reason="new")) == "something new"
 
 
 def test_a_poll_in_between_comes_through(cli, configure):

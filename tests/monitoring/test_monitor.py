@@ -255,7 +255,7 @@ from luxcli.cli import app as cli, declare as console
 def idle(ctx: typer.Context) -> None:
     session = console.session_of(ctx)
     session.start(Path("luxcli.yaml"), None, job="poll")
-    session.nothing_done()
+    session.suppress_notification()
 
 __main__.main()
 """

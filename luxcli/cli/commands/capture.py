@@ -18,7 +18,7 @@ from luxcli.cli.options import (
     interval_option,
 )
 from luxcli.cli.output import local_zone, print_json, print_line, warn
-from luxcli.cli.screen import progress, table
+from luxcli.cli.screen import print_table, progress
 from luxcli.cli.session import Session
 from luxcli.errors import FINDINGS, ConfigError, Interrupted, UsageError
 
@@ -40,18 +40,23 @@ def capture(
         Path, typer.Option("--output", "-o", metavar="DIR", help="New directory to fill.")
     ],
     duration: Annotated[
-        str, typer.Option(metavar="TIME", help="How long: 90, 90s, 2m or 1h; at most a day.")
+        str,
+        typer.Option(metavar="TIME", help="How long to poll: 90, 90s, 2m or 1h; at most a day."),
     ] = "120",
     interval: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="From poll to poll, 10 seconds at least; by default interval_sec.",
+            help="Time between polls, at least 10 seconds; by default interval_sec.",
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Name or address of the heat pump.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="TCP port.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Name or address of the heat pump.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", min=1, max=65535, help="TCP port.")
+    ] = None,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
@@ -115,7 +120,7 @@ def _print(result: "Capture", zone: tzinfo) -> None:
     recording = result.recording
     if recording.warning:
         warn(recording.warning)
-    table(("", "luxcli capture"), result.rows())
+    print_table(("", "luxcli capture"), result.rows())
     _print_sample(result, zone)
     if recording.failure:
         warn(f"last failure: {recording.failure}")
@@ -144,4 +149,4 @@ def _print_sample(result: "Capture", zone: tzinfo) -> None:
         values = key_values.Values(poll)
         cells = (key_values.shown(item, values).text for item in items)
         rows.append((f"{times.local_time(poll.taken_ms, zone):%H:%M:%S}", *cells))
-    table(("time", *(item.label for item in items)), rows)
+    print_table(("time", *(item.label for item in items)), rows)

@@ -8,7 +8,7 @@ import typer
 from luxcli.cli.declare import command, group
 from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, epilog
 from luxcli.cli.output import print_json, print_line, print_result
-from luxcli.cli.screen import table
+from luxcli.cli.screen import print_table
 from luxcli.cli.session import Session
 from luxcli.config import config, sample
 from luxcli.config.config import Config
@@ -32,7 +32,9 @@ def config_init(
     _session: Session,
     *,
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("luxcli.yaml"),
-    host: Annotated[str | None, typer.Option(help="Name or address of the heat pump.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Name or address of the heat pump.")
+    ] = None,
 ) -> int:
     """Write a commented configuration file; never replaces one."""
     from luxcli.config import settings
@@ -103,5 +105,5 @@ def config_show(
         values = {key: {"value": value, "origin": origin} for key, value, origin in rows}
         print_json({"ok": True, "settings": values})
     else:
-        table(("setting", "value", "from"), rows)
+        print_table(("setting", "value", "from"), rows)
     return 0

@@ -1,4 +1,4 @@
-"""The command `demo`: the whole job against a simulated heat pump."""
+"""The command `demo`: all jobs against a simulated heat pump."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import typer
 
 from luxcli.cli.options import JsonOption, epilog
 from luxcli.cli.output import local_zone, print_json, print_line
-from luxcli.cli.screen import progress, table
+from luxcli.cli.screen import print_table, progress
 from luxcli.cli.session import Session
 from luxcli.system import log_setup
 
@@ -20,12 +20,12 @@ EPILOG = epilog("0 done; 2 the directory is in use; 74 it cannot be written", "l
 def demo(
     session: Session,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to fill.")] = Path(
-        "luxcli-demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Directory to fill.")
+    ] = Path("luxcli-demo"),
     as_json: JsonOption = False,
 ) -> int:
-    """Run the whole job against a simulated heat pump: no hardware, no configuration."""
+    """Run all jobs against a simulated heat pump: no hardware, no configuration."""
     from luxcli.live import demo as job
 
     session.as_json = as_json
@@ -36,7 +36,7 @@ def demo(
     if as_json:
         print_json(result.to_json())
         return 0
-    table(("", "luxcli demo"), result.rows())
+    print_table(("", "luxcli demo"), result.rows())
     luxcli = sys.argv[0] if os.sep in sys.argv[0] and "__main__" not in sys.argv[0] else "luxcli"
     print_line(
         f"\nYour own heat pump: {luxcli} config init --host ADDRESS && {luxcli} poll-once"

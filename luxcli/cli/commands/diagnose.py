@@ -17,7 +17,7 @@ from luxcli.cli.options import (
     level_option,
 )
 from luxcli.cli.output import local_zone, print_json, print_line, warn
-from luxcli.cli.screen import table
+from luxcli.cli.screen import print_table
 from luxcli.cli.session import Session, default_level
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError
@@ -39,7 +39,9 @@ _VERDICTS = {0: "all is well", 3: "it works, with warnings"}
 def diagnose(
     session: Session,
     *,
-    offline: Annotated[bool, typer.Option("--offline", help="Leave the heat pump alone.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not connect to the heat pump.")
+    ] = False,
     bundle_path: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +76,7 @@ def diagnose(
     else:
         _show(found, thorough=thorough)
         if written:
-            screen.wrapped(written)
+            screen.print_wrapped(written)
     if unwritten:
         warn(str(unwritten))
         return unwritten.exit_code
@@ -134,22 +136,22 @@ def _show(found: "Diagnosis", *, thorough: bool) -> None:
     from luxcli.diagnosis import diagnose as diagnosis
 
     for section in found.sections:
-        screen.heading(section.name)
+        screen.print_heading(section.name)
         for line in section.lines:
-            screen.finding(line.level, line.text, line.advice)
+            screen.print_finding(line.level, line.text, line.advice)
         for content in section.tables:
-            table(content.head, content.rows)
+            print_table(content.head, content.rows)
     if thorough and found.snapshot:
-        screen.heading("every register")
+        screen.print_heading("every register")
         head = ("group", "index", "id", "name", "raw", "value", "unit")
         rows = (tuple(map(str, entry.values())) for entry in diagnosis.registers(found.snapshot))
-        table(head, rows)
+        print_table(head, rows)
     if found.checklist:
-        screen.heading("production checklist")
+        screen.print_heading("production checklist")
     for item in found.checklist:
         level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
         level = "doubtful" if item.doubtful else level
-        screen.finding(level, f"{item.text} ({item.found})")
+        screen.print_finding(level, f"{item.text} ({item.found})")
     print_line("")
     verdict = _VERDICTS.get(found.status, "there are problems, see above")
-    screen.wrapped(f"{verdict} (exit status {found.status})")
+    screen.print_wrapped(f"{verdict} (exit status {found.status})")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from luxcli.cli.declare import command, group
 from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, epilog
 from luxcli.cli.output import print_json
-from luxcli.cli.screen import table
+from luxcli.cli.screen import print_table
 from luxcli.cli.session import Session
 from luxcli.config.monitoring_targets import JOBS
 from luxcli.errors import FINDINGS, ConfigError
@@ -65,7 +65,7 @@ def monitor_test(
         ]
         print_json({"ok": not failed, "channels": entries})
     else:
-        table(
+        print_table(
             ("channel", "job", "to", "result", "took"),
             [
                 (o.channel, _jobs(o), o.where, o.problem or "accepted", f"{o.took_s:.2f} s")

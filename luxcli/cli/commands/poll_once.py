@@ -62,7 +62,7 @@ def poll_once(
             return 0 if every is None else limits.MINUTES_S
         return (count - 1) * (interval_option(every, "--every") or settings.interval_sec)
 
-    settings = session.start(config_path, log_level, as_json=as_json, job="poll", beyond_s=lasts_s)
+    settings = session.start(config_path, log_level, as_json=as_json, job="poll", extra_s=lasts_s)
     settings.require_host()
     every_s = interval_option(every, "--every") or settings.interval_sec
     if count is None and every is None:
@@ -82,7 +82,7 @@ def poll_once(
         moments = [float(number * every_s) for number in range(count)]
         run = pacing.poll(settings, moments, every_s=every_s, report=report)
     if not run.outcomes:
-        session.nothing_done()
+        session.suppress_notification()
     if as_json:
         print_json(run.to_json())
     return run.failure.exit_code if run.failure else 0

@@ -49,20 +49,20 @@ def _declare(what: Kind | Literal["all"], help_text: str, example: str) -> None:
             typer.Option(
                 "--date",
                 metavar="YYYY-MM-DD",
-                help="The closed period that ends on this local date at csv_time.",
+                help="Write the closed period that ends on this local date at csv_time.",
             ),
         ] = None,
         if_due: Annotated[
             bool,
             typer.Option(
-                "--if-due", help="Every closed period since the last one; for the scheduler."
+                "--if-due", help="Write all closed periods since the last CSV; for schedulers."
             ),
         ] = False,
         strict: Annotated[
             bool,
             typer.Option(
                 "--strict",
-                help="End with 3 if more than 5 % of the polls are missing or a day's data has"
+                help="Exit with 3 if more than 5 % of the polls are missing or a day's data has"
                 " problems.",
             ),
         ] = False,

@@ -6,7 +6,7 @@ import typer
 
 from luxcli.cli.options import JsonOption, epilog
 from luxcli.cli.output import print_json
-from luxcli.cli.screen import table
+from luxcli.cli.screen import print_table
 from luxcli.cli.session import Session
 from luxcli.errors import UsageError
 
@@ -34,7 +34,7 @@ def sensors(
         print_json({"ok": True, "sensors": [register.to_json() for register in chosen]})
         return 0
     rows = [(r.group, str(r.index), r.id, r.name, r.german, r.unit) for r in chosen]
-    table(("group", "index", "id", "name", "German", "unit"), rows)
+    print_table(("group", "index", "id", "name", "German", "unit"), rows)
     if len(chosen) == 1 and chosen[0].labels:
-        table(("code", "meaning"), [(str(k), v) for k, v in sorted(chosen[0].labels.items())])
+        print_table(("code", "meaning"), [(str(k), v) for k, v in sorted(chosen[0].labels.items())])
     return 0

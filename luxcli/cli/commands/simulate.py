@@ -1,4 +1,4 @@
-"""The command `simulate`: be a heat pump."""
+"""The command `simulate`: a simulated heat pump."""
 
 import logging
 import time
@@ -21,15 +21,26 @@ EPILOG = epilog(
 def simulate(
     _session: Session,
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 = any free.")] = 8889,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="TCP port; 0 for any free one.")
+    ] = 8889,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
     profile: Annotated[
-        str, typer.Option(help="msw6, or long: the same with a newer firmware's block lengths.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="msw6, or long: the same with the block lengths of a newer firmware.",
+        ),
     ] = "msw6",
-    speed: Annotated[float, typer.Option(min=0.001, help="How fast its time passes.")] = 1.0,
+    speed: Annotated[
+        float,
+        typer.Option(metavar="FACTOR", min=0.001, help="Its time passes this many times faster."),
+    ] = 1.0,
     log_level: LevelOption = None,
 ) -> int:
-    """Be a heat pump: serve a real controller's recorded values until stopped."""
+    """Simulate a heat pump: serve the recorded values of a real controller until stopped."""
     from luxcli.simulator.replay import Replay
     from luxcli.simulator.server import Simulator
 

@@ -43,7 +43,7 @@ def status(
     log_level: LevelOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say in one line whether it is still recording; for health checks."""
+    """Print in one line whether polls are being recorded; for health checks."""
     from luxcli.recording import state
     from luxcli.store.store import Store
 

@@ -19,7 +19,7 @@ from luxcli.cli.options import (
     epilog,
 )
 from luxcli.cli.output import local_zone, print_json, warn
-from luxcli.cli.screen import progress, records, table, wrapped
+from luxcli.cli.screen import print_records, print_table, print_wrapped, progress
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, NoDataError, UsageError
@@ -52,7 +52,7 @@ def validate(
     ] = None,
     last: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="The last 7d, 36h or 90m; 24h by default."),
+        typer.Option(metavar="TIME", help="Judge the last 7d, 36h or 90m; 24h by default."),
     ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Read the heat pump once and judge that; store nothing.")
@@ -168,18 +168,20 @@ def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
         area: "-" if points is None else str(points) for area, points in report.scores.items()
     }
     rows = [(name, scores[area], _counted(worst[area])) for area, name in AREAS.items()]
-    table(("data", "score", "findings"), rows)
+    print_table(("data", "score", "findings"), rows)
     if report.findings:
         head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
-        records(head, [_row(finding, zone) for finding in report.findings], 3)
+        print_records(head, [_row(finding, zone) for finding in report.findings], 3)
     if report.coverage is not None:
-        wrapped(f"polls: {report.coverage.describe(zone)}")
+        print_wrapped(f"polls: {report.coverage.describe(zone)}")
     if report.not_fitted:
         # Dozens of ids would hide the rest on a terminal.
         short = f"{len(report.not_fitted)} sensors, which '--json' names"
-        wrapped(f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}")
+        print_wrapped(
+            f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}"
+        )
     count = _counted(report.findings)
-    wrapped(f"{report.verdict}: {source}{': ' + count if count else ''}")
+    print_wrapped(f"{report.verdict}: {source}{': ' + count if count else ''}")
 
 
 def _row(finding: "Finding", zone: tzinfo) -> tuple[str, ...]:

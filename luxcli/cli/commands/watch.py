@@ -13,7 +13,7 @@ import typer
 from luxcli import times
 from luxcli.cli.options import ConfigOption, LevelOption, duration_option, epilog
 from luxcli.cli.output import end_with_closed_pipe, local_zone, print_json, print_line, warn
-from luxcli.cli.screen import Sheet, live, printable
+from luxcli.cli.screen import Sheet, live_sheet, printable
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, UsageError
@@ -39,7 +39,7 @@ def watch(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="From poll to poll, such as 2m; not less than interval_sec, the default.",
+            help="Time between polls, such as 2m; at least interval_sec, the default.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def watch(
     page = Page(settings, local_zone(settings.timezone))
     is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
     if is_live:
-        with live(page.sheet):
+        with live_sheet(page.sheet):
             last = follow.follow(settings, page.turn, every_s=every_s, count=count)
         if last.failure is None:
             page.print(last)  # the screen that showed it is gone
