@@ -1,4 +1,4 @@
-"""The connection that users of python-luxtronik know, on top of the safe client."""
+"""Offers the values of a heat pump through python-luxtronik's interface."""
 
 import copy
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
 
 class Connection:
-    """The connection that users of python-luxtronik know, made safe: read, never write.
+    """Reads a heat pump with the interface of python-luxtronik's class; never writes.
 
-    The tables are new objects for every read, so a value can never be left over from an earlier
-    read or from another heat pump.
+    Each read makes new tables, so no value can be left over from an earlier read or from another
+    heat pump.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class Connection:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The last complete read; the first use reads."""
+        """The last complete read; reads if there was none yet."""
         return self._snapshot or self.read()
 
     def read(self) -> Snapshot:
-        """Read all three blocks anew; raises what `read_snapshot` raises."""
+        """Read all three blocks again; raises what `read_snapshot` raises."""
         self._snapshot = None
         self._snapshot = read_snapshot(
             self._host, self._port, timeout_s=self._timeout_s, retries=self._retries
@@ -82,7 +82,7 @@ class Connection:
 
 
 def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
-    # The library keeps the values in the class: an instance needs a table of its own first.
+    # The library keeps the values in the class, so the instance gets a copy of the table.
     setattr(table, attribute, copy.deepcopy(getattr(type(table), attribute)))
     table.parse(list(block))
     return table

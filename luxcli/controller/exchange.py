@@ -1,4 +1,4 @@
-"""One conversation with a Luxtronik controller: the three blocks, complete, or not at all.
+"""Reads the three blocks of a Luxtronik controller in one connection, all or none of them.
 
 Wire format, all integers big endian and signed (source: python-luxtronik 0.3.14,
 ``__init__.py``)::
@@ -8,10 +8,10 @@ Wire format, all integers big endian and signed (source: python-luxtronik 0.3.14
              status only for 3004, above 0 while the controller is busy (source:
              chkrause/luxtronik2); items are int32, for 3005 int8
 
-python-luxtronik 0.3.14 has no time limit, takes whatever one ``recv`` gives for an integer and
+python-luxtronik 0.3.14 has no time limit, takes the result of one ``recv`` for an integer and
 checks neither echo nor length, so it can hang for ever or shift every value onto the next
-register without an error. Its tables and conversions are used elsewhere, its transport is not. No
-code in luxcli sends 3002, the command that writes.
+register without an error. Other modules use its tables and conversions; nothing uses its
+transport. No code in luxcli sends 3002, the command that writes.
 """
 
 import socket
@@ -35,11 +35,11 @@ _COMMANDS: Final[dict[Group, int]] = {
     "calculations": 3004,
     "visibilities": 3005,
 }
-# How the answer of whatever is a controller begins: with the first command.
+# The first bytes that a controller sends: the echo of the first command.
 FIRST_ANSWER: Final = struct.pack(">i", _COMMANDS["parameters"])
 # The longest block known has 1200 items (parameters of V3.92.3).
 MAX_LENGTH: Final = 10_000
-# Enough to recognise by what else is listening there, such as the first line of a web server.
+# Enough to recognise another service, such as by the first line of a web server.
 _KEPT_BYTES: Final = 64
 
 _Address = tuple[int, tuple[object, ...]]
@@ -104,7 +104,7 @@ class Exchange:
         return Snapshot(taken_ms, took_ms, tries, **blocks)
 
     def greet(self) -> None:
-        """Ask for the shortest block alone: whether there is a Luxtronik at all.
+        """Read the shortest block alone, to find out whether there is a Luxtronik controller.
 
         Raises:
             DeviceError, DeviceBusyError, ProtocolError: As `read`.
@@ -114,7 +114,7 @@ class Exchange:
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:
-        """Resolve, connect and close; what goes wrong meanwhile says at which phase."""
+        """Resolve, connect and close; errors in the block become DeviceErrors, with the phase."""
         self._deadline = time.monotonic() + self._timeout_s
         try:
             with self._timed(NAME_RESOLUTION):
@@ -147,10 +147,10 @@ class Exchange:
         return remaining_s
 
     def _resolve(self) -> list[_Address]:
-        # getaddrinfo knows no time limit; a thread that is stuck in it ends with the process.
+        # getaddrinfo has no time limit; a thread that hangs in it ends with the process.
         found: list[list[_Address] | OSError] = []
 
-        # As bytes, unless it has to be encoded or refused: for that Unicode's tables are loaded.
+        # A plain name is passed as bytes: encoding it would load Unicode's tables.
         labels = self._host.removesuffix(".").split(".")
         plain = self._host.isascii() and all(0 < len(label) < 64 for label in labels)
         name = self._host.encode() if plain else self._host
@@ -175,7 +175,7 @@ class Exchange:
         failure: OSError = OSError("no address")
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             with ExitStack() as attempt:
-                # Two configurations may know one heat pump by its name and by its address.
+                # Two configurations may name one heat pump by its host name and by its address.
                 guard = access.reserve(
                     f"at {address[0]} {address[1]}",
                     min(self._deadline, time.monotonic() + self._in_use_wait_s),
@@ -186,7 +186,7 @@ class Exchange:
                 attempt.enter_context(guard)
                 sock = attempt.enter_context(socket.socket(family, socket.SOCK_STREAM))
                 try:
-                    # A dead address, such as that of another network, leaves time for the others.
+                    # An unreachable address must leave time for the others.
                     sock.settimeout(self._remaining_s() / left)
                     sock.connect(address)
                 except OSError as exc:
@@ -224,7 +224,7 @@ class Exchange:
         return layout.unpack(self._exactly(sock, layout.size))
 
     def _exactly(self, sock: socket.socket, size: int) -> bytes:
-        """Return `size` bytes; one byte lost would shift every later value."""
+        """Return exactly `size` bytes: one missing byte would shift every later value."""
         received = bytearray(size)
         view = memoryview(received)
         done = 0

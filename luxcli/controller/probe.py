@@ -1,4 +1,4 @@
-"""Looks for the reason why a heat pump does not answer: the phase that fails and its likely causes.
+"""Finds out why a heat pump does not answer: the phase that fails, and likely causes.
 
 Sends nothing but the three read requests.
 """
@@ -16,7 +16,7 @@ from luxcli.system.clock import SYSTEM_CLOCK, Clock
 _LOGGER = logging.getLogger(__name__)
 # The controller's port, and that of old firmware (source: python-luxtronik's README).
 PORTS: Final = (8889, 8888)
-# A second attempt tells a passing failure from a lasting one.
+# A second attempt distinguishes a passing failure from a lasting one.
 ATTEMPTS: Final = 2
 _PAUSE_S: Final = 1.0
 # In a local network a connection takes milliseconds.
@@ -26,7 +26,7 @@ _SILENT_CAUSES: Final = (
     "another program holds the controller, which serves one at a time: stop other loggers,"
     " home automation and remote access for a moment",
     "the controller hangs, such as after a firmware update: switch it off and on",
-    "another device has this address and port, one that waits to be spoken to in its own language",
+    "another device has this address and port, and waits for requests of another protocol",
 )
 _UNREACHABLE_CAUSES: Final = (
     "the heat pump or its network cable is off",
@@ -36,7 +36,7 @@ _UNREACHABLE_CAUSES: Final = (
 )
 _REFUSED_CAUSES: Final = (
     "the controller restarts, which takes about 100 s: try again",
-    "wrong address: something else has it, without this port",
+    "wrong address: another device has it and does not listen on this port",
     "its service has stopped: switch the controller off and on",
 )
 _NAME_CAUSES: Final = (
@@ -61,8 +61,8 @@ class Attempt:
         peer: The address that took the connection.
         times_s: Seconds of each finished step in order, see `exchange.Exchange`.
         status: The controller's status word, None when it was not sent.
-        phase: Where it ended; a block's name when all is well.
-        failure: Why it ended, None when all is well.
+        phase: Where it ended; the name of the last block if it succeeded.
+        failure: Why it failed, None if it succeeded.
         received: The first bytes that came.
     """
 
@@ -78,15 +78,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came of all attempts.
+    """The outcome of all attempts.
 
     Attributes:
         host: Name or address that was tried.
         attempts: In order; the last one decides.
         snapshot: What was read, None when nothing was.
-        tried: Other ports that were looked at.
-        other_port: The one of them on which a controller answers, None when there is none.
-        causes: What is likely wrong, most likely first.
+        tried: Other ports that were tried.
+        other_port: The one of them on which a controller answers, None if none does.
+        causes: Likely causes of the failure, most likely first.
     """
 
     host: str
@@ -98,7 +98,7 @@ class Probe:
 
     @property
     def last(self) -> Attempt:
-        """The attempt that decides."""
+        """The last attempt, which decides."""
         return self.attempts[-1]
 
 
@@ -111,7 +111,7 @@ def probe(
     others: Sequence[int] = PORTS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Probe:
-    """Try to read the controller, at most `ATTEMPTS` times, then look at the other ports.
+    """Try to read the controller, at most `ATTEMPTS` times, then try the other ports.
 
     Ends within `ATTEMPTS` times `timeout_s` and about 10 s, or `patience_s` later.
 
@@ -119,9 +119,9 @@ def probe(
         host: Name or address of the heat pump.
         port: TCP port as configured.
         timeout_s: Limit in seconds for one attempt.
-        patience_s: Limit for the last attempt if something is there that took the connection but
-            was too slow: polls wait for so long, and it may be nothing but slow.
-        others: Ports to look at when this one fails; `port` itself is left out.
+        patience_s: Limit for the last attempt if a device took the connection but was too slow:
+            polls wait that long, and the controller may only be slow.
+        others: Ports to try if this one fails; `port` itself is left out.
         clock: Dates the snapshot and waits between attempts.
     """
     attempts: list[Attempt] = []
@@ -135,21 +135,21 @@ def probe(
             attempts.append(_attempt(exchange, port, exc))
         else:
             attempts.append(_attempt(exchange, port, None))
-            _tell_lengths(snapshot)
+            _log_lengths(snapshot)
             return Probe(host, tuple(attempts), snapshot)
         if number < ATTEMPTS:
             clock.sleep(_PAUSE_S)
     last = attempts[-1]
     tried: tuple[int, ...] = ()
-    # A controller that said it is busy has been found.
+    # A controller that reports that it is busy has been found already.
     if last.phase != NAME_RESOLUTION and not isinstance(last.failure, DeviceBusyError):
         tried = tuple(candidate for candidate in others if candidate != port)
-    other = _elsewhere(host, tried)
+    other = _answering_port(host, tried)
     return Probe(host, tuple(attempts), None, tried, other, causes(last, other))
 
 
 def causes(attempt: Attempt, other_port: int | None = None) -> tuple[str, ...]:
-    """Return what probably made an attempt fail, most likely first; nothing when it did not."""
+    """Return likely causes of a failed attempt, most likely first; none if it succeeded."""
     failure = attempt.failure
     if failure is None:
         found: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def _was_slow(attempt: Attempt) -> bool:
     return timed_out and CONNECT in attempt.times_s
 
 
-def _elsewhere(host: str, ports: Sequence[int]) -> int | None:
+def _answering_port(host: str, ports: Sequence[int]) -> int | None:
     for port in ports:
         exchange = Exchange(host, port, _OTHER_PORT_S)
         try:
@@ -207,6 +207,6 @@ def _attempt(exchange: Exchange, port: int, failure: DeviceError | None) -> Atte
     )
 
 
-def _tell_lengths(snapshot: Snapshot) -> None:
+def _log_lengths(snapshot: Snapshot) -> None:
     for group in GROUPS:
         _LOGGER.debug("%s: %d values", group, len(snapshot.block(group)))

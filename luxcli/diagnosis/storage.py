@@ -69,7 +69,7 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
 
 
 def _place(config: Config, store: Store) -> Iterable[Line]:
-    store.check_place(parents=config.may_create_parents)
+    store.check_path(parents=config.may_create_parents)
     return ()
 
 

@@ -1,1 +1,1 @@
-"""Makes the scheduled polls and tells whether recording goes on."""
+"""Makes the scheduled polls and reports whether recording goes on."""

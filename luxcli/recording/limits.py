@@ -5,18 +5,18 @@ from typing import Final
 from luxcli.config.config import Config
 from luxcli.system.watchdog import GRACE_S
 
-# The locks of the heat pump (5 s each), those of the storage (20 s each for the poll, for the
-# reason why there is none and for the buffer) and a slow disk.
+# Two locks of the heat pump (5 s each), three of the store (20 s each: for the poll, for the reason
+# why there is none, and for a flush) and a slow disk.
 _BESIDE_POLL_S: Final = 90.0
-# So long a run for the polls of a minute may go on into the next ones (`pacing`). Others are told
-# of it at its end, so not longer.
+# How long a run for the polls of a minute may go on into the next minutes (`pacing`). Its
+# notifications are sent when it ends, so not longer.
 MINUTES_S: Final = 300
-# Minutes on a small machine, for a year's cache that has to be salvaged.
+# A small machine takes many minutes to recover a damaged database of a year.
 _LIMITS_S: Final = {"rollup": 7200.0, "prune": 3600.0}
 
 
 def limit_s(job: str, config: Config) -> float:
-    """Return the seconds after which a job (poll, rollup or prune) is ended."""
+    """Return the time limit of a job (poll, rollup or prune), seconds."""
     if job == "poll":
         from luxcli.controller import client
 
@@ -25,5 +25,5 @@ def limit_s(job: str, config: Config) -> float:
 
 
 def gone_after_s(job: str, config: Config) -> float:
-    """Return the seconds after which a job's process is gone, whatever hangs."""
+    """Return the seconds after which the watchdog has killed a job that hangs."""
     return limit_s(job, config) + GRACE_S

@@ -1,9 +1,9 @@
-"""The values of a heat pump at any moment, as a pure function of time.
+"""Computes the values of a simulated heat pump at any moment, as a pure function of time.
 
-A real dump of all registers (data/msw6_v3.78.json) supplies the constants, and 48 h of a real
-controller's log, one row a minute (data/brine_48h.csv), the temperatures and switches. The log
-repeats for ever in step with the hour of day. What it does not hold follows from it: counters add
-up its switches, timers measure them, heat comes from its temperature spread.
+The constants are from a real dump of all registers (data/msw6_v3.78.json), the temperatures and
+switches from 48 h of a real controller's log, one row a minute (data/brine_48h.csv). The log
+repeats for ever in step with the hour of day. The other values follow from the log: counters add
+up its switches, timers measure them, and heat is computed from its temperature spread.
 
 Nothing is random. Values are raw integers as the controller sends them: 0.1 degC, 0.01 bar, s,
 l/h, 0.1 kWh (calculations), 0.01 kWh (parameters), under the register numbers of luxtronik 0.3.14.
@@ -50,7 +50,7 @@ _NOT_AVAILABLE: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """A moment and its place in the repeating log: the row in force, and seconds into the loop."""
+    """A moment and its position in the repeating log: current row, and seconds into the loop."""
 
     time_s: int
     loops: int
@@ -68,13 +68,13 @@ class _Tally:
         self._sums = (0, *accumulate(map(int.__mul__, self._rates, spans)))
 
     def until(self, now: _Moment) -> int:
-        """Return the total; only the difference of two moments means something."""
+        """Return the total; only the difference between two moments has a meaning."""
         partial = self._rates[now.row] * (now.phase_s - self._offsets[now.row])
         return now.loops * self._sums[-1] + self._sums[now.row] + partial
 
 
 class _Events:
-    """Something that recurs in each loop, numbered through all loops."""
+    """Events that recur in each loop, numbered through all loops."""
 
     def __init__(self, phases: Iterable[int], origin_s: int) -> None:
         self._phases = tuple(phases)
@@ -90,12 +90,12 @@ class _Events:
         return self._origin_s + loops * _LOOP_S + self._phases[position]
 
     def latest_s(self, now: _Moment) -> int:
-        """Return when it last happened, seconds since the epoch."""
+        """Return the time of the latest event, seconds since the epoch."""
         return self.time_s(self.until(now))
 
 
 class _Log:
-    """The 48 h as columns, and how to find, sum and date what they hold."""
+    """The 48 h of the log as columns: finds rows, sums rates and dates changes."""
 
     def __init__(self, text: str) -> None:
         header, *lines = text.splitlines()
@@ -115,7 +115,7 @@ class _Log:
         return _Moment(time_s, loops, bisect_right(self._offsets, phase_s) - 1, phase_s)
 
     def measured(self, now: _Moment) -> dict[int, int]:
-        """Return the switches of the row in force, and temperatures on the line to the next."""
+        """Return the switches of the current row, and temperatures interpolated to the next."""
         start, stop = self._offsets[now.row : now.row + 2]
         part = (now.phase_s - start) / (stop - start)
         values = {index: self._columns[index][now.row] for index in _SWITCHES}
@@ -126,11 +126,11 @@ class _Log:
         return values
 
     def tally(self, rates: Iterable[int]) -> _Tally:
-        """Sum up rates per second, one for each row."""
+        """Return the running total of rates per second, one for each row."""
         return _Tally(rates, self._offsets)
 
     def changes(self, states: Sequence[object], *, to: object = None) -> _Events:
-        """Date the changes of a state given for each row; with `to`, those to that state only."""
+        """Return the changes of a state, given per row; with `to`, only changes to that state."""
         before = (states[-1], *states[:-1])  # the end of the log joins on to its start
         pairs = zip(self._offsets, states, before, strict=False)
         phases = (at for at, state, was in pairs if state != was and to in (None, state))
@@ -138,12 +138,12 @@ class _Log:
 
 
 class Replay:
-    """A heat pump whose values depend on nothing but the time.
+    """A simulated heat pump, whose values depend on the time alone.
 
     Args:
         profile: One of PROFILES.
-        start_s: When the counters have the values of the dump, seconds since the epoch, UTC. They
-            grow from then on, and stand still before.
+        start_s: Moment at which the counters have the values of the dump, seconds since the epoch,
+            UTC. They grow from then on, and stand still before.
 
     Raises:
         UsageError: There is no such profile.
@@ -177,7 +177,7 @@ class Replay:
         self._display_changes = log.changes(self._displays)
 
     def at(self, epoch_s: float) -> Snapshot:
-        """Return everything the controller holds at a moment.
+        """Return all registers at a moment.
 
         Args:
             epoch_s: Seconds since the epoch, UTC. The values change at whole seconds.
@@ -340,7 +340,7 @@ def _display(
 
 
 def _circuit(values: dict[int, int]) -> tuple[int, int]:
-    """Return evaporating and condensing temperature, which the log lacks.
+    """Return evaporating and condensing temperature, which are not in the log.
 
     Running, it evaporates 3 K below the brine outlet and condenses 1 K above the flow; at rest
     both are the mean temperature of the brine, which the dump's pressures agree with.
@@ -370,7 +370,7 @@ def _saturation(temperature: int) -> int:
 
 
 def _newer_registers(values: dict[int, int]) -> dict[int, int]:
-    """Return the calculations that the dump's firmware did not have yet; all invented."""
+    """Return the calculations that the dump's firmware did not have yet; the values are made up."""
     running, flow_lh = values[_COMPRESSOR], values[155]
     evaporating, condensing = _circuit(values)
     heat = _heat_w(values[10], values[11], flow_lh) if running else 0

@@ -1,4 +1,4 @@
-"""A Luxtronik controller on a TCP port, with the values of a `Replay`.
+"""Simulates a Luxtronik controller on a TCP port, with the values of a `Replay`.
 
 Wire format, all integers big endian (source: python-luxtronik 0.3.14):
 
@@ -26,33 +26,33 @@ from luxcli.model import Snapshot
 _WRITE, _PARAMETERS, _CALCULATIONS, _VISIBILITIES = 3002, 3003, 3004, 3005
 _BLOCKS: Final = (_PARAMETERS, _CALCULATIONS, _VISIBILITIES)
 _REQUEST: Final = struct.Struct(">ii")
-_STOP_CHECK_S: Final = 0.1  # how often a waiting server looks whether it shall stop
+_STOP_CHECK_S: Final = 0.1  # how often a waiting server checks whether to stop
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """What gives the values to be shown."""
+    """Supplies the values of the simulated controller."""
 
     def at(self, epoch_s: float, /) -> Snapshot:
-        """Return those of a moment, seconds since the epoch, UTC."""
+        """Return the values of a moment, seconds since the epoch, UTC."""
 
 
 class Simulator:
-    """A controller that serves while its `with` block runs, in a thread of its own.
+    """A controller that serves in a thread while its `with` block runs.
 
-    Override `_reply` or `_send` for one that misbehaves.
+    Override `_reply` or `_send` for a controller that misbehaves.
 
     Args:
-        replay: Where the values come from, such as a `Replay`.
+        replay: Source of the values, such as a `Replay`.
         host: Address to listen on.
         port: TCP port, 0 for a free one.
-        clock: Returns the moment to show, seconds since the epoch, UTC. A client sees one moment
-            in all blocks of a connection: that of its beginning.
+        clock: Returns the moment of the values, seconds since the epoch, UTC. All blocks of a
+            connection are of the moment at which the connection began.
         idle_s: A client silent for so many seconds is dropped.
 
     Attributes:
-        port: TCP port it listens on; what was asked for until the `with` block begins.
+        port: TCP port it listens on; as given until the `with` block begins.
         connections: Clients accepted so far.
         requests: Commands received so far, in order.
         write_attempts: Refused writes so far.
@@ -110,7 +110,7 @@ class Simulator:
             self._thread = None
 
     def serve_forever(self) -> None:
-        """Serve until `stop` is called or the process interrupted, in a `with` block or without.
+        """Serve until `stop` is called or the process is interrupted; needs no `with` block.
 
         Raises:
             UsageError: The address cannot be listened on.
@@ -119,7 +119,7 @@ class Simulator:
             self._stopped.wait()
 
     def stop(self) -> None:
-        """End all serving and waiting; any thread may call it."""
+        """Stop serving; any thread may call this."""
         self._stopped.set()
         with self._lock:
             for waiting in self._sockets:
@@ -142,7 +142,7 @@ class Simulator:
         except TimeoutError:
             return
         except OSError as exc:
-            # Stopped; or the client is gone again; or there are too many open files.
+            # The server was stopped, the client is gone, or too many files are open.
             _LOGGER.debug("cannot accept a client: %s", exc)
             self._stopped.wait(_STOP_CHECK_S)
             return
@@ -153,7 +153,7 @@ class Simulator:
 
     @contextlib.contextmanager
     def _stoppable(self, opened: socket.socket) -> Iterator[None]:
-        """Let `stop` shut the socket down during the block, and close it at the end."""
+        """Register a socket, so that `stop` can shut it down; close it at the end of the block."""
         with opened:
             with self._lock:
                 self._sockets.append(opened)
@@ -188,7 +188,7 @@ class Simulator:
         return struct.pack(f">ii{n}b", command, n, *snapshot.visibilities)
 
     def _send(self, connection: socket.socket, answer: bytes) -> None:
-        """Put an answer on the wire; the only place that sends."""
+        """Send an answer; the only method that sends."""
         connection.sendall(answer)
 
 

@@ -76,7 +76,7 @@ def append_poll(path: Path, snapshot: Snapshot) -> int:
         How many lines the buffer now holds.
 
     Raises:
-        StorageError: The line could not be made durable; nothing of it counts.
+        StorageError: The line could not be made durable; no part of it counts.
     """
     tail = _tail(path)
     number = _next_number(tail)
@@ -249,7 +249,7 @@ def _opened(path: Path) -> BinaryIO:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise StorageError(f"{path}: not a regular file; move it away and run again")
+        raise StorageError(f"{path}: not a regular file", advice="move it away and run again")
     return open(fd, "rb")
 
 

@@ -1,6 +1,6 @@
-"""What the cache remembers of files made from it: CSVs (``rollup``) and archives (``archive``).
+"""Records of the files made from a database: CSVs (``rollup``) and archives (``archive``).
 
-So that generation survives a crash and catches up, and a file is not made twice.
+With them a roll-up catches up after a crash, and no file is made twice.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class RollupRecord(NamedTuple):
 class ArchiveRecord(NamedTuple):
     """One line of the ``archive`` table.
 
-    `entries` is how many of the cache's polls and missed ticks the day's archive has, `size` its
+    `entries` is how many polls and missed polls of the database the archive holds, `size` its
     length in bytes.
     """
 
@@ -42,10 +42,10 @@ class ArchiveRecord(NamedTuple):
 
 
 def rollups(store: Store, kind: str) -> list[RollupRecord]:
-    """Return what is recorded about CSVs of one kind, oldest period first.
+    """Return the records of CSVs of one kind, oldest period first.
 
     Raises:
-        StorageError: The cache cannot be read.
+        StorageError: The database cannot be read.
     """
     with store.database.reading() as db:
         if db is None:
@@ -55,20 +55,20 @@ def rollups(store: Store, kind: str) -> list[RollupRecord]:
 
 
 def record_rollup(store: Store, record: RollupRecord) -> None:
-    """Remember which file exists for which period; replaces an earlier record of it.
+    """Record which file exists for a period, instead of an earlier record of that period.
 
     Raises:
-        LockHeldError, StorageError: The cache cannot be written.
+        LockHeldError, StorageError: The database cannot be written.
     """
     with store.writing() as db:
         db.execute("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?,?)", record)
 
 
 def archives(store: Store) -> list[ArchiveRecord]:
-    """Return what is recorded about daily archives, oldest first.
+    """Return the records of daily archives, oldest first.
 
     Raises:
-        StorageError: The cache cannot be read.
+        StorageError: The database cannot be read.
     """
     with store.database.reading() as db:
         if db is None:
@@ -77,20 +77,20 @@ def archives(store: Store) -> list[ArchiveRecord]:
 
 
 def record_archive(store: Store, record: ArchiveRecord) -> None:
-    """Remember which polls are in an archive; replaces an earlier record of the day.
+    """Record how many polls an archive holds, instead of an earlier record of that day.
 
     Raises:
-        LockHeldError, StorageError: The cache cannot be written.
+        LockHeldError, StorageError: The database cannot be written.
     """
     with store.writing() as db:
         db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", record)
 
 
 def forget_archive(store: Store, start_ms: int) -> None:
-    """Let the archive of the day that begins at `start_ms` be written anew.
+    """Forget the archive of the day that begins at `start_ms`, so that it is written again.
 
     Raises:
-        LockHeldError, StorageError: The cache cannot be written.
+        LockHeldError, StorageError: The database cannot be written.
     """
     with store.writing() as db:
         db.execute("DELETE FROM archive WHERE start_ms=?", (start_ms,))
@@ -99,13 +99,13 @@ def forget_archive(store: Store, start_ms: int) -> None:
 def merge(
     store: Store, rollup_records: Sequence[RollupRecord], archive_records: Sequence[ArchiveRecord]
 ) -> None:
-    """Take over what another cache remembers, where this one does not.
+    """Take over the records of another database that this one does not have.
 
-    Files that are there are called stale: this cache may hold polls that the other one had lost.
-    Of archives, only records of days of which this cache has as much as the other one had.
+    Files that exist become stale: this database may hold polls that the other one had lost. The
+    record of an archive is taken over only if this database holds as many entries of its day.
 
     Raises:
-        LockHeldError, StorageError: The cache cannot be written.
+        LockHeldError, StorageError: The database cannot be written.
     """
     rollup_records = [
         record._replace(state="stale")

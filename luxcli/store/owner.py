@@ -1,8 +1,8 @@
-"""Whose polls a cache holds, so that two heat pumps are never mixed in one.
+"""Remembers which heat pump a database belongs to and refuses polls of another one.
 
-The heat pump's serial number tells (parameters 874 and 875; source: Bouni/Luxtronik-2); where it is
-0, its configured name or address does. Kept in ``NAME.device.json`` beside the cache, because
-a poll that goes to the buffer does not open SQLite.
+A heat pump is known by its serial number (parameters 874 and 875; source: Bouni/Luxtronik-2), or by
+its configured name or address where the number is 0. The note is ``NAME.device.json`` beside the
+database, because a poll that goes to the buffer does not open SQLite.
 """
 
 import json
@@ -15,14 +15,14 @@ from luxcli.system import files
 
 
 def check_owner(cache_path: Path, host: str, snapshot: Snapshot) -> None:
-    """Let a poll into a cache, whose first poll decides which heat pump it is for.
+    """Check that a poll may go into a database; its first poll decides for which heat pump it is.
 
-    The same heat pump under a new address is let in and remembered.
+    A new address of the same heat pump is accepted and remembered.
 
     Raises:
-        StorageError: It comes from another heat pump, or the note cannot be read or written.
+        StorageError: The poll is of another heat pump, or the note cannot be read or written.
     """
-    path = _beside(cache_path)
+    path = _note_path(cache_path)
     here = {"host": host.lower(), "serial": serial(snapshot)}
     known = _read(path)
     if known == here:
@@ -43,7 +43,7 @@ def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> StorageEr
     Raises:
         StorageError: The note cannot be read.
     """
-    path = _beside(cache_path)
+    path = _note_path(cache_path)
     known = _read(path)
     if known is None or _same(known, {"host": host.lower(), "serial": serial(snapshot)}):
         return None
@@ -55,23 +55,24 @@ def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> StorageEr
 
 
 def reserve_directory(directory: Path, cache_path: Path) -> None:
-    """Let a directory of files made from a cache be for the cache's heat pump alone.
+    """Reserve an output directory for one heat pump; raise if another one's files are in it.
 
-    Two heat pumps in one would take each other's reports and archives for their own.
+    Two heat pumps in one directory would overwrite each other's CSVs and archives.
 
     Raises:
-        StorageError: It is for another one, or the note in it cannot be read or written.
+        StorageError: It belongs to another heat pump, or the note in it cannot be read or written.
     """
-    here, path = _read(_beside(cache_path)), directory / ".device.json"
+    here, path = _read(_note_path(cache_path)), directory / ".device.json"
     if here is None or (directory.exists() and not directory.is_dir()):
-        return  # whoever writes into it will say so
+        return  # writing into it will fail with the reason
     known = _read(path)
     if known == here:
         return
     if known and not _same(known, here):
         raise StorageError(
-            f"{directory}: holds files of another heat pump ({known['host']}); give {here['host']}"
-            " a directory of its own: output_dirs for CSVs; archives lie beside the cache_path"
+            f"{directory}: holds files of another heat pump ({known['host']})",
+            advice=f"give {here['host']} a directory of its own: output_dirs for CSVs; archives"
+            " stand beside the cache_path",
         )
     _write(path, here)
 
@@ -83,15 +84,15 @@ def serial(snapshot: Snapshot) -> str:
 
 
 def known_serial(cache_path: Path) -> str:
-    """Return the serial number of a cache's heat pump, empty if it is not known.
+    """Return the serial number of the heat pump of a database, empty if it is not known.
 
     Raises:
         StorageError: The note cannot be read.
     """
-    return (_read(_beside(cache_path)) or {"serial": ""})["serial"]
+    return (_read(_note_path(cache_path)) or {"serial": ""})["serial"]
 
 
-def _beside(cache_path: Path) -> Path:
+def _note_path(cache_path: Path) -> Path:
     return cache_path.with_name(cache_path.name + ".device.json")
 
 
@@ -101,7 +102,7 @@ def _same(one: dict[str, str], other: dict[str, str]) -> bool:
 
 
 def _read(path: Path) -> dict[str, str] | None:
-    """Return the note; None when there is none or it is damaged: then it is written anew."""
+    """Return the note; None if it is missing, or damaged and has to be written again."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

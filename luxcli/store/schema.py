@@ -1,6 +1,6 @@
-"""The cache's schema: migrations, and the views through which people and dashboards read it.
+"""The schema of the database, as migrations in SQL.
 
-Texts only; `storage` runs them. The tables:
+The tables:
 
 * ``poll``: a row per poll, a column ``cN`` per calculation that has ever changed, raw integers.
   A column is added when its register first differs, with the constant so far as its default, so
@@ -8,22 +8,18 @@ Texts only; `storage` runs them. The tables:
 * ``constant``: calculations that never differed; the value is valid for every row of ``poll``.
 * ``setting``: change log of parameters, visibilities and slow calculations: the value from
   ``ts_ms`` on until the next row; NULL when the controller stopped sending the register.
-* ``missed``: ticks without a poll, and why.
-* ``rollup``: which CSV was written for which period, stale where polls have come for it since;
-  ``archive``: the same for archives.
+* ``missed``: missed polls, and why.
+* ``rollup``: which CSV was written for which period; its state is stale if polls of the period
+  came later. ``archive``: the same for archives.
 * ``register``: the registers seen so far, by ``kind`` 0 calculations, 1 parameters,
   2 visibilities, with name, unit and scale (value = raw / scale).
 * ``label``: the texts of enumerations.
 * ``meta``: which luxcli wrote ``register``, ``label`` and the views.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    pass
-
-
-# "LuxC"; tells our file from any other SQLite file.
+# "LuxC"; marks a file as written by luxcli.
 APPLICATION_ID: Final = 0x4C757843
 
 # Entry n leads from schema n to n + 1; entries are never edited once released.
@@ -70,7 +66,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             start_ms   INTEGER PRIMARY KEY,    -- local day
             stop_ms    INTEGER NOT NULL,       -- excluded
             path       TEXT NOT NULL,
-            entries    INTEGER NOT NULL,       -- polls and missed ticks of this cache in it
+            entries    INTEGER NOT NULL,       -- polls and missed polls of this database in it
             size       INTEGER NOT NULL,       -- bytes
             written_ms INTEGER NOT NULL
         ) STRICT""",
@@ -96,7 +92,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 # Calculations that rarely change but would cost a few bytes in every row once they have: set-points
 # (12, 18, 22, 25, 136), starts and the heating elements' run times (57, 59 to 62), firmware text,
 # addresses, the error and switch-off logs. By number, as python-luxtronik 0.3.14 types them.
-# Switches stay columns: 0 and 1 take no more room than their place in the row.
+# Switches stay columns: 0 and 1 take no room beside the header byte of a column.
 _SLOW: Final = frozenset(
     [12, 18, 22, 25, 57, 59, 60, 61, 62, *range(81, 116), 136, *range(217, 227)]
 )

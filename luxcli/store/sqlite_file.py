@@ -1,8 +1,8 @@
-"""Opening the SQLite file: what is ours, what is newer, what is damaged; transactions.
+"""Opens the SQLite file and runs transactions; tells foreign, newer and damaged files apart.
 
-Never WAL: every run is a process of its own, and the last one to close would write a checkpoint
-each time. PERSIST creates and removes nothing, which costs an SD card least; FULL is what makes a
-committed transaction survive a power cut.
+The journal mode is PERSIST, not WAL: each command is a process, and with WAL the last one to close
+the file would write a checkpoint each time. PERSIST creates and removes no file, which costs an SD
+card least. With ``synchronous=FULL`` a committed transaction survives a power cut.
 """
 
 import sqlite3
@@ -15,8 +15,8 @@ from typing import Final
 from luxcli.errors import DamagedError, StorageError, UnavailableError
 from luxcli.store import schema
 
-# Conditions of the moment or of the file system. Of what else SQLite reports, _DAMAGE is what it
-# says; the rest is a bug, unless the file turns out not to be sound.
+# Conditions of the moment or of the file system. Any other error than these and _DAMAGE is a bug,
+# unless a check finds that the file is damaged.
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "locked by another program for too long",
     sqlite3.SQLITE_LOCKED: "locked",
@@ -34,21 +34,21 @@ _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def connect(
     path: Path, *, busy_wait_s: float, create: bool = False
 ) -> Iterator[sqlite3.Connection]:
-    """Open the cache for the duration of the block.
+    """Open the database for the duration of the block.
 
     Args:
         path: The SQLite file.
-        busy_wait_s: How long to wait for somebody else's transaction.
-        create: Make it if it does not exist.
+        busy_wait_s: How long to wait for another process's transaction, seconds.
+        create: Create it if it does not exist.
 
     Raises:
-        DamagedError: It is ours, but can no longer be read.
-        StorageError: It cannot be opened, is not ours or was written by a newer luxcli; or a
+        DamagedError: luxcli wrote the file, but it can no longer be read.
+        StorageError: It cannot be opened, is not luxcli's or was written by a newer luxcli; or a
             statement within the block failed. ``__cause__`` is SQLite's error.
     """
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
-        # isolation_level=None: no transaction begins unless one is begun here.
+        # isolation_level=None: Python begins no transaction by itself.
         connection = sqlite3.connect(
             uri, uri=True, timeout=busy_wait_s, isolation_level=None, check_same_thread=False
         )
@@ -57,11 +57,11 @@ def connect(
             yield db
     except (sqlite3.Error, UnicodeDecodeError) as exc:
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code not in _ADVICE and _was_ours(path) and (code in _DAMAGE or not _sound(path)):
+        if code not in _ADVICE and _was_ours(path) and (code in _DAMAGE or not _is_intact(path)):
             raise DamagedError(f"{path}: damaged ({exc})") from exc
         if code == sqlite3.SQLITE_NOTADB:
             raise StorageError(
-                f"{path}: not a SQLite file; nothing was changed: correct cache_path"
+                f"{path}: not a SQLite file; nothing was changed", advice="correct cache_path"
             ) from exc
         if code in _ADVICE:
             raise UnavailableError(f"{path}: {_ADVICE[code]} ({exc})") from exc
@@ -70,7 +70,7 @@ def connect(
 
 @contextmanager
 def transaction(path: Path, *, busy_wait_s: float) -> Iterator[sqlite3.Connection]:
-    """Write: everything in the block is stored when it ends well, otherwise nothing.
+    """Run a transaction: commit at the end of the block, or store nothing if it raises.
 
     Creates the file and brings its schema up to date. Raises what `connect` raises.
     """
@@ -99,7 +99,7 @@ def bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
 
 
 def _give_back_journal(db: sqlite3.Connection) -> None:
-    """Free the space of the journal on a full disk: the buffer needs it to go on recording."""
+    """Free the space of the journal on a full disk, where the buffer needs it."""
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")
@@ -109,24 +109,24 @@ def _give_back_journal(db: sqlite3.Connection) -> None:
 def check(path: Path, *, busy_wait_s: float) -> None:
     """Let SQLite look through the whole file; takes seconds for a year.
 
-    In a thread, since Python sees no signal as long as one statement runs: whoever ends the
-    process must not have to wait for that.
+    The check runs in a thread: Python handles no signal while a statement runs, and ending the
+    process must not take that long.
 
     Raises:
         DamagedError: It is damaged.
         StorageError: It cannot be read.
     """
     with connect(path, busy_wait_s=busy_wait_s) as db:
-        found: list[str] = []
+        results: list[str] = []
         failures: list[Exception] = []
 
-        def look() -> None:
+        def quick_check() -> None:
             try:
-                found.extend(row[0] for row in db.execute("PRAGMA quick_check(1)"))
+                results.extend(row[0] for row in db.execute("PRAGMA quick_check(1)"))
             except Exception as exc:  # raised below; MemoryError is one way to be interrupted
                 failures.append(exc)
 
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=quick_check)
         thread.start()
         try:
             thread.join()
@@ -136,8 +136,8 @@ def check(path: Path, *, busy_wait_s: float) -> None:
             raise
         if failures:
             raise failures[0]
-        if found != ["ok"]:
-            raise DamagedError(f"{path}: damaged ({found[0]})")
+        if results != ["ok"]:
+            raise DamagedError(f"{path}: damaged ({results[0]})")
 
 
 def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
@@ -148,19 +148,20 @@ def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
         return  # new
     if application != schema.APPLICATION_ID and "constant" not in tables:
         raise StorageError(
-            f"{path}: a SQLite file, but not a luxcli cache; nothing was changed:"
-            " correct cache_path"
+            f"{path}: a SQLite file, but not a luxcli database; nothing was changed",
+            advice="correct cache_path",
         )
     known = len(schema.MIGRATIONS)
     if version > known:
         raise StorageError(
             f"{path}: written by a newer luxcli (schema {version}, this one knows {known});"
-            " nothing was changed: upgrade luxcli"
+            " nothing was changed",
+            advice="upgrade luxcli",
         )
 
 
-def _sound(path: Path) -> bool:
-    """Whether the file has our schema and SQLite finds no fault: then a failure is a bug."""
+def _is_intact(path: Path) -> bool:
+    """Whether the file has our schema and SQLite finds no damage: then a failure is a bug."""
     try:
         with (
             closing(sqlite3.connect(path, timeout=1)) as db,
@@ -170,7 +171,7 @@ def _sound(path: Path) -> bool:
                 for statement in statements:
                     model.execute(statement)
             if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                return True  # about to be made
+                return True  # about to be created
             names = [name for (name,) in model.execute("SELECT name FROM sqlite_schema")]
             for name in names:
                 columns = [row[1] for row in model.execute(f"PRAGMA table_info({name})")]
@@ -181,10 +182,10 @@ def _sound(path: Path) -> bool:
 
 
 def _was_ours(path: Path) -> bool:
-    """Whether a file that SQLite cannot read once was a cache.
+    """Whether a file that SQLite cannot read was written by luxcli.
 
-    Our mark in its header says so, or SQLite's own where ours is gone, or an empty first page, as
-    a failing card leaves it. Anything else belongs to somebody else and must not be moved away.
+    Signs are our mark in its header, SQLite's own mark where ours is gone, or an empty first page,
+    as a failing card leaves it. Any other file is somebody else's and must not be moved away.
     """
     try:
         with path.open("rb") as file:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from luxcli import __version__
 from luxcli.errors import DamagedError, StorageError
 from luxcli.model import MissedPoll, Snapshot
-from luxcli.store import buffer, places
+from luxcli.store import buffer, paths
 from luxcli.store.database import Database
 from luxcli.system import locks
 from luxcli.system.progress import Progress, silent
@@ -69,7 +69,7 @@ class Store:
 
     Attributes:
         database: What was flushed; see there for everything that is only read.
-        archive_directory: Where the daily archives stand.
+        archive_directory: That of the daily archives.
         buffer_path, rejected_path, lock_path, rollup_lock_path: Files beside the database.
     """
 
@@ -99,12 +99,12 @@ class Store:
         Raises:
             StorageError: The directory cannot be created; says which one is missing.
         """
-        places.prepare(path, parents=parents)
+        paths.prepare(path, parents=parents)
         return cls(path, flush_polls=flush_polls)
 
-    def check_place(self, *, parents: bool = False) -> None:
+    def check_path(self, *, parents: bool = False) -> None:
         """Check, without creating anything, that `open` would succeed; raises as `open`."""
-        places.check(self.path, parents=parents)
+        paths.check(self.path, parents=parents)
 
     def quarantined_paths(self) -> list[Path]:
         """Return the damaged databases that were moved aside, oldest first.
@@ -112,7 +112,7 @@ class Store:
         Raises:
             StorageError: The directory cannot be read.
         """
-        return places.quarantined(self.path)
+        return paths.quarantined(self.path)
 
     def archive_paths(self) -> list[Path]:
         """Return the daily archives, oldest first.
@@ -120,7 +120,7 @@ class Store:
         Raises:
             StorageError: Their directory is there but cannot be read.
         """
-        found = places.listed(self.archive_directory)
+        found = paths.listed(self.archive_directory)
         return [path for path in found if path.name.endswith(".luxlog.gz")]
 
     def use_short_timeouts(self) -> None:
@@ -293,11 +293,11 @@ class Store:
             LockHeldError, StorageError: It cannot be renamed.
         """
         with self._locked():
-            return places.quarantine(self.path) if self.path.exists() else None
+            return paths.quarantine(self.path) if self.path.exists() else None
 
     def mark_recovered(self, path: Path, suffix: str) -> None:
         """Rename a quarantined database whose polls have been put back; raises StorageError."""
-        places.rename(path, path.with_name(path.name + suffix))
+        paths.rename(path, path.with_name(path.name + suffix))
 
     @contextmanager
     def writing(self) -> Iterator["sqlite3.Connection"]:
@@ -308,8 +308,8 @@ class Store:
     def _refuse(self, damaged: Sequence[int]) -> None:
         if damaged:
             raise DamagedError(
-                f"{self.path}: the poll of {damaged[0]} ms differs from its checksum;"
-                " 'luxcli restore' puts it right where an archive holds it"
+                f"{self.path}: the poll of {damaged[0]} ms differs from its checksum",
+                advice="'luxcli restore' puts it right where an archive holds it",
             )
 
     def _locked(self) -> AbstractContextManager[None]:
@@ -325,7 +325,7 @@ class Store:
         try:
             flushed, rejected, size = self._ingest_all()
         except DamagedError as exc:
-            moved = places.quarantine(self.path)
+            moved = paths.quarantine(self.path)
             _LOGGER.error(
                 "%s; quarantined as %s, a new database was created; 'luxcli rollup daily' and"
                 " 'luxcli restore' put back what can be read",

@@ -20,14 +20,14 @@ _CHANGES: Final = (
 
 
 def settings_at(db: "Connection", ts_ms: int) -> dict[Key, int | None]:
-    """Return every setting at a time as `as_of`; calculations with a column are None."""
+    """Return all settings at a time, as `as_of`; None for calculations with a column."""
     return {(kind, index): value for kind, index, value in db.execute(_SETTINGS_AT, (ts_ms,))}
 
 
 def setting_changes(
     db: "Connection", after_ms: int, before_ms: int
 ) -> list[tuple[Key, int, int | None]]:
-    """Return what the change log says of the time between, both excluded: key, time, value.
+    """Return the changes of settings between two times, both excluded: key, time, value.
 
     Raises:
         sqlite3.DatabaseError: The log is damaged.
@@ -40,7 +40,7 @@ def setting_changes(
 def changes_of(
     db: "Connection", key: Key, after_ms: int, before_ms: int
 ) -> list[tuple[Key, int, int | None]]:
-    """Return the same of one register, without the help of the register table."""
+    """Return the changes of one register, without the help of the register table."""
     rows = db.execute(
         "SELECT ts_ms, value FROM setting WHERE kind=? AND idx=? AND ts_ms>? AND ts_ms<?",
         (*key, after_ms, before_ms),
@@ -64,7 +64,7 @@ def known_registers(db: "Connection") -> list[Key]:
 
 
 def pairs_of_numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Return rows whose two columns are numbers, as they must be; damage knows no rules.
+    """Return rows of two numbers; a damaged row may hold something else.
 
     Raises:
         sqlite3.DatabaseError: One of them is something else.
@@ -72,7 +72,7 @@ def pairs_of_numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[
     found = []
     for first, second in rows:
         if not isinstance(first, int) or not isinstance(second, int):
-            raise db.DatabaseError("a number is no longer one")
+            raise db.DatabaseError("something else where a number was stored")
         found.append((first, second))
     return found
 

@@ -15,10 +15,10 @@ _TERMS: Final = 400
 def view_statements(
     calculations: "Sequence[Register]", columns: frozenset[int], constants: Mapping[int, int]
 ) -> Iterator[str]:
-    """Yield the statements that build the views anew.
+    """Yield the statements that rebuild the views.
 
     Args:
-        calculations: Every calculation the cache has seen, in index order.
+        calculations: Every calculation that was ever stored, in index order.
         columns: Indices with a column in ``poll``.
         constants: Indices and values in ``constant``.
     """

@@ -17,7 +17,7 @@ from luxcli.store.tables import _SETTINGS_AT, Key, as_of, known_registers, layou
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-# With a clock set back by two hours, as it once was in places.
+# A day on which the clock is set back by two hours, as some zones once did.
 _LONGEST_DAY_MS: Final = 26 * 3_600_000
 
 
@@ -186,7 +186,7 @@ class Writer:
 
     def _add_column(self, index: int, default: str) -> None:
         if not self._views_stale:
-            # SQLite reads every view anew for each column that is added.
+            # SQLite parses every view again for each column that is added.
             for view in views.VIEWS:
                 self._db.execute(f"DROP VIEW IF EXISTS {view}")
         self._db.execute(f"ALTER TABLE poll ADD COLUMN c{index} INTEGER{default}")

@@ -47,7 +47,7 @@ def validate(
         StorageError: The database or the buffer cannot be read.
     """
     store = Store(config.cache_path, flush_polls=config.flush_polls)
-    store.check_place(parents=config.may_create_parents)
+    store.check_path(parents=config.may_create_parents)
     remark = _flush(store) if flush else None
     judge = Judge(config.interval_sec)
     damaged_ms: list[int] = []

@@ -780,9 +780,9 @@ def test_another_programs_file_is_refused_and_left_untouched(
         db.execute(f"PRAGMA user_version={user_version}")
     before = eager.path.read_bytes()
     added = eager.add(START_MS, real(START_MS))
-    assert "not a luxcli cache" in added.warning
+    assert "not a luxcli database" in added.warning
     for call in (eager.flush, eager.database.span, lambda: eager.remove_before(EVER)):
-        with pytest.raises(StorageError, match="not a luxcli cache"):
+        with pytest.raises(StorageError, match="not a luxcli database"):
             call()
     assert eager.path.read_bytes() == before
     assert buffered(eager) == [real(START_MS)]

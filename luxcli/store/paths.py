@@ -1,4 +1,4 @@
-"""Where the files of a store stand, and whether they can stand there."""
+"""The directory of a database: creates it, lists it, renames databases in it."""
 
 import os
 import time
@@ -41,15 +41,15 @@ def check(path: Path, *, parents: bool) -> None:
     directory = path.parent
     try:
         if path.is_dir():
-            raise StorageError(f"{path}: is a directory; cache_path names a file")
+            raise StorageError(f"{path}: is a directory", advice="cache_path must name a file")
         if directory.is_dir():
             return
         if directory.exists():
-            raise StorageError(f"{directory}: is not a directory; correct cache_path")
+            raise StorageError(f"{directory}: is not a directory", advice="correct cache_path")
         if not parents and not directory.parent.is_dir():
             raise StorageError(
-                f"{directory}: neither this directory nor its parent exists;"
-                " create it or correct cache_path"
+                f"{directory}: neither this directory nor its parent exists",
+                advice="create it or correct cache_path",
             )
     except OSError as exc:
         who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
@@ -57,7 +57,7 @@ def check(path: Path, *, parents: bool) -> None:
 
 
 def listed(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted; nothing when it does not exist.
+    """Return the entries of a directory, sorted; none if the directory does not exist.
 
     Raises:
         StorageError: It is there but cannot be read.
@@ -68,7 +68,7 @@ def listed(directory: Path) -> list[Path]:
         if not directory.is_symlink():
             return []
         raise StorageError(
-            f"{directory}: leads to {directory.readlink()}, which is not there: is it mounted?"
+            f"{directory}: leads to {directory.readlink()}, which does not exist: is it mounted?"
         ) from exc
     except NotADirectoryError as exc:
         raise StorageError(f"{directory}: is not a directory") from exc
