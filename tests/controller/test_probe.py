@@ -11,15 +11,18 @@ from luxcli.controller.exchange import CONNECT, FIRST_BYTE, NAME_RESOLUTION, Exc
 from luxcli.controller.probe import Probe
 from luxcli.errors import DeviceBusyError, ProtocolError
 from luxcli.model import GROUPS
+from luxcli.system.clock import Clock
 from tests.support.faulty_controller import Fault, FaultyController, replay
 
 HOST = "127.0.0.1"
 # Nobody else's simulator listens on its 8888 or 8889.
 QUIET = "127.0.0.91"
 
+NO_WAIT = Clock(sleep=lambda _s: None)
+
 
 def look(host: str, port: int, *, others: tuple[int, ...] = (), timeout_s: float = 0.3) -> Probe:
-    return probe.probe(host, port, timeout_s, others=others, sleep=lambda _s: None)
+    return probe.probe(host, port, timeout_s, others=others, clock=NO_WAIT)
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def test_a_controller_on_the_other_port_is_found_with_a_single_request(free_port
 
 def test_the_default_is_to_look_at_the_ports_of_old_and_new_firmware(free_port):
     with FaultyController(host=QUIET, port=8888):
-        found = probe.probe(QUIET, free_port, 0.3, sleep=lambda _s: None)
+        found = probe.probe(QUIET, free_port, 0.3, clock=NO_WAIT)
     assert found.other_port == 8888
 
 
@@ -135,14 +138,14 @@ def test_a_controller_that_serves_somebody_else_is_silent(simulator):
 
 def test_a_controller_that_is_nothing_but_slow_is_read_as_polls_would_read_it():
     with FaultyController(Fault(pause_s=0.4)) as pump:
-        found = probe.probe(HOST, pump.port, 0.3, patience_s=5, others=(), sleep=lambda _s: None)
+        found = probe.probe(HOST, pump.port, 0.3, patience_s=5, others=(), clock=NO_WAIT)
     assert found.snapshot is not None
     assert [attempt.failure is None for attempt in found.attempts] == [False, True]
 
 
 def test_patience_is_not_for_an_address_that_swallows_everything(black_hole):
     began = time.monotonic()
-    found = probe.probe(*black_hole, 0.3, patience_s=5, others=(), sleep=lambda _s: None)
+    found = probe.probe(*black_hole, 0.3, patience_s=5, others=(), clock=NO_WAIT)
     assert time.monotonic() - began < 1.5
     assert found.last.phase == CONNECT
 
@@ -188,7 +191,7 @@ def test_every_request_only_reads():
 
 def test_the_exchange_says_how_far_it_came_when_it_is_read_alone(simulator):
     exchange = Exchange(HOST, simulator.port, 2)
-    snapshot = exchange.read(clock=lambda: 1_800_000_000.0)
+    snapshot = exchange.read(clock=Clock(lambda: 1_800_000_000.0))
     assert snapshot.taken_ms == 1_800_000_000_000
     assert {group: len(snapshot.block(group)) for group in GROUPS} == {
         group: len(replay("msw6").at(0).block(group)) for group in GROUPS
