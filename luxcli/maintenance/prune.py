@@ -160,8 +160,7 @@ def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
         return []
     oldest_kept = now_ms - config.csv_retention_days * 86_400_000
     found = []
-    store = Store.open(config.cache_path, parents=config.may_create_parents)
-    for path in store.quarantined_paths():
+    for path in Store(config.cache_path).quarantined_paths():
         stamp = _RECOVERED_NAME.fullmatch(path.name)
         if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
