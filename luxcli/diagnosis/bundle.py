@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.config.settings import SETTINGS
-from luxcli.diagnosis.diagnose import Diagnosis, as_json
+from luxcli.diagnosis.diagnose import Diagnosis
 from luxcli.diagnosis.redaction import LEFT_OUT, Redactor, known_names
 from luxcli.errors import StorageError, UsageError
 from luxcli.model import GROUPS, Snapshot
@@ -119,7 +119,7 @@ def _members(
     environ: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the text of each file in the bundle."""
-    found = as_json(diagnosis, thorough=True)
+    found = diagnosis.to_json(thorough=True)
     names = known_names(settings, _addresses(found), environ)
     redactor = Redactor(names, _plain_texts(found))
     if settings is None:

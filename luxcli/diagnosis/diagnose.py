@@ -30,7 +30,7 @@ from luxcli.diagnosis.sections import (
     warning,
 )
 from luxcli.diagnosis.storage import storage
-from luxcli.errors import ConfigError, LockHeldError, StorageError
+from luxcli.errors import FINDINGS, ConfigError, LockHeldError, StorageError
 from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
@@ -46,6 +46,8 @@ _ATTEMPT_S: Final = 20.0
 _PATIENCE_S: Final = 60.0
 _CLAIM_WAIT_S: Final = 5.0
 _PRIVATE: Final = "private"
+_REGISTER_HEAD: Final = ("group", "index", "id", "name", "raw", "value", "unit")
+_VERDICTS: Final = {0: "all is well", FINDINGS: "it works, with warnings"}
 _PARTS: Final = 4
 
 
@@ -69,6 +71,35 @@ class Diagnosis:
     def status(self) -> int:
         """Exit status of the whole, see `sections.exit_status`."""
         return exit_status([line for section in self.sections for line in section.lines])
+
+    @property
+    def verdict(self) -> str:
+        """What the exit status means, for a person."""
+        text = _VERDICTS.get(self.status, "there are problems, see above")
+        return f"{text} (exit status {self.status})"
+
+    def to_json(self, *, thorough: bool) -> dict[str, Any]:
+        """Return the whole for programs; `thorough` adds every register."""
+        found: dict[str, Any] = {
+            "ok": self.status == 0,
+            "status": self.status,
+            "taken_ms": self.taken_ms,
+            "sections": [section.to_json() for section in self.sections],
+            "checklist": [item.to_json() for item in self.checklist],
+        }
+        if thorough:
+            found["registers"] = list(registers(self.snapshot)) if self.snapshot else []
+        return found
+
+    def parts(self, *, thorough: bool) -> Iterator[Section]:
+        """Yield everything for a person; `thorough` adds every register."""
+        yield from self.sections
+        if thorough and self.snapshot:
+            rows = (tuple(map(str, entry.values())) for entry in registers(self.snapshot))
+            yield Section("every register", (), (Table(_REGISTER_HEAD, tuple(rows)),))
+        if self.checklist:
+            lines = tuple(item.line for item in self.checklist)
+            yield Section("production checklist", lines)
 
 
 def diagnose(
@@ -142,33 +173,6 @@ def registers(snapshot: Snapshot) -> Iterator[dict[str, object]]:
                 "value": _PRIVATE if private else reading.value,
                 "unit": reading.unit,
             }
-
-
-def as_json(diagnosis: Diagnosis, *, thorough: bool) -> dict[str, Any]:
-    """Return the whole for programs; `thorough` adds every register."""
-    found: dict[str, Any] = {
-        "ok": diagnosis.status == 0,
-        "status": diagnosis.status,
-        "taken_ms": diagnosis.taken_ms,
-        "sections": [
-            {
-                "name": section.name,
-                "lines": [
-                    {"level": line.level, "text": line.text, "advice": line.advice}
-                    for line in section.lines
-                ],
-                "values": dict(section.values),
-            }
-            for section in diagnosis.sections
-        ],
-        "checklist": [
-            {"text": item.text, "passed": item.passed, "found": item.found}
-            for item in diagnosis.checklist
-        ],
-    }
-    if thorough:
-        found["registers"] = list(registers(diagnosis.snapshot)) if diagnosis.snapshot else []
-    return found
 
 
 def _configuration(settings: Config) -> Section:

@@ -10,7 +10,8 @@ from typing import Final, Literal
 from luxcli.errors import FINDINGS, DamagedError, LuxcliError, StorageError
 from luxcli.registers.catalogue import Reading
 
-Level = Literal["ok", "warning", "problem", "info"]
+# The last three are those of the checklist.
+Level = Literal["ok", "warning", "problem", "info", "failed", "doubtful", "unknown"]
 
 # Exit status of a problem with data or schedule: polls are missing or wrong.
 NO_DATA: Final = 65
@@ -59,6 +60,13 @@ class Section:
     tables: tuple[Table, ...] = ()
     values: Mapping[str, object] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, object]:
+        """Return the section for programs."""
+        lines = [
+            {"level": line.level, "text": line.text, "advice": line.advice} for line in self.lines
+        ]
+        return {"name": self.name, "lines": lines, "values": dict(self.values)}
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -75,6 +83,16 @@ class Item:
     passed: bool | None
     found: str
     doubtful: bool = False
+
+    @property
+    def line(self) -> Line:
+        """The item as a line."""
+        level: Level = "unknown" if self.passed is None else "ok" if self.passed else "failed"
+        return Line("doubtful" if self.doubtful else level, f"{self.text} ({self.found})")
+
+    def to_json(self) -> dict[str, object]:
+        """Return the item for programs."""
+        return {"text": self.text, "passed": self.passed, "found": self.found}
 
 
 def ok(text: str) -> Line:

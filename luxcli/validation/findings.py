@@ -1,9 +1,11 @@
 """What a check takes (a poll) and what it reports (findings), in bounded memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import ClassVar, Final, NamedTuple
 
+from luxcli import times
 from luxcli.model import Group, Snapshot
 from luxcli.registers import catalogue, numbers, ranges
 from luxcli.validation.rules import RULES, SEVERITIES, Area, Severity
@@ -65,6 +67,36 @@ class Finding:
     last_ms: int
     area: Area
 
+    def to_json(self) -> dict[str, object]:
+        """Return the finding for programs."""
+        return {
+            "rule": self.rule,
+            "severity": self.severity,
+            "area": self.area,
+            "sensor": self.sensor,
+            "expected": self.expected,
+            "found": self.found,
+            "count": self.count,
+            "first": moment(self.first_ms),
+            "last": moment(self.last_ms),
+        }
+
+    def row(self, zone: tzinfo) -> tuple[str, ...]:
+        """Return the finding for a table with the head `HEAD`, with local times."""
+        return (
+            *(self.severity, self.rule, self.sensor or ""),
+            *(self.found, self.expected, str(self.count), self._when(zone)),
+        )
+
+    def _when(self, zone: tzinfo) -> str:
+        if not self.first_ms:
+            return ""
+        first, last = (times.local_time(ms, zone) for ms in (self.first_ms, self.last_ms))
+        begin, end = (f"{moment:%Y-%m-%d %H:%M}" for moment in (first, last))
+        if begin == end:
+            return begin
+        return f"{begin} to {f'{last:%H:%M}' if last.date() == first.date() else end}"
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -74,6 +106,10 @@ class _Seen:
     first_ms: int
     last_ms: int
 
+
+# Of the rows of findings; the first three cells are the title of a row.
+HEAD: Final = ("severity", "rule", "sensor", "found", "expected", "times", "when")
+TITLES: Final = 3
 
 Key = tuple[str, Group, int | None]
 
@@ -151,6 +187,17 @@ class Check:
 
     def end(self) -> None:
         """Report what is known only after the last poll."""
+
+
+def count_text(findings: Sequence[Finding]) -> str:
+    """Return how many findings of each severity there are, empty if there are none."""
+    counts = [(sum(one.severity == name for one in findings), name) for name in SEVERITIES]
+    return ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in counts if n)
+
+
+def moment(ms: int) -> str | None:
+    """Return a time in UTC, None where a finding has none."""
+    return times.utc_text(ms) if ms else None
 
 
 def in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -1,11 +1,12 @@
 """The result of a validation: findings, a score for each kind of data, one verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Final, Literal
 
 from luxcli.recording.coverage import Coverage
-from luxcli.validation.findings import Finding
+from luxcli.validation.findings import Finding, count_text, moment
 from luxcli.validation.rules import AREAS, Area
 
 Verdict = Literal["good", "warnings", "problems"]
@@ -54,6 +55,46 @@ class Report:
         None where nothing was there to judge.
         """
         return {area: self._score(area) if area in self.judged else None for area in AREAS}
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report for programs."""
+        coverage = {} if self.coverage is None else {"coverage": self.coverage.to_json()}
+        return {
+            "ok": self.verdict == "good",
+            "verdict": self.verdict,
+            "start": moment(self.start_ms),
+            "stop": moment(self.stop_ms),
+            "polls": self.polls,
+            **coverage,
+            "scores": dict(self.scores),
+            "findings": [finding.to_json() for finding in self.findings],
+            "not_fitted": list(self.not_fitted),
+            "remark": self.remark,
+        }
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield name, score and number of findings of each kind of data."""
+        scores = self.scores
+        for area, name in AREAS.items():
+            here = [finding for finding in self.findings if finding.area == area]
+            points = scores[area]
+            yield name, "-" if points is None else str(points), count_text(here)
+
+    def lines(self, zone: tzinfo, source: str, *, short: bool = False) -> Iterator[str]:
+        """Yield the summary for a person.
+
+        Args:
+            zone: For local times.
+            source: What was judged.
+            short: Only the number of sensors that are not fitted, whose ids would fill a screen.
+        """
+        if self.coverage is not None:
+            yield f"polls: {self.coverage.describe(zone)}"
+        if self.not_fitted:
+            number = f"{len(self.not_fitted)} sensors, which '--json' names"
+            yield f"not fitted: {number if short else ', '.join(self.not_fitted)}"
+        count = count_text(self.findings)
+        yield f"{self.verdict}: {source}{': ' + count if count else ''}"
 
     def _score(self, area: Area) -> int:
         points = _score(area, self.findings, self.polls)

@@ -282,7 +282,7 @@ def test_the_controller_is_described_without_its_serial_number(tmp_path):
     found = of_pump(tmp_path, numbered)
     assert "model MSW 6, firmware V3.78" in lines(found, "controller")
     assert "serial number: present (not shown)" in lines(found, "controller")
-    everything = json.dumps(diagnosis.as_json(found, thorough=True))
+    everything = json.dumps(found.to_json(thorough=True))
     assert "290311" not in everything
     assert "4711" not in everything
 

@@ -33,7 +33,6 @@ EPILOG = epilog(
     " 2 the bundle's file exists or its directory does not",
     "luxcli diagnose --bundle report.zip",
 )
-_VERDICTS = {0: "all is well", 3: "it works, with warnings"}
 
 
 def diagnose(
@@ -59,7 +58,6 @@ def diagnose(
     With --log-level DEBUG it lists every register.
     """
     from luxcli.diagnosis import bundle
-    from luxcli.diagnosis import diagnose as diagnosis
 
     if bundle_path:
         bundle.check_place(bundle_path)
@@ -72,7 +70,7 @@ def diagnose(
     written, unwritten = _bundled(bundle_path, found, settings, lines)
     if as_json:
         bundled = {"bundle": str(bundle_path) if written else None} if bundle_path else {}
-        print_json({**diagnosis.as_json(found, thorough=thorough), **bundled})
+        print_json({**found.to_json(thorough=thorough), **bundled})
     else:
         _show(found, thorough=thorough)
         if written:
@@ -133,25 +131,11 @@ def _loaded(
 
 
 def _show(found: "Diagnosis", *, thorough: bool) -> None:
-    from luxcli.diagnosis import diagnose as diagnosis
-
-    for section in found.sections:
+    for section in found.parts(thorough=thorough):
         screen.print_heading(section.name)
         for line in section.lines:
             screen.print_finding(line.level, line.text, line.advice)
         for content in section.tables:
             print_table(content.head, content.rows)
-    if thorough and found.snapshot:
-        screen.print_heading("every register")
-        head = ("group", "index", "id", "name", "raw", "value", "unit")
-        rows = (tuple(map(str, entry.values())) for entry in diagnosis.registers(found.snapshot))
-        print_table(head, rows)
-    if found.checklist:
-        screen.print_heading("production checklist")
-    for item in found.checklist:
-        level = {True: "ok", False: "failed", None: "unknown"}[item.passed]
-        level = "doubtful" if item.doubtful else level
-        screen.print_finding(level, f"{item.text} ({item.found})")
     print_line("")
-    verdict = _VERDICTS.get(found.status, "there are problems, see above")
-    screen.print_wrapped(f"{verdict} (exit status {found.status})")
+    screen.print_wrapped(found.verdict)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,6 @@ from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, NoDataError, UsageError
 
 if TYPE_CHECKING:
-    from luxcli.validation.findings import Finding
     from luxcli.validation.report import Report
 
 EPILOG = epilog(
@@ -73,7 +72,7 @@ def validate(
     if report.remark:
         warn(report.remark)
     if as_json:
-        print_json(_entry(report))
+        print_json(report.to_json())
     else:
         _show(report, zone, source=_source(report, zone, live=live, csv=csv))
     return _STATUS[report.verdict]
@@ -161,83 +160,10 @@ def _source(report: "Report", zone: tzinfo, *, live: bool, csv: Path | None) -> 
 
 
 def _show(report: "Report", zone: tzinfo, *, source: str) -> None:
-    from luxcli.validation.rules import AREAS
+    from luxcli.validation.findings import HEAD, TITLES
 
-    worst = {area: [f for f in report.findings if f.area == area] for area in AREAS}
-    scores = {
-        area: "-" if points is None else str(points) for area, points in report.scores.items()
-    }
-    rows = [(name, scores[area], _counted(worst[area])) for area, name in AREAS.items()]
-    print_table(("data", "score", "findings"), rows)
+    print_table(("data", "score", "findings"), report.rows())
     if report.findings:
-        head = ("severity", "rule", "sensor", "found", "expected", "times", "when")
-        print_records(head, [_row(finding, zone) for finding in report.findings], 3)
-    if report.coverage is not None:
-        print_wrapped(f"polls: {report.coverage.describe(zone)}")
-    if report.not_fitted:
-        # Dozens of ids would hide the rest on a terminal.
-        short = f"{len(report.not_fitted)} sensors, which '--json' names"
-        print_wrapped(
-            f"not fitted: {short if sys.stdout.isatty() else ', '.join(report.not_fitted)}"
-        )
-    count = _counted(report.findings)
-    print_wrapped(f"{report.verdict}: {source}{': ' + count if count else ''}")
-
-
-def _row(finding: "Finding", zone: tzinfo) -> tuple[str, ...]:
-    when = ""
-    if finding.first_ms:
-        first, last = (times.local_time(ms, zone) for ms in (finding.first_ms, finding.last_ms))
-        when = f"{first:%Y-%m-%d %H:%M}"
-        if f"{last:%Y-%m-%d %H:%M}" != when:
-            when += (
-                f" to {last:%H:%M}" if last.date() == first.date() else f" to {last:%Y-%m-%d %H:%M}"
-            )
-    return (
-        *(finding.severity, finding.rule, finding.sensor or ""),
-        *(finding.found, finding.expected, str(finding.count), when),
-    )
-
-
-def _counted(findings: "tuple[Finding, ...] | list[Finding]") -> str:
-    """Return how many findings of each severity there are."""
-    from luxcli.validation.rules import SEVERITIES
-
-    counts = [(sum(f.severity == one for f in findings), one) for one in SEVERITIES]
-    return ", ".join(f"{n} {one}{'' if n == 1 else 's'}" for n, one in counts if n)
-
-
-def _entry(report: "Report") -> dict[str, Any]:
-    """Return what ``--json`` prints."""
-
-    def moment(ms: int) -> str | None:
-        return times.utc_text(ms) if ms else None
-
-    coverage = {}
-    if report.coverage is not None:
-        coverage = {"coverage": report.coverage.to_json()}
-    return {
-        "ok": report.verdict == "good",
-        "verdict": report.verdict,
-        "start": moment(report.start_ms),
-        "stop": moment(report.stop_ms),
-        "polls": report.polls,
-        **coverage,
-        "scores": dict(report.scores),
-        "findings": [
-            {
-                "rule": finding.rule,
-                "severity": finding.severity,
-                "area": finding.area,
-                "sensor": finding.sensor,
-                "expected": finding.expected,
-                "found": finding.found,
-                "count": finding.count,
-                "first": moment(finding.first_ms),
-                "last": moment(finding.last_ms),
-            }
-            for finding in report.findings
-        ],
-        "not_fitted": list(report.not_fitted),
-        "remark": report.remark,
-    }
+        print_records(HEAD, [finding.row(zone) for finding in report.findings], TITLES)
+    for line in report.lines(zone, source, short=sys.stdout.isatty()):
+        print_wrapped(line)
