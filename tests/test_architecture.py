@@ -140,7 +140,7 @@ HEAVY = {
     *("asyncio", "pydantic"),
 }
 
-LONGEST_FUNCTION = 80
+LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400
 TABLES = {"registers.corrections"}
 MOST_MODULES = 15

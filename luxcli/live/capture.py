@@ -27,7 +27,7 @@ from luxcli.live import key_values, view
 from luxcli.model import GROUPS, OVERRUN, Snapshot
 from luxcli.periods import KINDS
 from luxcli.recording import pacing
-from luxcli.recording import poll as poll_job
+from luxcli.recording.poll import poll_once
 from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
 from luxcli.store.store import Store
@@ -281,7 +281,7 @@ def discard(config: Config) -> None:
 def _poll(config: Config, shared: Config, result: Recording, clock: Clock) -> LuxcliError | None:
     """Make one poll and count it; return why it failed."""
     try:
-        poll = poll_job.poll_once(config, lock_directory=shared.cache_path.parent, clock=clock)
+        poll = poll_once(config, lock_directory=shared.cache_path.parent, clock=clock)
     except (LockHeldError, DeviceError) as exc:
         result.missed["busy" if isinstance(exc, LockHeldError) else exc.reason] += 1
         result.failure = exc

@@ -35,14 +35,6 @@ def units(
     """
     crontabs.check_user(user)
     polls = crontabs.pace(config.interval_sec, finest_s=1)
-    if polls.step_s < crontabs.MINUTE_S:
-        when = f"*:*:00/{polls.step_s}"
-    elif polls.step_s == crontabs.MINUTE_S:
-        when = "*:*:00"
-    elif polls.step_s == crontabs.HOUR_S:
-        when = "*:00:00"
-    else:
-        when = f"*:00/{polls.step_s // crontabs.MINUTE_S}:00"
     jobs = (
         _Job(
             "poll",
@@ -50,7 +42,7 @@ def units(
             ("poll-once", *polls.arguments),
             crontabs.limit_s("poll", config) + (limits.MINUTES_S if polls.arguments else 0),
             crontabs.poll_comment(config.interval_sec, polls),
-            when,
+            _calendar(polls.step_s),
             False,
         ),
         _Job(
@@ -77,6 +69,17 @@ def units(
         made[f"luxcli-{job.name}.service"] = _service(config, command, user, job, program)
         made[f"luxcli-{job.name}.timer"] = _timer(job)
     return made
+
+
+def _calendar(step_s: int) -> str:
+    """Return the calendar expression for a run every `step_s` seconds."""
+    if step_s < crontabs.MINUTE_S:
+        return f"*:*:00/{step_s}"
+    if step_s == crontabs.MINUTE_S:
+        return "*:*:00"
+    if step_s == crontabs.HOUR_S:
+        return "*:00:00"
+    return f"*:00/{step_s // crontabs.MINUTE_S}:00"
 
 
 def _data_directories(config: Config) -> list[Path]:

@@ -100,10 +100,20 @@ def config_show(
 ) -> int:
     """Show every setting in force and where it comes from."""
     settings = session.start(config_path, log_level, as_json=as_json)
-    rows = list(config.effective_values(settings))
+    result = _Settings(tuple(config.effective_values(settings)))
     if as_json:
-        values = {key: {"value": value, "origin": origin} for key, value, origin in rows}
-        print_json({"ok": True, "settings": values})
+        print_json(result.to_json())
     else:
-        print_table(("setting", "value", "from"), rows)
+        print_table(("setting", "value", "from"), result.rows)
     return 0
+
+
+class _Settings(NamedTuple):
+    """Key, value and origin of every setting."""
+
+    rows: tuple[tuple[str, str, str], ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        values = {key: {"value": value, "origin": origin} for key, value, origin in self.rows}
+        return {"ok": True, "settings": values}

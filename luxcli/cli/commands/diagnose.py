@@ -99,17 +99,15 @@ def _bundled(
 def _diagnose(
     settings: Config | None, failure: ConfigError | None, *, offline: bool
 ) -> "Diagnosis":
-    from luxcli.diagnosis import diagnose as diagnosis
+    from luxcli.diagnosis import diagnose as job
 
     zone = local_zone(settings.timezone if settings else None)
     now_ms = current_ms()
     if settings is None:
         assert failure is not None
-        return diagnosis.without_configuration(
-            failure, now_ms=now_ms, zone=zone, environ=os.environ
-        )
+        return job.without_configuration(failure, now_ms=now_ms, zone=zone, environ=os.environ)
     with screen.waiting("examining") as show:
-        return diagnosis.diagnose(
+        return job.diagnose(
             settings,
             now_ms=now_ms,
             zone=zone,

@@ -1,6 +1,7 @@
 """The command `monitor test`: sends a test message to every configured channel."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from luxcli.cli.declare import command, group
 from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, epilog
@@ -51,9 +52,27 @@ def monitor_test(
         for job in JOBS
     ]
     outcomes = channels.send(settings, *tests, within_s=monitor.TOTAL_S)
-    failed = [outcome for outcome in outcomes if outcome.problem]
+    result = _Tested(tuple(outcomes))
     if as_json:
-        entries = [
+        print_json(result.to_json())
+    else:
+        print_table(("channel", "of", "to", "result", "took"), result.rows())
+    return 0 if result.is_ok else FINDINGS
+
+
+class _Tested(NamedTuple):
+    """What became of the test message on each channel."""
+
+    outcomes: "tuple[Outcome, ...]"
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every channel accepted it."""
+        return not any(outcome.problem for outcome in self.outcomes)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        channels = [
             {
                 "channel": outcome.channel,
                 "job": _jobs(outcome),
@@ -61,18 +80,15 @@ def monitor_test(
                 "problem": outcome.problem,
                 "took_ms": round(outcome.took_s * 1000),
             }
-            for outcome in outcomes
+            for outcome in self.outcomes
         ]
-        print_json({"ok": not failed, "channels": entries})
-    else:
-        print_table(
-            ("channel", "job", "to", "result", "took"),
-            [
-                (o.channel, _jobs(o), o.where, o.problem or "accepted", f"{o.took_s:.2f} s")
-                for o in outcomes
-            ],
-        )
-    return FINDINGS if failed else 0
+        return {"ok": self.is_ok, "channels": channels}
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a table for a person."""
+        for outcome in self.outcomes:
+            result, took = outcome.problem or "accepted", f"{outcome.took_s:.2f} s"
+            yield outcome.channel, _jobs(outcome), outcome.where, result, took
 
 
 def _jobs(outcome: "Outcome") -> str:

@@ -117,13 +117,13 @@ def supercronic(
         print_line(crontabs.supercronic(settings, _command(command)).rstrip("\n"))
         return 0
     from luxcli.registers import catalogue
-    from luxcli.schedule import container as scheduler
+    from luxcli.schedule import container
 
     # Checked here, because the first roll-up would find a wrong one a day later.
     further = {"csv.sensors": catalogue.select}
     settings = session.start(config_path, log_level, further=further)
 
-    program = scheduler.check(settings, os.environ)
+    program = container.check(settings, os.environ)
     if settings.log_level is None:
         # Jobs log nothing about success, so one line reports that the schedule has started.
         session.start(config_path, "INFO")
@@ -140,7 +140,7 @@ def supercronic(
         for failure in channels.unusable_files(settings):
             _LOGGER.warning("monitoring: %s", failure)
     crontab = crontabs.supercronic(settings, _command(command))
-    return scheduler.become(program, crontab, os.environ, as_json=settings.log_format == "json")
+    return container.become(program, crontab, os.environ, as_json=settings.log_format == "json")
 
 
 @command(
