@@ -1,4 +1,4 @@
-"""Registers that say who and where the owner is."""
+"""Registers that identify the heat pump or its owner, and are therefore not published."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,9 +6,8 @@ from typing import Final
 from luxcli.model import Group
 from luxcli.registers import numbers
 
-# Registers that say where the heat pump is or which one it is: addresses, the web server's
-# password, serial numbers of up to three units. Not for publication. Sources: the names in
-# "parameters.csv" and "calculations.csv", and sensors.md section 2.
+# Addresses, the web server's password, serial numbers of up to three units. Found by the names in
+# ``data/parameters.csv`` and ``data/calculations.csv``.
 PRIVATE: Final[Mapping[Group, frozenset[int]]] = {
     "calculations": frozenset(numbers.every(numbers.ADDRESSES)),
     "parameters": frozenset(

@@ -1,9 +1,8 @@
-"""What is normal: ranges of values, which sensors matter, what "not fitted" looks like.
+"""What is normal: ranges of values, critical sensors, values that mean "not fitted".
 
-Source of everything here: "sensors.md" sections 1 to 3, the project's register notes (compiled from
-the Bouni, BenPru, FHEM and reto271 projects and from captures). Ranges are engineering judgement
-unless the controller has the limit itself: a value outside is worth a look, no proof. All
-registers are calculations; values are decoded (°C, K, bar, l/h, Hz, W, ...).
+Sources are given in docs/registers.md. Limits that the controller does not use itself are
+engineering judgement: a value outside is worth a look and proves nothing. All registers are
+calculations; values are decoded (°C, K, bar, l/h, Hz, W, ...).
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from luxcli.registers import numbers
 
 
 class Range(NamedTuple):
-    """Closed intervals of the decoded value: outside `warn` is odd, outside `reject` impossible."""
+    """Closed intervals of the decoded value: outside `warn` unusual, outside `reject` impossible."""
 
     warn: tuple[float, float]
     reject: tuple[float, float]
@@ -107,8 +106,8 @@ RANGES: Final[Mapping[int, Range]] = {
 }
 
 _OPTIONAL = (21, 22, 23, 24, 25, 26, 27, 28, 136, 137, 142, 143, 159, 160, 175, 176, 177, 178)
-# Raw values with which a channel says that no sensor is fitted. Legal readings elsewhere: 0.0 °C
-# and 5.0 °C outdoors are weather. Meant only while the value never changes.
+# Raw values that mean "no sensor is fitted", while the value never changes. Elsewhere they are
+# readings: 0.0 °C and 5.0 °C outdoors are weather.
 NOT_FITTED: Final[Mapping[int, frozenset[int]]] = {
     **{index: frozenset({0}) for index in (*_OPTIONAL, *range(203, 208), 227, 228, 229)},
     13: frozenset({50}),
@@ -152,9 +151,9 @@ SENSOR_OF_ERROR: Final[Mapping[int, int]] = {
     763: numbers.COMPRESSOR_SUCTION_TEMPERATURE,
     764: numbers.COMPRESSOR_HEATER_TEMPERATURE,
 }
-# Codes in the error log: of an unused entry, and of those that the controller can report.
+# Codes in the error log: of an unused entry, and those known (LoxWiki, FHEM, upstream).
 NO_ERROR: Final = frozenset({0, -1})
-KNOWN_ERRORS: Final = range(701, 811)
+KNOWN_ERRORS: Final = range(700, 817)
 # Errors that end by themselves: a warning, not a problem.
 PASSING_ERRORS: Final = frozenset({702, 715, 718, 719, 720, 721})
 

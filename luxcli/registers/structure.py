@@ -1,10 +1,8 @@
-"""Rules about what a snapshot must look like; pure functions, nothing is altered.
+"""Rules about the shape of an answer, which find one that is shifted, cut or not a heat pump's.
 
-The structural rules catch an answer that is shifted, truncated or not a heat pump's. Each holds in
-every capture known of a real controller (sources: luxtronik 0.3.14 tables, the published dumps of
-Bouni/Luxtronik-2). One odd value is normal somewhere: a new model, an odd firmware text, a dead
-clock. Only two independent contradictions speak against storing (`rejection`), or an answer that is
-far shorter than any controller's.
+Each rule holds in every known capture of a real controller (docs/registers.md, "Ranges"). A single
+contradiction is normal: a new model, an unusual firmware text, a clock that was lost. Two of them,
+or an answer far shorter than any controller's, are a reason not to store it (`rejection`).
 """
 
 import re
@@ -17,15 +15,15 @@ from luxcli.registers.numbers import every
 
 # How many structural rules must fail before a snapshot is not stored.
 CONTRADICTIONS: Final = 2
-# No answer known is shorter than 200 calculations, 1022 parameters and 327 visibilities (source:
-# "controller.md" section 1); what has only so many cannot be a whole one, whatever it holds.
+# No known answer is shorter than 200 calculations, 1022 parameters and 327 visibilities
+# (docs/registers.md, "The controller"); a shorter one than this cannot be whole.
 FEWEST: Final[Mapping[Group, int]] = {"calculations": 150, "parameters": 500, "visibilities": 100}
-# Even of a heat pump at rest more calculations have a value: temperatures, run times, logs.
+# Even at rest a heat pump has more calculations that are not 0: temperatures, run times, logs.
 FEWEST_NOT_ZERO: Final = 20
 _DECISIVE: Final = "too-few-values"
-# Heat quantities stand in both blocks, in 0.1 and in 0.01 kWh; they are copied one after the other.
+# Heat quantities are sent in both blocks, in 0.1 and in 0.01 kWh, one block after the other.
 _HEAT_TOLERANCE: Final = 10
-# Calculation and parameter: heat in total, and for heating.
+# Calculation and parameter of the same heat quantity.
 HEAT_TOTAL: Final = (numbers.HEAT_TOTAL, numbers.FINE_HEAT_TOTAL)
 HEATING: Final = (numbers.HEAT_HEATING, numbers.FINE_HEAT_HEATING)
 HOT_WATER: Final = (numbers.HEAT_DHW, numbers.FINE_HEAT_DHW)
@@ -58,7 +56,7 @@ _Test = Callable[[Snapshot], str | None]
 
 
 def structural(snapshot: Snapshot) -> tuple[Issue, ...]:
-    """Return one issue for each structural rule that the snapshot contradicts."""
+    """Return an issue for each rule that the snapshot contradicts."""
     return tuple(
         Issue(rule, "reject", message)
         for rule, test in _STRUCTURAL
@@ -67,7 +65,7 @@ def structural(snapshot: Snapshot) -> tuple[Issue, ...]:
 
 
 def rejection(snapshot: Snapshot) -> list[str]:
-    """Return why the snapshot must not be stored; empty when it may be."""
+    """Return the reasons why the snapshot must not be stored, none if it may be."""
     issues = structural(snapshot)
     if len(issues) < CONTRADICTIONS and all(issue.rule != _DECISIVE for issue in issues):
         return []
@@ -83,7 +81,7 @@ def _too_few(snapshot: Snapshot) -> str | None:
 
 
 def mostly_zero(snapshot: Snapshot) -> str | None:
-    """Say so when hardly any calculation has a value."""
+    """Return a message if fewer than 20 calculations are not 0, else None."""
     calculations = snapshot.calculations
     count = len(calculations) - calculations.count(0)
     if count >= FEWEST_NOT_ZERO:
@@ -92,7 +90,7 @@ def mostly_zero(snapshot: Snapshot) -> str | None:
 
 
 def _codes(snapshot: Snapshot) -> str | None:
-    """Look at all enumerations together: new firmware may add codes to several of them at once."""
+    """Check all codes as one rule, since new firmware may add codes to several of them at once."""
     for index, highest in _HIGHEST_CREDIBLE.items():
         if index >= len(snapshot.calculations):
             return f"calculation {index} is missing"
@@ -103,7 +101,7 @@ def _codes(snapshot: Snapshot) -> str | None:
 
 
 def firmware_text(snapshot: Snapshot) -> str | None:
-    """Say what is wrong with the text of the firmware version, None when nothing is."""
+    """Return a message if the firmware version is not like V3.9, else None."""
     text = snapshot.calculations[numbers.FIRMWARE][:5]
     if len(text) < 5:
         return "calculations 81..85 are missing"
@@ -113,7 +111,7 @@ def firmware_text(snapshot: Snapshot) -> str | None:
 
 
 def logs(snapshot: Snapshot) -> str | None:
-    """Tell times from codes in the two logs: with a shift one stands in the place of the other."""
+    """Return a message if a log has a code in the place of a time, or a time in that of a code."""
     block = snapshot.calculations
     for index in _LOG_TIMES:
         if index < len(block) and 0 < block[index] <= _MOST_CODE:
@@ -128,27 +126,28 @@ def _switches(snapshot: Snapshot) -> str | None:
     switches = snapshot.calculations[numbers.SWITCHES]
     if len(switches) < len(every(numbers.SWITCHES)):
         return "calculations 29..55 are missing"
-    odd = next(
+    wrong = next(
         (numbers.SWITCHES.start + i for i, raw in enumerate(switches) if raw not in (0, 1)), None
     )
-    if odd is None:
+    if wrong is None:
         return None
-    return f"calculation {odd} is {snapshot.calculations[odd]}, expected 0 or 1"
+    return f"calculation {wrong} is {snapshot.calculations[wrong]}, expected 0 or 1"
 
 
 def _flags(snapshot: Snapshot) -> str | None:
-    odd = next((i for i, raw in enumerate(snapshot.visibilities) if raw not in (0, 1)), None)
-    if odd is None:
+    wrong = next((i for i, raw in enumerate(snapshot.visibilities) if raw not in (0, 1)), None)
+    if wrong is None:
         return None
-    return f"visibility {odd} is {snapshot.visibilities[odd]}, expected 0 or 1"
+    return f"visibility {wrong} is {snapshot.visibilities[wrong]}, expected 0 or 1"
 
 
 def heat_quantities(
     snapshot: Snapshot, copies: Sequence[tuple[int, int]] = (HEATING,)
 ) -> str | None:
-    """Compare heat quantities; where the first is 0 there is no meter, or V3.88 and later.
+    """Return a message if a heat quantity differs between the blocks, else None.
 
-    Not the total: its owner may reset one of the two.
+    A calculation of 0 is not compared: there is no meter, or the firmware is V3.88 or later. The
+    total is left out by default, since the owner may reset one of the two.
     """
     for calculation, parameter in copies:
         if calculation >= len(snapshot.calculations) or parameter >= len(snapshot.parameters):
@@ -163,9 +162,9 @@ def heat_quantities(
 
 
 def switch_off_log(snapshot: Snapshot) -> str | None:
-    """Compare the times of the switch-off log, which stands in both blocks.
+    """Return a message if the switch-off logs of both blocks have no time in common, else None.
 
-    One entry may be newer in the block that was read later, so only none in common is odd.
+    An entry may be newer in the block that was read later, so a single difference is normal.
     """
     times = snapshot.calculations[numbers.SWITCH_OFF_TIMES]
     copies = snapshot.parameters[numbers.STORED_SWITCH_OFF_TIMES]
