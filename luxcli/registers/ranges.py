@@ -12,7 +12,7 @@ from luxcli.registers import numbers
 
 
 class Range(NamedTuple):
-    """Closed intervals of the decoded value: outside `warn` unusual, outside `reject` impossible."""
+    """Limits of the decoded value: unusual outside of `warn`, impossible outside of `reject`."""
 
     warn: tuple[float, float]
     reject: tuple[float, float]
