@@ -35,6 +35,7 @@ from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
 from luxcli.validation import stored
 from luxcli.validation.report import Report
@@ -44,7 +45,6 @@ _LOGGER = logging.getLogger(__name__)
 # but is slow gets as long as polls do by default.
 _ATTEMPT_S: Final = 20.0
 _PATIENCE_S: Final = 60.0
-_CLAIM_WAIT_S: Final = 5.0
 _PRIVATE: Final = "private"
 _REGISTER_HEAD: Final = ("group", "index", "id", "name", "raw", "value", "unit")
 _VERDICTS: Final = {0: "all is well", FINDINGS: "it works, with warnings"}
@@ -110,6 +110,8 @@ def diagnose(
     environ: Mapping[str, str],
     offline: bool = False,
     ports: Sequence[int] = PORTS,
+    device_wait_s: float = access.DEVICE_WAIT_S,
+    clock: Clock = SYSTEM_CLOCK,
     progress: Progress = silent,
 ) -> Diagnosis:
     """Look at everything.
@@ -123,6 +125,8 @@ def diagnose(
         environ: Usually ``os.environ``.
         offline: Leave the heat pump alone.
         ports: Where to look for a controller when the configured port does not answer.
+        device_wait_s: How long to wait for another luxcli that talks to the heat pump.
+        clock: Dates the snapshot and waits between attempts to read the heat pump.
         progress: Receives what is examined next; of four parts.
     """
     sections = [_configuration(settings)]
@@ -130,7 +134,7 @@ def diagnose(
     report: Report | None = None
     if settings.host and not offline:
         progress(0, _PARTS, "the heat pump")
-        network, found = _network(settings, ports)
+        network, found = _network(settings, ports, device_wait_s, clock)
         sections.append(network)
     snapshot = found.snapshot if found else None
     if found and snapshot:
@@ -206,13 +210,19 @@ def _configuration(settings: Config) -> Section:
     return Section("configuration", tuple(lines), tables, values)
 
 
-def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | None]:
+def _network(
+    settings: Config,
+    ports: Sequence[int],
+    wait_s: float = access.DEVICE_WAIT_S,
+    clock: Clock = SYSTEM_CLOCK,
+) -> tuple[Section, Probe | None]:
     """Read the heat pump, exclusively like every other command."""
     host = settings.require_host()
     notes: list[Line] = []
     with ExitStack() as held:
         try:
-            held.enter_context(access.exclusive(host, settings.port, settings.cache_path.parent))
+            directory = settings.cache_path.parent
+            held.enter_context(access.exclusive(host, settings.port, directory, wait_s=wait_s))
         except LockHeldError as exc:
             text = f"{host}:{settings.port}: in use by another luxcli: {exc}"
             advice = (
@@ -225,7 +235,7 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
             _LOGGER.debug("%s", exc)
             notes.append(info(f"read without the lock beside the database: {exc}"))
             try:
-                held.enter_context(access.claim(host, settings.port, wait_s=_CLAIM_WAIT_S))
+                held.enter_context(access.claim(host, settings.port, wait_s=wait_s))
             except LockHeldError as second:
                 line = warning(f"{host}:{settings.port}: in use by another luxcli: {second}")
                 return Section("network", (line, *notes)), None
@@ -235,6 +245,7 @@ def _network(settings: Config, ports: Sequence[int]) -> tuple[Section, Probe | N
             min(settings.timeout_sec, _ATTEMPT_S),
             patience_s=min(settings.timeout_sec, _PATIENCE_S),
             others=ports,
+            clock=clock,
         )
     section = device.network(host, found)
     return replace(section, lines=(*section.lines, *notes)), found

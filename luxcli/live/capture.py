@@ -27,7 +27,7 @@ from luxcli.live import key_values, view
 from luxcli.model import GROUPS, OVERRUN, Snapshot
 from luxcli.periods import KINDS
 from luxcli.recording import pacing
-from luxcli.recording.poll import poll_once
+from luxcli.recording.poll import DEVICE_WAIT_S, poll_once
 from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
 from luxcli.store.store import Store
@@ -188,6 +188,7 @@ def record(
     *,
     duration_s: float,
     interval_s: float,
+    device_wait_s: float = DEVICE_WAIT_S,
     clock: Clock = SYSTEM_CLOCK,
     progress: Progress = silent,
 ) -> Recording:
@@ -201,6 +202,7 @@ def record(
         shared: Configuration of the scheduled polls, whose lock keeps them away for each poll.
         duration_s: Seconds.
         interval_s: Seconds from the beginning of a poll to that of the next.
+        device_wait_s: How long a poll waits for another luxcli that talks to the heat pump.
         clock: Dates the polls, measures and waits.
         progress: Receives about once a second the elapsed seconds, and as text the last values or
             the reason why the last poll failed.
@@ -232,7 +234,7 @@ def record(
     )
     try:
         for _ in moments:
-            failure = _poll(config, shared, result, clock)
+            failure = _poll(config, shared, result, device_wait_s, clock)
         progress(duration_s, duration_s, _brief(result.last, failure))
     except Interrupted as exc:
         result.interrupted = exc.signum
@@ -278,10 +280,17 @@ def discard(config: Config) -> None:
         directory.rmdir()
 
 
-def _poll(config: Config, shared: Config, result: Recording, clock: Clock) -> LuxcliError | None:
+def _poll(
+    config: Config, shared: Config, result: Recording, device_wait_s: float, clock: Clock
+) -> LuxcliError | None:
     """Make one poll and count it; return why it failed."""
     try:
-        poll = poll_once(config, lock_directory=shared.cache_path.parent, clock=clock)
+        poll = poll_once(
+            config,
+            lock_directory=shared.cache_path.parent,
+            device_wait_s=device_wait_s,
+            clock=clock,
+        )
     except (LockHeldError, DeviceError) as exc:
         result.missed["busy" if isinstance(exc, LockHeldError) else exc.reason] += 1
         result.failure = exc

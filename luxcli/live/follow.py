@@ -20,6 +20,7 @@ def follow(
     *,
     every_s: float,
     count: int | None = None,
+    device_wait_s: float = poll.DEVICE_WAIT_S,
     clock: Clock = SYSTEM_CLOCK,
 ) -> View:
     """Poll every `every_s` seconds, also after a failure.
@@ -31,6 +32,7 @@ def follow(
         report: Receives the view after each attempt.
         every_s: Seconds from the beginning of one attempt to that of the next.
         count: Attempts after which it ends; None = never.
+        device_wait_s: How long a poll waits for another luxcli that talks to the heat pump.
         clock: Dates the polls, measures and waits.
 
     Returns:
@@ -47,7 +49,7 @@ def follow(
         snapshot: Snapshot | None = None
         try:
             # Not repeated: the next poll follows soon, and the user sees why this one failed.
-            snapshot = poll.read(config, retries=0, clock=clock)
+            snapshot = poll.read(config, retries=0, device_wait_s=device_wait_s, clock=clock)
         except (LockHeldError, DeviceError) as exc:
             failure = exc
         done += 1

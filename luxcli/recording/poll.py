@@ -7,12 +7,11 @@ keeps nothing between calls.
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller import access, client
-from luxcli.controller.access import DEVICE_WAIT_S
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, StorageError
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import structure
@@ -20,6 +19,7 @@ from luxcli.store import owner
 from luxcli.store.store import Added, Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
+DEVICE_WAIT_S: Final = access.DEVICE_WAIT_S
 _LOGGER = logging.getLogger(__name__)
 
 

@@ -95,8 +95,18 @@ def _flush(store: Store) -> str | None:
     return None
 
 
-def validate_live(config: Config, *, clock: Clock = SYSTEM_CLOCK) -> Report:
+def validate_live(
+    config: Config,
+    *,
+    device_wait_s: float = poll_job.DEVICE_WAIT_S,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Report:
     """Read the heat pump once and judge the answer; nothing is stored.
+
+    Args:
+        config: Says where the heat pump is.
+        device_wait_s: How long to wait for another luxcli that talks to the heat pump.
+        clock: Dates the poll, measures and waits.
 
     Raises:
         ConfigError: No heat pump is configured.
@@ -106,7 +116,8 @@ def validate_live(config: Config, *, clock: Clock = SYSTEM_CLOCK) -> Report:
     """
     # The lock stands beside the database.
     Store.open(config.cache_path, parents=config.may_create_parents)
-    return judge_snapshot(poll_job.read(config, clock=clock), config.interval_sec)
+    snapshot = poll_job.read(config, device_wait_s=device_wait_s, clock=clock)
+    return judge_snapshot(snapshot, config.interval_sec)
 
 
 def judge_snapshot(snapshot: Snapshot, interval_s: int) -> Report:

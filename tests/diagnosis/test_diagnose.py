@@ -22,6 +22,7 @@ from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import catalogue, ranges
 from luxcli.store.store import Store
 from luxcli.system import files, locks
+from luxcli.system.clock import SYSTEM_CLOCK
 from luxcli.system.disks import mount_of
 from tests.cli.test_cli import on_a_terminal
 from tests.conftest import Cli
@@ -46,6 +47,7 @@ OF_THIS_MACHINE = ("file system", "time zone UTC", "the disk is")
 
 def diagnose(settings: Config, *, now_ms: int = NOW_MS, **options: Any) -> Diagnosis:
     options.setdefault("ports", ())
+    options.setdefault("clock", SYSTEM_CLOCK._replace(sleep=lambda _seconds: None))
     return diagnosis.diagnose(settings, now_ms=now_ms, zone=BERLIN, environ={}, **options)
 
 
@@ -251,7 +253,7 @@ def test_it_stores_nothing_and_counts_as_no_poll(pump_settings, tmp_path):
 def test_a_device_in_use_is_named_with_its_holder_and_the_rest_goes_on(pump_settings):
     pump_settings.cache_path.parent.mkdir(exist_ok=True)
     with locks.hold(device_lock(pump_settings), wait_s=0):
-        found = diagnose(pump_settings)
+        found = diagnose(pump_settings, device_wait_s=0.1)
     [text] = lines(found, "network", "warning")
     assert f"held by pid {os.getpid()} since" in text
     assert found.status == 3

@@ -44,12 +44,12 @@ def shared(tmp_path: Path, port: int, **settings: object) -> Config:
 
 
 def captured(
-    tmp_path: Path, port: int, *, duration_s: float = 0.5, interval_s: float = 0.1
+    tmp_path: Path, port: int, *, duration_s: float = 0.5, interval_s: float = 0.1, **options: Any
 ) -> tuple[Config, Recording]:
     """Record with the job itself, at a pace that no setting allows."""
     usual = shared(tmp_path, port)
     own = capture.prepare(usual, tmp_path / "trial", interval_s * SPEED)
-    options = {"duration_s": duration_s, "interval_s": interval_s, "clock": Clock(fast)}
+    options |= {"duration_s": duration_s, "interval_s": interval_s, "clock": Clock(fast)}
     return own, capture.record(own, usual, **options)
 
 
@@ -305,7 +305,7 @@ def test_a_heat_pump_that_another_luxcli_keeps_is_busy(simulator, tmp_path):
     usual = shared(tmp_path, simulator.port)
     # All that a poll in another container has in common with us is the directory of the cache.
     with locks.hold(device_lock(usual), wait_s=0):
-        own, recording = captured(tmp_path, simulator.port, duration_s=0.1)
+        own, recording = captured(tmp_path, simulator.port, duration_s=0.1, device_wait_s=0.1)
     assert (recording.polls, dict(recording.missed)) == (0, {"busy": 1})
     assert simulator.connections == 0
     capture.discard(own)

@@ -48,11 +48,11 @@ def lively() -> Iterator[FaultyController]:
     assert pump.write_attempts == 0
 
 
-def followed(directory: Any, port: int, polls: int, **settings: object) -> list[View]:
+def followed(directory: Any, port: int, polls: int, wait_s: float = 5) -> list[View]:
     """Watch with the job itself, at a pace that no setting allows; give all views."""
     views: list[View] = []
-    config = configured(directory, port=port, timeout_sec=2, **settings)
-    follow.follow(config, views.append, every_s=0.05, count=polls)
+    config = configured(directory, port=port, timeout_sec=2)
+    follow.follow(config, views.append, every_s=0.05, count=polls, device_wait_s=wait_s)
     return views
 
 
@@ -340,7 +340,7 @@ def test_two_that_watch_are_never_connected_at_once(tmp_path):
 
 def test_a_heat_pump_in_use_is_told_and_left_alone(simulator, tmp_path):
     with alone_with_device(configured(tmp_path, port=simulator.port)):
-        [view] = followed(tmp_path, simulator.port, 1)
+        [view] = followed(tmp_path, simulator.port, 1, wait_s=0.1)
     assert isinstance(view.failure, LockHeldError)
     assert simulator.connections == 0
 

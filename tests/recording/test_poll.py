@@ -617,7 +617,7 @@ def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path)
             alone_with_device(first),
             pytest.raises(LockHeldError, match="luxcli with another database"),
         ):
-            poll_once(second)
+            poll_once(second, device_wait_s=0.1)
         assert pump.requests == []
         poll_once(second)
     store = Store(second.cache_path)

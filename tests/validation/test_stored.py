@@ -345,13 +345,12 @@ def test_an_answer_that_would_be_rejected_is_an_error(tmp_path):
         live(pump.port, tmp_path)
 
 
-def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, invoke, configure):
-    path = configure(port=simulator.port)
-    settings = config.load(path, {}, path.parent)
-    Store.open(settings.cache_path, parents=True)
-    with alone_with_device(settings):
-        ran = invoke("validate", "--live", "-c", path)
-    assert ran.status == LockHeldError.exit_code
+def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, tmp_path):
+    settings = configured(tmp_path, port=simulator.port)
+    began = time.monotonic()
+    with alone_with_device(settings), pytest.raises(LockHeldError):
+        stored.validate_live(settings, device_wait_s=0.2)
+    assert time.monotonic() - began >= 0.2
     assert simulator.requests == []
 
 
