@@ -49,17 +49,17 @@ class Connection:
         block = list(self.snapshot.calculations)
         # chr() of the library's firmware text raises on anything that is not a character.
         block[81:91] = [raw if 0 <= raw < 0x110000 else ord("?") for raw in block[81:91]]
-        return _filled(Calculations(), "calculations", block)
+        return _fill(Calculations(), "calculations", block)
 
     @property
     def parameters(self) -> Parameters:
         """python-luxtronik's table of parameters with the values of the last read."""
-        return _filled(Parameters(), "parameters", self.snapshot.parameters)
+        return _fill(Parameters(), "parameters", self.snapshot.parameters)
 
     @property
     def visibilities(self) -> Visibilities:
         """python-luxtronik's table of visibilities with the values of the last read."""
-        return _filled(Visibilities(), "visibilities", self.snapshot.visibilities)
+        return _fill(Visibilities(), "visibilities", self.snapshot.visibilities)
 
     def get_all(self, group: Group) -> list[Reading]:
         """Return every register of one block with id, decoded value and unit, in index order."""
@@ -81,7 +81,7 @@ class Connection:
         return found
 
 
-def _filled(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
+def _fill(table: _Table, attribute: str, block: Sequence[int]) -> _Table:
     # The library keeps the values in the class, so the instance gets a copy of the table.
     setattr(table, attribute, copy.deepcopy(getattr(type(table), attribute)))
     table.parse(list(block))

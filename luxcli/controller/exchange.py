@@ -96,9 +96,9 @@ class Exchange:
         began = time.monotonic()
         taken_ms = clock.now_ms()
         blocks: dict[Group, tuple[int, ...]] = {}
-        with self._connected() as sock:
+        with self._connection() as sock:
             for group in _COMMANDS:
-                blocks[group] = self._timed_block(sock, group)
+                blocks[group] = self._time_block(sock, group)
             self._expect_silence(sock)
         took_ms = round((time.monotonic() - began) * 1000)
         return Snapshot(taken_ms, took_ms, tries, **blocks)
@@ -109,19 +109,19 @@ class Exchange:
         Raises:
             DeviceError, DeviceBusyError, ProtocolError: As `read`.
         """
-        with self._connected() as sock:
-            self._timed_block(sock, "visibilities")
+        with self._connection() as sock:
+            self._time_block(sock, "visibilities")
 
     @contextmanager
-    def _connected(self) -> Iterator[socket.socket]:
+    def _connection(self) -> Iterator[socket.socket]:
         """Resolve, connect and close; errors in the block become DeviceErrors, with the phase."""
         self._deadline = time.monotonic() + self._timeout_s
         try:
-            with self._timed(NAME_RESOLUTION):
+            with self._time_phase(NAME_RESOLUTION):
                 addresses = self._resolve()
             self.addresses = tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
             with ExitStack() as open_sockets:
-                with self._timed(CONNECT):
+                with self._time_phase(CONNECT):
                     sock = self._connect(addresses, open_sockets)
                 yield sock
         except TimeoutError as exc:
@@ -134,7 +134,7 @@ class Exchange:
             raise DeviceError(f"{self.phase}: {exc.strerror or exc}") from exc
 
     @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
+    def _time_phase(self, phase: str) -> Iterator[None]:
         self.phase = phase
         began = time.monotonic()
         yield
@@ -197,8 +197,8 @@ class Exchange:
                 return sock
         raise failure
 
-    def _timed_block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:
-        with self._timed(group):
+    def _time_block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:
+        with self._time_phase(group):
             return self._block(sock, group)
 
     def _block(self, sock: socket.socket, group: Group) -> tuple[int, ...]:

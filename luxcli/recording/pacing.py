@@ -263,7 +263,7 @@ def _poll(
     def record_skipped(late_s: float) -> None:
         run.overrun += _record(config, [round((clock.now() - late_s) * 1000)], around_ms=0)
 
-    for _ in pace(_noting(offsets_s, taken_s), clock=clock, on_skip=record_skipped):
+    for _ in pace(_note_each(offsets_s, taken_s), clock=clock, on_skip=record_skipped):
         outcome: PollResult | LuxcliError
         try:
             outcome = poll_job.poll_once(config, device_wait_s=waits.device_s, clock=clock)
@@ -275,7 +275,7 @@ def _poll(
     ended_s = clock.monotonic() - began + waits.exit_s
     if whole_minutes:
         ended_s = (ended_s // MINUTE_S + 1) * MINUTE_S - 0.001
-    due_s = _passed(taken_s, every_s, ended_s)
+    due_s = _missed_moments(taken_s, every_s, ended_s)
     if due_s and waits.grace_s:
         clock.sleep(max(0.0, began + due_s[-1] + waits.grace_s - clock.monotonic()))
     if due_s:
@@ -283,13 +283,13 @@ def _poll(
         run.overrun += _record(config, due_ms, around_ms=round(every_s * 500))
 
 
-def _noting(offsets_s: Iterable[float], taken_s: list[float]) -> Iterator[float]:
+def _note_each(offsets_s: Iterable[float], taken_s: list[float]) -> Iterator[float]:
     for offset_s in offsets_s:
         taken_s.append(offset_s)
         yield offset_s
 
 
-def _passed(taken_s: Sequence[float], every_s: float, now_s: float) -> list[float]:
+def _missed_moments(taken_s: Sequence[float], every_s: float, now_s: float) -> list[float]:
     """Return the scheduled times after those of the polls made that are over by now."""
     if not taken_s:
         return []

@@ -16,7 +16,7 @@ from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, 
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import structure
 from luxcli.store import owner
-from luxcli.store.store import Added, Store
+from luxcli.store.store import AddResult, Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 DEVICE_WAIT_S: Final = access.DEVICE_WAIT_S
@@ -148,7 +148,7 @@ class _Job:
             _try(exc, self._store.flush)
             raise
 
-    def store_or_record(self, snapshot: Snapshot) -> Added:
+    def store_or_record(self, snapshot: Snapshot) -> AddResult:
         """Store a poll; that it belongs to another heat pump is recorded before it is raised."""
         try:
             return self._add(snapshot)
@@ -158,7 +158,7 @@ class _Job:
             _try(exc, lambda: self._add(snapshot))
             raise
 
-    def _add(self, snapshot: Snapshot) -> Added:
+    def _add(self, snapshot: Snapshot) -> AddResult:
         try:
             owner.check_owner(self._config.cache_path, self._host, snapshot)
         except StorageError as exc:

@@ -39,7 +39,7 @@ def _coverage(
     begin_ms = max(start_ms, first)
     if begin_ms >= stop_ms:
         return Coverage(start_ms, stop_ms, 0, 0, 0, {})
-    days = _merged(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
+    days = _poll_times_by_day(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
     missed = {entry.ts_ms: entry for entry in store.database.missed(begin_ms, stop_ms)}
     missed |= {entry.ts_ms: entry for entry in waiting.missed if begin_ms <= entry.ts_ms < stop_ms}
     in_order = [missed[ts_ms] for ts_ms in sorted(missed)]
@@ -142,7 +142,7 @@ def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, 
     return last_ms, max((ms for ms in polls_ms if ms > limit_ms), default=None)
 
 
-def _merged(
+def _poll_times_by_day(
     store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int
 ) -> Iterator[list[int]]:
     """Yield the times of all polls in order, each once; a day at a time, so memory is bounded."""

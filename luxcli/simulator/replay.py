@@ -206,26 +206,26 @@ class Replay:
             taken_ms=int(epoch_s * 1000),
             took_ms=0,
             tries=1,
-            calculations=_replaced(self._dump["calculations"], values),
-            parameters=_replaced(self._dump["parameters"], settings),
+            calculations=_with_values(self._dump["calculations"], values),
+            parameters=_with_values(self._dump["parameters"], settings),
             visibilities=self._dump["visibilities"],
         )
 
-    def _grown(self, total: _Tally | _Events, now: _Moment) -> int:
+    def _growth(self, total: _Tally | _Events, now: _Moment) -> int:
         return max(0, total.until(now) - total.until(self._start))
 
     def _run_times(self, now: _Moment) -> dict[int, int]:
         """Return run times in seconds, and the starts."""
-        heating, dhw = self._grown(self._heating_s, now), self._grown(self._dhw_s, now)
+        heating, dhw = self._growth(self._heating_s, now), self._growth(self._dhw_s, now)
         growth = {
             56: heating + dhw,
-            57: self._grown(self._starts, now),
-            60: self._grown(self._element_s, now),
+            57: self._growth(self._starts, now),
+            60: self._growth(self._element_s, now),
             63: heating + dhw,
             64: heating,
             65: dhw,
         }
-        return _added(self._dump["calculations"], growth)
+        return _with_growth(self._dump["calculations"], growth)
 
     def _saved_run_times(self, now: _Moment) -> dict[int, int]:
         # Parameters 728 and 729 equal calculations 64 and 65 in the dump, which was taken at rest:
@@ -263,7 +263,7 @@ class Replay:
         dump = self._dump["calculations"]
         newest = max(range(5), key=lambda slot: dump[111 + slot])
         ring = {index: dump[index] for index in range(106, 116)}
-        first, count = self._stops.until(self._start), self._grown(self._stops, now)
+        first, count = self._stops.until(self._start), self._growth(self._stops, now)
         for number in range(max(1, count - 4), count + 1):
             slot = (newest + number) % 5
             ring[106 + slot] = 9  # no request
@@ -273,18 +273,18 @@ class Replay:
     def _heat(self, now: _Moment) -> dict[int, int]:
         """Return the heat quantities, parameters in 0.01 kWh."""
         updated = self._log.moment(now.time_s - now.time_s % _HEAT_EVERY_S)
-        heating = self._grown(self._heating_j, updated) // _J_PER_COUNT
-        dhw = self._grown(self._dhw_j, updated) // _J_PER_COUNT
+        heating = self._growth(self._heating_j, updated) // _J_PER_COUNT
+        dhw = self._growth(self._dhw_j, updated) // _J_PER_COUNT
         # 1060, the quantity "since reset", equals 852 in the dump.
         growth = {852: heating + dhw, 854: heating, 878: dhw, 1060: heating + dhw}
-        return _added(self._dump["parameters"], growth)
+        return _with_growth(self._dump["parameters"], growth)
 
     def _electricity(self, now: _Moment) -> dict[int, int]:
         """Return the electric energies, parameters in 0.01 kWh."""
         updated = self._log.moment(now.time_s - now.time_s % _ELECTRICITY_EVERY_S)
         return {
-            1136: self._grown(self._heating_power_j, updated) // _J_PER_COUNT,
-            1137: self._grown(self._dhw_power_j, updated) // _J_PER_COUNT,
+            1136: self._growth(self._heating_power_j, updated) // _J_PER_COUNT,
+            1137: self._growth(self._dhw_power_j, updated) // _J_PER_COUNT,
         }
 
 
@@ -302,14 +302,14 @@ def _load_dump(*, is_long: bool) -> dict[str, tuple[int, ...]]:
     return {group: tuple(block) for group, block in blocks.items()}
 
 
-def _replaced(block: Sequence[int], values: dict[int, int]) -> tuple[int, ...]:
+def _with_values(block: Sequence[int], values: dict[int, int]) -> tuple[int, ...]:
     changed = list(block)
     for index, value in values.items():
         changed[index] = value
     return tuple(changed)
 
 
-def _added(block: Sequence[int], growth: dict[int, int]) -> dict[int, int]:
+def _with_growth(block: Sequence[int], growth: dict[int, int]) -> dict[int, int]:
     return {index: block[index] + more for index, more in growth.items()}
 
 

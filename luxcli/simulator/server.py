@@ -128,7 +128,7 @@ class Simulator:
 
     def _run(self, server: socket.socket) -> None:
         try:
-            with self._stoppable(server):
+            with self._register(server):
                 # Shutting down a listening socket wakes accept on Linux only.
                 server.settimeout(_STOP_CHECK_S)
                 while not self._stopped.is_set():
@@ -148,11 +148,14 @@ class Simulator:
             return
         self.connections += 1
         _LOGGER.debug("client %s:%d", *peer[:2])
-        with self._stoppable(connection), contextlib.suppress(OSError):  # clients may vanish
+        with (
+            self._register(connection),
+            contextlib.suppress(OSError),
+        ):  # clients may vanish
             self._serve(connection)
 
     @contextlib.contextmanager
-    def _stoppable(self, opened: socket.socket) -> Iterator[None]:
+    def _register(self, opened: socket.socket) -> Iterator[None]:
         """Register a socket, so that `stop` can shut it down; close it at the end of the block."""
         with opened:
             with self._lock:

@@ -244,7 +244,7 @@ def _is_sealed(line: bytes) -> bool:
     return checksum == b',"k":"%08x"}' % zlib.crc32(body)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     """Open a regular file to read; opening a named pipe would wait for its writer."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -255,7 +255,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def _file_lines(path: Path) -> Iterator[bytes]:
     try:
-        with _opened(path) as file:
+        with _open(path) as file:
             yield from file
     except FileNotFoundError:
         return
@@ -295,7 +295,7 @@ def _settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> str
 def _tail(path: Path) -> bytes:
     """Return the last `_TAIL_BYTES`; a missing file counts as one that ends with a line break."""
     try:
-        with _opened(path) as file:
+        with _open(path) as file:
             length = file.seek(0, os.SEEK_END)
             file.seek(max(0, length - _TAIL_BYTES))
             return file.read() or b"\n"

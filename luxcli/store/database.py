@@ -61,7 +61,7 @@ class Database:
         """
         from luxcli.store import reader
 
-        with self._narrowed(start, stop) as (db, low, high):
+        with self._open_interval(start, stop) as (db, low, high):
             yield from reader.chunks(db, keys, low, high, damaged) if db else ()
 
     def polls(self, start: int, stop: int, *, damaged: list[int]) -> Iterator[Snapshot]:
@@ -71,14 +71,14 @@ class Database:
         """
         from luxcli.store import reader
 
-        with self._narrowed(start, stop) as (db, low, high):
+        with self._open_interval(start, stop) as (db, low, high):
             yield from reader.polls(db, low, high, damaged) if db else ()
 
     def recover(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
         """Yield what can still be read of a damaged database, as `recovery.polls`."""
         from luxcli.store import recovery, sqlite_file
 
-        with self.connected() as db:
+        with self.connect() as db:
             try:
                 oldest, newest = sqlite_file.bounds(db)
             except db.DatabaseError:
@@ -92,7 +92,7 @@ class Database:
             return []
         from luxcli.store import tables
 
-        with self.connected() as db:
+        with self.connect() as db:
             return tables.known_registers(db)
 
     def span(self) -> tuple[int | None, int | None]:
@@ -101,7 +101,7 @@ class Database:
             return None, None
         from luxcli.store import sqlite_file
 
-        with self.connected() as db:
+        with self.connect() as db:
             return sqlite_file.bounds(db)
 
     def missed(self, start: int, stop: int) -> list[MissedPoll]:
@@ -166,13 +166,13 @@ class Database:
         """Return the number of the schema in the file, and the newest that this luxcli knows."""
         from luxcli.store import schema
 
-        with self.connected() as db:
+        with self.connect() as db:
             version: int = db.execute("PRAGMA user_version").fetchone()[0]
             return version, len(schema.MIGRATIONS)
 
     def free_bytes(self) -> int:
         """Return how many bytes of the file are free for new polls."""
-        with self.connected() as db:
+        with self.connect() as db:
             pages: int = db.execute("PRAGMA freelist_count").fetchone()[0]
             size: int = db.execute("PRAGMA page_size").fetchone()[0]
             return pages * size
@@ -195,7 +195,7 @@ class Database:
         if not self.has_data():
             yield None
             return
-        with self.connected() as db:
+        with self.connect() as db:
             yield db
 
     @contextmanager
@@ -208,7 +208,7 @@ class Database:
         if not self.has_data():
             yield
             return
-        with self.connected() as db:
+        with self.connect() as db:
             self._open = db
             try:
                 yield
@@ -221,7 +221,7 @@ class Database:
 
         return sqlite_file.transaction(self.path, busy_wait_s=self.busy_wait_s)
 
-    def connected(self) -> AbstractContextManager["sqlite3.Connection"]:
+    def connect(self) -> AbstractContextManager["sqlite3.Connection"]:
         """Open the file, which must exist; raises what `sqlite_file.connect` raises."""
         if self._open:
             return nullcontext(self._open)
@@ -230,7 +230,7 @@ class Database:
         return sqlite_file.connect(self.path, busy_wait_s=self.busy_wait_s)
 
     @contextmanager
-    def _narrowed(
+    def _open_interval(
         self, start: int, stop: int
     ) -> Iterator[tuple["sqlite3.Connection | None", int, int]]:
         """Open the file and narrow the interval to what it holds; None if that is nothing."""
@@ -239,7 +239,7 @@ class Database:
             return
         from luxcli.store import sqlite_file
 
-        with self.connected() as db:
+        with self.connect() as db:
             oldest, newest = sqlite_file.bounds(db)
             if oldest is None or newest is None:
                 yield None, start, stop

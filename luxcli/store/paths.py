@@ -56,7 +56,7 @@ def check(path: Path, *, parents: bool) -> None:
         raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
 
 
-def listed(directory: Path) -> list[Path]:
+def list_directory(directory: Path) -> list[Path]:
     """Return the entries of a directory, sorted; none if the directory does not exist.
 
     Raises:
@@ -76,14 +76,14 @@ def listed(directory: Path) -> list[Path]:
         raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
 
 
-def quarantined(path: Path) -> list[Path]:
+def quarantined_paths(path: Path) -> list[Path]:
     """Return the damaged databases that were moved aside, oldest first.
 
     Raises:
         StorageError: The directory cannot be read.
     """
     start = path.name + _QUARANTINED
-    found = [each for each in listed(path.parent) if each.name.startswith(start)]
+    found = [each for each in list_directory(path.parent) if each.name.startswith(start)]
     return [each for each in found if not each.name.endswith("-journal")]
 
 

@@ -48,7 +48,7 @@ def chunks(
         others = sorted(set(range(len(keys))) - set(varying))
         rows: list[Row] = []
         fixed: dict[int, int | None] | None = None
-        for batch, layout in _verified(interval, damaged):
+        for batch, layout in _intact_batches(interval, damaged):
             differs = layout.has_changed(len(keys)) or fixed is None
             if rows and fixed is not None and (differs or len(rows) + len(batch) > _BATCH_ROWS):
                 yield _chunk(varying, fixed, rows, head)
@@ -90,7 +90,7 @@ def polls_at(db: "Connection", times: Sequence[int]) -> dict[int, Snapshot]:
 
 def snapshots(interval: "Interval", damaged: list[int]) -> Iterator[Snapshot]:
     """Yield the intact polls of an interval; `damaged` takes the times of the others."""
-    for rows, layout in _verified(interval, damaged):
+    for rows, layout in _intact_batches(interval, damaged):
         parameters, visibilities = layout.settings
         for row in rows:
             ts_ms, took_ms, tries = row[:3]
@@ -100,7 +100,7 @@ def snapshots(interval: "Interval", damaged: list[int]) -> Iterator[Snapshot]:
             yield Snapshot(ts_ms, took_ms, tries, layout.block(row), parameters, visibilities)
 
 
-def _verified(interval: "Interval", damaged: list[int]) -> Iterator[tuple[list[Row], Layout]]:
+def _intact_batches(interval: "Interval", damaged: list[int]) -> Iterator[tuple[list[Row], Layout]]:
     """Yield batches of intact rows within which no setting changes, and how to read them."""
     layout = Layout(interval.keys, interval.varying, interval.fixed)
     while (rows := interval.read()) is not None:

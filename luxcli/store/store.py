@@ -44,14 +44,14 @@ _REMOVAL_S = 600.0
 Waiting = buffer.Waiting
 
 
-class Added(NamedTuple):
+class AddResult(NamedTuple):
     """What became of a durable poll: how many polls were flushed, or why the flush failed."""
 
     flushed: int
     warning: str | None = None
 
 
-class Flushed(NamedTuple):
+class FlushResult(NamedTuple):
     """What a flush moved into the database; lines that were there already do not count."""
 
     polls: int
@@ -112,7 +112,7 @@ class Store:
         Raises:
             StorageError: The directory cannot be read.
         """
-        return paths.quarantined(self.path)
+        return paths.quarantined_paths(self.path)
 
     def archive_paths(self) -> list[Path]:
         """Return the daily archives, oldest first.
@@ -120,7 +120,7 @@ class Store:
         Raises:
             StorageError: Their directory is there but cannot be read.
         """
-        found = paths.listed(self.archive_directory)
+        found = paths.list_directory(self.archive_directory)
         return [path for path in found if path.name.endswith(".luxlog.gz")]
 
     def use_short_timeouts(self) -> None:
@@ -136,7 +136,7 @@ class Store:
         """
         return locks.hold(self.rollup_lock_path, wait_s=wait_s)
 
-    def add(self, timestamp: int, data: Snapshot) -> Added:
+    def add(self, timestamp: int, data: Snapshot) -> AddResult:
         """Keep one poll: durable when this returns.
 
         Args:
@@ -148,19 +148,19 @@ class Store:
             StorageError: It could be written neither to the buffer nor to the database.
         """
         poll = data._replace(taken_ms=timestamp)
-        with self._locked():
+        with self._lock():
             try:
                 waiting = buffer.append_poll(self.buffer_path, poll)
             except StorageError as exc:
                 # The buffer's disk may be full while the database still has free pages.
                 self._write_past_buffer([poll], (), exc)
-                return Added(1, f"{exc}; stored in the database directly")
+                return AddResult(1, f"{exc}; stored in the database directly")
             if waiting < self._flush_polls:
-                return Added(0)
+                return AddResult(0)
             try:
-                return Added(self._flush().polls)
+                return AddResult(self._flush().polls)
             except StorageError as exc:
-                return Added(0, f"{exc}; {waiting} entries wait in {self.buffer_path}")
+                return AddResult(0, f"{exc}; {waiting} entries wait in {self.buffer_path}")
 
     def add_missed(self, missed: MissedPoll) -> None:
         """Keep the reason why a scheduled poll was missed: durable when this returns.
@@ -169,13 +169,13 @@ class Store:
             LockHeldError: Another process kept the storage lock.
             StorageError: It could not be written.
         """
-        with self._locked():
+        with self._lock():
             try:
                 buffer.append_missed(self.buffer_path, missed)
             except StorageError as exc:
                 self._write_past_buffer((), [missed], exc)
 
-    def flush(self) -> Flushed:
+    def flush(self) -> FlushResult:
         """Move everything from the buffer into the database; repeating it changes nothing.
 
         Raises:
@@ -183,8 +183,8 @@ class Store:
             StorageError: The database could not be written; the buffer is as it was.
         """
         if not self.buffer_path.exists():
-            return Flushed(0, 0, 0)
-        with self._locked():
+            return FlushResult(0, 0, 0)
+        with self._lock():
             return self._flush()
 
     def waiting(self) -> Waiting:
@@ -203,7 +203,7 @@ class Store:
         """
         return buffer.read(self.rejected_path)
 
-    def merge(self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll]) -> Flushed:
+    def merge(self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll]) -> FlushResult:
         """Put polls from elsewhere into the database in one transaction; known ones do not count.
 
         Raises:
@@ -292,7 +292,7 @@ class Store:
         Raises:
             LockHeldError, StorageError: It cannot be renamed.
         """
-        with self._locked():
+        with self._lock():
             return paths.quarantine(self.path) if self.path.exists() else None
 
     def mark_recovered(self, path: Path, suffix: str) -> None:
@@ -302,7 +302,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator["sqlite3.Connection"]:
         """Open the database for one transaction, under the storage lock."""
-        with self._locked(), self.database.transaction() as db:
+        with self._lock(), self.database.transaction() as db:
             yield db
 
     def _refuse(self, damaged: Sequence[int]) -> None:
@@ -312,13 +312,13 @@ class Store:
                 advice="'luxcli restore' puts it right where an archive holds it",
             )
 
-    def _locked(self) -> AbstractContextManager[None]:
+    def _lock(self) -> AbstractContextManager[None]:
         return locks.hold(self.lock_path, wait_s=self._lock_wait_s)
 
-    def _flush(self) -> Flushed:
+    def _flush(self) -> FlushResult:
         try:
             if not self.buffer_path.stat().st_size:
-                return Flushed(0, 0, 0)
+                return FlushResult(0, 0, 0)
         except OSError:
             pass  # reading it will say what is wrong
         self._report_if_gone()
@@ -341,28 +341,28 @@ class Store:
         buffer.clear(self.buffer_path, size)
         return flushed
 
-    def _ingest_all(self) -> tuple[Flushed, list[bytes], int]:
+    def _ingest_all(self) -> tuple[FlushResult, list[bytes], int]:
         """Store the whole buffer, part by part; return what was new, damaged lines, bytes read."""
         polls = missed = size = 0
         rejected: list[bytes] = []
         for content in buffer.parts(self.buffer_path, _FLUSH_PART):
-            flushed = Flushed(0, 0, 0)
+            flushed = FlushResult(0, 0, 0)
             # The last part may be empty; a first one still brings the schema's views up to date.
             if content.polls or content.missed or not size:
                 flushed = self._ingest_checked(content)
             polls, missed, size = polls + flushed.polls, missed + flushed.missed, content.size
             rejected += content.rejected
-        return Flushed(polls, missed, len(rejected)), rejected, size
+        return FlushResult(polls, missed, len(rejected)), rejected, size
 
     @staticmethod
     def _ingest(
         db: "sqlite3.Connection", polls: Sequence[Snapshot], missed: Sequence[MissedPoll]
-    ) -> Flushed:
+    ) -> FlushResult:
         from luxcli.store import writer
 
-        return Flushed(*writer.ingest(db, __version__, polls, missed), rejected=0)
+        return FlushResult(*writer.ingest(db, __version__, polls, missed), rejected=0)
 
-    def _ingest_checked(self, content: buffer.Content) -> Flushed:
+    def _ingest_checked(self, content: buffer.Content) -> FlushResult:
         """Store what the buffer holds and read it back, before the buffer is cleared."""
         # Loaded before the transaction, for whose end others may be waiting.
         from luxcli.store import reader, writer
@@ -370,8 +370,8 @@ class Store:
         with self.database.transaction() as db:
             stored: dict[int, Snapshot] = {}
             new = writer.ingest(db, __version__, content.polls, content.missed, stored)
-            flushed = Flushed(*new, rejected=0)
-        with self.database.connected() as db:
+            flushed = FlushResult(*new, rejected=0)
+        with self.database.connect() as db:
             found = reader.polls_at(db, sorted(stored))
             if found != stored:
                 raise DamagedError(f"{self.path}: does not read back as it was written")

@@ -20,7 +20,7 @@ from luxcli.errors import DamagedError, Interrupted, StorageError
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import buffer, ledger
 from luxcli.store.ledger import RollupRecord
-from luxcli.store.store import Added, Flushed, Store
+from luxcli.store.store import AddResult, FlushResult, Store
 from tests.support.builders import (
     START_MS,
     buffer_line,
@@ -104,7 +104,7 @@ def test_polls_are_readable_before_and_after_they_reach_the_cache(tmp_path):
     sent = reals(12)
     for count, poll in enumerate(sent, start=1):
         added = store.add(poll.taken_ms, poll)
-        assert added == Added(5 if count % 5 == 0 else 0)
+        assert added == AddResult(5 if count % 5 == 0 else 0)
         assert len(buffered(store)) == count % 5
     assert everything(store) == sent
     assert buffered(store) == []
@@ -117,7 +117,7 @@ def test_the_given_time_counts_and_not_that_in_the_snapshot(store):
 
 def test_an_empty_store_answers_everything_and_makes_no_cache(store):
     assert everything(store) == []
-    assert store.flush() == Flushed(0, 0, 0)
+    assert store.flush() == FlushResult(0, 0, 0)
     assert store.database.span() == (None, None)
     assert store.database.known_registers() == []
     assert store.database.missed(0, EVER) == []
@@ -250,11 +250,11 @@ def test_flushing_the_same_buffer_again_changes_nothing(store):
     add(store, [real(START_MS), real(START_MS)._replace(took_ms=5)])
     store.add_missed(MissedPoll(START_MS + 1, "timeout", 4, 9, "silent"))
     saved = store.buffer_path.read_bytes()
-    assert store.flush() == Flushed(13, 1, 0)
+    assert store.flush() == FlushResult(13, 1, 0)
     rows, polls = contents(store.path), everything(store)
     for _ in range(2):
         store.buffer_path.write_bytes(saved)
-        assert store.flush() == Flushed(0, 0, 0)
+        assert store.flush() == FlushResult(0, 0, 0)
         assert contents(store.path) == rows
         assert everything(store) == polls
 
@@ -441,11 +441,11 @@ def test_missed_ticks_come_back_sorted_within_half_open_bounds(store):
     ]
     for tick in reversed(ticks):
         store.add_missed(tick)
-    assert store.flush() == Flushed(0, 4, 0)
+    assert store.flush() == FlushResult(0, 4, 0)
     assert store.database.missed(0, EVER) == ticks
     assert store.database.missed(START_MS + 1, START_MS + 3) == ticks[1:3]
     store.add_missed(ticks[1])
-    assert store.flush() == Flushed(0, 0, 0)
+    assert store.flush() == FlushResult(0, 0, 0)
     assert store.database.missed(0, EVER) == ticks
 
 
@@ -618,7 +618,7 @@ sys.stdin.readline()
     assert "locked by another program" in added.warning
     assert str(eager.path) in added.warning
     assert buffered(eager) == [sent[1]]
-    assert eager.add(sent[2].taken_ms, sent[2]) == Added(2)
+    assert eager.add(sent[2].taken_ms, sent[2]) == AddResult(2)
     assert everything(eager) == sent
 
 
@@ -634,14 +634,14 @@ def test_polls_are_safe_while_a_reader_keeps_its_transaction_open(eager):
         assert "locked by another program" in added.warning
         assert buffered(eager) == [sent[1]]
         assert reader.execute("SELECT count(*) FROM poll").fetchone() == (1,)
-    assert eager.add(sent[2].taken_ms, sent[2]) == Added(2)
+    assert eager.add(sent[2].taken_ms, sent[2]) == AddResult(2)
     assert everything(eager) == sent
 
 
 def test_a_reader_sees_polls_that_come_in_between_its_queries(eager):
     with opened(eager.path) as reader:
         for count in (1, 2, 3):
-            assert eager.add(START_MS + count, small(START_MS + count, {count: 0})) == Added(1)
+            assert eager.add(START_MS + count, small(START_MS + count, {count: 0})) == AddResult(1)
             assert reader.execute("SELECT count(*) FROM poll").fetchone() == (count,)
 
 
@@ -665,7 +665,7 @@ def test_a_damaged_cache_is_set_aside_as_it_is_and_recreate(eager, damage, caplo
     assert eager.path.read_bytes() == damaged
 
     poll = real(START_MS + DAY_MS)
-    assert eager.add(poll.taken_ms, poll) == Added(1)
+    assert eager.add(poll.taken_ms, poll) == AddResult(1)
     assert everything(eager) == [poll]
     (aside,) = eager.quarantined_paths()
     assert aside.read_bytes() == damaged
@@ -817,8 +817,8 @@ def test_the_whole_cache_can_be_looked_through_for_damage(eager):
 def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
     sent, tick = reals(6), MissedPoll(START_MS + 1, "timeout", 1, 2, "silent")
     add(eager, sent[2:4])
-    assert eager.merge(sent, [tick]) == Flushed(4, 1, 0)
-    assert eager.merge(sent, [tick]) == Flushed(0, 0, 0)
+    assert eager.merge(sent, [tick]) == FlushResult(4, 1, 0)
+    assert eager.merge(sent, [tick]) == FlushResult(0, 0, 0)
     assert everything(eager) == sent
     assert eager.database.missed(0, EVER) == [tick]
     assert eager.database.times(sent[1].taken_ms, sent[4].taken_ms) == [
@@ -882,20 +882,20 @@ def test_damaged_lines_are_set_aside_and_reported_and_the_others_stored(store, c
     with store.buffer_path.open("ab") as file:
         file.write(b'garbage\n\xff\xfe\n{"v":1,"torn')
     add(store, sent[2:])
-    assert store.flush() == Flushed(3, 0, 3)
+    assert store.flush() == FlushResult(3, 0, 3)
     assert everything(store) == sent
     assert store.rejected_path.read_bytes() == b'garbage\n\xff\xfe\n{"v":1,"torn\n'
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert "3 damaged lines" in record.getMessage()
     assert str(store.rejected_path) in record.getMessage()
-    assert store.flush() == Flushed(0, 0, 0)
+    assert store.flush() == FlushResult(0, 0, 0)
     assert len(caplog.records) == 1
 
 
 def test_a_buffer_of_nothing_but_damage_is_set_aside_too(store):
     store.buffer_path.write_bytes(b"\0" * 5000)
-    assert store.flush() == Flushed(0, 0, 1)
+    assert store.flush() == FlushResult(0, 0, 1)
     assert store.buffer_path.stat().st_size == 0
     assert store.rejected_path.read_bytes() == b"\0" * 5000 + b"\n"
 
