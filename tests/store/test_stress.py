@@ -499,7 +499,7 @@ def test_a_disk_that_fills_at_every_level_and_the_table_of_what_came_of_it(tmp_p
 def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]:
     directory.mkdir(parents=True)
     store = Store(directory / "cache.sqlite3")
-    store._busy_wait_s = 0.01  # 2 s each would make this test a long one
+    store.database.busy_wait_s = 0.01  # 2 s each would make this test a long one
     sent = [real(NOW_S * 1000 + 30_000 * number) for number in range(polls)]
     store.add(sent[0].taken_ms, sent[0])
     store.flush()
