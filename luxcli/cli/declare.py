@@ -17,7 +17,7 @@ _Function = TypeVar("_Function", bound=Callable[..., int])
 
 
 class Group(TyperGroup):
-    """Typer's group of all commands; gives each call a `Session`, which makes the exit status.
+    """Typer's group of all commands; gives each run a `Session`, which makes the exit status.
 
     What `__main__` gives to Typer as `obj` arms the watchdog; in another program it is None.
     """
@@ -37,7 +37,7 @@ class Group(TyperGroup):
 
 
 def session_of(ctx: typer.Context) -> Session:
-    """Return the session of a call, with the words of its command."""
+    """Return the session of a run, with the name of its command."""
     session: Session = ctx.meta[_SESSION]
     session.command = ctx.command_path.removeprefix(ctx.find_root().command_path).strip()
     return session
@@ -53,7 +53,7 @@ def command(
 ) -> Callable[[_Function], _Function]:
     """Return a decorator that makes a function a command of `app`.
 
-    The function takes the session of the call first, then the options by name, and returns the exit
+    The function takes the session first, then the options by name, and returns the exit
     status. Its docstring is the help text.
 
     Args:

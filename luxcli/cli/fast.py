@@ -1,6 +1,6 @@
 """Fast path for `poll-once` and `status`.
 
-Simple command lines are parsed here, because importing Typer takes longer than a poll, which the
+Simple command lines are parse here, because importing Typer takes longer than a poll, which the
 scheduler starts 2,880 times a day. Everything else is left to Typer: help, mistakes, options given
 twice. Options are those that the function of a command declares.
 """
@@ -51,20 +51,20 @@ def run(
     Returns:
         The exit status.
     """
-    call = parsed(argv, environ)
+    call = parse(argv, environ)
     if call is None:
         return None
     session = Session(call.command, arm_watchdog=arm_watchdog)
     return session.run(lambda: call.function(session, **call.options))
 
 
-def parsed(argv: Sequence[str], environ: Mapping[str, str]) -> Call | None:
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Call | None:
     """Return the call that a command line means, None if it is for Typer to judge."""
     if not argv or argv[0] not in _COMMANDS or _COMPLETION in environ:
         return None
     module, name = _COMMANDS[argv[0]]
     function: Callable[..., int] = getattr(importlib.import_module(module), name)
-    known = _declared(function)
+    known = _options_of(function)
     options: dict[str, Any] = {}
     rest = iter(argv[1:])
     for word in rest:
@@ -77,7 +77,7 @@ def parsed(argv: Sequence[str], environ: Mapping[str, str]) -> Call | None:
         if kind is bool:
             options[parameter] = True
             continue
-        converted = _converted(value if equals else next(rest, ""), kind, declared)
+        converted = _convert(value if equals else next(rest, ""), kind, declared)
         if converted is None:
             return None
         options[parameter] = converted
@@ -87,7 +87,7 @@ def parsed(argv: Sequence[str], environ: Mapping[str, str]) -> Call | None:
     return Call(argv[0], function, options)
 
 
-def _declared(function: Callable[..., int]) -> dict[str, tuple[str, type, Option]]:
+def _options_of(function: Callable[..., int]) -> dict[str, tuple[str, type, Option]]:
     """Return parameter, type and declaration of each option by its spellings."""
     known = {}
     for parameter, annotation in function.__annotations__.items():
@@ -98,7 +98,7 @@ def _declared(function: Callable[..., int]) -> dict[str, tuple[str, type, Option
     return known
 
 
-def _converted(text: str, kind: type, option: Option) -> str | int | Path | None:
+def _convert(text: str, kind: type, option: Option) -> str | int | Path | None:
     """Return the value of an option, None if Typer has to judge it."""
     if not text or text.startswith("-"):
         return None

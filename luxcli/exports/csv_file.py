@@ -171,7 +171,7 @@ class _Table:
 
     def header(self) -> bytes:
         titles = (title(register, self._style.headers) for register in self._registers)
-        names = [*TIME_COLUMNS, *(_quoted(text, self._style.delimiter) for text in titles)]
+        names = [*TIME_COLUMNS, *(_quote(text, self._style.delimiter) for text in titles)]
         mark = "\ufeff" if self._style.bom else ""
         return (mark + self._style.delimiter.join(names) + "\n").encode()
 
@@ -246,7 +246,7 @@ class _Table:
         if letters[0] is None:
             return self._style.delimiter
         text = catalogue.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in letters)])
-        return self._style.delimiter + _quoted(text, self._style.delimiter)
+        return self._style.delimiter + _quote(text, self._style.delimiter)
 
 
 class _Moments:
@@ -347,7 +347,7 @@ def _renderer(register: Register, style: Style) -> Callable[[int], str]:
             return f"{value:.{digits}f}".replace(".", style.decimal)
         if register.kind == "enum" and style.enums == "code":
             return str(raw)
-        return _quoted(str(value), style.delimiter)
+        return _quote(str(value), style.delimiter)
 
     return render
 
@@ -366,7 +366,7 @@ def _number_renderer(scale: int, digits: int, decimal: str) -> Callable[[int], s
     return lambda raw: f"{raw / scale:.{digits}f}".replace(".", decimal)
 
 
-def _quoted(text: str, delimiter: str) -> str:
+def _quote(text: str, delimiter: str) -> str:
     if any(mark in text for mark in (delimiter, '"', "\n", "\r")):
         return '"' + text.replace('"', '""') + '"'
     return text

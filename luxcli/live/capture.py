@@ -317,5 +317,5 @@ def _brief(poll: Snapshot | None, failure: LuxcliError | None) -> str | None:
         )
         if (number := values.number(item.ids[0])) is not None
     ]
-    compressor = key_values.shown(key_values.COMPRESSOR, values).text
+    compressor = key_values.row(key_values.COMPRESSOR, values).text
     return " ".join([*numbers, f"compr. {compressor}"])

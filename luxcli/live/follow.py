@@ -55,14 +55,14 @@ def follow(
         done += 1
         now = clock.monotonic()
         number = max(number + 1, int((now - began) / every_s) + 1)
-        view = _after(view, snapshot, failure, now, began + number * every_s)
+        view = _next_view(view, snapshot, failure, now, began + number * every_s)
         report(view)
         if done == count:
             return view
         clock.sleep(max(0.0, view.next_at - clock.monotonic()))
 
 
-def _after(
+def _next_view(
     view: View,
     snapshot: Snapshot | None,
     failure: LuxcliError | None,

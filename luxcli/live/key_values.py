@@ -52,7 +52,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Row:
     """The value of one row.
 
     Attributes:
@@ -71,7 +71,7 @@ class Shown:
     unit: str = ""
     digits: int = 0
 
-    def change(self, before: "Shown | None") -> str:
+    def change(self, before: "Row | None") -> str:
         """Return how the value changed since `before`: an arrow and the difference."""
         if before is None or before.id != self.id or before.value == self.value:
             return ""
@@ -147,26 +147,24 @@ def span(seconds: int) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def shown(item: Item, values: Values) -> Shown:
+def row(item: Item, values: Values) -> Row:
     """Return the value of a row."""
     if item.derived:
         derived, number = item.derived, item.derived.compute(values)
         if number is not None:
             number = round(number, derived.digits)
         words = "" if number is None else f"{number:.{derived.digits}f} {derived.unit}"
-        return Shown(derived.id, item.label, words, number, derived.unit, derived.digits)
+        return Row(derived.id, item.label, words, number, derived.unit, derived.digits)
     there = [register_id for register_id in item.ids if values.raw(register_id) is not None]
     if not there:
-        return Shown(item.ids[0], item.label, "")
+        return Row(item.ids[0], item.label, "")
     chosen = next((register_id for register_id in there if values.raw(register_id)), there[0])
     if values.not_fitted(chosen):
-        return Shown(chosen, item.label, NOT_FITTED)
+        return Row(chosen, item.label, NOT_FITTED)
     register, raw = catalogue.by_id(chosen), values.raw(chosen)
     assert raw is not None
     value = catalogue.decode(register, raw)
-    return Shown(
-        *(chosen, item.label, text(register, raw), value, register.unit, _digits(register))
-    )
+    return Row(*(chosen, item.label, text(register, raw), value, register.unit, _digits(register)))
 
 
 def state(values: Values) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from luxcli import times
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError
 from luxcli.live import key_values
-from luxcli.live.key_values import Change, Item, Shown, Values
+from luxcli.live.key_values import Change, Item, Row, Values
 from luxcli.model import Snapshot
 
 # Most changes that the lines of a view list.
@@ -56,13 +56,13 @@ class View:
         assert self.snapshot is not None
         return Values(self.snapshot, self.fitted)
 
-    def rows(self, items: Sequence[Item]) -> Iterator[tuple[Shown, str]]:
+    def rows(self, items: Sequence[Item]) -> Iterator[tuple[Row, str]]:
         """Yield each value and how it changed since the poll before."""
         values = self.values
         before = None if self.before is None else Values(self.before, self.fitted)
         for item in items:
-            shown = key_values.shown(item, values)
-            yield shown, shown.change(None if before is None else key_values.shown(item, before))
+            row = key_values.row(item, values)
+            yield row, row.change(None if before is None else key_values.row(item, before))
 
     def changes(self) -> list[str]:
         """Return the registers that changed and are not among the key values, as texts."""
@@ -101,8 +101,8 @@ class View:
         assert self.snapshot is not None
         local = times.local_time(self.snapshot.taken_ms, zone)
         yield f"{local:%Y-%m-%d %H:%M:%S}\t{key_values.state(self.values)}"
-        for shown, change in self.rows(key_values.ITEMS):
-            yield "\t".join((shown.label, shown.text, change)).rstrip("\t")
+        for row, change in self.rows(key_values.ITEMS):
+            yield "\t".join((row.label, row.text, change)).rstrip("\t")
         for line in self.history(zone):
             yield line.replace(": ", "\t", 1)
         for text in self.changes()[:_MOST_CHANGES]:
@@ -120,7 +120,7 @@ class View:
             "taken": times.utc_text(self.snapshot.taken_ms),
             "taken_ms": self.snapshot.taken_ms,
             "state": key_values.state(values),
-            "values": {shown.id: shown.value for shown, _ in self.rows(key_values.ITEMS)},
+            "values": {row.id: row.value for row, _ in self.rows(key_values.ITEMS)},
             "last_switch_off": key_values.last_switch_off(values, UTC) or None,
             "last_error": key_values.last_error(values, UTC) or None,
             "changed": [

@@ -35,7 +35,7 @@ _CODES: Final = _Codes(
 _DIFFERENCES: Final = _Differences({code: difference for difference, code in _CODES.items()})
 
 
-def encoded(column: Sequence[int | None], *, from_first: bool = False) -> str:
+def encode(column: Sequence[int | None], *, from_first: bool = False) -> str:
     """Return a column as text; a single number where all are the same.
 
     Args:
@@ -54,8 +54,8 @@ def encoded(column: Sequence[int | None], *, from_first: bool = False) -> str:
     return f"{head} {''.join(map(_CODES.__getitem__, map(sub, numbers[1:], before)))}"
 
 
-def decoded(text: str, count: int, *, from_first: bool = False) -> Sequence[int | None]:
-    """Undo `encoded`: return `count` numbers, or the only one that is the same for all.
+def decode(text: str, count: int, *, from_first: bool = False) -> Sequence[int | None]:
+    """Undo `encode`: return `count` numbers, or the only one that is the same for all.
 
     Raises:
         ValueError, ArithmeticError: The text is damaged.

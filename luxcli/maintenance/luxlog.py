@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from luxcli.errors import DamagedError, StorageError
-from luxcli.maintenance.deltas import decoded, encoded
+from luxcli.maintenance.deltas import decode, encode
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.system import files
 
@@ -92,7 +92,7 @@ def read(path: Path) -> Day:
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            return _parsed(line.rstrip("\n") for line in file)
+            return _parse(line.rstrip("\n") for line in file)
     except StorageError as exc:
         raise StorageError(f"{path}: {exc}") from exc
     except (
@@ -118,7 +118,7 @@ def _lines(day: Day) -> Iterator[str]:
     for letter, group in zip(_LETTERS, GROUPS, strict=True):
         seen: dict[str, str] = {}
         for index, column in enumerate(_columns([poll.block(group) for poll in polls])):
-            name, text = f"{letter}{index}", encoded(column)
+            name, text = f"{letter}{index}", encode(column)
             # A single number is shorter than a reference.
             first = seen.setdefault(text, name) if " " in text else name
             yield f"{name} {text if first == name else '=' + first}"
@@ -139,10 +139,10 @@ def _heads(polls: Sequence[Snapshot]) -> Iterator[str]:
     step = max(1, round(gaps[len(gaps) // 2], -3)) if gaps else 1
     places = [divmod(time - first + step // 2, step) for time in times]
     yield f"t {first} {step}"
-    yield "i " + encoded([number for number, _ in places])
-    yield "e " + encoded([rest - step // 2 for _, rest in places], from_first=True)
-    yield "d " + encoded([poll.took_ms for poll in polls], from_first=True)
-    yield "n " + encoded([poll.tries for poll in polls], from_first=True)
+    yield "i " + encode([number for number, _ in places])
+    yield "e " + encode([rest - step // 2 for _, rest in places], from_first=True)
+    yield "d " + encode([poll.took_ms for poll in polls], from_first=True)
+    yield "n " + encode([poll.tries for poll in polls], from_first=True)
 
 
 def _columns(blocks: Sequence[tuple[int, ...]]) -> Iterator[Sequence[int | None]]:
@@ -163,7 +163,7 @@ def _columns(blocks: Sequence[tuple[int, ...]]) -> Iterator[Sequence[int | None]
             yield [head for head, (_, count) in zip(heads, runs, strict=True) for _ in range(count)]
 
 
-def _parsed(lines: Iterable[str]) -> Day:
+def _parse(lines: Iterable[str]) -> Day:
     source = iter(lines)
     first = next(source, "")
     if _NEWER.fullmatch(first):
@@ -216,7 +216,7 @@ class _Columns:
     def add(self, name: str, text: str) -> None:
         letter = name.rstrip("0123456789")
         if letter == name:
-            self._heads[name] = self._decoded(name, text)
+            self._heads[name] = self._decode(name, text)
             return
         block = self._blocks[letter]
         if int(name[1:]) != len(block):
@@ -224,7 +224,7 @@ class _Columns:
         if text.startswith(f"={letter}"):
             block.append(block[int(text[2:])])
         else:
-            block.append(self._decoded(letter, text))
+            block.append(self._decode(letter, text))
 
     def polls(self) -> Iterator[Snapshot]:
         if not self._count:
@@ -236,13 +236,13 @@ class _Columns:
                 raise ValueError("a poll without a time")
             yield Snapshot(taken_ms, took_ms, tries, *block)
 
-    def _decoded(self, name: str, text: str) -> _Column:
+    def _decode(self, name: str, text: str) -> _Column:
         if self._version == 1:
-            return _decoded_1(text.split(" "), self._count)
+            return _decode_1(text.split(" "), self._count)
         if name == "t":
             first, step = map(int, text.split(" "))
             return [first, step]
-        return decoded(text, self._count, from_first=name in _FROM_FIRST)
+        return decode(text, self._count, from_first=name in _FROM_FIRST)
 
     def _whole(self, column: _Column | None) -> _Column:
         if column is None:
@@ -301,7 +301,7 @@ def _checksum(polls: Iterable[Snapshot]) -> int:
     return crc
 
 
-def _decoded_1(words: Sequence[str], count: int) -> _Column:
+def _decode_1(words: Sequence[str], count: int) -> _Column:
     """Return a column of version 1: differences as numbers, the first from 0."""
     if len(words) not in (1, count):
         raise ValueError(f"{len(words)} numbers for {count} polls")

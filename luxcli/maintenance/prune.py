@@ -148,7 +148,7 @@ def _old_csvs(
             findings.append(
                 f"there is no CSV between {last} and {first_kept}, and the limit of"
                 f" {config.csv_retention_days} days falls into that time: none removed; is the"
-                " clock right? It goes on by itself when the limit has passed"
+                " clock right? Removal resumes by itself when the limit has passed it"
             )
             return [], 0
     return old, sum(path.stat().st_size for path in old)
@@ -199,7 +199,7 @@ def _prune_polls(
         findings.append(
             f"nothing is stored from {times.utc_text(last)} to {times.utc_text(first_kept)},"
             f" and the limit of {config.cache_retention_days} days falls into that time: no polls"
-            " removed; is the clock right? It goes on by itself when the limit has passed"
+            " removed; is the clock right? Removal resumes by itself when the limit has passed it"
         )
         return 0, 0
     if config.archive and not unarchived:

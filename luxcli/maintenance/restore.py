@@ -50,7 +50,8 @@ class Source:
     problem: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.problem or self.path}: {self.polls} polls put back into the database"
+        recovered = f"{self.polls} polls put back into the database"
+        return f"{self.problem}; {recovered}" if self.problem else f"{self.path}: {recovered}"
 
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints about the file."""
@@ -208,7 +209,7 @@ def _from_archive(store: Store, path: Path, low: int, high: int) -> Source:
         day = luxlog.read(path)
     except StorageError as exc:
         return Source(path, 0, 0, str(exc))
-    return _merged(store, path, day.polls, day.missed, low, high)
+    return _merge(store, path, day.polls, day.missed, low, high)
 
 
 def _from_database(
@@ -222,7 +223,7 @@ def _from_database(
     missed: list[MissedPoll] = []
     with suppress(StorageError):
         missed = old.database.missed(0, _EVER)
-    result = _merged(store, path, source.polls(old), missed, low, high)
+    result = _merge(store, path, source.polls(old), missed, low, high)
     with suppress(StorageError):  # then these files are only written once more
         csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
         ledger.merge(store, csvs, ledger.archives(old))
@@ -294,13 +295,13 @@ def _from_rejected(store: Store, low: int, high: int) -> Source:
     """
     path = store.rejected_path
     content = store.rejected()
-    result = _merged(store, path, content.polls, content.missed, low, high)
+    result = _merge(store, path, content.polls, content.missed, low, high)
     if content.rejected:
         result = replace(result, problem=f"{path}: {len(content.rejected)} lines cannot be read")
     return result
 
 
-def _merged(
+def _merge(
     store: Store,
     path: Path,
     polls: Iterable[Snapshot],

@@ -31,7 +31,7 @@ class CsvFile(NamedTuple):
     path: Path
 
 
-def parsed(path: Path) -> CsvFile | None:
+def parse(path: Path) -> CsvFile | None:
     """Return what the name of a file says, None if it is not one that a roll-up gives."""
     match = _NAME.fullmatch(path.name)
     if match is None:
@@ -50,7 +50,7 @@ def csvs(config: Config) -> list[CsvFile]:
     Raises:
         StorageError: A directory cannot be read.
     """
-    return list(_listed(config))
+    return list(_list(config))
 
 
 def newest(files: list[CsvFile]) -> CsvFile:
@@ -72,7 +72,7 @@ def sliding_path(config: Config, period: Period, zone: tzinfo) -> Path:
 
 def period_of(config: Config, path: Path, zone: tzinfo) -> Period | None:
     """Return the closed period that a CSV is named after, though it may hold another one."""
-    file = parsed(path)
+    file = parse(path)
     if file is None or not file.is_closed:
         return None
     try:
@@ -81,14 +81,14 @@ def period_of(config: Config, path: Path, zone: tzinfo) -> Period | None:
         return None
 
 
-def _listed(config: Config) -> Iterator[CsvFile]:
+def _list(config: Config) -> Iterator[CsvFile]:
     for directory in sorted({config.daily_dir, config.weekly_dir}):
         try:
             paths = sorted(directory.iterdir()) if directory.is_dir() else []
         except OSError as exc:
             raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
         for path in paths:
-            file = parsed(path)
+            file = parse(path)
             if file:
                 yield file
 

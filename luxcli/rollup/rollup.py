@@ -155,7 +155,7 @@ def rollup(
                 f"--date {ending}: that period ends on {times.utc_text(period.stop_ms)},"
                 " which is in the future"
             )
-        result = _closed(run, period, again=True)
+        result = _write_closed(run, period, again=True)
         if result.path is None:
             raise NoDataError(
                 f"nothing is stored from {times.utc_text(period.start_ms)} to"
@@ -204,7 +204,7 @@ def rollup_due(
                 _LOGGER.info("stopped after %.0f s; the next run writes the rest", _LIMIT_S)
                 break
             try:
-                result = _closed(run, period)
+                result = _write_closed(run, period)
             except DamagedError:
                 raise
             except StorageError as exc:
@@ -268,7 +268,7 @@ def _due(run: _Run, kind: Kind) -> Iterator[Period]:
             yield period
 
 
-def _closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
+def _write_closed(run: _Run, period: Period, *, again: bool = False) -> RollupResult:
     """Write the CSV of one closed period and record the outcome in the database.
 
     A file that already holds the period is kept, because it may be the only copy where the database

@@ -107,7 +107,7 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
     chance, understood = random.Random(2), 0
     for _ in range(1500):
         argv = [word for piece in chance.choices(PIECES, k=chance.randint(0, 3)) for word in piece]
-        call = fast.parsed([*command.split(), *argv], os.environ)
+        call = fast.parse([*command.split(), *argv], os.environ)
         if call is None:
             continue
         understood += 1
@@ -128,12 +128,12 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
     ],
 )
 def test_whatever_is_not_plain_is_left_to_the_option_parser(argv):
-    assert fast.parsed(argv, {}) is None
+    assert fast.parse(argv, {}) is None
     assert fast.run(argv, {}) is None
 
 
 def test_the_completion_of_the_shell_is_the_option_parsers():
-    assert fast.parsed(["status"], {"_LUXCLI_COMPLETE": "bash_complete"}) is None
+    assert fast.parse(["status"], {"_LUXCLI_COMPLETE": "bash_complete"}) is None
 
 
 def both_ways(invoke: Invoke, *args: object, **variables: str) -> tuple[Ran, Ran]:

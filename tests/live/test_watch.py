@@ -112,9 +112,9 @@ def test_a_switch_that_changed_says_what_it_was():
         key_values.Values(with_calculations({44: state, 10: 300 + 5 * state})(replay().at(NOW_S)))
         for state in (0, 1)
     )
-    before, now = (key_values.shown(key_values.COMPRESSOR, poll) for poll in (off, on))
+    before, now = (key_values.row(key_values.COMPRESSOR, poll) for poll in (off, on))
     assert (now.text, now.change(before)) == ("on", "was off")
-    before, now = (key_values.shown(key_values.FLOW, poll) for poll in (on, off))
+    before, now = (key_values.row(key_values.FLOW, poll) for poll in (on, off))
     assert (now.text, now.change(before), now.change(now)) == ("30.0 °C", "↓0.5", "")
 
 
@@ -398,7 +398,7 @@ def test_heat_output_is_the_controllers_or_flow_rate_times_spread():
         (base | {257: 0, 155: 0, 254: 500}, 5 * 500 / 866.65 * 1000),
     ):
         [item] = [item for item in key_values.MACHINE if item.label == "heat output"]
-        shown = key_values.shown(item, key_values.Values(with_calculations(values)(poll)))
+        shown = key_values.row(item, key_values.Values(with_calculations(values)(poll)))
         assert shown.value == pytest.approx(expected, abs=0.5)
 
 

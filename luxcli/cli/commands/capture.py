@@ -147,6 +147,6 @@ def _print_sample(result: "Capture", zone: tzinfo) -> None:
         if len(result.sample) < result.recording.polls and number * 2 == len(result.sample):
             rows.append(("...", *("" for _ in items)))
         values = key_values.Values(poll)
-        cells = (key_values.shown(item, values).text for item in items)
+        cells = (key_values.row(item, values).text for item in items)
         rows.append((f"{times.local_time(poll.taken_ms, zone):%H:%M:%S}", *cells))
     print_table(("time", *(item.label for item in items)), rows)

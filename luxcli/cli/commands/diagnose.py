@@ -61,13 +61,13 @@ def diagnose(
 
     if bundle_path:
         bundle.check_place(bundle_path)
-    settings, failure = _loaded(session, config_path, log_level, as_json=as_json)
+    settings, failure = _load(session, config_path, log_level, as_json=as_json)
     level = level_option(log_level) or (settings.log_level if settings else None)
     with log_setup.recorded() as lines:
         found = _diagnose(settings, failure, offline=offline)
     thorough = level == "DEBUG"
     # Before anything is printed, which may fail or end early as well.
-    written, unwritten = _bundled(bundle_path, found, settings, lines)
+    written, unwritten = _write_bundle(bundle_path, found, settings, lines)
     if as_json:
         bundled = {"bundle": str(bundle_path) if written else None} if bundle_path else {}
         print_json({**found.to_json(thorough=thorough), **bundled})
@@ -81,7 +81,7 @@ def diagnose(
     return found.status
 
 
-def _bundled(
+def _write_bundle(
     path: Path | None, found: "Diagnosis", settings: Config | None, lines: Sequence[str]
 ) -> tuple[str | None, StorageError | None]:
     """Write the bundle if one is wanted; return a message about it, or the failure."""
@@ -117,7 +117,7 @@ def _diagnose(
         )
 
 
-def _loaded(
+def _load(
     session: Session, path: Path | None, level: str | None, *, as_json: bool
 ) -> tuple[Config | None, ConfigError | None]:
     """Return the configuration, or its failure, which the diagnosis then reports."""

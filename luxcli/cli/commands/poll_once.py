@@ -91,7 +91,7 @@ def poll_once(
 def _poll_single(settings: Config, every_s: int, *, as_json: bool) -> int:
     from luxcli.recording import pacing
 
-    # One by hand is not the schedule's: nobody waits for what else is recorded.
+    # A poll made by hand has no schedule, so no missed polls are recorded after it.
     schedule_s = math.inf if sys.stdout.isatty() else every_s
     [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
     if isinstance(outcome, LuxcliError):

@@ -226,7 +226,7 @@ class _Run:
 
     def report(self, result: "RollupResult") -> None:
         """Judge the polls of a CSV, print and note what became of it."""
-        file = _Csv(result, self.judged(result))
+        file = _Csv(result, self.judge(result))
         self.files.append(file)
         if result.damaged:
             self.findings.append(
@@ -243,7 +243,7 @@ class _Run:
         elif not self.as_json:
             report_line(line)
 
-    def judged(self, result: "RollupResult") -> "Report | None":
+    def judge(self, result: "RollupResult") -> "Report | None":
         """Judge the polls of a day; a week is seven of them. A failure is only logged."""
         if result.period.kind != "daily" or not result.rows or result.kept:
             return None

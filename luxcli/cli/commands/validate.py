@@ -67,8 +67,8 @@ def validate(
     settings = session.start(config_path, log_level, as_json=as_json)
     zone = local_zone(settings.timezone)
     interval = {"--since": since, "--until": until, "--last": last}
-    _only_one(interval, live=live, csv=csv)
-    report = _judged(settings, interval, zone, live=live, csv=csv)
+    _check_options(interval, live=live, csv=csv)
+    report = _judge(settings, interval, zone, live=live, csv=csv)
     if report.remark:
         warn(report.remark)
     if as_json:
@@ -78,7 +78,7 @@ def validate(
     return _STATUS[report.verdict]
 
 
-def _only_one(interval: Mapping[str, str | None], *, live: bool, csv: Path | None) -> None:
+def _check_options(interval: Mapping[str, str | None], *, live: bool, csv: Path | None) -> None:
     """Raise if one of the options would be ignored."""
     given = [option for option, text in interval.items() if text is not None]
     kinds = [option for option, chosen in (("--live", live), ("--csv", csv)) if chosen]
@@ -88,7 +88,7 @@ def _only_one(interval: Mapping[str, str | None], *, live: bool, csv: Path | Non
         raise UsageError(f"{' and '.join(given)}: use --last, or --since and --until")
 
 
-def _judged(
+def _judge(
     settings: Config,
     interval: Mapping[str, str | None],
     zone: tzinfo,

@@ -124,7 +124,7 @@ class Page:
             status,
         ]
         columns = [
-            [(shown.label, shown.text, change) for shown, change in view.rows(items)]
+            [(row.label, row.text, change) for row, change in view.rows(items)]
             for items in (key_values.TEMPERATURES, key_values.MACHINE)
         ]
         if width < _NARROW:
@@ -137,7 +137,7 @@ class Page:
             columns.append([(title, "", ""), *((text, "", "") for text in changes[:room])])
         else:
             room = max(1, height - len(head) - len(columns[0]) - len(foot))
-            lines = _packed(changes, width - 1, room)
+            lines = _pack(changes, width - 1, room)
             foot += [(line, "cyan") for line in lines]
         return Sheet(head, columns, foot)
 
@@ -152,7 +152,7 @@ class Page:
             print_line(printable(line))
 
 
-def _packed(texts: Sequence[str], width: int, lines: int) -> list[str]:
+def _pack(texts: Sequence[str], width: int, lines: int) -> list[str]:
     """Return as many of the texts as fit, several on a line."""
     packed = [f"changed since the last poll: {'' if texts else 'nothing else'}".rstrip()]
     for text in texts:
