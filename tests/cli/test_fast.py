@@ -37,7 +37,7 @@ POLL = {
     *("controller", "controller.access", "controller.client", "controller.exchange"),
     *("recording", "recording.limits", "recording.pacing", "recording.poll"),
     *("registers", "registers.numbers", "registers.structure"),
-    *("store", "store.buffer", "store.database", "store.owner", "store.places"),
+    *("store", "store.buffer", "store.database", "store.owner", "store.paths"),
     "store.store",
     *("system", "system.clock", "system.files", "system.locks", "system.log_setup"),
     *("system.progress", "system.signals", "system.threads", "system.watchdog"),

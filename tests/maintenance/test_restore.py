@@ -282,7 +282,7 @@ def test_archives_that_cannot_be_seen_are_not_taken_for_none(recorded):
         restore(recorded)
     archives.unlink()
     archives.write_text("")
-    with pytest.raises(StorageError, match=r"archive: cannot be read: Not a directory"):
+    with pytest.raises(StorageError, match=r"archive: is not a directory"):
         restore(recorded)
 
 
