@@ -486,8 +486,9 @@ def test_a_poll_on_a_terminal_is_one_line(cli, recorded):
     assert re.fullmatch(r"stored 1634 values of 127\.0\.0\.1:\d+, read in \d\.\d\d s\n", screen)
 
 
-def test_json_on_a_terminal_is_one_object(cli, recorded):
-    status, screen = on_a_terminal(cli, "poll-once", "--json", "-c", recorded)
+@pytest.mark.parametrize("command", [("poll-once",), ("rollup", "all"), ("prune",)])
+def test_json_on_a_terminal_is_one_object(cli, recorded, command):
+    status, screen = on_a_terminal(cli, *command, "--json", "-c", recorded)
     assert status == 0
     assert screen.count("\n") == 1
     assert json.loads(screen)["ok"] is True
