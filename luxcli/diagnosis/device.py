@@ -56,7 +56,10 @@ def network(host: str, probe: Probe) -> Section:
         advice = "a slow line or a controller at its limit: try a cable instead of Wi-Fi"
         lines.append(ok(text) if took_s <= _SLOW_S else warning(text, advice))
         lines += [
-            warning(f"the first attempt failed: {attempt.failure}", "look again whether it repeats")
+            warning(
+                f"the first attempt failed: {attempt.failure}",
+                "run it again to see whether that repeats",
+            )
             for attempt in probe.attempts[:-1]
         ]
     values = {
@@ -124,12 +127,8 @@ def controller(snapshot: Snapshot, status: int | None, findings: Iterable[Findin
         info(f"operating mode: {shown(mode)}"),
         ok("status word 0: not busy") if status == 0 else info(f"status word: {status}"),
         *(_length(group, snapshot) for group in GROUPS),
-        info(f"{unknown} values without a known meaning; they are stored all the same"),
-        info(
-            "serial number: present (not shown)"
-            if serial
-            else "serial number: not sent by the controller"
-        ),
+        info(f"{unknown} values without a known meaning; they are stored like all others"),
+        info(f"serial number: {'present (not shown)' if serial else 'not sent by the controller'}"),
         *_clock(ahead_s, rendering.of_rules(findings, rendering.CLOCK_RULES)),
     )
     values = {
@@ -148,9 +147,8 @@ def controller(snapshot: Snapshot, status: int | None, findings: Iterable[Findin
 
 def _model(model: Reading | None, firmware: str) -> Line:
     if model is None:
-        return warning(
-            "the model code is missing", "very old firmware, or not a Luxtronik controller"
-        )
+        advice = "very old firmware, or not a Luxtronik controller"
+        return warning("the model code is missing", advice)
     name = model.value if isinstance(model.value, str) else f"with the unknown code {model.raw}"
     return info(f"model {name}, firmware {firmware or 'unknown'}")
 

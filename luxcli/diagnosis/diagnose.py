@@ -41,8 +41,8 @@ from luxcli.validation import stored
 from luxcli.validation.report import Report
 
 _LOGGER = logging.getLogger(__name__)
-# For one attempt; somebody waits, and a healthy controller needs 0.1 s. One that takes connections
-# but is slow gets as long as polls do by default.
+# Limit of one attempt, as somebody waits and a healthy controller needs 0.1 s. A controller that
+# accepts connections but is slow gets as long as a poll does by default.
 _ATTEMPT_S: Final = 20.0
 _PATIENCE_S: Final = 60.0
 _PRIVATE: Final = "private"
@@ -114,9 +114,9 @@ def diagnose(
     clock: Clock = SYSTEM_CLOCK,
     progress: Progress = silent,
 ) -> Diagnosis:
-    """Look at everything.
+    """Examine everything.
 
-    Ends within about a minute and a half plus the time that SQLite takes to look through the cache.
+    Ends within about a minute and a half plus the time that SQLite needs to check the database.
 
     Args:
         settings: The configuration; the host may be missing.

@@ -1,4 +1,4 @@
-"""Renders findings of the validation as lines of a diagnosis. Rules and severities are its own."""
+"""Renders findings of the validation as lines of a diagnosis; rules and severities stay there."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

@@ -34,6 +34,9 @@ _SEVERAL: Final = 2
 _FOREIGN: Final = "foreign"
 _COVERAGE_RULES: Final = frozenset({"coverage-poor", "coverage-half"})
 _SPACING_RULES: Final = frozenset({"spacing"})
+_ROLLUP_ADVICE: Final = (
+    "is 'luxcli rollup all --if-due' in the crontab? 'luxcli schedule cron' prints the lines"
+)
 _SCHEDULE_ADVICE: Final = (
     "does the scheduler run? 'luxcli schedule cron --install' puts the lines into your crontab"
 )
@@ -221,7 +224,7 @@ def _rollups(
         if due:
             yield warning(
                 f"no {kind} CSV of a closed period was ever written",
-                "is 'luxcli rollup all --if-due' in the crontab? see the README",
+                _ROLLUP_ADVICE,
             )
         else:
             yield info(f"no {kind} CSV yet; none is due")
@@ -232,8 +235,8 @@ def _rollups(
     gone = not Path(str(newest.path)).exists()
     if gone:
         text += "; the file has been moved or removed"
-    if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and recorded_since(store, newest.stop_ms):
-        yield warning(text, "is 'luxcli rollup all --if-due' in the crontab? see the README")
+    if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and _has_polls_since(store, newest.stop_ms):
+        yield warning(text, _ROLLUP_ADVICE)
     elif gone and not any(file.kind == kind for file in files.csvs(config)):
         local = times.local_date(newest.stop_ms, zone)
         advice = f"if nobody meant to: 'luxcli rollup {kind} --date {local}' writes it again"
@@ -242,7 +245,7 @@ def _rollups(
         yield ok(text)
 
 
-def recorded_since(store: Store, ts_ms: int) -> bool:
+def _has_polls_since(store: Store, ts_ms: int) -> bool:
     """Whether the database has polls of that time or later."""
     return store.database.next_poll(ts_ms) is not None
 

@@ -1,12 +1,13 @@
-"""The disk's half of a health check: directory, buffer, cache, archives, locks. Changes nothing.
+"""The disk's half of a health check: directories, buffer, database, archives, locks.
 
-In particular it neither flushes the buffer nor sets a damaged cache aside, and every part that
-cannot be read is a line while the others are still looked at.
+Changes nothing: it neither flushes the buffer nor quarantines a damaged database. A part that
+cannot be read becomes a line, and the others are still examined.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
@@ -22,9 +23,9 @@ from luxcli.monitoring import channels
 from luxcli.rollup.files import csvs
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
-from luxcli.system.disks import mount_of
+from luxcli.system.disks import Disk, mount_of
 
-# Neither flock nor SQLite's locks can be relied on there.
+# File systems on which neither flock nor SQLite's locks are reliable.
 _NETWORK: Final = frozenset(
     {
         *("9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "lustre", "ncpfs"),
@@ -33,39 +34,94 @@ _NETWORK: Final = frozenset(
     }
 )
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
-# A check of so large a cache takes too long for somebody who waits (a Raspberry Pi reads from its
-# card about 20 MB/s).
+# A larger database takes too long to check while somebody waits: a Raspberry Pi reads about 20 MB/s
+# from its card.
 _CHECKED_BYTES: Final = 500_000_000
-# Less than the buffer and the cache's journal need within a day.
+# Buffer and database need more than this within a day.
 _LEAST_FREE: Final = 20_000_000
 # Archives are written by the hourly roll-up, or by one in the morning.
 _ARCHIVE_DUE_MS: Final = 36 * 3_600_000
 _DAY: Final = timedelta(days=1)
-# No job takes so long but a restore.
+# Only a restore takes longer.
 _LONG_S: Final = 1800
-# An exchange takes a tenth of that.
+# An exchange with the heat pump takes a tenth of this.
 _LOOK_AGAIN_S: Final = 1.0
 
 
+@dataclass(slots=True)
+class _Facts:
+    """What was found; None where it could not be found out."""
+
+    directory: Path
+    file_system: str | None = None
+    disks: list[Disk] | None = None
+    buffer: dict[str, int] | None = None
+    quarantined: list[Path] | None = None
+    database_bytes: int | None = None
+    schema: int | None = None
+    span_ms: tuple[int | None, int | None] = (None, None)
+    is_intact: bool | None = None
+    archives: int | None = None
+    only_in_archives: list[date] | None = None
+    only_in_csvs: list[date] | None = None
+    without_archive: list[date] | None = None
+    holders: dict[Path, locks.Holder] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the facts for programs, without those that could not be found out."""
+        oldest, newest = (None if ms is None else times.utc_text(ms) for ms in self.span_ms)
+        known: dict[str, object] = {
+            "buffer": self.buffer,
+            "set_aside": _texts(self.quarantined),
+            "cache_bytes": self.database_bytes,
+            "schema": self.schema,
+            "sound": self.is_intact,
+            "archives": self.archives,
+            "days_only_in_archives": _texts(self.only_in_archives),
+            "days_only_in_csvs": _texts(self.only_in_csvs),
+            "days_without_archive": _texts(self.without_archive),
+        }
+        found: dict[str, object] = {
+            "directory": str(self.directory),
+            "file_system": self.file_system,
+        }
+        found |= {key: value for key, value in known.items() if value is not None}
+        if self.schema is not None:
+            found |= {"oldest": oldest, "newest": newest}
+        if self.disks is not None:
+            found["disks"] = [
+                {"directory": str(d.directory), "percent": round(d.percent, 1), "free": d.free}
+                for d in self.disks
+            ]
+        if self.holders is not None:
+            found["locks"] = {path.name: one.describe() for path, one in self.holders.items()}
+        return found
+
+
 def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
-    """Return where the data is, whether it can be written, and whether it is sound."""
+    """Return where the data is, whether it can be written, and whether it is intact."""
     store = Store(config.cache_path, flush_polls=config.flush_polls)
-    values: dict[str, object] = {"directory": str(config.cache_path.parent)}
+    facts = _Facts(config.cache_path.parent)
     parts: tuple[Callable[[], Iterable[Line]], ...] = (
         lambda: _place(config, store),
         lambda: _directories(config),
-        lambda: _own_files(config, store),
+        lambda: _file_access(config, store),
         lambda: _log_file(config),
         lambda: _secrets(config),
-        lambda: _file_system(config.cache_path.parent, values),
-        lambda: _disks(config, values),
-        lambda: _buffer(store, config.flush_polls, values),
-        lambda: _cache(store, values),
-        lambda: _soundness(store, values),
-        lambda: _archives(config, store, now_ms, zone, values),
-        lambda: _locks(config, store, now_ms, values),
+        lambda: _file_system(facts),
+        lambda: _disks(config, facts),
+        lambda: _buffer(store, config.flush_polls, facts),
+        lambda: _database(store, facts),
+        lambda: _damage(store, facts),
+        lambda: _archives(config, store, now_ms, zone, facts),
+        lambda: _locks(config, store, now_ms, facts),
     )
-    return Section("storage", tuple(guarded(parts)), (), values)
+    lines = tuple(guarded(parts))
+    return Section("storage", lines, (), facts.to_json())
+
+
+def _texts(items: Iterable[object] | None) -> list[str] | None:
+    return None if items is None else list(map(str, items))
 
 
 def _place(config: Config, store: Store) -> Iterable[Line]:
@@ -84,17 +140,17 @@ def _directories(config: Config) -> Iterator[Line]:
         elif directory.is_dir():
             yield ok(f"{directory}: can be written")
         else:
-            yield info(f"{directory}: not there yet; it is made when it is needed")
+            yield info(f"{directory}: not there yet; it will be created")
 
 
-def _own_files(config: Config, store: Store) -> Iterator[Line]:
+def _file_access(config: Config, store: Store) -> Iterator[Line]:
     """Look for files that this user cannot use, as after a run by hand as another user."""
     paths = [*_lock_paths(config, store), store.buffer_path, store.path]
     there = [path for path in paths if path.exists()]
     for path in there:
-        if not path.is_file() and path != store.path:  # of the cache it is told already
-            text = f"{path}: is no file: luxcli cannot use it"
-            yield problem(text, "move it away", status=StorageError.exit_code)
+        if not path.is_file() and path != store.path:  # `_place` reports the database
+            text = f"{path}: not a regular file"
+            yield problem(text, "move it away and run again", status=StorageError.exit_code)
     closed = [path for path in there if path.is_file() and not os.access(path, os.R_OK | os.W_OK)]
     if closed:
         names = ", ".join(path.name for path in closed)
@@ -115,14 +171,15 @@ def _log_file(config: Config) -> Iterator[Line]:
     if not failure and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
         failure = f"{path}: cannot be written by uid {os.geteuid()}"
     if failure:
-        yield warning(f"log_file: {failure}", "polls are stored all the same; nothing is logged")
+        yield warning(f"log_file: {failure}", "polls are still stored, only logging stops")
 
 
 def _secrets(config: Config) -> Iterator[Line]:
     if not config.is_monitored:
         return
     for failure in channels.unusable_files(config):
-        yield warning(failure, "until it can be used nobody is told there: 'luxcli monitor test'")
+        advice = "until it can be used this channel sends nothing: 'luxcli monitor test'"
+        yield warning(failure, advice)
 
 
 def _lock_paths(config: Config, store: Store) -> list[Path]:
@@ -132,16 +189,16 @@ def _lock_paths(config: Config, store: Store) -> list[Path]:
     return paths
 
 
-def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
+def _file_system(facts: _Facts) -> Iterator[Line]:
     try:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
     except OSError:
         mounts = ""
-    # Unlike `Path.resolve` it takes links that lead in a circle.
-    mount = mount_of(Path(os.path.realpath(directory)), mounts)
-    values["file_system"] = mount.kind if mount else None
+    # Unlike `Path.resolve` it accepts links that lead in a circle.
+    mount = mount_of(Path(os.path.realpath(facts.directory)), mounts)
+    facts.file_system = mount.kind if mount else None
     if mount is None:
-        yield info("the kind of file system cannot be told here")
+        yield info("the kind of file system is unknown here")
     elif mount.kind in _NETWORK:
         yield problem(
             f"file system {mount.kind} at {mount.mount_point}: a network share",
@@ -162,14 +219,10 @@ def _file_system(directory: Path, values: dict[str, object]) -> Iterator[Line]:
         yield ok(f"file system {mount.kind} at {mount.mount_point}: local")
 
 
-def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
+def _disks(config: Config, facts: _Facts) -> Iterator[Line]:
     limit = config.disk_usage_limit_percent
-    found = disks.disks(config.data_directories())
-    values["disks"] = [
-        {"directory": str(d.directory), "percent": round(d.percent, 1), "free": d.free}
-        for d in found
-    ]
-    for disk in found:
+    facts.disks = disks.disks(config.data_directories())
+    for disk in facts.disks:
         text = disk.describe(limit)
         if disk.free < _LEAST_FREE:
             advice = "make room now: polls cannot be stored for long"
@@ -180,80 +233,73 @@ def _disks(config: Config, values: dict[str, object]) -> Iterator[Line]:
             yield ok(text)
 
 
-def _buffer(store: Store, flush_polls: int, values: dict[str, object]) -> Iterator[Line]:
+def _buffer(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
     waiting = store.waiting()
-    entries = len(waiting.polls) + len(waiting.missed)
-    values["buffer"] = {
-        "entries": entries,
-        "bytes": waiting.size,
-        "damaged_lines": len(waiting.rejected),
-    }
-    # One interrupted flush is normal; more entries mean that the cache could not be written.
+    entries, damaged = len(waiting.polls) + len(waiting.missed), len(waiting.rejected)
+    facts.buffer = {"entries": entries, "bytes": waiting.size, "damaged_lines": damaged}
+    # One interrupted flush is normal; more entries mean that the database could not be written.
     text = f"in the buffer: {counted(entries, 'entry', 'entries')}, {waiting.size / 1e3:.0f} kB"
     if entries > 3 * max(flush_polls, 10):
-        yield warning(text, "the cache could not be written for a while: see the other lines")
+        yield warning(text, "the database could not be written for a while: see the other lines")
     else:
         yield ok(text)
-    if waiting.rejected:
-        advice = "the next flush sets them aside; a failing card or a power cut leaves such lines"
-        lines = counted(len(waiting.rejected), "damaged line", "damaged lines")
+    if damaged:
+        advice = "the next flush quarantines them; a failing card or a power cut leaves such lines"
+        lines = counted(damaged, "damaged line", "damaged lines")
         yield warning(f"{lines} in the buffer", advice)
     if store.rejected_path.exists():
         size = store.rejected_path.stat().st_size
-        yield info(f"{store.rejected_path}: damaged lines of earlier ({size} bytes)")
+        text = f"{store.rejected_path}: {size} bytes of damaged buffer lines from an earlier run"
+        yield info(f"{text}, kept for 'luxcli restore'")
 
 
-def _cache(store: Store, values: dict[str, object]) -> Iterator[Line]:
-    aside = [path for path in store.quarantined_paths() if not is_recovered(path)]
-    values["set_aside"] = [str(path) for path in aside]
-    for path in aside:
+def _database(store: Store, facts: _Facts) -> Iterator[Line]:
+    facts.quarantined = [path for path in store.quarantined_paths() if not is_recovered(path)]
+    for path in facts.quarantined:
         yield warning(
-            f"{path}: a damaged cache that was set aside",
-            "'luxcli rollup daily' puts back what can be read, then 'luxcli restore' the rest",
+            f"{path}: a damaged database in quarantine",
+            "'luxcli rollup daily' recovers what can be read, then 'luxcli restore' the rest",
         )
     if not store.path.exists():
-        yield info(f"{store.path}: no cache yet; it is made with the first polls")
+        yield info(f"{store.path}: no database yet; the first polls create it")
         return
-    size = store.path.stat().st_size
-    values["cache_bytes"] = size
+    size = facts.database_bytes = store.path.stat().st_size
     if not size:
         yield info(f"{store.path}: empty")
         return
-    version, newest_known = store.database.schema_version()
-    values["schema"] = version
-    yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {version} of {newest_known}")
-    oldest, newest = store.database.span()
-    values["oldest"] = times.utc_text(oldest) if oldest is not None else None
-    values["newest"] = times.utc_text(newest) if newest is not None else None
+    facts.schema, newest_known = store.database.schema_version()
+    yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {facts.schema} of {newest_known}")
+    oldest, newest = facts.span_ms = store.database.span()
     if oldest is not None and newest is not None:
-        yield info(f"polls from {values['oldest']} to {values['newest']} are in the cache")
+        first, last = times.utc_text(oldest), times.utc_text(newest)
+        yield info(f"polls from {first} to {last} are in the database")
 
 
-def _soundness(store: Store, values: dict[str, object]) -> Iterator[Line]:
+def _damage(store: Store, facts: _Facts) -> Iterator[Line]:
     if not store.path.exists():
         return
     if store.path.stat().st_size > _CHECKED_BYTES:
         yield info(f"not checked for damage: larger than {_CHECKED_BYTES // 10**6} MB")
         return
     store.database.check()
-    values["sound"] = True
-    yield ok("the cache is sound")
+    facts.is_intact = True
+    yield ok("the database is intact")
 
 
 def _archives(
-    config: Config, store: Store, now_ms: int, zone: tzinfo, values: dict[str, object]
+    config: Config, store: Store, now_ms: int, zone: tzinfo, facts: _Facts
 ) -> Iterator[Line]:
     there = [path.name for path in store.archive_paths()]
-    values["archives"] = len(there)
+    facts.archives = len(there)
     stored = list(archive.days(store, now_ms, zone))
-    yield from _lost(config, stored, there, now_ms, zone, values)
+    yield from _lost(config, stored, there, now_ms, zone, facts)
     if not config.archive:
-        yield info(f"no archives are wanted (archive: false); {len(there)} are there")
+        yield info(f"archives are switched off (archive: false); {len(there)} exist")
         return
     until_ms = now_ms - _ARCHIVE_DUE_MS
     due = [day for day in stored if archive.bounds(day, zone)[1] <= until_ms]
     missing = [day for day in due if archive.path_of(config, day).name not in there]
-    values["days_without_archive"] = [str(day) for day in missing]
+    facts.without_archive = missing
     archives = counted(len(there), "archive", "archives")
     newest = f", the newest of {there[-1][:10]}" if there else ""
     if missing:
@@ -263,7 +309,7 @@ def _archives(
             "'luxcli rollup daily --if-due' writes them; is it in the crontab?",
         )
     else:
-        yield ok(f"{archives}{newest}; no day of the cache is missing")
+        yield ok(f"{archives}{newest}; no day of the database is missing")
 
 
 def _lost(
@@ -272,15 +318,15 @@ def _lost(
     archives: Sequence[str],
     now_ms: int,
     zone: tzinfo,
-    values: dict[str, object],
+    facts: _Facts,
 ) -> Iterator[Line]:
-    """Compare the cache with the files made from it: a new one begins empty, and looks well."""
+    """Compare the database with the files made from it: a recreated one is empty and intact."""
     first = date.min
     if config.cache_retention_days:
         first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     archived = {day for day in map(_dated, archives) if day and day >= first}
     lost = sorted(archived.difference(stored))
-    values["days_only_in_archives"] = [str(day) for day in lost]
+    facts.only_in_archives = lost
     if lost:
         text = f"{_days(lost)} in archives but not in the database"
         yield warning(text, "'luxcli restore' puts them back")
@@ -291,7 +337,7 @@ def _lost(
         day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
     )
     only = [day for day in only if day not in archived]
-    values["days_only_in_csvs"] = [str(day) for day in only]
+    facts.only_in_csvs = only
     if only:
         advice = "no archive has them: keep the CSVs; was the database lost, or is this another?"
         yield warning(f"{_days(only)} in CSVs but not in the database", advice)
@@ -308,15 +354,15 @@ def _days(days: Sequence[date]) -> str:
     return f"{days[0]} is" if len(days) == 1 else f"{len(days)} days ({days[0]} to {days[-1]}) are"
 
 
-def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object]) -> Iterator[Line]:
+def _locks(config: Config, store: Store, now_ms: int, facts: _Facts) -> Iterator[Line]:
     paths = _lock_paths(config, store)
     held = {path: holder for path in paths if (holder := locks.holder(path))}
     hidden = [path.name for path in paths if path.exists() and not os.access(path, os.R_OK)]
     if hidden:
         yield info(
-            f"whether they are held cannot be told as uid {os.geteuid()}: {', '.join(hidden)}"
+            f"uid {os.geteuid()} cannot find out whether these are held: {', '.join(hidden)}"
         )
-    values["locks"] = {path.name: holder.describe() for path, holder in held.items()}
+    facts.holders = held
     for path, holder in held.items():
         text = f"{path.name}: held by {holder.describe()}"
         runs_s = 0.0 if holder.since_ms is None else (now_ms - holder.since_ms) / 1000
@@ -331,7 +377,7 @@ def _locks(config: Config, store: Store, now_ms: int, values: dict[str, object])
 
 
 def _is_still_held(path: Path, holder: locks.Holder) -> bool:
-    """Look again: a process that runs for long, like ``watch``, takes the lock for each poll."""
+    """Look again: a process that runs for hours, like ``watch``, takes the lock for each poll."""
     time.sleep(_LOOK_AGAIN_S)
     again = locks.holder(path)
     return again is not None and again.pid == holder.pid

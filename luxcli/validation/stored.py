@@ -121,7 +121,7 @@ def validate_live(
 
 
 def judge_snapshot(snapshot: Snapshot, interval_s: int) -> Report:
-    """Return the verdict on one poll. Of what happened before, only the error log tells."""
+    """Return the verdict on one poll; only the error log says what happened before."""
     judge = Judge(interval_s, recent_s=_DAY_S)
     judge.add(snapshot)
     return Report(

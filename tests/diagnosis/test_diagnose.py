@@ -559,7 +559,7 @@ def test_a_directory_in_the_place_of_a_lock_is_a_problem(tmp_path):
     settings = configured(tmp_path)
     Store(settings.cache_path).lock_path.mkdir()
     [text] = lines(diagnose(settings, offline=True), "storage", "problem")
-    assert text.endswith("cache.sqlite3.lock: is no file: luxcli cannot use it")
+    assert text.endswith("cache.sqlite3.lock: not a regular file")
 
 
 @pytest.mark.parametrize("where", ["cache_path", "output_dirs.daily"])
