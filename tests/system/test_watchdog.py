@@ -27,7 +27,7 @@ from luxcli.cli import app as cli, declare
 @cli.app.command("job", hidden=True)
 def job(ctx: typer.Context, log_format: str) -> None:
     session = declare.session_of(ctx)
-    session.start(Path("luxcli.yaml"), None, job="poll", beyond_s=lambda _: 0.3 - LIMIT)
+    session.start(Path("luxcli.yaml"), None, job="poll", extra_s=lambda _: 0.3 - LIMIT)
     print("begun", flush=True)
     try:
         time.sleep(8)
