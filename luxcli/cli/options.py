@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from luxcli import times
+from luxcli.config.settings import read_setting
 from luxcli.errors import UsageError
 
 
@@ -59,10 +60,8 @@ def level_option(text: str | None) -> str | None:
     """
     if text is None:
         return None
-    from luxcli.config import settings
-
     try:
-        level: str | None = settings.read_setting("log_level", text)
+        level: str | None = read_setting("log_level", text)
     except ValueError as exc:
         raise UsageError(f"--log-level: {exc}") from exc
     return level
@@ -106,8 +105,6 @@ def interval_option(text: str | None, option: str) -> int | None:
     """
     seconds = duration_option(text, option)
     if seconds is not None:
-        from luxcli.config.settings import read_setting
-
         try:
             read_setting("interval_sec", seconds)
         except ValueError as exc:

@@ -166,7 +166,7 @@ class _Table:
         self._fixed: dict[int, int | None] = {}
         # By place: the last value that was the same in all rows of a chunk, and its cell.
         self._values: dict[int, int | None] = {}
-        self._still = [""] * len(registers)
+        self._constant = [""] * len(registers)
         self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
 
     def header(self) -> bytes:
@@ -182,19 +182,19 @@ class _Table:
         # everything else.
         times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
         varying: dict[int, Column] = {}
-        still: dict[int, int | None] = {}
+        constant: dict[int, int | None] = {}
         for place, column in zip(chunk.varying, columns, strict=True):
             if column[-1] != column[0] or column.count(column[0]) < len(column):
                 varying[place] = column
             else:
-                still[place] = column[0]
+                constant[place] = column[0]
         if chunk.fixed is not self._fixed:
             self._fixed = chunk.fixed
-            self._update_still(chunk.fixed)
-        self._update_still(still)
-        known = chunk.fixed | still
+            self._update_constant(chunk.fixed)
+        self._update_constant(constant)
+        known = chunk.fixed | constant
         for place in self._firmware:
-            self._still[place] = self._firmware_cell(
+            self._constant[place] = self._firmware_cell(
                 [known.get(letter) for letter in self._letters]
             )
         cells = self._cells(varying, known)
@@ -203,24 +203,24 @@ class _Table:
         for place in sorted(cells):
             # The cells between two varying columns are the same text in all rows.
             delimiter, texts = cells[place]
-            between = "".join(self._still[following:place]) + delimiter
+            between = "".join(self._constant[following:place]) + delimiter
             parts += [repeat(between), texts] if between else [texts]
             following = place + 1
-        parts.append(repeat("".join(self._still[following:]) + "\n"))
+        parts.append(repeat("".join(self._constant[following:]) + "\n"))
         text = "".join(map("".join, zip(*parts, strict=False)))
         self.rows += len(times)
         self.first_ms, self.last_ms = self.first_ms or times[0], times[-1]
         return text.encode()
 
-    def _update_still(self, values: dict[int, int | None]) -> None:
+    def _update_constant(self, values: dict[int, int | None]) -> None:
         """Note values that are the same in all rows of a chunk."""
         for place, raw in values.items():
             if place < len(self._registers) and self._values.get(place, _NOTHING) != raw:
                 self._values[place] = raw
-                self._still[place] = self._texts[place][raw]
+                self._constant[place] = self._texts[place][raw]
 
     def _cells(
-        self, varying: dict[int, Column], still: dict[int, int | None]
+        self, varying: dict[int, Column], constant: dict[int, int | None]
     ) -> dict[int, tuple[str, Iterable[str]]]:
         """Return the varying columns by place: the text before each cell, and the cells."""
         cells: dict[int, tuple[str, Iterable[str]]] = {}
@@ -237,7 +237,7 @@ class _Table:
                 cells[place] = "", map(self._texts[place].__getitem__, column)
         if any(letter in varying for letter in self._letters):
             for place in self._firmware:
-                letters = (varying.get(one) or repeat(still[one]) for one in self._letters)
+                letters = (varying.get(one) or repeat(constant[one]) for one in self._letters)
                 cells[place] = "", map(self._firmware_cell, zip(*letters, strict=False))
         return cells
 

@@ -12,6 +12,7 @@ from luxcli.cli.screen import print_table
 from luxcli.cli.session import Session
 from luxcli.config import config, sample
 from luxcli.config.config import Config
+from luxcli.config.settings import read_setting
 from luxcli.errors import UsageError
 
 app = group(
@@ -37,10 +38,8 @@ def config_init(
     ] = None,
 ) -> int:
     """Write a commented configuration file; never replaces one."""
-    from luxcli.config import settings
-
     try:
-        settings.read_setting("host", host or "")
+        read_setting("host", host or "")
     except ValueError as exc:
         raise UsageError(f"--host: {exc}") from exc
     sample.write_sample(path, sample.sample(host))

@@ -1,7 +1,9 @@
 """The schedule commands: text for cron, supercronic and systemd, and help to install it."""
 
+import difflib
 import logging
 import os
+import pwd
 import shlex
 import sys
 from pathlib import Path
@@ -9,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from luxcli import __version__
+from luxcli import __version__, times
 from luxcli.cli.declare import command, group
 from luxcli.cli.options import ConfigOption, LevelOption, epilog
 from luxcli.cli.output import local_zone, print_line, warn
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError, UsageError
+from luxcli.system import files
 
 _LOGGER = logging.getLogger(__name__)
 _UNITS = Path("/etc/systemd/system")
@@ -218,8 +221,6 @@ def _copying(output: Path | None, user: str, settings: Config) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    from luxcli.system import files
-
     try:
         files.replace_durably(
             path, path.with_name(f".{path.name}.new"), lambda file: file.write(text.encode())
@@ -230,8 +231,6 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _own_name() -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -280,9 +279,6 @@ def _warn_of_settings_outside_file(settings: Config, scheduler: str, *, needed: 
 
 def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
     """Show a change of the user's crontab and, once it is confirmed, write it."""
-    import difflib
-
-    from luxcli import times
     from luxcli.schedule import user_crontab
 
     caller = os.environ.get("SUDO_USER", "root")
