@@ -64,14 +64,14 @@ def test_a_healthy_controller_is_read_at_once_and_each_step_has_its_time(simulat
     assert simulator.connections == 1
 
 
-def test_a_slow_first_byte_is_told_apart_from_a_slow_connection():
+def test_a_slow_first_byte_is_distinguished_from_a_slow_connection():
     with FaultyController(Fault(pause_s=0.1)) as pump:
         found = look(HOST, pump.port, timeout_s=2)
     assert found.last.times_s[CONNECT] < 0.1 <= found.last.times_s[FIRST_BYTE]
     assert found.last.times_s["parameters"] >= found.last.times_s[FIRST_BYTE]
 
 
-def test_a_passing_failure_is_told_by_the_number_of_attempts():
+def test_a_passing_failure_shows_in_the_number_of_attempts():
     with FaultyController(Fault(times=1, close_after=100)) as pump:
         found = look(HOST, pump.port)
     assert found.snapshot is not None
@@ -81,7 +81,7 @@ def test_a_passing_failure_is_told_by_the_number_of_attempts():
     assert second.failure is None
 
 
-def test_a_name_that_nobody_knows_is_a_matter_of_typing_or_dns():
+def test_an_unknown_name_is_a_matter_of_typing_or_dns():
     found = look("no-such-pump.invalid", 8889, timeout_s=5)
     assert (found.last.phase, found.last.addresses) == (NAME_RESOLUTION, ())
     assert "typing error" in found.causes[0]
@@ -89,7 +89,7 @@ def test_a_name_that_nobody_knows_is_a_matter_of_typing_or_dns():
     assert found.last.failure.exit_code == 69
 
 
-def test_a_refused_connection_is_told_with_what_may_be_the_reason(free_port):
+def test_a_refused_connection_comes_with_likely_causes(free_port):
     found = look(QUIET, free_port, others=(8888, 8889))
     assert found.last.failure is not None
     assert (found.last.phase, found.last.failure.reason) == (CONNECT, "refused")
@@ -127,7 +127,7 @@ def test_the_default_is_to_look_at_the_ports_of_old_and_new_firmware(free_port):
     assert found.other_port == 8888
 
 
-def test_a_controller_that_serves_somebody_else_is_silent(simulator):
+def test_a_controller_that_serves_another_client_is_silent(simulator):
     with socket.create_connection((HOST, simulator.port)):
         found = look(HOST, simulator.port)
     assert found.last.failure is not None
@@ -157,7 +157,7 @@ def test_a_controller_that_falls_silent_within_a_block_hangs():
     assert any("hangs" in cause for cause in found.causes)
 
 
-def test_a_connection_that_is_cut_is_told_apart_from_silence():
+def test_a_connection_that_is_cut_is_distinguished_from_silence():
     with FaultyController(Fault(close_after=2000)) as pump:
         found = look(HOST, pump.port)
     assert isinstance(found.last.failure, ProtocolError)

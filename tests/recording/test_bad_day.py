@@ -1,4 +1,4 @@
-"""A day on which everything goes wrong: each tick of it is stored, or explained, or was never run.
+"""A day on which everything goes wrong: each poll is stored, or explained, or was never run.
 
 Fast-forward: the real poll job against a real socket, while host clock and waiting are given. What
 the controller does at each tick is planned beforehand, so that what the storage says afterwards
@@ -35,7 +35,8 @@ TICK_S = 30
 HANGING_S, PATIENT_S = 0.03, 5
 RETRIES = 1
 START_MS = ms("2026-11-24T00:00")
-# What a tick can be, the fault behind it, and the reason that has to be recorded; None: a poll.
+# What can happen to a scheduled poll, the fault behind it, and the reason that has to be recorded;
+# None: the poll is stored.
 FAULTS: dict[str, tuple[Fault | None, str | None]] = {
     "healthy": (Fault(), None),
     "silent": (Fault(silent_after=0), "timeout"),
@@ -47,7 +48,7 @@ FAULTS: dict[str, tuple[Fault | None, str | None]] = {
     "garbage": (Fault(garbage=b"HTTP/1.1 400 Bad Request\r\n\r\n"), "protocol"),
     "shifted": (Fault(change=with_calculations({78: 500, 40: 99})), "rejected"),
     "busy": (Fault(status=1), "busy"),
-    "fails once": (Fault(times=0, close_after=100), None),  # `times` is set for each tick
+    "fails once": (Fault(times=0, close_after=100), None),  # `times` is set for each poll
     "off": (None, "refused"),
     "in use": (Fault(), "busy"),  # another process holds the device lock
 }
@@ -69,7 +70,7 @@ for line in sys.stdin:
 
 
 class Moody(Pump):
-    """A controller whose fault the test changes from tick to tick; its own clock goes on."""
+    """A controller whose fault the test changes from poll to poll; its clock goes on."""
 
     def __init__(self) -> None:
         super().__init__(story=lambda number, now: with_calculations({134: NOW_S + number})(now))
@@ -114,7 +115,7 @@ class Day:
 
 
 def plan(ticks: int, seed: int) -> list[str]:
-    """Return what happens at each tick: stretches of trouble between stretches of peace."""
+    """Return what happens at each scheduled time: spells of trouble between quiet times."""
     rng = random.Random(seed)
     kinds = ["healthy"] * ticks
     troubles = [name for name in FAULTS if name != "healthy"]
@@ -149,13 +150,13 @@ def toggle(process: "subprocess.Popen[str]", told: str) -> None:
 
 
 def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
-    """Poll at every tick of a day, whatever happens."""
+    """Poll at every scheduled time of a day, whatever happens."""
     day, clock, rng = Day(), WrongClock(), random.Random(seed + 1)
     kinds = plan(ticks, seed)
     with Moody() as pump, contextlib.ExitStack() as stack:
         settings = configured(directory, port=pump.port, retries=RETRIES, timeout_sec=PATIENT_S)
         hurried = settings._replace(timeout_sec=HANGING_S)  # type: ignore[arg-type]
-        # One cache for both ports: the controller that is off is the same one.
+        # One database for both ports: the controller that is off is the same one.
         refused = settings._replace(port=_closed_port(stack))
         other = stack.enter_context(other_process(device_lock(settings)))
         for number, kind in enumerate(kinds):
@@ -252,13 +253,15 @@ def settle(settings: Config, day: Day) -> Accounts:
 
 
 def planned(day: Day) -> Counter[str]:
-    """Return how many ticks had to be missed for each reason."""
+    """Return how many polls had to be missed for each reason."""
     return Counter(reason for _, reason in day.expected if reason is not None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_tick_of_a_bad_stretch_is_stored_or_explained_or_was_never_run(seed, tmp_path):
+def test_every_scheduled_poll_of_a_bad_while_is_stored_or_explained_or_was_never_run(
+    seed, tmp_path
+):
     settings, day = live_through(tmp_path, 200, seed)
     accounts = settle(settings, day)
     assert (accounts.unexplained, accounts.wrong_reason, accounts.wrong) == (0, 0, 0)
@@ -269,7 +272,7 @@ def test_every_tick_of_a_bad_stretch_is_stored_or_explained_or_was_never_run(see
 
 @pytest.mark.sweep
 @pytest.mark.timeout(150)
-def test_every_tick_of_a_bad_day_is_stored_or_explained_or_was_never_run(tmp_path):
+def test_every_scheduled_poll_of_a_bad_day_is_stored_or_explained_or_was_never_run(tmp_path):
     ticks, began = 24 * 3600 // TICK_S, time.monotonic()
     settings, day = live_through(tmp_path, ticks, 3)
     accounts = settle(settings, day)

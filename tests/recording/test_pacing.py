@@ -70,7 +70,7 @@ def test_polls_are_spaced_exactly_from_the_start_of_the_run(tmp_path, simulator)
     assert all(abs(b - a - 400) < 90 for a, b in pairwise(times))
 
 
-def test_a_tick_that_a_slow_poll_costs_is_recorded_and_the_next_is_kept(tmp_path):
+def test_a_poll_missed_because_of_a_slow_one_is_recorded_and_the_next_is_made(tmp_path):
     with Slow(clock=time.time) as pump:
         pump.takes = (0.5,)
         settings = configured(tmp_path, port=pump.port)
@@ -83,7 +83,7 @@ def test_a_tick_that_a_slow_poll_costs_is_recorded_and_the_next_is_kept(tmp_path
         assert abs(ts_ms - began - 300 * number) < 90
 
 
-def test_ticks_at_which_nothing_was_started_are_recorded_when_the_poll_is_over(tmp_path):
+def test_scheduled_times_at_which_nothing_was_started_are_recorded_when_the_poll_is_over(tmp_path):
     # supercronic and systemd start no second process while one is running.
     with Slow(clock=time.time) as pump:
         pump.takes = (1.0,)
@@ -116,7 +116,7 @@ def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_agai
     assert [reason for reason, _ in entries(settings)] == ["", "busy", "overrun", "overrun"]
 
 
-def test_a_tick_just_before_which_the_process_ends_is_recorded_as_well(tmp_path):
+def test_a_scheduled_time_just_after_the_end_of_the_process_is_recorded_as_well(tmp_path):
     # supercronic and systemd would start nothing then, either.
     with Slow(clock=time.time) as pump:
         pump.takes = (0.6,)
@@ -150,7 +150,7 @@ def test_a_run_that_reaches_into_the_next_minute_makes_its_polls_too(tmp_path, s
     assert simulator.connections == 1
 
 
-def test_after_a_poll_that_failed_a_run_does_not_go_on_as_that_is_to_be_told(tmp_path):
+def test_a_run_ends_after_a_failed_poll_so_that_it_is_reported_soon(tmp_path):
     settings = configured(tmp_path, port=1, retries=0)
     run = pacing.poll_minute(settings, every_s=100, waits=SLOW_TURN, clock=AT_ZERO)
     assert [type(outcome) for outcome in run.outcomes] == [DeviceError]
@@ -198,13 +198,13 @@ def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
         assert (polls(hung_s=3600), polls(hung_s=0.01)) == (0, 1)
 
 
-def test_after_a_quick_poll_nothing_is_said_about_ticks(tmp_path, simulator):
+def test_after_a_quick_poll_nothing_is_recorded_as_missed(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
     assert pacing.poll(settings, [0.0], every_s=10).overrun == 0
     assert [reason for reason, _ in entries(settings)] == [""]
 
 
-def test_a_poll_by_hand_neither_waits_nor_records_ticks_of_a_schedule(tmp_path):
+def test_a_poll_by_hand_neither_waits_nor_records_missed_polls(tmp_path):
     with Slow(clock=time.time) as pump:
         pump.takes = (0.5,)
         settings = configured(tmp_path, port=pump.port)
@@ -236,7 +236,7 @@ def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simula
     assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
 
 
-def test_the_command_tells_each_failure_and_ends_with_the_status_of_the_last(invoke, configure):
+def test_the_command_reports_each_failure_and_ends_with_the_status_of_the_last(invoke, configure):
     file = configure(port=1)
     ran = invoke("poll-once", "--count", 1, "--json", "-c", file)
     told = json.loads(ran.stdout)
@@ -258,7 +258,7 @@ def test_one_object_holds_all_polls_of_a_run(invoke, configure, simulator):
     ]
 
 
-def test_in_a_minute_without_a_tick_the_heat_pump_is_left_alone(invoke, configure, simulator):
+def test_in_a_minute_without_scheduled_polls_nothing_is_read(invoke, configure, simulator):
     now_s = time.time()
     unused = next(
         interval_s

@@ -296,7 +296,7 @@ def test_without_a_host_nothing_is_done(tmp_path):
 # Storage that is not there
 
 
-def test_a_cache_directory_that_cannot_be_made_fails_before_the_heat_pump_is_asked(
+def test_a_database_directory_that_cannot_be_made_fails_before_the_heat_pump_is_asked(
     settings_for, tmp_path
 ):
     (tmp_path / "file").write_text("mine\n", encoding="utf-8")
@@ -320,7 +320,7 @@ def test_a_missing_directory_is_made_only_if_its_parent_exists(settings_for, tmp
         assert not (tmp_path / "mnt").exists()
 
 
-def test_a_cache_that_cannot_be_written_leaves_the_poll_in_the_buffer_with_a_warning(
+def test_a_database_that_cannot_be_written_leaves_the_poll_in_the_buffer_with_a_warning(
     invoke, settings_for
 ):
     with FaultyController() as pump:
@@ -516,7 +516,7 @@ def test_a_second_signal_does_not_cut_short_what_the_first_one_started(cli, sett
 def test_a_signal_between_reading_and_storing_does_not_lose_what_was_read(cli, settings_for):
     with FaultyController() as pump:
         settings = settings_for(pump.port)
-        # Whose polls these are is told by a file: one that lets its reader wait.
+        # The note of the owner is a named pipe here, which lets its reader wait.
         note = settings.cache_path.with_name("cache.sqlite3.device.json")
         note.parent.mkdir()
         os.mkfifo(note)
@@ -608,7 +608,7 @@ def test_a_poll_that_finds_the_heat_pump_in_use_gives_up_and_records_it(poll_bes
     assert 5000 <= missed.took_ms < 6000
 
 
-def test_two_caches_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path):
+def test_two_databases_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_path):
     with FaultyController() as pump:
         (tmp_path / "one").mkdir()
         first = settings_for(pump.port, cache_path=str(tmp_path / "one" / "c.sqlite3"))

@@ -23,7 +23,7 @@ def store(tmp_path):
 
 
 def put(store, *ticks, offset_ms=400):
-    """Store a poll at each tick, a little late, as a scheduler starts it."""
+    """Store a poll at each scheduled time, a little late, as a scheduler starts it."""
     polls = [small(START_MS + tick * TICK_MS + offset_ms) for tick in ticks]
     store.merge(polls, ())
 
@@ -77,7 +77,7 @@ def test_only_failures_since_the_beginning_are_missing_polls(store):
         miss(store, tick, "refused")
     found = hour(store)
     assert (found.polls, found.last_ms) == (0, None)
-    assert found.missing == found.expected == 119  # the last tick may still succeed
+    assert found.missing == found.expected == 119  # the last poll may still succeed
     assert found.share == 0
     assert found.unexplained == 0
 
@@ -130,7 +130,7 @@ def test_a_schedule_that_is_more_than_a_tenth_too_slow_is_not_complete(store, st
     assert coverage.fits_schedule(step_s, 30) == (share == 1)
 
 
-def test_reasons_of_missing_polls_of_a_slow_schedule_are_not_told_twice(store):
+def test_reasons_of_missing_polls_of_a_slow_schedule_are_not_counted_twice(store):
     put(store, *range(0, 120, 2))
     for tick in range(1, 120, 2):
         miss(store, tick, "timeout")
@@ -177,7 +177,7 @@ def test_what_waits_in_the_buffer_counts_and_stays_there(store):
     assert store.buffer_path.read_bytes() == before
 
 
-def test_a_poll_in_buffer_and_cache_counts_once(store):
+def test_a_poll_in_buffer_and_database_counts_once(store):
     """A crash between the commit and the clearing of the buffer leaves both."""
     Store.open(store.path)
     for tick in range(5):

@@ -23,7 +23,7 @@ LOG = list(
 )
 LOG_START_S = int(LOG[0]["epoch"])
 LOOP_S = 48 * 3600
-THIS_YEAR_S = LOG_START_S + 900 * LOOP_S  # the log begins anew, in March 2027
+THIS_YEAR_S = LOG_START_S + 900 * LOOP_S  # the log begins again, in March 2027
 TEMPERATURES = (10, 11, 12, 14, 15, 16, 17, 19, 20)
 SWITCHES = range(29, 56)
 FIRST_STOP_S = THIS_YEAR_S + 240  # the compressor stops 4 minutes into the log

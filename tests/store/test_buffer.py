@@ -83,7 +83,7 @@ def test_blocks_of_the_largest_size_come_back_though_the_writer_looks_back_less_
     assert list(buffer.read(path).polls) == sent
 
 
-def test_polls_and_missed_ticks_may_alternate(path):
+def test_polls_and_missed_polls_may_alternate(path):
     sent, ticks = polls(30), []
     for number, poll in enumerate(sent):
         buffer.append_poll(path, poll)
@@ -108,7 +108,7 @@ def test_polls_and_missed_ticks_may_alternate(path):
     ],
     ids=["umlauts", "quotes", "line breaks", "controls", "empty", "long", "surrogate"],
 )
-def test_any_text_may_be_the_detail_of_a_missed_tick(path, detail):
+def test_any_text_may_be_the_detail_of_a_missed_poll(path, detail):
     tick = MISSED._replace(detail=detail)
     buffer.append_missed(path, tick)
     buffer.append_poll(path, small(START_MS))
@@ -153,7 +153,7 @@ def test_lines_of_both_kinds_are_numbered_together(path):
     assert [json.loads(line)["i"] for line in lines(path)] == list(range(1, 33))
 
 
-def test_numbers_begin_anew_in_a_cleared_buffer(path):
+def test_numbers_begin_again_in_a_cleared_buffer(path):
     append(path, polls(3))
     buffer.clear(path, path.stat().st_size)
     assert append(path, polls(2)) == [1, 2]
@@ -304,7 +304,7 @@ def test_a_line_torn_anywhere_harms_neither_those_before_nor_the_next(path, last
         assert content.rejected == piece
 
 
-def test_a_missed_tick_is_appended_behind_a_torn_line_as_well(path):
+def test_a_missed_poll_is_appended_behind_a_torn_line_as_well(path):
     append(path, polls(2))
     whole = path.read_bytes()
     for cut in range(len(lines(path)[0]), len(whole), 7):
@@ -404,7 +404,7 @@ def test_empty_lines_mean_nothing(path):
     assert content.rejected == ()
 
 
-# Clearing and setting aside
+# Clearing and quarantine
 
 
 def test_clearing_forgets_everything_that_was_read(path):

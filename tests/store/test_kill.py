@@ -196,7 +196,7 @@ def planned(workers: Workers, case: Case, states: States, port: int, directory: 
         plan = replace(plan, acknowledged=[ts_ms for ts_ms in times if ts_ms in polls])
     path = directory / "plan"
     path.write_bytes(pickle.dumps(replace(plan, final=final)))
-    # A cache that is built anew is hundreds of pages, which SQLite takes back alike.
+    # A database that is built again is hundreds of pages, which SQLite rolls back alike.
     rebuilds = plan.damaged and len(calls) > MANY_CALLS
     points = [
         (number, False)
@@ -246,7 +246,7 @@ def test_a_command_that_is_not_killed_makes_no_more_calls_than_were_tried(
     assert kill_at(workers, plan, [(points[-1][0] + 100, False)])[0] == 0
 
 
-def test_reports_made_before_the_cache_was_deleted_stay_as_they_are(workers, states, tmp_path):
+def test_reports_made_before_the_database_was_deleted_stay_as_they_are(workers, states, tmp_path):
     work = shutil.copytree(states.make("deleted", "2026-11-19T09:00"), tmp_path / "work")
     before = crash.final_files(work / "data")
     for arguments in (("restore",), DAILY, ("rollup", "daily")):
@@ -266,7 +266,7 @@ def test_reports_made_before_the_directory_was_moved_stay_as_they_are(workers, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 6, 11])
-def test_a_roll_up_that_finds_the_cache_damaged_reports_all_that_can_be_read(
+def test_a_roll_up_that_finds_the_database_damaged_reports_all_that_can_be_read(
     workers, states, tmp_path, first
 ):
     sound = states.make("sound", BEFORE_CSV, ms(BEFORE_CSV))
@@ -428,7 +428,7 @@ def test_a_poll_after_a_killed_one_survives_a_power_cut(workers, port, tmp_path)
     assert problems == []
 
 
-def test_a_cache_file_that_is_still_empty_stops_no_roll_up(workers, port, tmp_path):
+def test_a_database_file_that_is_still_empty_stops_no_roll_up(workers, port, tmp_path):
     (tmp_path / "work" / "data").mkdir(parents=True)
     (tmp_path / "work" / "data" / "cache.sqlite3").touch()
     for arguments in (DAILY, ("prune",), ("restore",)):

@@ -1,4 +1,4 @@
-"""One cache, one heat pump."""
+"""One database, one heat pump."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_a_serial_number_that_is_missing_once_is_not_forgotten(cache):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00\xff"])
-def test_a_damaged_note_is_written_anew(cache, damage):
+def test_a_damaged_note_is_written_again(cache, damage):
     note = cache.with_name("cache.sqlite3.device.json")
     note.write_bytes(damage)
     owner.check_owner(cache, "pump-a", pump())

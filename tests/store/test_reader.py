@@ -1,4 +1,4 @@
-"""Reading the cache: rows are handed over by SQLite, whatever they hold and whatever happens."""
+"""Reading the database: rows come out as they went in, or as damage, whatever happens."""
 
 import signal
 import sqlite3
@@ -19,7 +19,7 @@ EVER = 1 << 60
 
 
 def stored(path: Path, count: int, length: int) -> Store:
-    """Return a cache of polls in which every calculation varies."""
+    """Return a database of polls in which every calculation varies."""
     store = Store(path)
     polls = [
         small(START_MS + n * 30_000, {i: n * i for i in range(length)}, lengths=(length, 4, 3))
@@ -40,8 +40,8 @@ def raised_by_timer() -> Iterator[list[int]]:
         raise Interrupted(signum)
 
     before, hook = signal.signal(signal.SIGALRM, handler), sys.unraisablehook
-    # Of those that come where nothing can be raised at all the hook is told; luxcli's raises them
-    # again a moment later.
+    # A signal may come where Python discards exceptions and calls the hook; luxcli's hook delivers
+    # it again a moment later.
     sys.unraisablehook = lambda _told: sent.remove(signal.SIGALRM)
     remaining = signal.setitimer(signal.ITIMER_REAL, 0)
     try:

@@ -42,13 +42,13 @@ TABLES = (
 
 @pytest.fixture
 def store(tmp_path):
-    """Flushes only when it is told to, or asked something."""
+    """Flushes only on request, or before it is read."""
     return Store(tmp_path / "cache.sqlite3", flush_polls=1000)
 
 
 @pytest.fixture
 def eager(tmp_path):
-    """Puts every poll into the cache at once."""
+    """Puts every poll into the database at once."""
     return Store(tmp_path / "cache.sqlite3", flush_polls=1)
 
 
@@ -58,7 +58,7 @@ def add(store: Store, polls: Iterable[Snapshot]) -> None:
 
 
 def add_quickly(store: Store, polls: Iterable[Snapshot]) -> None:
-    """Put many polls into the cache without waiting for the disk after each."""
+    """Put many polls into the database without waiting for the disk after each."""
     store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))
     store.flush()
 
@@ -99,7 +99,7 @@ def test_every_value_of_a_whole_heat_pump_comes_back_as_it_was_sent(store, profi
     assert (len(poll.parameters), len(poll.calculations), len(poll.visibilities)) == lengths
 
 
-def test_polls_are_readable_before_and_after_they_reach_the_cache(tmp_path):
+def test_polls_are_readable_before_and_after_they_reach_the_database(tmp_path):
     store = Store(tmp_path / "cache.sqlite3", flush_polls=5)
     sent = reals(12)
     for count, poll in enumerate(sent, start=1):
@@ -115,7 +115,7 @@ def test_the_given_time_counts_and_not_that_in_the_snapshot(store):
     assert everything(store) == [small(START_MS)]
 
 
-def test_an_empty_store_answers_everything_and_makes_no_cache(store):
+def test_an_empty_store_answers_everything_and_creates_no_database(store):
     assert everything(store) == []
     assert store.flush() == FlushResult(0, 0, 0)
     assert store.database.span() == (None, None)
@@ -423,7 +423,7 @@ def test_a_query_under_way_goes_on_when_older_polls_are_removed(store):
     assert all(poll in sent for poll in found)
 
 
-def test_an_abandoned_query_holds_nobody_up(eager):
+def test_an_abandoned_query_blocks_no_writer(eager):
     add(eager, reals(3))
     query = eager.query(0, EVER)
     next(query)
@@ -431,10 +431,10 @@ def test_an_abandoned_query_holds_nobody_up(eager):
     query.close()
 
 
-# Missed ticks, roll-ups
+# Missed polls, roll-ups
 
 
-def test_missed_ticks_come_back_sorted_within_half_open_bounds(store):
+def test_missed_polls_come_back_sorted_within_half_open_bounds(store):
     ticks = [
         MissedPoll(START_MS + n, reason, n, n * 1000, f"Grund {n}: Zeitüberschreitung\n„x“")
         for n, reason in enumerate(("timeout", "refused", "busy", "rejected"))
@@ -449,7 +449,7 @@ def test_missed_ticks_come_back_sorted_within_half_open_bounds(store):
     assert store.database.missed(0, EVER) == ticks
 
 
-def test_a_tick_may_be_missed_and_polled_in_the_same_millisecond(store):
+def test_a_poll_may_be_missed_and_made_in_the_same_millisecond(store):
     store.add_missed(MissedPoll(START_MS, "timeout", 1, 5, ""))
     store.add(START_MS, small(START_MS))
     assert everything(store) == [small(START_MS)]
@@ -573,7 +573,7 @@ def test_a_poll_from_before_a_removal_does_not_alter_what_is_left(store, ago_ms,
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3), (3,), (0,)])
 @pytest.mark.parametrize("in_one_go", [True, False])
 def test_polls_that_were_removed_can_be_added_again(store, order, in_one_go):
-    """Archives outlive the cache's retention, and `restore` brings back what they hold."""
+    """Archives outlive the database's retention, and `restore` brings back what they hold."""
     sent = [small(START_MS + n, {1: n}, {1: n // 3, 2: n}) for n in range(10)]
     add(store, sent)
     store.flush()
@@ -585,7 +585,7 @@ def test_polls_that_were_removed_can_be_added_again(store, order, in_one_go):
     assert everything(store) == [*(sent[number] for number in sorted(order)), *sent[5:]]
 
 
-def test_a_store_from_which_everything_was_removed_begins_anew(store):
+def test_a_store_from_which_everything_was_removed_begins_again(store):
     add(store, reals(3))
     store.flush()
     store.remove_before(EVER)
@@ -595,10 +595,10 @@ def test_a_store_from_which_everything_was_removed_begins_anew(store):
     assert everything(store) == later
 
 
-# A cache that cannot be written, or is not ours
+# A database that cannot be written, or is not ours
 
 
-def test_polls_are_safe_while_another_program_locks_the_cache(eager):
+def test_polls_are_safe_while_another_program_locks_the_database(eager):
     sent = reals(3)
     add(eager, sent[:1])
     code = """
@@ -655,7 +655,7 @@ def test_a_reader_sees_polls_that_come_in_between_its_queries(eager):
     ],
     ids=["zeros", "magic", "cut off", "schema"],
 )
-def test_a_damaged_cache_is_set_aside_as_it_is_and_recreate(eager, damage, caplog):
+def test_a_damaged_database_is_quarantined_as_it_is_and_recreated(eager, damage, caplog):
     add(eager, reals(2))
     damaged = damage(eager.path.read_bytes())
     eager.path.write_bytes(damaged)
@@ -675,7 +675,7 @@ def test_a_damaged_cache_is_set_aside_as_it_is_and_recreate(eager, damage, caplo
     assert aside.name in record.getMessage()
 
 
-def test_a_cache_damaged_twice_in_one_second_leaves_both_set_aside(eager):
+def test_a_database_damaged_twice_in_one_second_is_quarantined_twice(eager):
     damaged = []
     for number in range(2):
         add(eager, [real(START_MS + number)])
@@ -711,7 +711,7 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
     ids=["query", "salvage"],
 )
 @pytest.mark.no_cover
-def test_a_flipped_bit_anywhere_in_the_cache_never_gives_a_wrong_value(store, read, flips):
+def test_a_flipped_bit_anywhere_in_the_database_never_gives_a_wrong_value(store, read, flips):
     """Nor does it raise anything but a StorageError, on which salvage and reports rely."""
     sent = [small(START_MS + n, {1: n, 2: n % 7}, {1: n // 9}, lengths=TINY) for n in range(40)]
     add(store, sent)
@@ -740,7 +740,7 @@ def test_a_flipped_bit_anywhere_in_the_cache_never_gives_a_wrong_value(store, re
     assert unexpected == {}
 
 
-def test_a_newer_cache_is_refused_and_left_untouched(eager):
+def test_a_newer_database_is_refused_and_left_untouched(eager):
     add(eager, reals(2))
     with opened(eager.path) as db:
         db.execute("PRAGMA user_version=99")
@@ -765,7 +765,7 @@ def test_a_newer_cache_is_refused_and_left_untouched(eager):
     "table",
     [
         "CREATE TABLE cookies (a, b)",
-        # Has all that a cache needs, so that only who wrote it can tell.
+        # Has everything that a database needs except luxcli's mark.
         "CREATE TABLE poll (ts_ms INTEGER PRIMARY KEY, took_ms, tries, crc)",
     ],
     ids=["cookies", "poll"],
@@ -788,13 +788,13 @@ def test_another_programs_file_is_refused_and_left_untouched(
     assert buffered(eager) == [real(START_MS)]
 
 
-def test_an_empty_file_becomes_a_cache(eager):
+def test_an_empty_file_becomes_a_database(eager):
     eager.path.touch()
     add(eager, reals(1))
     assert everything(eager) == reals(1)
 
 
-def test_the_cache_is_marked_as_ours_and_keeps_its_journal_file(eager):
+def test_the_database_is_marked_as_ours_and_keeps_its_journal_file(eager):
     add(eager, reals(1))
     with opened(eager.path) as db:
         assert db.execute("PRAGMA application_id").fetchone() == (0x4C757843,)
@@ -804,7 +804,7 @@ def test_the_cache_is_marked_as_ours_and_keeps_its_journal_file(eager):
     assert eager.path.with_name("cache.sqlite3-journal").exists()
 
 
-def test_the_whole_cache_can_be_looked_through_for_damage(eager):
+def test_the_whole_database_can_be_checked_for_damage(eager):
     add(eager, reals(3))
     eager.database.check()
     data = bytearray(eager.path.read_bytes())
@@ -826,7 +826,7 @@ def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
     ]
 
 
-def test_a_buffer_that_cannot_be_written_is_no_loss_while_the_cache_can(eager):
+def test_a_buffer_that_cannot_be_written_is_no_loss_while_the_database_can(eager):
     eager.buffer_path.mkdir()
     added = eager.add(START_MS, real(START_MS))
     assert added.flushed == 1
@@ -835,7 +835,7 @@ def test_a_buffer_that_cannot_be_written_is_no_loss_while_the_cache_can(eager):
     assert everything(eager) == [real(START_MS)]
 
 
-def test_when_neither_buffer_nor_cache_can_be_written_the_poll_has_failed(eager):
+def test_when_neither_buffer_nor_database_can_be_written_the_poll_has_failed(eager):
     eager.buffer_path.mkdir()
     eager.path.write_text("not a database, and longer than a header" * 9)
     with pytest.raises(StorageError) as error:
@@ -876,7 +876,7 @@ def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path, parents):
 # Damaged lines of the buffer
 
 
-def test_damaged_lines_are_set_aside_and_reported_and_the_others_stored(store, caplog):
+def test_damaged_lines_are_quarantined_and_reported_and_the_others_stored(store, caplog):
     sent = reals(3)
     add(store, sent[:2])
     with store.buffer_path.open("ab") as file:
@@ -893,14 +893,14 @@ def test_damaged_lines_are_set_aside_and_reported_and_the_others_stored(store, c
     assert len(caplog.records) == 1
 
 
-def test_a_buffer_of_nothing_but_damage_is_set_aside_too(store):
+def test_a_buffer_of_nothing_but_damage_is_quarantined_too(store):
     store.buffer_path.write_bytes(b"\0" * 5000)
     assert store.flush() == FlushResult(0, 0, 1)
     assert store.buffer_path.stat().st_size == 0
     assert store.rejected_path.read_bytes() == b"\0" * 5000 + b"\n"
 
 
-def test_damaged_lines_stay_in_the_buffer_while_they_cannot_be_set_aside(store):
+def test_damaged_lines_stay_in_the_buffer_while_they_cannot_be_quarantined(store):
     add(store, reals(2))
     with store.buffer_path.open("ab") as file:
         file.write(b"garbage")
@@ -1011,7 +1011,7 @@ store.flush()
         assert store.path.stat().st_size > 0
 
 
-def test_the_buffer_is_emptied_only_when_the_cache_is_on_the_disk(eager):
+def test_the_buffer_is_emptied_only_when_the_database_is_on_the_disk(eager):
     add(eager, reals(1))
     add(Store(eager.path), reals(2))
     code = """
@@ -1046,7 +1046,7 @@ def test_polls_may_come_in_while_old_ones_are_removed(store):
     assert everything(store) == [written(START_MS + n) for n in range(60)]
 
 
-def test_different_missed_ticks_of_one_millisecond_are_both_kept(store):
+def test_different_missed_polls_of_one_millisecond_are_both_kept(store):
     first = MissedPoll(START_MS, "timeout", 4, 1000, "a")
     second = MissedPoll(START_MS, "busy", 0, 5000, "b")
     for tick in (first, second, first):
@@ -1055,7 +1055,7 @@ def test_different_missed_ticks_of_one_millisecond_are_both_kept(store):
     assert store.database.missed(0, EVER) == [first, second._replace(ts_ms=START_MS + 1)]
 
 
-def test_a_missed_tick_goes_to_the_cache_where_the_buffer_cannot_be_written(store):
+def test_a_missed_poll_goes_to_the_database_where_the_buffer_cannot_be_written(store):
     add(store, [small(START_MS)])
     store.flush()
     store.buffer_path.unlink()
@@ -1074,7 +1074,7 @@ def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_store
         assert db.execute("SELECT count(*) FROM reading_long").fetchone() == (2500,)
 
 
-def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
+def test_a_signal_ends_the_check_of_a_big_database_at_once(store):
     """SQLite's check is one statement, during which Python sees no signal."""
     store.merge([small(START_MS)], ())
     with contextlib.closing(sqlite3.connect(store.path)) as db, db:
@@ -1106,7 +1106,7 @@ def test_a_signal_ends_the_look_through_a_big_cache_at_once(store):
 @pytest.mark.sweep  # what else runs in the process counts as well
 @pytest.mark.timeout(60)
 def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
-    """The cache was locked or full for days; on a small computer the flush must still fit."""
+    """The database was locked or full for days; on a small computer the flush must still fit."""
     peaks = []
     for count in (500, 4000):
         store = Store(tmp_path / f"{count}.sqlite3")
@@ -1148,7 +1148,7 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
     tracemalloc.stop()
 
 
-def test_a_cache_that_turns_out_damaged_in_the_middle_of_a_long_flush_loses_nothing(tmp_path):
+def test_a_database_that_turns_out_damaged_in_the_middle_of_a_long_flush_loses_nothing(tmp_path):
     store = Store(tmp_path / "c.sqlite3", flush_polls=10_000)
     polls = [small(START_MS + number * 1000) for number in range(1200)]
     with store.buffer_path.open("wb") as file:

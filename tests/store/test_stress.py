@@ -213,7 +213,7 @@ JOBS = ("rollup all", "prune", "restore", "validate", "reader", "writer")
 
 @pytest.mark.parametrize("name", sampled({name: name for name in JOBS}, ["prune"]))
 def test_polls_beside_another_job_are_stored_and_nothing_is_lost(name, tmp_path):
-    held = name in _HOLD  # each poll waits two seconds for the cache, then leaves it be
+    held = name in _HOLD  # each poll waits two seconds for the database, then gives up
     found = beside(name, tmp_path, days=3, step_s=1800, polls=1 if held else 3)
     assert found.problems == ()
     assert (found.lost, found.wrong, found.statuses) == (0, 0, (0,))
@@ -493,7 +493,7 @@ def test_a_disk_that_fills_at_every_level_and_the_table_of_what_came_of_it(tmp_p
     assert len(said) > 1
 
 
-# A cache that is locked for long, or newer than this luxcli
+# A database that is locked for long, or newer than this luxcli
 
 
 def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]:
@@ -519,11 +519,11 @@ def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]
 
 
 @pytest.mark.slow
-def test_all_polls_of_an_hour_in_which_the_cache_is_locked_arrive_afterwards(tmp_path):
+def test_all_polls_of_an_hour_in_which_the_database_is_locked_arrive_afterwards(tmp_path):
     assert _locked_for_an_hour(tmp_path / "locked")[2] == 130
 
 
-def test_a_poll_beside_a_cache_of_a_newer_schema_leaves_it_as_it_is(tmp_path):
+def test_a_poll_beside_a_database_of_a_newer_schema_leaves_it_as_it_is(tmp_path):
     with FaultyController() as pump:
         settings = configured(tmp_path, port=pump.port, flush_polls=1)
         assert launch(tmp_path, "poll-once").status == 0
@@ -542,7 +542,7 @@ def test_a_poll_beside_a_cache_of_a_newer_schema_leaves_it_as_it_is(tmp_path):
         assert len(everything(settings.cache_path)) == 2
 
 
-# A damaged cache
+# A damaged database
 
 
 def _flip(data: bytearray, rng: random.Random, count: int, end: int | None = None) -> None:
@@ -668,7 +668,7 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
             Store(settings.cache_path, flush_polls=1).add(poll.taken_ms, poll)
 
     try:
-        # Before anybody knows of the damage, and without a flush that might set it aside.
+        # Before the damage is noticed, and without a flush that might quarantine it.
         with contextlib.suppress(StorageError):
             for poll in Store(settings.cache_path).database.recover([], []):
                 wrong += poll != polls.get(poll.taken_ms)
@@ -679,7 +679,7 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
         try:
             sources = restore.restore(settings, zone=BERLIN)
         except StorageError as exc:
-            # A flipped schema number cannot be told from a newer one: its owner is told to decide.
+            # A flipped schema number looks like a newer one: the owner has to decide.
             if "written by a newer luxcli" not in str(exc):
                 raise
             reports.append(str(exc))
@@ -726,13 +726,13 @@ SEEDS |= {"register table exchanged": 46, "poll table exchanged": 70, "schema nu
 
 
 @pytest.mark.parametrize("seed", sampled(SEEDS, ["first page zeroed", "1 bit flipped"]))
-def test_a_damaged_cache_loses_nothing_that_another_copy_holds(seed, template, tmp_path):
+def test_a_damaged_database_loses_nothing_that_another_copy_holds(seed, template, tmp_path):
     trial = attempt(template, tmp_path / "copy", seed)
     assert trial.problem == ""
     assert (trial.lost, trial.wrong, trial.twice) == (0, 0, 0)
 
 
-def test_an_emptied_cache_is_not_taken_for_a_new_one_without_a_word(template, tmp_path, caplog):
+def test_an_emptied_database_is_not_taken_for_a_new_one_silently(template, tmp_path, caplog):
     shutil.copytree(template.directory, tmp_path / "copy")
     settings = configured(tmp_path / "copy")
     os.truncate(settings.cache_path, 0)
@@ -744,7 +744,7 @@ def test_an_emptied_cache_is_not_taken_for_a_new_one_without_a_word(template, tm
 
 @pytest.mark.sweep
 @pytest.mark.timeout(300)
-def test_hundreds_of_damaged_caches_and_the_table_of_what_was_left(template, tmp_path):
+def test_hundreds_of_damaged_databases_and_the_table_of_what_was_left(template, tmp_path):
     seeds = 20 * len(DAMAGES)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
@@ -869,7 +869,7 @@ TEARS: dict[str, Tear] = {
 
 @functools.cache
 def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
-    """Return 50 ticks, polled and missed, and the buffer that holds them."""
+    """Return 50 polls, made and missed, and the buffer that holds them."""
     polls = {}
     with tempfile.TemporaryDirectory() as directory:
         store = Store(Path(directory) / "cache.sqlite3", flush_polls=1000)
@@ -884,7 +884,7 @@ def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
 
 
 def damage_buffer(directory: Path, seed: int) -> Trial:
-    """Damage a buffer, go on polling and flush: whole lines are stored, others set aside."""
+    """Damage a buffer, go on polling and flush: whole lines are stored, others quarantined."""
     rng = random.Random(seed)
     name = list(TEARS)[seed % len(TEARS)]
     shutil.rmtree(directory, ignore_errors=True)
@@ -952,6 +952,6 @@ def test_a_damaged_buffer_loses_only_the_damaged_lines(seed, tmp_path):
 
 
 def test_the_trials_notice_what_they_are_there_for(template, tmp_path):
-    """A value that was changed with a fitting checksum cannot be told by luxcli, but is here."""
+    """A value that was changed with a fitting checksum escapes luxcli, but not this check."""
     changed = replace(template, polls={ts: real(ts + 7000) for ts in template.polls})
     assert attempt(changed, tmp_path / "copy", 0).wrong > 0

@@ -23,7 +23,7 @@ NOT_NUMBERS = ("text", "character", "address")
 
 
 def store_at(directory: Path, *polls: Snapshot) -> Store:
-    """Return a store whose cache holds these polls."""
+    """Return a store whose database holds these polls."""
     store = Store(directory / "cache.sqlite3", flush_polls=1000)
     store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))
     store.flush()
@@ -373,7 +373,7 @@ def test_the_command_reads_what_python_reads(store, sql):
         }
 
 
-def test_a_dashboard_may_open_the_cache_read_only(store):
+def test_a_dashboard_may_open_the_database_read_only(store):
     with closing(sqlite3.connect(f"file:{store.path}?mode=ro", uri=True)) as db:
         assert db.execute("SELECT count(*) FROM reading").fetchone() == (len(POLLS),)
 
@@ -405,7 +405,7 @@ def test_the_view_follows_when_registers_change_appear_and_vanish(tmp_path):
 
 
 @pytest.mark.parametrize("empty_buffer", [False, True])
-def test_another_version_of_luxcli_writes_names_and_views_anew(tmp_path, empty_buffer):
+def test_another_version_of_luxcli_writes_names_and_views_again(tmp_path, empty_buffer):
     store = store_at(tmp_path, real(START_MS))
     with opened(store) as db:
         before = views_and_names(db)
