@@ -126,6 +126,7 @@ def test_a_change_of_firmware_within_the_day_leaves_the_earlier_cells_empty(tmp_
     assert [row["ID_WEB_SoftStand"] for row in rows] == ["V3.78"] * 72 + ["V3.90.1"] * 72
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_a_full_day_at_thirty_seconds_has_2880_complete_rows(tmp_path):
     settings = configured(tmp_path)

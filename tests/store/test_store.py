@@ -31,6 +31,7 @@ from tests.support.builders import (
     small,
     traced,
 )
+from tests.support.tiers import sampled
 
 EVER = 1 << 60
 DAY_MS = 86_400_000
@@ -210,7 +211,7 @@ def test_extreme_integers_and_times_come_back(store):
 # Any order, any number of times
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", sampled({str(seed): seed for seed in range(30)}, "01234"))
 def test_polls_in_any_order_come_back_sorted_and_as_they_were_sent(tmp_path, seed):
     rng = random.Random(seed)
     sent = [random_poll(rng, START_MS + n * rng.choice((1, 1000, DAY_MS))) for n in range(40)]
@@ -705,10 +706,15 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
 @pytest.mark.parametrize(
     ("read", "flips"),
     [
-        (lambda store, damaged: store.query(-EVER, EVER, damaged=damaged), 400),
-        (lambda store, damaged: store.database.recover(damaged, []), 50),
+        pytest.param(
+            lambda store, damaged: store.query(-EVER, EVER, damaged=damaged), 400, id="query"
+        ),
+        pytest.param(
+            *(lambda store, damaged: store.database.recover(damaged, []), 50),
+            id="salvage",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["query", "salvage"],
 )
 @pytest.mark.no_cover
 def test_a_flipped_bit_anywhere_in_the_database_never_gives_a_wrong_value(store, read, flips):
@@ -945,6 +951,7 @@ def written(ts_ms: int) -> Snapshot:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_eight_processes_at_once_store_every_poll_once(store):
     processes = [python(WRITER, store.path, START_MS + number, 8, 20, 7) for number in range(8)]
@@ -956,7 +963,7 @@ def test_eight_processes_at_once_store_every_poll_once(store):
     assert everything(store) == [written(START_MS + n) for n in range(160)]
 
 
-@pytest.mark.parametrize("flush_polls", [1, 3, 20])
+@pytest.mark.parametrize("flush_polls", sampled({"1": 1, "3": 3, "20": 20}, ["20"]))
 def test_what_a_killed_process_acknowledged_is_there_once_and_equal(store, flush_polls):
     rng = random.Random(flush_polls)
     acknowledged: list[int] = []

@@ -112,6 +112,7 @@ def test_a_bug_is_one_json_object_with_its_traceback(cli, configure, damaged):
     assert "FileNotFoundError" in entry["exception"]
 
 
+@pytest.mark.slow
 def test_timeouts_tell_attempt_phase_and_totals(invoke, configure):
     with FaultyController(Fault(silent_after=0)) as pump:
         file = configure(port=pump.port, timeout_sec=1, retries=1, log_level="INFO")

@@ -24,6 +24,7 @@ from tests.support.faulty_controller import NOW_S, Fault, FaultyController
 from tests.support.reliability import record, sample
 from tests.support.scenario import HOUR_MS, alone_with_device, configured, ms, open_store
 from tests.support.scenario import record as recorded
+from tests.support.tiers import sampled
 from tests.support.validation_faults import IN_POLLS, SENT, START_MS, Planted, changed, good
 
 DAY_MS = 24 * HOUR_MS
@@ -112,7 +113,7 @@ def test_a_simulated_normal_week_raises_no_alarm(tmp_path):
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("day", [0, 1])
+@pytest.mark.parametrize("day", sampled({"first": 0, "second": 1}, ["first"]))
 def test_the_days_of_the_real_capture_raise_no_alarm(tmp_path, day):
     # At the times of the captured rows the simulator plays exactly what was captured. Both days in
     # one are in the sweep.
