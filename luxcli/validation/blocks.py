@@ -46,7 +46,8 @@ class Lengths(Check):
         if lengths[0] < 2 * FEWEST_READINGS + _TEXTS:
             count = readings(snapshot)
             if count < FEWEST_READINGS:
-                self._findings.add("few-values", poll.ts_ms, f"{count}")
+                text = f"only {count} sensor readings"
+                self._findings.add("few-values", poll.ts_ms, text)
         for index in ranges.CRITICAL:
             if index >= lengths[0]:
                 text = f"missing, the block ends after {lengths[0]} values"

@@ -73,7 +73,7 @@ class Schedule:
             self._findings.add(
                 "stale",
                 now_ms,
-                f"none for {span(age_s)}",
+                f"no poll for {span(age_s)}",
                 since_ms=last_ms,
                 expected=f"a poll within {span(limit_s)}",
             )
@@ -109,13 +109,17 @@ class Schedule:
 
     def _refused(self) -> None:
         found = self._coverage
-        for reason, rule in (("rejected", "rejected-polls"), ("foreign", "foreign-polls")):
+        for reason, rule, text in (
+            ("rejected", "rejected-polls", "rejected answers"),
+            ("foreign", "foreign-polls", "answers of another heat pump"),
+        ):
             count = found.reasons.get(reason, 0)
             if count:
                 gaps = [gap for gap in found.gaps if gap.reasons.get(reason)]
                 first_ms = gaps[0].start_ms if gaps else found.start_ms
                 last_ms = gaps[-1].stop_ms if gaps else found.stop_ms
-                self._findings.add(rule, last_ms, f"{count}", since_ms=first_ms, count=count)
+                found_text = f"{text}: {count}"
+                self._findings.add(rule, last_ms, found_text, since_ms=first_ms, count=count)
 
     def _add(self, rule: str, text: str, count: int) -> None:
         start_ms, stop_ms = self._coverage.start_ms, self._coverage.stop_ms
@@ -151,6 +155,6 @@ class Damage:
         """Report the polls of these times."""
         if damaged_ms:
             count = len(damaged_ms)
-            text = f"{count}; 'luxcli restore' repairs those that an archive holds"
+            text = f"damaged polls: {count}; 'luxcli restore' repairs those that an archive holds"
             first_ms, last_ms = damaged_ms[0], damaged_ms[-1]
             self._findings.add("damaged-polls", last_ms, text, since_ms=first_ms, count=count)

@@ -62,19 +62,19 @@ _TEMPERATURES: Final = (
         "interrupted",
         "warning",
         "temperatures",
-        "no 'not fitted' value between real ones: a broken wire or contact",
+        "no 'not fitted' value between real ones, as from a broken wire or contact",
     ),
     Rule(
         "outdoor-broken",
         "problem",
         "temperatures",
-        "not -5.0 °C all the time together with error 711",
+        "not -5.0 °C for half an hour while error 711 is the newest",
     ),
     Rule(
         "stuck",
         "warning",
         "temperatures",
-        "some change within 12 h in which the compressor ran; outdoors within 20 h",
+        "some change within 12 h in which the compressor runs; outdoors within 20 h",
     ),
     Rule(
         "temperature-spike",
@@ -96,20 +96,20 @@ _COUNTERS: Final = (
         "counters",
         "no change that is undone within 15 min, as around a restart of the controller",
     ),
-    Rule("counter-reset", "warning", "counters", "a counter does not start again near 0"),
-    Rule("counter-reset-total", "note", "heat", "heat since reset grows"),
+    Rule("counter-reset", "warning", "counters", "a counter that does not start again near 0"),
+    Rule("counter-reset-total", "note", "heat", "a total that grows until its owner resets it"),
     Rule(
         "counter-setback",
         "warning",
         "counters",
-        "a counter does not lose its last hours, as in a power cut",
+        "a counter that does not lose its last hours, as in a power cut",
     ),
-    Rule("counter-decrease", "problem", "counters", "a counter only grows"),
+    Rule("counter-decrease", "problem", "counters", "a counter that only grows"),
     Rule(
         "counter-jump",
         "problem",
         "counters",
-        "run times grow no faster than time, starts and energy no faster than is possible",
+        "run times that grow no faster than time, starts and energy no faster than is possible",
     ),
     Rule("starts-runtime", "problem", "counters", "not more starts than seconds of run time"),
     Rule(
@@ -122,13 +122,13 @@ _COUNTERS: Final = (
         "runtime-standstill",
         "problem",
         "counters",
-        "run time of the compressor grows while it is switched on",
+        "a run time that grows while the compressor is switched on",
     ),
     Rule(
         "runtime-idle",
         "warning",
         "counters",
-        "run time of the compressor stands still while it is switched off",
+        "a run time that stands still while the compressor is switched off",
     ),
 )
 _HEAT: Final = (
@@ -136,7 +136,7 @@ _HEAT: Final = (
         "heat-quantities",
         "warning",
         "heat",
-        "the same heat for heating, hot water and pool in calculations 151 to 153 and parameters",
+        "the same heat for heating, hot water and pool in calculations and parameters",
     ),
     Rule(
         "heat-total",
@@ -148,7 +148,7 @@ _HEAT: Final = (
         "flow-without-pump",
         "warning",
         "heat",
-        "no flow for half an hour with all pumps off",
+        "no flow while all pumps are off for half an hour",
     ),
     Rule(
         "pump-without-flow",
@@ -160,7 +160,7 @@ _HEAT: Final = (
         "compressor-without-heat",
         "warning",
         "heat",
-        "half an hour of compressor warms the flow or moves the heat counter",
+        "a flow warmer than the return, or more heat counted, in half an hour of compressor",
     ),
     Rule(
         "flow-below-return",
@@ -183,8 +183,8 @@ _HEAT: Final = (
 )
 _STATUS: Final = (
     Rule("switch", "problem", "switches", "0 or 1"),
-    Rule("missing-sensor", "problem", "status", "critical sensors in every poll"),
-    Rule("no-value", "problem", "status", "a value, not the number that stands for none"),
+    Rule("missing-sensor", "problem", "status", "all critical sensors in every poll"),
+    Rule("no-value", "problem", "status", "a value, not the number that means 'no value'"),
     Rule("firmware-text", "note", "status", "a firmware version like V3.9"),
     Rule("firmware-changed", "note", "status", "the same firmware as before"),
     Rule("model-code", "note", "status", "a model that is known"),
@@ -200,22 +200,22 @@ _STATUS: Final = (
         "frozen",
         "problem",
         "status",
-        "some value changes within 5 min; timers count in seconds",
+        "some change within 5 min: timers count in seconds",
     ),
     Rule(
         "frozen-values",
         "warning",
         "status",
-        "something but timers and counters changes within 2 h, if only the weather",
+        "some change besides timers and counters within 2 h, at least of the weather",
     ),
 )
 _CLOCK: Final = (
-    Rule("clock-off", "warning", "clock", "controller's clock within 5 min of this computer's"),
-    Rule("clock-zone", "note", "clock", "controller's clock not off by whole hours"),
+    Rule("clock-off", "warning", "clock", "a controller's clock within 5 min of this computer's"),
+    Rule("clock-zone", "note", "clock", "a controller's clock of this computer's time zone"),
     Rule("clock-drift", "warning", "clock", "less than a minute of drift in a day"),
-    Rule("clock-standstill", "warning", "clock", "controller's clock moves"),
-    Rule("host-clock-step", "warning", "clock", "this computer's clock makes no steps"),
-    Rule("controller-clock-set", "note", "clock", "controller's clock is not set again"),
+    Rule("clock-standstill", "warning", "clock", "a controller's clock that moves"),
+    Rule("host-clock-step", "warning", "clock", "no step of this computer's clock"),
+    Rule("controller-clock-set", "note", "clock", "a controller's clock that nobody sets"),
 )
 _RECORDING: Final = (
     Rule("few-values", "problem", "recording", "more than 50 sensor readings in a poll"),
@@ -225,10 +225,10 @@ _RECORDING: Final = (
         "block-unsteady",
         "warning",
         "recording",
-        "block lengths change with the firmware, not back and forth",
+        "block lengths that change with the firmware, not back and forth",
     ),
-    Rule("visibility-flags", "warning", "recording", "visibilities are 0 or 1"),
-    Rule("retries", "note", "recording", "nine of ten polls succeed at once"),
+    Rule("visibility-flags", "warning", "recording", "0 or 1"),
+    Rule("retries", "note", "recording", "nine of ten polls at the first attempt"),
     Rule("coverage-poor", "warning", "recording", "at least 95 % of the polls of the schedule"),
     Rule("coverage-half", "problem", "recording", "at least 50 % of the polls of the schedule"),
     Rule(
@@ -237,8 +237,8 @@ _RECORDING: Final = (
         "recording",
         "a recorded reason for missing polls, but for a few",
     ),
-    Rule("rejected-polls", "warning", "recording", "no answer had to be rejected"),
-    Rule("foreign-polls", "problem", "recording", "no answer came from another heat pump"),
+    Rule("rejected-polls", "warning", "recording", "no rejected answer"),
+    Rule("foreign-polls", "problem", "recording", "no answer of another heat pump"),
     Rule("stale", "problem", "recording", "a poll within the last hour"),
     Rule("damaged-polls", "problem", "recording", "polls that fit their checksums"),
     Rule("spacing", "warning", "recording", "polls as far apart as interval_sec says, within 10 %"),
@@ -266,7 +266,7 @@ _CSV: Final = (
     Rule("csv-gap", "note", "recording", "rows no further apart than one and a half intervals"),
     Rule("csv-gaps", "warning", "recording", "at least 95 % of the rows of the schedule"),
     Rule("csv-count", "warning", "recording", "as many rows as the database has polls"),
-    Rule("csv-torn", "problem", "recording", "a last line that is complete"),
+    Rule("csv-torn", "problem", "recording", "an end of the last line"),
 )
 
 RULES: Final[Mapping[str, Rule]] = {

@@ -424,7 +424,7 @@ def test_a_critical_sensor_beyond_the_end_of_the_block_is_missing(tmp_path):
 def test_almost_empty_answers_fail_the_checklist(tmp_path):
     found = of_pump(tmp_path, lambda s: s._replace(calculations=s.calculations[:12]))
     assert any(
-        "few-values: 12; expected: more than 50" in text
+        "few-values: only 12 sensor readings; expected: more than 50" in text
         for text in lines(found, "sensors", "problem")
     )
     assert passed(found)["more than 50 sensor readings per poll"] is False
