@@ -110,7 +110,7 @@ class _Recorder:
     @property
     def flushes_next(self) -> bool:
         """Whether the next poll moves the buffer into the cache."""
-        return len(self._store.waiting().polls) == _FLUSHED - 1
+        return len(self._store.waiting().polls_ms) == _FLUSHED - 1
 
 
 def _until(polls: Sequence[Snapshot], end_s: float) -> list[Snapshot]:

@@ -41,7 +41,7 @@ def _beginning(store: Store, now_ms: int) -> int:
     """Return the beginning: a day ago, or later if there are more polls than a schedule makes."""
     start_ms = now_ms - _DAY_MS
     times = store.database.times(start_ms, now_ms)
-    times += [p.taken_ms for p in store.waiting().polls if start_ms <= p.taken_ms < now_ms]
+    times += [ms for ms in store.waiting().polls_ms if start_ms <= ms < now_ms]
     return start_ms if len(times) <= _MOST_POLLS else sorted(times)[-_MOST_POLLS]
 
 

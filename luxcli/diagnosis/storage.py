@@ -235,7 +235,7 @@ def _disks(config: Config, facts: _Facts) -> Iterator[Line]:
 
 def _buffer(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
     waiting = store.waiting()
-    entries, damaged = len(waiting.polls) + len(waiting.missed), len(waiting.rejected)
+    entries, damaged = len(waiting.polls_ms) + len(waiting.missed), len(waiting.rejected)
     facts.buffer = {"entries": entries, "bytes": waiting.size, "damaged_lines": damaged}
     # One interrupted flush is normal; more entries mean that the database could not be written.
     text = f"in the buffer: {counted(entries, 'entry', 'entries')}, {waiting.size / 1e3:.0f} kB"

@@ -318,7 +318,7 @@ def _record(config: Config, due_ms: Sequence[int], *, around_ms: int) -> int:
         start, stop = due_ms[0] - around_ms, due_ms[-1] + around_ms
         waiting = store.waiting()
         known = [missed.ts_ms for missed in (*waiting.missed, *store.database.missed(start, stop))]
-        known += [poll.taken_ms for poll in waiting.polls] + store.database.times(start, stop)
+        known += [*waiting.polls_ms, *store.database.times(start, stop)]
         for ts_ms in due_ms:
             if not any(abs(ts_ms - known_ms) < around_ms for known_ms in known):
                 record_overrun(store, ts_ms)

@@ -33,13 +33,13 @@ def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Cove
 def _coverage(
     store: Store, waiting: Waiting, start_ms: int, stop_ms: int, interval_s: int
 ) -> Coverage:
-    entries = [poll.taken_ms for poll in waiting.polls] + [entry.ts_ms for entry in waiting.missed]
+    entries = [*waiting.polls_ms, *(entry.ts_ms for entry in waiting.missed)]
     stored = store.database.next_entry(0)
     first = min([*entries, *([] if stored is None else [stored])], default=stop_ms)
     begin_ms = max(start_ms, first)
     if begin_ms >= stop_ms:
         return Coverage(start_ms, stop_ms, 0, 0, 0, {})
-    days = _poll_times_by_day(store, (poll.taken_ms for poll in waiting.polls), begin_ms, stop_ms)
+    days = _poll_times_by_day(store, waiting.polls_ms, begin_ms, stop_ms)
     missed = {entry.ts_ms: entry for entry in store.database.missed(begin_ms, stop_ms)}
     missed |= {entry.ts_ms: entry for entry in waiting.missed if begin_ms <= entry.ts_ms < stop_ms}
     in_order = [missed[ts_ms] for ts_ms in sorted(missed)]
@@ -135,7 +135,7 @@ def last_poll_ms(store: Store, now_ms: int) -> int | None:
 
 def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, int | None]:
     """Return the newest poll up to `limit_ms`, and the newest of all where that is later."""
-    polls_ms = [poll.taken_ms for poll in waiting.polls]
+    polls_ms = list(waiting.polls_ms)
     stored_ms = (store.database.last_poll(limit_ms), store.database.span()[1])
     polls_ms += [ms for ms in stored_ms if ms is not None]
     last_ms = max((ms for ms in polls_ms if ms <= limit_ms), default=None)

@@ -54,16 +54,10 @@ class Content(NamedTuple):
     size: int
 
 
-class Head(NamedTuple):
-    """A poll as `waiting` returns it: its time alone."""
-
-    taken_ms: int
-
-
 class Waiting(NamedTuple):
     """What waits in a buffer: as `Content`, but with the times of the polls alone."""
 
-    polls: tuple[Head, ...]
+    polls_ms: tuple[int, ...]
     missed: tuple[MissedPoll, ...]
     rejected: tuple[bytes, ...]
     size: int
@@ -167,7 +161,7 @@ def waiting(path: Path) -> Waiting:
     Raises:
         StorageError: The file exists but cannot be read.
     """
-    polls: list[Head] = []
+    polls_ms: list[int] = []
     missed: list[MissedPoll] = []
     rejected: list[bytes] = []
     size = 0
@@ -179,7 +173,7 @@ def waiting(path: Path) -> Waiting:
         head = re.match(_HEAD, line)
         try:
             if head and _is_sealed(line):
-                polls.append(Head(int(head[1])))
+                polls_ms.append(int(head[1]))
                 continue
             entry = _entry(line, {})
         except (ValueError, KeyError, TypeError):
@@ -187,7 +181,7 @@ def waiting(path: Path) -> Waiting:
         else:
             if isinstance(entry, MissedPoll):
                 missed.append(entry)
-    return Waiting(tuple(polls), tuple(missed), tuple(rejected), size)
+    return Waiting(tuple(polls_ms), tuple(missed), tuple(rejected), size)
 
 
 def polls(path: Path, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
@@ -196,14 +190,14 @@ def polls(path: Path, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:
     Raises:
         StorageError: The file exists but cannot be read.
     """
-    times = [head.taken_ms for head in waiting(path).polls]
+    times = waiting(path).polls_ms
     wanted = (
         poll
         for part in parts(path, _PART)
         for poll in part.polls
         if start_ms <= poll.taken_ms < stop_ms
     )
-    in_memory = len(times) <= _PART or times != sorted(times)
+    in_memory = len(times) <= _PART or list(times) != sorted(times)
     return iter(sorted(wanted, key=attrgetter("taken_ms"))) if in_memory else wanted
 
 

@@ -374,7 +374,7 @@ class _WholeFile:
         if period and period.start_ms - 1000 < start_ms and stop_ms <= period.stop_ms + 1000:
             start_ms, stop_ms = period.start_ms, period.stop_ms
         # The buffer first: a poll that is flushed meanwhile is found in both, not in neither.
-        waiting = {poll.taken_ms for poll in store.waiting().polls}
+        waiting = set(store.waiting().polls_ms)
         times = waiting.union(store.database.times(start_ms, stop_ms))
         stored = sum(start_ms <= ts_ms < stop_ms for ts_ms in times)
         # A database that was lost or pruned since holds less; then the file is the better copy.

@@ -89,7 +89,7 @@ def _flush(store: Store) -> str | None:
     except LockHeldError:
         return None  # another process does it now
     except StorageError as exc:
-        count = len(store.waiting().polls)
+        count = len(store.waiting().polls_ms)
         where = f"{count} {'poll' if count == 1 else 'polls'} judged from the buffer"
         return f"{exc}; {where}" if count else None
     return None

@@ -572,9 +572,7 @@ def pump() -> Iterator[FaultyController]:
 def known(data: Path) -> list[int]:
     """Return the times of the polls, those in the buffer included."""
     store = Store(data / "cache.sqlite3")
-    return sorted(
-        {*(poll.taken_ms for poll in store.waiting().polls), *store.database.times(0, 2**53)}
-    )
+    return sorted({*store.waiting().polls_ms, *store.database.times(0, 2**53)})
 
 
 def at(pump: FaultyController, **variables: Any) -> dict[str, Any]:

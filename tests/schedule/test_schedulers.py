@@ -83,8 +83,7 @@ def cron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | str]:
 
 
 def polled(directory: Path) -> list[int]:
-    waiting = Store(directory / "cache.sqlite3").waiting()
-    return [poll.taken_ms for poll in waiting.polls]
+    return list(Store(directory / "cache.sqlite3").waiting().polls_ms)
 
 
 def test_supercronic_polls_on_the_second(cli, supercronic, tmp_path):

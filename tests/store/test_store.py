@@ -1144,13 +1144,13 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
         file.write(b'{"v":1,"i":5,"t":18000000')
     waiting = store.waiting()
     content = buffer.read(store.buffer_path)
-    assert [head.taken_ms for head in waiting.polls] == [poll.taken_ms for poll in content.polls]
+    assert list(waiting.polls_ms) == [poll.taken_ms for poll in content.polls]
     assert (waiting.missed, waiting.rejected) == (content.missed, content.rejected)
     assert waiting.size == content.size == store.buffer_path.stat().st_size
     line = buffer_line(real(START_MS))
     store.buffer_path.write_bytes(line * 6000)
     tracemalloc.start()
-    assert len(store.waiting().polls) == 6000
+    assert len(store.waiting().polls_ms) == 6000
     assert tracemalloc.get_traced_memory()[1] < 25_000_000  # decoded they are twice that
     tracemalloc.stop()
 
