@@ -127,7 +127,7 @@ def test_status_0_stored(invoke, configure, simulator):
 @pytest.mark.parametrize(
     "date", ["yesterday", "2026-02-30", "20261124", "2026-W48-2", "", "0001-01-01", "9999-12-31"]
 )
-def test_status_2_a_date_that_is_none(date, invoke, configure):
+def test_status_2_a_date_that_is_not_valid(date, invoke, configure):
     ran = invoke("rollup", "daily", "--date", date, "-c", configure())
     assert (ran.status, the_line(ran)) == (2, f"--date {date!r} is not a date like 2026-11-24")
 
@@ -200,7 +200,7 @@ def test_status_69_unknown_name(invoke, configure):
 
 
 @pytest.mark.parametrize("command", ["poll-once", "rollup daily", "prune", "config check"])
-def test_status_74_a_cache_directory_that_cannot_be_made(command, invoke, configure, tmp_path):
+def test_status_74_a_database_directory_that_cannot_be_made(command, invoke, configure, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     file = configure(cache_path=str(tmp_path / "file" / "cache.sqlite3"))
     ran = invoke(*command.split(), "-c", file)
@@ -297,13 +297,13 @@ def test_a_failure_as_json_is_one_object_with_type_status_and_text(
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "file").write_text("", encoding="utf-8")
     ran = invoke(*command, "--json", env={"LUXCLI_CACHE_PATH": "c/cache.sqlite3"} | environ)
-    told = json.loads(ran.stdout)
+    printed = json.loads(ran.stdout)
     assert ran.stdout.count("\n") == 1
-    assert told["ok"] is False
-    assert set(told) >= {"ok", "error"}
-    assert told["error"]["exit"] == ran.status
-    assert told["error"]["type"] in {kind.__name__ for kind in every(LuxcliError)}
-    lines = told["error"]["text"].splitlines()
+    assert printed["ok"] is False
+    assert set(printed) >= {"ok", "error"}
+    assert printed["error"]["exit"] == ran.status
+    assert printed["error"]["type"] in {kind.__name__ for kind in every(LuxcliError)}
+    lines = printed["error"]["text"].splitlines()
     assert ran.stderr == "".join(f"luxcli: {line}\n" for line in lines)
 
 
@@ -330,15 +330,15 @@ def test_a_success_as_json_is_one_object(command, keys, invoke, recorded):
     ran = invoke(*command.split(), "--json", "-c", recorded)
     assert (ran.status, ran.stderr) == (0, "")
     assert ran.stdout.count("\n") == 1
-    told = json.loads(ran.stdout)
-    assert told["ok"] is True
-    assert keys <= set(told)
+    printed = json.loads(ran.stdout)
+    assert printed["ok"] is True
+    assert keys <= set(printed)
 
 
 def test_the_json_of_a_rollup_describes_the_files(invoke, recorded):
-    told = json.loads(invoke("rollup", "all", "--json", "-c", recorded).stdout)
-    assert [entry["kind"] for entry in told["files"]] == ["daily", "weekly"]
-    for entry in told["files"]:
+    printed = json.loads(invoke("rollup", "all", "--json", "-c", recorded).stdout)
+    assert [entry["kind"] for entry in printed["files"]] == ["daily", "weekly"]
+    for entry in printed["files"]:
         text = Path(entry["path"]).read_text(encoding="utf-8")
         assert entry["bytes"] == len(text.encode())
         assert (entry["rows"], len(text.splitlines())) == (1, 2)
@@ -346,16 +346,16 @@ def test_the_json_of_a_rollup_describes_the_files(invoke, recorded):
         assert entry["start"] < entry["stop"]
 
 
-def test_a_failing_rollup_still_tells_as_json_what_it_wrote(invoke, recorded):
+def test_a_failing_rollup_lists_as_json_the_files_it_wrote(invoke, recorded):
     weekly = recorded.parent / "data" / "reports" / "weekly"
     weekly.parent.mkdir(parents=True)
     weekly.write_text("in the way")
     ran = invoke("rollup", "all", "--json", "-c", recorded)
-    told = json.loads(ran.stdout)
-    assert (ran.status, told["ok"], told["error"]["exit"]) == (74, False, 74)
-    assert [entry["kind"] for entry in told["files"]] == ["daily"]
-    assert told["error"]["text"].startswith(str(weekly))
-    assert ran.stderr == f"luxcli: {told['error']['text']}\n"
+    printed = json.loads(ran.stdout)
+    assert (ran.status, printed["ok"], printed["error"]["exit"]) == (74, False, 74)
+    assert [entry["kind"] for entry in printed["files"]] == ["daily"]
+    assert printed["error"]["text"].startswith(str(weekly))
+    assert ran.stderr == f"luxcli: {printed['error']['text']}\n"
 
 
 @pytest.fixture
@@ -365,14 +365,14 @@ def with_a_gap(configure):
     now_ms = int(time.time()) * 1000
     store = Store(file.parent / "data" / "cache.sqlite3")
     store.path.parent.mkdir()
-    ticks = [now_ms - number * 30_000 for number in reversed(range(240))]
-    away = ticks[100:180]
-    store.merge([real(ts_ms) for ts_ms in ticks if ts_ms not in away], ())
+    times = [now_ms - number * 30_000 for number in reversed(range(240))]
+    away = times[100:180]
+    store.merge([real(ts_ms) for ts_ms in times if ts_ms not in away], ())
     store.merge((), [MissedPoll(ts_ms, "timeout", 4, 1000, "no answer") for ts_ms in away[:75]])
     return file
 
 
-def test_a_poor_period_is_told_in_one_line_with_the_reasons(invoke, with_a_gap):
+def test_a_period_with_missing_polls_is_reported_in_one_line_with_the_reasons(invoke, with_a_gap):
     ran = invoke("rollup", "daily", "-c", with_a_gap)
     assert ran.status == 0
     text = the_line(ran)
@@ -383,12 +383,12 @@ def test_a_poor_period_is_told_in_one_line_with_the_reasons(invoke, with_a_gap):
     )
 
 
-def test_strict_makes_a_poor_period_a_finding(invoke, with_a_gap):
+def test_strict_makes_missing_polls_a_finding(invoke, with_a_gap):
     ran = invoke("rollup", "daily", "--strict", "--json", "-c", with_a_gap)
-    told = json.loads(ran.stdout)
-    assert (ran.status, told["ok"]) == (3, False)
-    assert "66.6 % of 240 polls" in told["findings"][0]
-    [entry] = told["files"]
+    printed = json.loads(ran.stdout)
+    assert (ran.status, printed["ok"]) == (3, False)
+    assert "66.6 % of 240 polls" in printed["findings"][0]
+    [entry] = printed["files"]
     assert entry["rows"] == 160
     coverage = entry["coverage"]
     assert (coverage["polls"], coverage["expected"], coverage["missing"]) == (160, 240, 80)
@@ -408,7 +408,7 @@ def with_bad_data(configure):
     return file
 
 
-def test_a_day_of_impossible_data_is_told_in_one_line(invoke, with_bad_data):
+def test_a_day_of_impossible_data_is_reported_in_one_line(invoke, with_bad_data):
     ran = invoke("rollup", "all", "-c", with_bad_data)
     assert ran.status == 0
     assert re.fullmatch(
@@ -417,15 +417,15 @@ def test_a_day_of_impossible_data_is_told_in_one_line(invoke, with_bad_data):
         the_line(ran),
     )
     strict = invoke("rollup", "daily", "--strict", "--json", "-c", with_bad_data)
-    told = json.loads(strict.stdout)
-    assert (strict.status, told["ok"]) == (3, False)
-    [entry] = told["files"]
+    printed = json.loads(strict.stdout)
+    assert (strict.status, printed["ok"]) == (3, False)
+    [entry] = printed["files"]
     assert entry["verdict"] == "problems"
     assert entry["problems"] == ["range-impossible: ID_WEB_Temperatur_TVL 500.0 °C"]
-    assert "range-impossible" in told["findings"][0]
+    assert "range-impossible" in printed["findings"][0]
 
 
-def test_strict_is_content_with_a_good_period(invoke, recorded):
+def test_strict_succeeds_with_a_good_period(invoke, recorded):
     assert invoke("rollup", "all", "--strict", "-c", recorded).status == 0
 
 
@@ -443,7 +443,7 @@ def test_strict_is_content_with_a_good_period(invoke, recorded):
         "prune",
     ],
 )
-def test_success_is_silent_when_nobody_watches(command, invoke, recorded):
+def test_success_prints_nothing_without_a_terminal(command, invoke, recorded):
     assert invoke(*command.split(), "-c", recorded) == Ran(0, "", "")
 
 
@@ -494,7 +494,7 @@ def test_json_on_a_terminal_is_one_object(cli, recorded, command):
     assert json.loads(screen)["ok"] is True
 
 
-def test_other_results_are_told_on_a_terminal(cli, recorded):
+def test_other_results_are_printed_on_a_terminal(cli, recorded):
     status, screen = on_a_terminal(cli, "rollup", "all", "-c", recorded)
     assert status == 0
     assert re.search(
@@ -623,7 +623,7 @@ def test_output_into_a_closed_pipe_ends_quietly_as_the_signal_would(
     assert ran.stderr == ""
 
 
-def test_complaints_that_nobody_reads_leave_the_status_as_it_is(cli, configure):
+def test_warnings_into_a_closed_pipe_do_not_change_the_status(cli, configure):
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
@@ -656,8 +656,8 @@ def test_sensors_can_be_chosen(invoke):
 
 def test_sensors_as_json_hold_everything_that_is_known(invoke):
     ran = invoke("sensors", "--json", "ID_WEB_WP_BZ_akt", "ID_WEB_Temperatur_TVL")
-    told = json.loads(ran.stdout)
-    flow, mode = told["sensors"]
+    printed = json.loads(ran.stdout)
+    flow, mode = printed["sensors"]
     assert set(flow) == {
         *("group", "index", "id", "name", "german", "unit", "scale", "kind", "labels"),
     }
@@ -690,8 +690,8 @@ def test_the_simulator_serves_until_it_is_stopped(signum, status, cli, configure
     assert f"LUXCLI_HOST=127.0.0.1 LUXCLI_PORT={port} luxcli poll-once" in line
     for _ in range(2):
         ran = cli("poll-once", "--json", "-c", configure(port=int(port)))
-        told = json.loads(ran.stdout)
-        assert [told[group] for group in GROUPS] == [275, 1187, 398]
+        printed = json.loads(ran.stdout)
+        assert [printed[group] for group in GROUPS] == [275, 1187, 398]
     process.send_signal(signum)
     assert cli.end(process, within_s=1) == Ran(status, "", "")
 
@@ -745,16 +745,16 @@ def test_the_simulator_takes_log_levels_as_the_other_commands_do(cli):
 # The demo
 
 
-def test_the_demo_fills_its_directory_and_says_with_what(demo):
+def test_the_demo_fills_its_directory_and_lists_the_files(demo):
     directory, ran, _ = demo
     assert ran.status == 0
-    told = dict(line.split("\t") for line in ran.stdout.partition("\n\n")[0].splitlines())
-    assert told["polls"] == "1008 in fast-forward, one every ten minutes for a week"
-    assert told["per poll"] == "1634 values"
+    printed = dict(line.split("\t") for line in ran.stdout.partition("\n\n")[0].splitlines())
+    assert printed["polls"] == "1008 in fast-forward, one every ten minutes for a week"
+    assert printed["per poll"] == "1634 values"
     for kind, rows in (("daily", 144), ("weekly", 1008)):
         [path] = (directory / "reports" / kind).glob("*.csv")  # an earlier one is replaced
         assert len(path.read_text(encoding="utf-8").splitlines()) == rows + 1
-        assert re.fullmatch(rf"{rows} rows, \d+ columns: {path}", told[f"{kind} CSV"])
+        assert re.fullmatch(rf"{rows} rows, \d+ columns: {path}", printed[f"{kind} CSV"])
     loaded = config.load(None, {}, directory, {"cache_path": "cache.sqlite3"})
     assert sum(1 for _ in open_store(loaded).query(*EVER)) == 1008
     assert "luxcli config init --host ADDRESS && luxcli poll-once" in ran.stdout
@@ -779,7 +779,7 @@ def test_the_query_that_the_demo_proposes_works(demo):
     assert all(isinstance(value, float) for _, value in rows)
 
 
-def test_a_directory_of_something_else_is_refused_and_left_alone(invoke, tmp_path):
+def test_the_demo_refuses_a_directory_of_other_files_and_changes_nothing_there(invoke, tmp_path):
     (tmp_path / "luxcli-demo").mkdir()
     (tmp_path / "luxcli-demo" / "letter.txt").write_text("dear\n", encoding="utf-8")
     ran = invoke("demo")
@@ -878,14 +878,14 @@ def test_a_failure_whose_json_cannot_be_written_keeps_its_status(cli, configure)
     assert second == "luxcli: the output cannot be written: No space left on device"
 
 
-def test_an_encoding_that_lacks_letters_costs_those_and_nothing_else(cli, configure, tmp_path):
+def test_letters_that_the_encoding_lacks_become_question_marks(cli, configure, tmp_path):
     file = configure(cache_path=str(tmp_path / "Wärme" / "c.sqlite3"), port=1)
     ran = cli("status", "-c", file, env={"PYTHONIOENCODING": "ascii"})
     assert ran == Ran(3, f"not recording: nothing recorded in {tmp_path}/W?rme/c.sqlite3\n", "")
 
 
 @pytest.mark.parametrize("command", ["poll-once", "status"])
-def test_a_named_pipe_in_the_place_of_the_buffer_is_told_and_not_waited_for(
+def test_a_named_pipe_in_place_of_the_buffer_is_reported_without_waiting(
     invoke, configure, simulator, tmp_path, command
 ):
     file = configure(port=simulator.port)

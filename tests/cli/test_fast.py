@@ -1,4 +1,4 @@
-"""The short way into the commands that run most often is the way through the option parser."""
+"""The fast path of `poll-once` and `status` does what Typer does, and loads little."""
 
 import functools
 import os
@@ -18,16 +18,9 @@ from tests.conftest import Cli, Invoke, Ran
 
 # What differs from run to run: times, durations, process numbers, run ids.
 VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
-NEITHER = {
-    "typer",
-    "click",
-    "rich",
-    "dataclasses",
-    "inspect",
-    "luxtronik",
-    "argparse",
-}
-# Besides the standard library's, and only if a poll fails, goes to the cache or is told to others.
+# Modules that neither a poll nor a status loads.
+NEITHER = {"typer", "click", "rich", "dataclasses", "inspect", "luxtronik", "argparse"}
+# Modules of luxcli that a poll loads at most, if it neither fails, flushes nor notifies.
 POLL = {
     *("", "__main__", "errors", "model", "times"),
     *("cli", "cli.commands", "cli.commands.poll_once", "cli.fast", "cli.options", "cli.output"),
@@ -50,7 +43,6 @@ STATUS = {
 } | {
     "cli.commands.status",
     *("recording.coverage", "recording.state", "store.sqlite_file", "store.schema"),
-    "system.threads",
 }
 
 # Parameters beside those that each command has.
@@ -96,7 +88,7 @@ def by_parser(command: str, argv: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("environment", [{}, {"LUXCLI_CONFIG": "from-environment.yaml"}])
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.no_cover
-def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_parser_gives(
+def test_a_simple_command_line_gives_the_options_that_typer_gives(
     command, environment, tmp_path, monkeypatch
 ):
     (tmp_path / "directory").mkdir()
@@ -127,17 +119,17 @@ def test_a_call_that_is_understood_at_sight_has_the_parameters_that_the_option_p
         *[("poll-once", "--json", "--json"), ("poll-once", "-c", "a", "--config", "b")],
     ],
 )
-def test_whatever_is_not_plain_is_left_to_the_option_parser(argv):
+def test_a_command_line_that_is_not_simple_is_left_to_typer(argv):
     assert fast.parse(argv, {}) is None
     assert fast.run(argv, {}) is None
 
 
-def test_the_completion_of_the_shell_is_the_option_parsers():
+def test_completion_for_the_shell_is_left_to_typer():
     assert fast.parse(["status"], {"_LUXCLI_COMPLETE": "bash_complete"}) is None
 
 
 def both_ways(invoke: Invoke, *args: object, **variables: str) -> tuple[Ran, Ran]:
-    """Run the same call the short way, where it can, and through Typer."""
+    """Run the same command on the fast path, where it can, and through Typer."""
     short = invoke(*args, env=variables)
     with pytest.MonkeyPatch.context() as only_typer:
         only_typer.setattr(fast, "run", lambda *_: None)
@@ -150,13 +142,15 @@ def alike(ran: Ran) -> Ran:
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--log-level", "DEBUG"), ("--count", "1")])
 @pytest.mark.parametrize("broken", [{}, {"port": 1}, {"host": "256.1.1.1"}, {"retries": "many"}])
-def test_a_poll_says_and_does_the_same_both_ways(invoke, configure, simulator, options, broken):
+def test_a_poll_is_the_same_on_the_fast_path_and_through_typer(
+    invoke, configure, simulator, options, broken
+):
     file = configure(**{"port": simulator.port, **broken})
     short, long = both_ways(invoke, "poll-once", "-c", file, *options)
     assert alike(short) == alike(long)
     assert short.status == {"port": 69, "host": 69, "retries": 78}.get(next(iter(broken), ""), 0)
-    told = invoke("status", "-c", file, "--json").stdout
-    assert ('"polls": 2' in told) is (not broken)
+    reported = invoke("status", "-c", file, "--json").stdout
+    assert ('"polls": 2' in reported) is (not broken)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +163,9 @@ def test_a_poll_says_and_does_the_same_both_ways(invoke, configure, simulator, o
         *[(("status", "--help"), 0), (("poll-once", "-h"), 0), (("poll-once", "--jsn"), 2)],
     ],
 )
-def test_a_call_says_the_same_both_ways(invoke, configure, args, status):
+def test_a_command_prints_the_same_on_the_fast_path_and_through_typer(
+    invoke, configure, args, status
+):
     configure(port=1)
     short, long = both_ways(invoke, *args)
     assert alike(short) == alike(long)
@@ -213,7 +209,7 @@ def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, 
     assert not status & {"urllib.request", "subprocess", "http", "asyncio"}
 
 
-def test_a_poll_goes_the_short_way_also_when_the_schedule_names_its_options(
+def test_a_poll_with_the_options_of_a_schedule_takes_the_fast_path(
     cli, configure, simulator, tmp_path: Path
 ):
     file = configure(port=simulator.port, interval_sec=60)

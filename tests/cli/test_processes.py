@@ -73,7 +73,7 @@ def comparable(ran: Ran, directory: Path) -> Ran:
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_a_process_says_and_returns_what_the_call_in_process_does(command, tmp_path, built):
+def test_a_process_prints_and_returns_what_the_call_in_process_does(command, tmp_path, built):
     arguments, status = CALLS[command]
     words = [*command.split(), *arguments.split()]
     first, second = tmp_path / "first", tmp_path / "second"

@@ -83,7 +83,7 @@ def test_the_failure_that_made_a_poll_slow_is_named_and_not_the_overrun_it_led_t
     assert "took too long" not in said
 
 
-def test_a_failure_before_the_last_poll_is_no_news(invoke, file, store):
+def test_a_failure_before_the_last_poll_is_not_named(invoke, file, store):
     polls_until(store, 10)
     store.merge((), [MissedPoll(round(time.time() * 1000) - 15_000, "busy", 0, 1, "in use")])
     assert "busy: in use" not in invoke("status", "-c", file).stdout
@@ -92,7 +92,7 @@ def test_a_failure_before_the_last_poll_is_no_news(invoke, file, store):
 @pytest.mark.parametrize(
     ("limit", "status"), [("30", 3), ("30s", 3), ("2m", 0), ("1h", 0), ("7d", 0)]
 )
-def test_how_old_the_last_poll_may_be_can_be_said(limit, status, invoke, file, store):
+def test_the_age_limit_of_the_last_poll_can_be_given(limit, status, invoke, file, store):
     polls_until(store, 60)
     assert invoke("status", "--max-age", limit, "-c", file).status == status
 
@@ -102,7 +102,7 @@ def test_without_a_limit_it_is_five_minutes_or_three_intervals():
 
 
 @pytest.mark.parametrize("limit", ["", "0", "-5m", "5 minutes", "1.5h", "m", "99999999d"])
-def test_a_limit_that_is_no_time_is_refused(limit, invoke, file):
+def test_an_age_limit_that_is_not_a_duration_is_refused(limit, invoke, file):
     ran = invoke("status", "--max-age", limit, "-c", file)
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr == f"luxcli: --max-age {limit!r} is not a duration like 90s, 5m, 36h or 7d\n"
@@ -115,7 +115,7 @@ def test_nothing_recorded_yet_is_3_and_creates_nothing(invoke, file):
     assert not (file.parent / "data").exists()
 
 
-def test_only_failures_so_far_say_why(invoke, file, store):
+def test_without_a_poll_the_last_failure_is_named(invoke, file, store):
     now_ms = round(time.time() * 1000)
     store.add_missed(MissedPoll(now_ms - 1000, "timeout", 4, 14_000, "pump:8889: no answer"))
     ran = invoke("status", "-c", file)
@@ -124,9 +124,7 @@ def test_only_failures_so_far_say_why(invoke, file, store):
     assert "timeout: pump:8889: no answer" in ran.stdout
 
 
-def test_a_disk_that_is_full_is_named_since_no_missed_poll_can_tell_of_it(
-    invoke, configure, tmp_path
-):
+def test_a_full_disk_is_named_because_no_missed_poll_can_be_recorded(invoke, configure, tmp_path):
     with small_disk(tmp_path / "disk") as disk:
         file = configure(cache_path=str(disk / "cache.sqlite3"))
         polls_until(Store(disk / "cache.sqlite3"), 3600)
@@ -142,7 +140,7 @@ def test_a_disk_that_is_full_is_named_since_no_missed_poll_can_tell_of_it(
 
 
 @pytest.mark.parametrize("which", ["", "cache.sqlite3.lock", "cache.sqlite3.buffer.jsonl"])
-def test_files_of_another_user_are_named_as_what_is_in_the_way(which):
+def test_files_of_another_user_are_named_as_the_obstacle(which):
     code = """if True:
         import os, sys
         from pathlib import Path
@@ -164,7 +162,7 @@ def test_files_of_another_user_are_named_as_what_is_in_the_way(which):
     assert said == f"{path}: cannot be written by uid {os.geteuid() or 65534}\n"
 
 
-def test_polls_of_a_clock_that_was_ahead_hide_no_silence(invoke, file, store):
+def test_polls_in_the_future_do_not_hide_that_recording_stopped(invoke, file, store):
     polls_until(store, 3600)
     ahead_ms = round((time.time() + 30 * DAY_S) * 1000)
     store.merge([small(ahead_ms)], ())
@@ -174,7 +172,7 @@ def test_polls_of_a_clock_that_was_ahead_hide_no_silence(invoke, file, store):
     assert "is in the future: is the clock right?" in ran.stdout
 
 
-def test_a_damaged_cache_is_74_and_left_where_it_is(invoke, file, store):
+def test_a_damaged_database_is_74_and_stays_where_it_is(invoke, file, store):
     polls_until(store, 10)
     data = bytearray(store.path.read_bytes())
     data[:100] = bytes(100)
@@ -188,10 +186,15 @@ def test_a_damaged_cache_is_74_and_left_where_it_is(invoke, file, store):
 def test_json_is_one_object_with_the_same_facts(invoke, file, store):
     polls_until(store, 12)
     ran = invoke("status", "--json", "-c", file)
-    told = json.loads(ran.stdout)
-    assert (ran.status, told["ok"], told["max_age_s"], told["failure"]) == (0, True, 300, None)
-    assert 12 <= told["age_s"] < 20
-    assert told["day"]["polls"] == 30
+    reported = json.loads(ran.stdout)
+    assert (ran.status, reported["ok"], reported["max_age_s"], reported["failure"]) == (
+        0,
+        True,
+        300,
+        None,
+    )
+    assert 12 <= reported["age_s"] < 20
+    assert reported["day"]["polls"] == 30
     stale = invoke("status", "--json", "--max-age", "5s", "-c", file)
     assert (stale.status, json.loads(stale.stdout)["ok"]) == (3, False)
 
@@ -233,11 +236,11 @@ def test_it_starts_without_network_tables_and_rich_output(cli, file, store):
         (172_800, "2 days"),
     ],
 )
-def test_ages_are_said_as_people_do(seconds, text):
+def test_ages_are_rounded_for_people(seconds, text):
     assert times.span(seconds) == text
 
 
-def test_a_time_zone_that_is_none_is_said_although_no_time_is_told(invoke, configure, simulator):
+def test_an_unknown_time_zone_is_reported_even_without_local_times(invoke, configure, simulator):
     file = configure(port=simulator.port, flush_polls=1)
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(line for line in lines if not line.startswith("timezone:")))

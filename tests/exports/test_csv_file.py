@@ -1,4 +1,4 @@
-"""Both CSVs from realistic data in a real cache: structure, content, clock changes, formats."""
+"""Both CSVs from realistic data in a real database: structure, content, clock changes, formats."""
 
 import csv
 import os
@@ -236,7 +236,7 @@ def test_lines_end_with_a_line_feed_and_nothing_else(recorded):
     assert data.count(b"\n") == 145
 
 
-def test_a_failing_write_is_tried_once_more_and_harms_no_existing_file(recorded):
+def test_a_failing_write_is_tried_once_more_and_keeps_an_existing_file(recorded):
     path = daily(recorded).path
     good = path.read_bytes()
     waits: list[float] = []
@@ -307,7 +307,7 @@ def test_a_roll_up_killed_while_writing_leaves_no_file_under_the_final_name(tmp_
 
 @pytest.mark.slow
 @pytest.mark.no_cover
-def test_the_memory_of_a_report_does_not_grow_with_its_length(tmp_path):
+def test_the_memory_of_a_roll_up_does_not_grow_with_its_length(tmp_path):
     code = (
         "import sys, resource\n"
         "from pathlib import Path\n"
@@ -331,7 +331,7 @@ def test_the_memory_of_a_report_does_not_grow_with_its_length(tmp_path):
     assert peak["weekly"] < peak["daily"] + 12_000  # kB
 
 
-def test_a_poll_damaged_in_the_cache_is_left_out_and_reported_never_shown_wrong(recorded):
+def test_a_poll_damaged_in_the_database_is_left_out_and_reported(recorded):
     good = rows_of(daily(recorded).path)
     with sqlite3.connect(recorded.cache_path) as db:
         [ts_ms] = db.execute(

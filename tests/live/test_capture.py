@@ -96,13 +96,18 @@ def test_host_and_port_suffice_for_a_trial(invoke, pump, tmp_path):
         *("--output", "trial", "--duration", "1s", "--json"),
     )
     assert (ran.status, ran.stderr) == (0, "")
-    told = json.loads(ran.stdout)
-    assert (told["ok"], told["verdict"], told["polls"], told["missed"]) == (True, "good", 1, {})
-    assert [(entry["kind"], entry["rows"]) for entry in told["files"]] == [
+    reported = json.loads(ran.stdout)
+    assert (reported["ok"], reported["verdict"], reported["polls"], reported["missed"]) == (
+        True,
+        "good",
+        1,
+        {},
+    )
+    assert [(entry["kind"], entry["rows"]) for entry in reported["files"]] == [
         ("daily", 1),
         ("weekly", 1),
     ]
-    for entry in told["files"]:
+    for entry in reported["files"]:
         assert Path(entry["path"]).parent == tmp_path / "trial"
         with Path(entry["path"]).open(encoding="utf-8", newline="") as file:
             head, row = csv.reader(file)
@@ -134,7 +139,7 @@ def test_options_beat_the_configuration_and_its_csv_style_is_used(
     assert daily.read_text(encoding="utf-8").startswith("timestamp_utc;timestamp_local;")
 
 
-def test_polls_are_made_at_exact_spacing(fast_pump, tmp_path):
+def test_polls_are_made_at_exact_intervals(fast_pump, tmp_path):
     own, recording = captured(tmp_path, fast_pump.port, duration_s=0.95, interval_s=0.2)
     assert (recording.polls, dict(recording.missed)) == (5, {})
     result = concluded(own, recording)
@@ -144,28 +149,28 @@ def test_polls_are_made_at_exact_spacing(fast_pump, tmp_path):
         assert abs(ts_ms - first - number * 200 * SPEED) < 90 * SPEED
 
 
-def test_a_poll_that_takes_too_long_skips_ticks_and_they_count(tmp_path):
+def test_a_poll_that_takes_too_long_skips_others_and_they_count_as_missed(tmp_path):
     with FaultyController(Fault(pause_s=0.08), clock=fast) as slow:  # three blocks
         own, recording = captured(tmp_path, slow.port, duration_s=0.8, interval_s=0.1)
     assert recording.missed["overrun"] >= 3
     assert recording.polls + recording.missed.total() == 8
     concluded(own, recording)
     kept = Store(own.cache_path).database.missed(0, 2**60)
-    assert [tick.reason for tick in kept] == ["overrun"] * recording.missed["overrun"]
+    assert [missed.reason for missed in kept] == ["overrun"] * recording.missed["overrun"]
 
 
-def test_a_heat_pump_that_fails_in_between_costs_only_those_polls(tmp_path):
+def test_failures_in_between_cost_only_those_polls(tmp_path):
     with Flaky(clock=fast) as flaky:
         own, recording = captured(tmp_path, flaky.port)
     assert (recording.polls, recording.missed.total()) == (3, 2)
     result = concluded(own, recording)
     assert [entry.rows for entry in result.rollups] == [3, 3]
     kept = Store(own.cache_path).database.missed(0, 2**60)
-    assert Counter(tick.reason for tick in kept) == recording.missed
+    assert Counter(missed.reason for missed in kept) == recording.missed
     assert set(recording.missed) <= {"protocol", "network"}  # closed before or after it is read
 
 
-def test_ctrl_c_before_the_first_poll_that_succeeds_leaves_nothing(cli, tmp_path):
+def test_ctrl_c_before_the_first_successful_poll_leaves_nothing(cli, tmp_path):
     with FaultyController(Fault(close_after=100), clock=time.time) as pump:
         address = ("--host", "127.0.0.1", "--port", pump.port)
         process = cli.start("capture", *address, "-o", "trial", "--interval", "10")
@@ -178,7 +183,7 @@ def test_ctrl_c_before_the_first_poll_that_succeeds_leaves_nothing(cli, tmp_path
     assert not (tmp_path / "trial").exists()
 
 
-def test_a_silent_heat_pump_holds_it_no_longer_than_one_poll(invoke, configure):
+def test_a_silent_heat_pump_delays_the_end_by_one_poll_at_most(invoke, configure):
     with FaultyController(Fault(silent_after=0)) as silent:
         began = time.monotonic()
         file = configure(port=silent.port, timeout_sec=1)
@@ -243,7 +248,9 @@ def test_a_directory_in_use_is_left_alone(invoke, tmp_path, simulator):
     ],
     ids=["too fast", "too long", "no time", "no host"],
 )
-def test_what_cannot_be_asked_for_is_said_in_one_line(invoke, tmp_path, arguments, status, words):
+def test_options_that_cannot_be_used_are_refused_in_one_line(
+    invoke, tmp_path, arguments, status, words
+):
     ran = invoke("capture", "-o", "trial", *arguments)
     assert (ran.status, ran.stdout) == (status, "")
     assert words in ran.stderr
@@ -252,7 +259,7 @@ def test_what_cannot_be_asked_for_is_said_in_one_line(invoke, tmp_path, argument
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_early_with_what_it_has(cli, pump, tmp_path, signum):
+def test_a_signal_ends_it_early_with_the_polls_so_far(cli, pump, tmp_path, signum):
     address = ("--host", "127.0.0.1", "--port", pump.port)
     process = cli.start("capture", *address, "-o", "trial", "--duration", "60")
     assert eventually(lambda: pump.closed_by_client == 1, within_s=5)
@@ -278,7 +285,7 @@ def test_a_second_signal_ends_it_at_once(cli, pump, tmp_path):
         assert cli.end(process, within_s=2).status == -signal.SIGINT
 
 
-def test_the_configured_cache_is_never_touched(invoke, pump, configure, tmp_path):
+def test_the_configured_database_is_never_changed(invoke, pump, configure, tmp_path):
     file = configure(port=pump.port)
     assert invoke("poll-once", "-c", file).status == 0
     before = entries(tmp_path / "data")
@@ -301,7 +308,7 @@ def test_scheduled_polls_go_on_and_two_clients_are_never_there_at_once(cli, conf
     assert (pump.connections, pump.most) == (4, 1)
 
 
-def test_a_heat_pump_that_another_luxcli_keeps_is_busy(simulator, tmp_path):
+def test_a_heat_pump_locked_by_another_luxcli_is_busy(simulator, tmp_path):
     usual = shared(tmp_path, simulator.port)
     # All that a poll in another container has in common with us is the directory of the cache.
     with locks.hold(device_lock(usual), wait_s=0):

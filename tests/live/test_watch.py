@@ -42,8 +42,8 @@ CURSOR_SHOWN = b"\x1b[?25h"
 @pytest.fixture
 def lively() -> Iterator[FaultyController]:
     """A controller for which five minutes pass from poll to poll."""
-    ticks = numbers(RUNNING_S, 300)
-    with FaultyController(clock=lambda: next(ticks)) as pump:
+    seconds = numbers(RUNNING_S, 300)
+    with FaultyController(clock=lambda: next(seconds)) as pump:
         yield pump
     assert pump.write_attempts == 0
 
@@ -74,21 +74,21 @@ def test_without_a_terminal_each_poll_is_a_block_of_lines(invoke, simulator, con
     first, *lines = ran.stdout.splitlines()
     poll = key_values.Values(simulator.snapshot)
     assert first.split("\t")[1] == key_values.state(poll)
-    told = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    assert told["flow"] == f"{poll.number('ID_WEB_Temperatur_TVL'):.1f} °C"
-    assert told["compressor"] in ("on", "off")
-    assert told["external return"] == key_values.NOT_FITTED
-    assert told["last error"].endswith("721 low pressure cut-out")
+    reported = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    assert reported["flow"] == f"{poll.number('ID_WEB_Temperatur_TVL'):.1f} °C"
+    assert reported["compressor"] in ("on", "off")
+    assert reported["external return"] == key_values.NOT_FITTED
+    assert reported["last error"].endswith("721 low pressure cut-out")
 
 
 def test_json_is_one_object_per_poll(invoke, simulator, configure):
     ran = invoke("watch", "-c", configure(port=simulator.port), "--count", "1", "--json")
     [line] = ran.stdout.splitlines()
-    told = json.loads(line)
-    assert (ran.status, told["ok"], told["changed"]) == (0, True, [])
-    assert told["values"]["ID_WEB_Temperatur_TVL"] == simulator.snapshot.calculations[10] / 10
-    assert told["values"]["ID_WEB_Temperatur_TRL_ext"] is None
-    assert told["values"]["spread"] == pytest.approx(
+    reported = json.loads(line)
+    assert (ran.status, reported["ok"], reported["changed"]) == (0, True, [])
+    assert reported["values"]["ID_WEB_Temperatur_TVL"] == simulator.snapshot.calculations[10] / 10
+    assert reported["values"]["ID_WEB_Temperatur_TRL_ext"] is None
+    assert reported["values"]["spread"] == pytest.approx(
         (simulator.snapshot.calculations[10] - simulator.snapshot.calculations[11]) / 10
     )
 
@@ -118,7 +118,7 @@ def test_a_switch_that_changed_says_what_it_was():
     assert (now.text, now.change(before), now.change(now)) == ("30.0 °C", "↓0.5", "")
 
 
-def test_the_most_telling_changes_come_first():
+def test_the_most_important_changes_come_first():
     before = replay().at(NOW_S)
     now = with_calculations({46: 1 - before.calculations[46], 16: 77, 67: 4711})(before)._replace(
         parameters=(*before.parameters[:2], before.parameters[2] + 10, *before.parameters[3:]),
@@ -135,8 +135,8 @@ def test_the_most_telling_changes_come_first():
 
 @pytest.mark.parametrize("profile", ["msw6", "long"])
 def test_everything_fits_80_by_24(tmp_path, profile):
-    ticks = numbers(RUNNING_S, 300)
-    with FaultyController(profile=profile, clock=lambda: next(ticks)) as pump:
+    seconds = numbers(RUNNING_S, 300)
+    with FaultyController(profile=profile, clock=lambda: next(seconds)) as pump:
         views = followed(tmp_path, pump.port, 2)
     sheet = page(views, tmp_path).sheet(80, 24)
     assert len(sheet.head) + max(map(len, sheet.columns)) + len(sheet.foot) <= 24
@@ -149,7 +149,7 @@ def test_everything_fits_80_by_24(tmp_path, profile):
     assert len(narrow.columns) == 1
 
 
-def test_a_terminal_shows_a_live_table_and_gets_back_what_it_showed(cli, simulator, configure):
+def test_a_terminal_shows_a_live_table_and_is_restored(cli, simulator, configure):
     terminal = Terminal(
         *(cli, "watch", "-c", configure(port=simulator.port)),
         size=(80, 24),
@@ -174,7 +174,7 @@ def test_a_terminal_keeps_the_last_values_when_it_ends_by_itself(cli, simulator,
     assert "last error: " not in left
 
 
-def test_what_an_encoding_lacks_is_no_reason_to_fail(cli, simulator, configure, tmp_path):
+def test_characters_that_the_encoding_lacks_are_no_failure(cli, simulator, configure, tmp_path):
     args = ("watch", "--count", "1", "-c", configure(port=simulator.port))
     shown = tmp_path / "shown"
     with shown.open("wb") as file:
@@ -239,7 +239,9 @@ def test_it_ends_when_nobody_reads_any_more(cli, simulator, configure):
 
 
 @pytest.mark.parametrize("every", ["9", "29s", "soon"])
-def test_it_may_be_slowed_but_never_hurried(invoke, simulator, configure, every):
+def test_the_interval_may_be_longer_than_the_configured_one_but_not_shorter(
+    invoke, simulator, configure, every
+):
     ran = invoke("watch", "-c", configure(port=simulator.port), "--every", every)
     assert (ran.status, ran.stdout, simulator.connections) == (2, "", 0)
     if every != "soon":
@@ -267,14 +269,14 @@ def test_some_failed_polls_end_with_3(cli, configure, tmp_path):
     assert "flow\t" in ran.stdout
 
 
-def test_an_unreachable_heat_pump_is_told_for_each_poll(invoke, configure):
+def test_an_unreachable_heat_pump_is_reported_for_each_poll(invoke, configure):
     ran = invoke("watch", "-c", configure(port=1), "--count", "1")
     assert (ran.status, ran.stdout) == (69, "")
     assert "connection refused" in ran.stderr
     assert ran.stderr.count("\n") == 1
     ran = invoke("watch", "-c", configure(port=1), "--count", "1", "--json")
-    told = json.loads(ran.stdout)
-    assert (ran.status, told["ok"], told["error"]["exit"]) == (69, False, 69)
+    reported = json.loads(ran.stdout)
+    assert (ran.status, reported["ok"], reported["error"]["exit"]) == (69, False, 69)
 
 
 def test_a_failed_poll_leaves_the_last_values_with_their_age_and_the_reason(tmp_path):
@@ -308,13 +310,13 @@ def test_a_heat_pump_that_comes_back_is_shown_again(tmp_path):
     assert (last.polls, last.failed, last.failures, last.failure) == (2, 0, 2, None)
 
 
-def test_reasons_are_told_in_plain_words():
+def test_reasons_are_given_in_plain_words():
     assert describe_failure(LockHeldError("x")) == "another luxcli is reading the heat pump"
     assert describe_failure(DeviceError("x", reason="timeout")) == "the heat pump does not answer"
     assert describe_failure(DeviceError("something new", reason="new")) == "something new"
 
 
-def test_a_poll_in_between_comes_through(cli, configure):
+def test_a_scheduled_poll_in_between_succeeds(cli, configure):
     with ManyClients(pause_s=0.05) as pump:
         file = configure(port=pump.port)
         process = cli.start("watch", "-c", file)
@@ -338,7 +340,7 @@ def test_two_that_watch_are_never_connected_at_once(tmp_path):
     assert (pump.connections, pump.most) == (8, 1)
 
 
-def test_a_heat_pump_in_use_is_told_and_left_alone(simulator, tmp_path):
+def test_a_heat_pump_in_use_is_reported_and_not_contacted(simulator, tmp_path):
     with alone_with_device(configured(tmp_path, port=simulator.port)):
         [view] = followed(tmp_path, simulator.port, 1, wait_s=0.1)
     assert isinstance(view.failure, LockHeldError)

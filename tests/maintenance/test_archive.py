@@ -30,8 +30,8 @@ def day_of(profile="msw6", count=100, step_s=30):
     replay = Replay(profile)
     start = ms("2026-11-19T00:00") / 1000
     polls = tuple(replay.at(start + n * step_s) for n in range(count))
-    ticks = (MissedPoll(ms("2026-11-19T03:00"), "timeout", 4, 254_000, 'said "no" äöü\nand left'),)
-    return Day(polls, ticks)
+    missed = (MissedPoll(ms("2026-11-19T03:00"), "timeout", 4, 254_000, 'said "no" äöü\nand left'),)
+    return Day(polls, missed)
 
 
 @pytest.mark.parametrize("profile", ["msw6", "long"])
@@ -42,7 +42,7 @@ def test_a_day_reads_back_exactly_as_it_was(tmp_path, profile):
     assert luxlog.read(path) == day
 
 
-def test_registers_that_come_and_go_within_a_day_are_told_apart_from_zero(tmp_path):
+def test_registers_that_come_and_go_within_a_day_differ_from_zero(tmp_path):
     short, long = Replay("msw6"), Replay("long")
     times = [ms("2026-11-19T00:00") / 1000 + n * 600 for n in range(9)]
     polls = tuple((long if n in (2, 3, 7) else short).at(t) for n, t in enumerate(times))
@@ -203,7 +203,7 @@ def test_a_poll_that_comes_later_is_added_after_a_change_of_the_time_zone_and_ba
     assert entry.polls == 13
 
 
-def test_what_the_archive_has_and_the_cache_lost_stays_in_the_archive(tmp_path):
+def test_polls_that_the_database_lost_stay_in_the_archive(tmp_path):
     settings = configured(tmp_path)
     times = record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
     archived(settings)
@@ -213,7 +213,7 @@ def test_what_the_archive_has_and_the_cache_lost_stays_in_the_archive(tmp_path):
     assert [poll.taken_ms for poll in luxlog.read(entry.path).polls] == times
 
 
-def test_an_archive_that_cannot_be_read_is_set_aside_and_written_anew(tmp_path):
+def test_an_archive_that_cannot_be_read_is_quarantined_and_written_again(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
     [entry] = archived(settings)
@@ -224,7 +224,7 @@ def test_an_archive_that_cannot_be_read_is_set_aside_and_written_anew(tmp_path):
     assert entry.path.with_name(entry.path.name + ".damaged").read_bytes() == b"rubbish"
 
 
-def test_an_archive_that_the_disk_does_not_give_is_not_taken_for_a_damaged_one(tmp_path):
+def test_an_archive_that_the_disk_cannot_read_is_not_treated_as_damaged(tmp_path):
     """Linux gives EIO, as a failing card does, to whoever reads address 0 of a process."""
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
@@ -245,7 +245,7 @@ def test_an_archive_that_the_disk_does_not_give_is_not_taken_for_a_damaged_one(t
     assert [again.polls for again in archived(settings)] == [18]
 
 
-def test_an_archive_of_a_newer_luxcli_is_left_as_it_is_and_stops_no_other_day(tmp_path):
+def test_an_archive_of_a_newer_luxcli_is_kept_and_stops_no_other_day(tmp_path):
     settings = configured(tmp_path)
     path = archive.path_of(settings, date(2026, 11, 18))
     path.parent.mkdir(parents=True)
@@ -267,15 +267,15 @@ def test_no_archive_is_written_when_none_is_wanted(tmp_path):
     assert not (tmp_path / "archive").exists()
 
 
-def test_missed_ticks_are_archived_with_their_reasons(tmp_path):
+def test_missed_polls_are_archived_with_their_reasons(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T11:00"))
-    tick = MissedPoll(
+    missed = MissedPoll(
         ms("2026-11-19T10:05"), "refused", 4, 14_000, "1.2.3.4:8889: connection refused"
     )
-    Store(settings.cache_path).add_missed(tick)
+    Store(settings.cache_path).add_missed(missed)
     [entry] = archived(settings)
-    assert luxlog.read(entry.path).missed == (tick,)
+    assert luxlog.read(entry.path).missed == (missed,)
 
 
 def prune(settings, **options):
@@ -316,7 +316,7 @@ def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
     )
 
 
-def test_prune_removes_unarchived_days_when_told_to(old):
+def test_prune_removes_unarchived_days_with_the_option(old):
     result = prune(old, unarchived=True)
     assert result.polls == 6 * 24
     assert result.findings == ()
@@ -347,20 +347,20 @@ def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old)
     assert prune(old).findings == ()
 
 
-def test_a_day_of_nothing_but_missed_ticks_is_archived_as_well(tmp_path):
+def test_a_day_of_missed_polls_alone_is_archived_too(tmp_path):
     settings = configured(tmp_path, cache_retention_days=1, disk_usage_limit_percent=100)
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-20T11:00"), step_s=3600)
-    tick = MissedPoll(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
+    missed = MissedPoll(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
     store = Store(settings.cache_path)
-    store.add_missed(tick)
+    store.add_missed(missed)
     assert "2026-11-17: no archive" in prune(settings).findings[0]
-    assert store.database.missed(0, ms("2026-11-20T12:00")) == [tick]
+    assert store.database.missed(0, ms("2026-11-20T12:00")) == [missed]
     [entry, *_] = archived(settings)
-    assert luxlog.read(entry.path).missed == (tick,)
+    assert luxlog.read(entry.path).missed == (missed,)
     assert prune(settings).findings == ()
 
 
-def test_one_poll_of_1970_does_not_make_a_run_walk_through_the_years(tmp_path):
+def test_one_poll_of_1970_does_not_make_a_run_step_through_all_days_since(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("1970-01-02T10:00"), ms("1970-01-02T11:00"))
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
@@ -394,14 +394,14 @@ def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
         "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\nn 1\nc0 =c1\ncrc 0\nend\n",
     ],
 )
-def test_numbers_that_cannot_be_are_damage(lines, tmp_path):
+def test_impossible_numbers_are_damage(lines, tmp_path):
     path = tmp_path / "2026-11-19.luxlog.gz"
     path.write_bytes(gzip.compress(lines.encode()))
     with pytest.raises(DamagedError, match="not a readable archive"):
         luxlog.read(path)
 
 
-def test_damaged_polls_that_hold_prune_up_are_named_with_what_helps(old):
+def test_damaged_polls_that_stop_prune_are_reported_with_advice(old):
     archived(old)
     with closing(sqlite3.connect(old.cache_path)) as db, db:
         db.execute("UPDATE poll SET crc=crc+1 WHERE ts_ms=?", (ms("2026-11-12T05:00"),))
@@ -425,16 +425,16 @@ def test_a_damaged_archive_is_a_finding(tmp_path):
     assert "quarantined as 2026-11-19.luxlog.gz.damaged" in finding
 
 
-def test_archiving_tells_how_far_it_is(tmp_path):
+def test_archiving_reports_its_progress(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-16T00:00"), ms("2026-11-20T00:00"), step_s=3600)
-    told = []
+    reported = []
     archive.archive_due(
         settings,
         now_ms=ms("2026-11-20T12:00"),
         zone=BERLIN,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reported.append((done, total)),
     )
-    assert len(told) == 4
-    assert told == sorted(told)
-    assert all(0 <= done < total for done, total in told)
+    assert len(reported) == 4
+    assert reported == sorted(reported)
+    assert all(0 <= done < total for done, total in reported)

@@ -117,7 +117,7 @@ def test_a_disk_over_the_limit_is_reported_with_what_is_free(tmp_path):
     assert "% full (limit 1 %, " in result.findings[0]
 
 
-def test_only_the_csvs_are_cleaned_up_after_an_on_demand_report(tmp_path):
+def test_only_csvs_are_removed_after_a_roll_up_on_demand(tmp_path):
     settings = configured(tmp_path, cache_retention_days=1)
     make_csvs(settings, "2026-10-12_daily.csv", "2026-10-26_weekly.csv")
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
@@ -126,7 +126,7 @@ def test_only_the_csvs_are_cleaned_up_after_an_on_demand_report(tmp_path):
     assert len(list(Store(settings.cache_path).query(0, ms(NOW)))) == len(times)
 
 
-def test_a_file_that_was_just_asked_for_is_not_cleaned_up(settings):
+def test_a_csv_that_was_just_written_is_not_removed(settings):
     make_csvs(settings, "2026-10-12_daily.csv", "2026-10-13_daily.csv", "2026-10-26_daily.csv")
     asked = settings.daily_dir / "2026-10-13_daily.csv"
     pruning.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN, keep={asked})
@@ -151,7 +151,7 @@ def test_a_clock_that_runs_ahead_removes_neither_csvs_nor_polls(tmp_path):
 
 
 @pytest.mark.no_cover
-def test_a_pause_of_weeks_only_postpones_the_clean_up(tmp_path):
+def test_a_pause_of_weeks_only_postpones_the_removal(tmp_path):
     settings = configured(tmp_path, cache_retention_days=60, archive=False)
     record(settings, ms("2026-05-20T00:00"), ms("2026-06-01T00:00"), step_s=24 * 3600)
     record(settings, ms("2026-08-01T00:00"), ms("2026-10-15T00:00"), step_s=24 * 3600)
@@ -160,20 +160,20 @@ def test_a_pause_of_weeks_only_postpones_the_clean_up(tmp_path):
     assert Store(settings.cache_path).database.span()[0] == ms("2026-08-03T00:00")
 
 
-def test_weekly_files_alone_are_no_pause(tmp_path):
+def test_weekly_csvs_alone_are_not_a_pause(tmp_path):
     settings = configured(tmp_path, csv_retention_days=7, disk_usage_limit_percent=100)
     make_csvs(settings, *(f"2026-11-{day:02}_weekly.csv" for day in (2, 9, 16)))
     assert len(prune(settings).csv_files) == 2
 
 
-def test_a_dry_run_counts_what_waits_in_the_buffer(tmp_path):
+def test_a_dry_run_counts_the_polls_of_the_buffer(tmp_path):
     settings = configured(tmp_path, cache_retention_days=3, archive=False)
     record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
     assert not settings.cache_path.exists()
     assert prune(settings, dry_run=True).polls == prune(settings).polls > 20
 
 
-def test_a_damaged_cache_is_removed_only_when_it_is_recovered_and_old(settings):
+def test_a_damaged_database_is_removed_only_when_it_is_recovered_and_old(settings):
     settings.cache_path.parent.mkdir(exist_ok=True)
     old = "cache.sqlite3.damaged-20260901T000000Z"
     for name in (

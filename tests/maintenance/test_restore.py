@@ -1,4 +1,4 @@
-"""A destroyed or damaged cache: nothing wrong, nothing twice, only what no copy has is missing."""
+"""A destroyed or damaged database: nothing wrong, nothing twice, nothing lost that has a copy."""
 
 import itertools
 import random
@@ -33,7 +33,7 @@ def half_a_week(directory: Path) -> None:
 
 @pytest.fixture
 def recorded(tmp_path, built):
-    """Three archived days, half a day that is only in the cache, three polls in the buffer."""
+    """Three archived days, half a day that is only in the database, three polls in the buffer."""
     built(half_a_week, tmp_path)
     return configured(tmp_path)
 
@@ -55,7 +55,7 @@ def restore(settings, **options):
     return restoring.restore(settings, zone=BERLIN, **options)
 
 
-def test_a_deleted_cache_comes_back_from_archives_and_buffer(recorded):
+def test_a_deleted_database_is_rebuilt_from_archives_and_buffer(recorded):
     polls = expected(recorded)
     recorded.cache_path.unlink()
     restore(recorded)
@@ -66,7 +66,7 @@ def test_a_deleted_cache_comes_back_from_archives_and_buffer(recorded):
     assert lost == set(range(ms("2026-11-19T00:00"), ms("2026-11-19T12:00"), 1_200_000))
 
 
-def test_a_cache_whose_first_page_is_zeroed_is_set_aside_by_the_next_flush(recorded):
+def test_a_database_whose_first_page_is_zeroed_is_quarantined_by_the_next_flush(recorded):
     polls = expected(recorded)
     with recorded.cache_path.open("r+b") as file:
         file.write(bytes(4096))
@@ -88,7 +88,7 @@ def test_restoring_twice_changes_nothing(recorded):
     assert everything(recorded) == first
 
 
-def test_restoring_into_an_intact_cache_changes_nothing(recorded):
+def test_restoring_into_an_intact_database_changes_nothing(recorded):
     before = everything(recorded)
     assert sum(source.polls for source in restore(recorded)) == 0
     assert everything(recorded) == before
@@ -158,26 +158,26 @@ def test_days_pruned_and_restored_in_any_order_read_as_they_were(recorded):
     assert everything(recorded) == polls
 
 
-def set_aside(settings):
+def quarantine(settings):
     store = Store(settings.cache_path)
     store.flush()
     return store.quarantine()
 
 
-def test_restoring_a_period_leaves_the_rest_of_a_set_aside_cache_for_later(recorded):
+def test_restoring_a_period_leaves_the_rest_of_a_quarantined_database_for_later(recorded):
     polls = expected(recorded)
     for path in (recorded.cache_path.parent / "archive").iterdir():
         path.unlink()
-    set_aside(recorded)
+    quarantine(recorded)
     restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
     restoring.recover_pending(recorded)
     assert everything(recorded) == polls
 
 
 @pytest.mark.slow
-def test_a_set_aside_cache_that_is_locked_for_a_moment_stays_pending(recorded):
+def test_a_quarantined_database_that_is_locked_for_a_moment_stays_pending(recorded):
     polls = expected(recorded)
-    aside = set_aside(recorded)
+    aside = quarantine(recorded)
     with closing(sqlite3.connect(aside, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError):
@@ -207,7 +207,7 @@ def poll_pages(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 12])
 @pytest.mark.no_cover
-def test_what_lies_behind_unreadable_pages_is_recovered_as_well(tmp_path, count):
+def test_polls_behind_unreadable_pages_are_recovered_too(tmp_path, count):
     """The newest polls are in no archive yet and stand at the end of the table."""
     settings = configured(tmp_path)
     times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T16:00"), step_s=30)
@@ -227,7 +227,7 @@ def test_what_lies_behind_unreadable_pages_is_recovered_as_well(tmp_path, count)
 
 
 @pytest.mark.slow
-def test_a_cache_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path):
+def test_a_database_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-16T00:00"), ms("2026-11-19T12:00"), step_s=1200)
     store = Store(settings.cache_path)
@@ -243,8 +243,8 @@ def test_a_cache_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_path
     assert restoring.recover_pending(settings) == []
 
 
-def test_a_set_aside_cache_of_a_newer_luxcli_stays_pending_for_it(recorded):
-    aside = set_aside(recorded)
+def test_a_quarantined_database_of_a_newer_luxcli_stays_pending(recorded):
+    aside = quarantine(recorded)
     with closing(sqlite3.connect(aside)) as db:
         db.execute("PRAGMA user_version=99")
     [source] = restoring.recover_pending(recorded)
@@ -254,7 +254,7 @@ def test_a_set_aside_cache_of_a_newer_luxcli_stays_pending_for_it(recorded):
     assert again.problem == source.problem
 
 
-def test_only_what_was_read_whole_is_ever_pruned(recorded):
+def test_only_databases_that_were_read_whole_are_pruned(recorded):
     store = Store(recorded.cache_path)
     whole = "cache.sqlite3.damaged-20260101T000000Z.salvaged"
     for name in (whole, f"{whole}-partly", "cache.sqlite3.damaged-20260102T000000Z"):
@@ -264,7 +264,7 @@ def test_only_what_was_read_whole_is_ever_pruned(recorded):
     assert len(store.quarantined_paths()) == 2
 
 
-def test_a_cache_with_characters_of_patterns_in_its_name_is_recovered_like_any(tmp_path):
+def test_a_database_with_glob_characters_in_its_name_is_recovered_like_any_other(tmp_path):
     settings = configured(tmp_path / "[a]", cache_path=str(tmp_path / "[a]" / "cache[1]*.sqlite3"))
     times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T04:00"))
     store = Store(settings.cache_path)
@@ -274,7 +274,7 @@ def test_a_cache_with_characters_of_patterns_in_its_name_is_recovered_like_any(t
     assert source.polls == len(times)
 
 
-def test_archives_that_cannot_be_seen_are_not_taken_for_none(recorded):
+def test_an_archive_directory_that_cannot_be_read_is_an_error(recorded):
     archives = recorded.cache_path.parent / "archive"
     archives.rename(archives.with_name("elsewhere"))
     archives.symlink_to(archives.with_name("unmounted"))
@@ -333,7 +333,7 @@ def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
 
 @pytest.mark.sweep
 @pytest.mark.timeout(120)
-def test_a_destroyed_cache_and_the_table_of_what_came_back(tmp_path):
+def test_a_destroyed_database_and_the_table_of_recovered_polls(tmp_path):
     """Three days and a morning every 30 s; the archive of the second day is missing as well."""
     rows = []
     for name in ("page 1 zeroed", "file deleted"):

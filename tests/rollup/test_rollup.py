@@ -88,7 +88,7 @@ def test_days_on_which_the_machine_was_off_get_no_file_and_are_not_tried_again(t
     assert due(settings, "2026-11-15T09:00") == []
 
 
-def test_that_the_last_period_holds_nothing_is_said_once(tmp_path):
+def test_an_empty_last_period_is_reported_once(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-10T07:00"), ms("2026-11-11T07:00"), step_s=3600)
     [written, empty] = due(settings, "2026-11-15T08:00")
@@ -104,7 +104,7 @@ def test_that_the_last_period_holds_nothing_is_said_once(tmp_path):
     assert due(settings, "2027-03-01T09:00") == []
 
 
-def test_one_poll_of_1970_does_not_make_a_run_walk_through_the_years(tmp_path):
+def test_one_poll_of_1970_does_not_make_a_run_step_through_all_days_since(tmp_path):
     settings = configured(tmp_path, csv_retention_days=0)
     record(settings, ms("1970-01-02T10:00"), ms("1970-01-02T11:00"))
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
@@ -116,7 +116,7 @@ def test_one_poll_of_1970_does_not_make_a_run_walk_through_the_years(tmp_path):
     assert time.monotonic() - began < 3
 
 
-def test_many_files_that_fail_alike_are_one_line(recorded):
+def test_many_files_with_the_same_failure_give_one_line(recorded):
     recorded.daily_dir.parent.mkdir(parents=True)
     recorded.daily_dir.write_text("not a directory")
     with pytest.raises(StorageError) as failure:
@@ -125,7 +125,7 @@ def test_many_files_that_fail_alike_are_one_line(recorded):
     assert str(failure.value).endswith("(and 9 more files)")
 
 
-def test_what_prune_would_remove_at_once_is_not_written(tmp_path):
+def test_csvs_that_prune_would_remove_at_once_are_not_written(tmp_path):
     settings = configured(tmp_path, csv_retention_days=3)
     record(settings, ms("2026-11-01T07:00"), ms("2026-11-20T07:00"), step_s=6 * 3600)
     due(settings, "2026-11-20T07:07")
@@ -149,7 +149,7 @@ def test_a_period_that_failed_is_tried_again_and_does_not_stop_the_later_ones(re
     assert due(recorded, "2026-11-19T09:07") == []
 
 
-def test_a_file_that_the_owner_moved_away_is_not_made_again(recorded):
+def test_a_file_that_the_user_moved_is_not_written_again(recorded):
     due(recorded, "2026-11-20T08:00")
     (recorded.daily_dir / "2026-11-15_daily.csv").unlink()
     assert due(recorded, "2026-11-20T09:00") == []
@@ -161,11 +161,11 @@ def test_another_csv_time_does_not_rewrite_the_past(recorded):
     assert [r.path.name for r in due(settings, "2026-11-20T06:30")] == ["2026-11-20_daily.csv"]
 
 
-def test_an_empty_cache_has_nothing_due(tmp_path):
+def test_with_an_empty_database_nothing_is_due(tmp_path):
     assert due(configured(tmp_path), "2026-11-20T08:00") == []
 
 
-def test_polls_still_in_the_buffer_are_in_the_report(tmp_path):
+def test_polls_of_the_buffer_are_in_the_csv(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T08:00"), ms("2026-11-19T08:30"), step_s=600)
     assert not settings.cache_path.exists()
@@ -173,7 +173,7 @@ def test_polls_still_in_the_buffer_are_in_the_report(tmp_path):
     assert result.rows == 3
 
 
-def test_a_sliding_report_covers_the_last_24_hours_up_to_now(recorded):
+def test_a_sliding_csv_covers_the_last_24_hours_up_to_now(recorded):
     result = rollup.rollup(recorded, "daily", now_ms=ms("2026-11-18T15:30"), zone=BERLIN)
     assert result.path.name == "2026-11-18_daily.csv"
     assert result.rows == 24
@@ -181,7 +181,7 @@ def test_a_sliding_report_covers_the_last_24_hours_up_to_now(recorded):
     assert result.last_ms == ms("2026-11-18T15:00")
 
 
-def test_a_sliding_report_does_not_replace_a_closed_periods_file(recorded):
+def test_a_sliding_csv_does_not_replace_that_of_a_closed_period(recorded):
     due(recorded, "2026-11-18T07:07")
     closed = recorded.daily_dir / "2026-11-18_daily.csv"
     before = closed.read_bytes()
@@ -190,14 +190,14 @@ def test_a_sliding_report_does_not_replace_a_closed_periods_file(recorded):
     assert closed.read_bytes() == before
 
 
-def test_a_closed_period_replaces_a_sliding_report_of_the_same_morning(recorded):
+def test_a_closed_period_replaces_a_sliding_csv_of_the_same_morning(recorded):
     early = rollup.rollup(recorded, "daily", now_ms=ms("2026-11-18T06:30"), zone=BERLIN)
     due(recorded, "2026-11-18T07:07")
     first = early.path.read_text().splitlines()[1]
     assert first.startswith("2026-11-17T06:00:00Z")
 
 
-def test_a_sliding_report_of_nothing_writes_no_file(tmp_path):
+def test_a_sliding_period_without_polls_writes_no_file(tmp_path):
     settings = configured(tmp_path)
     result = rollup.rollup(settings, "daily", now_ms=ms("2026-11-18T15:30"), zone=BERLIN)
     assert result.path is None
@@ -245,7 +245,7 @@ def test_the_interval_is_half_open(tmp_path):
     assert (result.rows, result.first_ms) == (1, stop - HOUR_MS)
 
 
-def test_a_file_that_holds_more_than_the_cache_is_kept_whatever_is_asked(recorded):
+def test_a_file_with_more_polls_than_the_database_is_always_kept(recorded):
     due(recorded, "2026-11-18T07:07")
     path = recorded.daily_dir / "2026-11-18_daily.csv"
     full = path.read_bytes()
@@ -261,14 +261,14 @@ def test_a_file_that_holds_more_than_the_cache_is_kept_whatever_is_asked(recorde
     assert path.read_bytes() == full
 
 
-def test_a_clock_that_was_far_ahead_once_stops_no_later_report(recorded):
+def test_a_clock_that_was_far_ahead_once_stops_no_later_roll_up(recorded):
     due(recorded, "2027-12-01T08:00")
     assert [r.path.name for r in due(recorded, "2026-11-20T08:00")] == [
         f"2026-11-{day}_daily.csv" for day in range(11, 21)
     ]
 
 
-def test_a_report_asked_for_by_date_does_not_hide_the_earlier_ones(recorded):
+def test_a_csv_written_by_date_does_not_hide_earlier_ones_that_are_due(recorded):
     rollup.rollup(
         recorded, "daily", now_ms=ms("2026-11-20T08:00"), zone=BERLIN, ending=date(2026, 11, 18)
     )
@@ -277,7 +277,7 @@ def test_a_report_asked_for_by_date_does_not_hide_the_earlier_ones(recorded):
     ]
 
 
-def test_a_period_whose_polls_come_back_later_gets_its_file(tmp_path):
+def test_a_period_whose_polls_are_restored_later_gets_its_file(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-10T07:00"), ms("2026-11-11T07:00"), step_s=3600)
     record(settings, ms("2026-11-14T07:00"), ms("2026-11-15T07:00"), step_s=3600)
@@ -287,7 +287,7 @@ def test_a_period_whose_polls_come_back_later_gets_its_file(tmp_path):
     assert (late.path.name, late.rows) == ("2026-11-13_daily.csv", 5)
 
 
-def test_polls_that_come_after_the_file_was_written_get_into_it(tmp_path):
+def test_polls_stored_after_the_file_was_written_are_added_to_it(tmp_path):
     """The clock was an hour ahead when the day was closed too early."""
     settings = configured(tmp_path)
     record(settings, ms("2026-11-20T07:00"), ms("2026-11-21T06:00"), step_s=3600)
@@ -316,14 +316,14 @@ def test_a_restored_day_gets_a_whole_file_and_the_others_stay_as_they_are(record
     assert {day for day in days if before[day] != after[day]} == {"2026-11-16"}
 
 
-def test_a_file_that_was_moved_away_comes_once_more_when_polls_have_come_back(recorded):
+def test_a_file_that_was_moved_is_written_again_when_polls_were_restored(recorded):
     due(recorded, "2026-11-20T08:00")
     (recorded.daily_dir / "2026-11-15_daily.csv").unlink()
     record(recorded, ms("2026-11-14T12:10"), ms("2026-11-14T12:40"))
     assert [r.rows for r in due(recorded, "2026-11-20T09:00")] == [27]
 
 
-def test_two_heat_pumps_do_not_share_a_directory_of_reports_or_archives(tmp_path):
+def test_two_heat_pumps_do_not_share_a_directory_of_csvs_or_archives(tmp_path):
     poll = real(ms("2026-11-19T10:00"))
     one, two = (configured(tmp_path, cache_path=str(tmp_path / f"{name}.sqlite3")) for name in "ab")
     for settings, host in ((one, "pump-a"), (two, "pump-b")):
@@ -345,7 +345,7 @@ def test_two_heat_pumps_do_not_share_a_directory_of_reports_or_archives(tmp_path
 
 
 @pytest.mark.parametrize("kind", ["daily", "weekly"])
-def test_a_look_after_the_cache_was_lost_leaves_the_files_that_it_knows_nothing_of(recorded, kind):
+def test_a_sliding_roll_up_after_the_database_was_lost_keeps_all_files(recorded, kind):
     due(recorded, "2026-11-18T08:00", kind)
     asked = {"now_ms": ms("2026-11-18T12:00"), "zone": BERLIN}
     rollup.rollup(recorded, kind, **asked)
