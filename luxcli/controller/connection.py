@@ -12,6 +12,7 @@ from luxcli.controller.client import read_snapshot
 from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import catalogue
 from luxcli.registers.catalogue import Reading
+from luxcli.registers.numbers import FIRMWARE
 
 _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
 
@@ -48,7 +49,8 @@ class Connection:
         """python-luxtronik's table of calculations with the values of the last read."""
         block = list(self.snapshot.calculations)
         # chr() of the library's firmware text raises on anything that is not a character.
-        block[81:91] = [raw if 0 <= raw < 0x110000 else ord("?") for raw in block[81:91]]
+        texts = block[FIRMWARE]
+        block[FIRMWARE] = [raw if 0 <= raw < 0x110000 else ord("?") for raw in texts]
         return _fill(Calculations(), "calculations", block)
 
     @property

@@ -28,7 +28,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "firmware-text": "the firmware version reads like V3.9",
     "model-code": "the model is known",
     "unknown-code": "level, mode and display are known codes",
-    "impossible-code": "level, mode and display are codes at all",
+    "impossible-code": "level, mode and display are in the range of codes",
     "logs": "the logs hold times and codes, each in its place",
     "error-codes": "the error log holds known codes",
     "switch": "inputs and outputs are 0 or 1",

@@ -272,7 +272,7 @@ def _range(index: int) -> str:
 
 
 def _row(snapshot: Snapshot, index: int, level: Level) -> tuple[str, ...]:
-    word = {"ok": "ok", "info": "none", "warning": "unusual", "problem": "bad"}[level]
+    word = {"ok": "ok", "info": "none", "warning": "check", "problem": "bad"}[level]
     value = shown(catalogue.reading(snapshot, _CALCULATIONS, index))
     return (str(index), _id(index), value, _range(index), word)
 
