@@ -144,7 +144,7 @@ def test_files_of_another_user_are_named_as_the_obstacle(which):
     code = """if True:
         import os, sys
         from pathlib import Path
-        from luxcli.recording import state as recording
+        from luxcli.recording import state
         from luxcli.store.store import Store
         path = Path(sys.argv[1], sys.argv[2])
         path.is_dir() or path.touch()
@@ -153,7 +153,7 @@ def test_files_of_another_user_are_named_as_the_obstacle(which):
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
-        print(recording.obstacle(Store(Path(sys.argv[1], "cache.sqlite3"))))
+        print(state.obstacle(Store(Path(sys.argv[1], "cache.sqlite3"))))
     """
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o777)

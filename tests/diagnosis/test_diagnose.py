@@ -531,7 +531,7 @@ def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
     code = """if True:
         import os, sys
         from pathlib import Path
-        from luxcli.diagnosis import storage as storage_health
+        from luxcli.diagnosis import storage
         from tests.support.scenario import device_lock
         from luxcli.store.store import Store
         from tests.support.scenario import BERLIN, configured
@@ -545,7 +545,7 @@ def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
-        found = storage_health.storage(settings, now_ms=0, zone=BERLIN)
+        found = storage.storage(settings, now_ms=0, zone=BERLIN)
         print(path.name, *(line.text for line in found.lines if line.level == "problem"), sep="\\n")
     """
     with tempfile.TemporaryDirectory() as directory:

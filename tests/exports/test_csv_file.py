@@ -285,10 +285,10 @@ def test_a_roll_up_killed_while_writing_leaves_no_file_under_the_final_name(tmp_
         "import sys\n"
         "from pathlib import Path\n"
         "from tests.support.scenario import configured, ms, BERLIN\n"
-        "from luxcli.rollup import rollup as reports\n"
+        "from luxcli.rollup import rollup\n"
         "settings = configured(Path(sys.argv[1]), **{'csv.sensors': ['all']})\n"
         "print('go', flush=True)\n"
-        "reports.rollup(settings, 'daily', now_ms=ms('2026-11-20T07:00'), zone=BERLIN)\n"
+        "rollup.rollup(settings, 'daily', now_ms=ms('2026-11-20T07:00'), zone=BERLIN)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -312,9 +312,9 @@ def test_the_memory_of_a_roll_up_does_not_grow_with_its_length(tmp_path):
         "import sys, resource\n"
         "from pathlib import Path\n"
         "from tests.support.scenario import configured, ms, BERLIN\n"
-        "from luxcli.rollup import rollup as reports\n"
+        "from luxcli.rollup import rollup\n"
         "settings = configured(Path(sys.argv[1]))\n"
-        "reports.rollup(settings, sys.argv[2], now_ms=ms('2026-11-20T07:00'), zone=BERLIN)\n"
+        "rollup.rollup(settings, sys.argv[2], now_ms=ms('2026-11-20T07:00'), zone=BERLIN)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     settings = configured(tmp_path)

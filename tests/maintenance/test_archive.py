@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, StorageError
-from luxcli.maintenance import archive, luxlog, restore
-from luxcli.maintenance import prune as pruning
+from luxcli.maintenance import archive, luxlog, prune, restore
 from luxcli.maintenance.luxlog import Day
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
@@ -278,8 +277,8 @@ def test_missed_polls_are_archived_with_their_reasons(tmp_path):
     assert luxlog.read(entry.path).missed == (missed,)
 
 
-def prune(settings, **options):
-    return pruning.prune(settings, now_ms=ms("2026-11-20T12:00"), zone=BERLIN, **options)
+def run_prune(settings, **options):
+    return prune.prune(settings, now_ms=ms("2026-11-20T12:00"), zone=BERLIN, **options)
 
 
 @pytest.fixture
@@ -291,7 +290,7 @@ def old(tmp_path):
 
 
 def test_prune_keeps_days_that_are_in_no_archive(old):
-    result = prune(old)
+    result = run_prune(old)
     assert result.polls == 0
     assert "2026-11-11: no archive" in result.findings[0]
     assert Store(old.cache_path).database.span()[0] == ms("2026-11-11T00:00")
@@ -300,7 +299,7 @@ def test_prune_keeps_days_that_are_in_no_archive(old):
 def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old):
     archived(old)
     archive.path_of(old, date(2026, 11, 14)).write_bytes(b"rubbish")
-    result = prune(old)
+    result = run_prune(old)
     assert result.polls == 3 * 24
     assert re.search("2026-11-14: .*not a readable archive: .*'luxcli rollup", result.findings[0])
     assert Store(old.cache_path).database.span()[0] == ms("2026-11-14T00:00")
@@ -309,7 +308,7 @@ def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old
 def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
     archived(old)
     record(old, ms("2026-11-12T00:30"), ms("2026-11-12T00:31"))
-    result = prune(old)
+    result = run_prune(old)
     assert result.polls == 24
     assert (
         "2026-11-12: entries are missing from the archive; run 'luxcli rollup" in result.findings[0]
@@ -317,7 +316,7 @@ def test_prune_keeps_a_day_whose_archive_lacks_a_poll(old):
 
 
 def test_prune_removes_unarchived_days_with_the_option(old):
-    result = prune(old, unarchived=True)
+    result = run_prune(old, unarchived=True)
     assert result.polls == 6 * 24
     assert result.findings == ()
     assert Store(old.cache_path).database.span()[0] == ms("2026-11-17T00:00")
@@ -341,10 +340,10 @@ def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old)
     good = path.read_bytes()
     middle = len(good) // 2
     path.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
-    assert "2026-11-14.luxlog.gz: not a readable archive" in prune(old).findings[0]
+    assert "2026-11-14.luxlog.gz: not a readable archive" in run_prune(old).findings[0]
     archived(old)
     assert path.read_bytes() == good
-    assert prune(old).findings == ()
+    assert run_prune(old).findings == ()
 
 
 def test_a_day_of_missed_polls_alone_is_archived_too(tmp_path):
@@ -353,11 +352,11 @@ def test_a_day_of_missed_polls_alone_is_archived_too(tmp_path):
     missed = MissedPoll(ms("2026-11-17T10:05"), "refused", 4, 14_000, "connection refused")
     store = Store(settings.cache_path)
     store.add_missed(missed)
-    assert "2026-11-17: no archive" in prune(settings).findings[0]
+    assert "2026-11-17: no archive" in run_prune(settings).findings[0]
     assert store.database.missed(0, ms("2026-11-20T12:00")) == [missed]
     [entry, *_] = archived(settings)
     assert luxlog.read(entry.path).missed == (missed,)
-    assert prune(settings).findings == ()
+    assert run_prune(settings).findings == ()
 
 
 def test_one_poll_of_1970_does_not_make_a_run_step_through_all_days_since(tmp_path):
@@ -408,10 +407,10 @@ def test_damaged_polls_that_stop_prune_are_reported_with_advice(old):
     archive.path_of(old, date(2026, 11, 12)).unlink()
     [entry] = archived(old)
     assert entry.findings == ("2026-11-12: 1 polls are damaged in the database and not archived",)
-    [finding] = prune(old).findings
+    [finding] = run_prune(old).findings
     assert "1 polls are damaged in the database; run 'luxcli restore'" in finding
     restore.restore(old, zone=BERLIN)
-    assert prune(old).findings == ()
+    assert run_prune(old).findings == ()
 
 
 def test_a_damaged_archive_is_a_finding(tmp_path):

@@ -2,15 +2,15 @@
 
 import pytest
 
-from luxcli.maintenance import prune as pruning
+from luxcli.maintenance import prune
 from luxcli.store.store import Store
 from tests.support.scenario import BERLIN, configured, ms, record
 
 NOW = "2026-11-20T12:00"
 
 
-def prune(settings, now=NOW, **options):
-    return pruning.prune(settings, now_ms=ms(now), zone=BERLIN, **options)
+def run_prune(settings, now=NOW, **options):
+    return prune.prune(settings, now_ms=ms(now), zone=BERLIN, **options)
 
 
 def make_csvs(settings, *names):
@@ -36,7 +36,7 @@ def test_csvs_older_than_the_retention_are_removed_by_the_date_in_their_name(set
         "2026-10-20_1530_daily.csv",
         "2026-11-20_daily.csv",
     )
-    result = prune(settings)
+    result = run_prune(settings)
     assert left(settings) == ["2026-10-21_daily.csv", "2026-11-20_daily.csv"]
     assert (len(result.csv_files), result.csv_bytes) == (2, 200)
     assert result.findings == ()
@@ -50,13 +50,13 @@ def test_files_that_luxcli_did_not_write_are_never_touched(settings):
         "2020-02-31_daily.csv",
     ]
     make_csvs(settings, "2026-10-19_daily.csv", "2026-10-21_daily.csv", *strangers)
-    prune(settings)
+    run_prune(settings)
     assert left(settings) == sorted(["2026-10-21_daily.csv", *strangers])
 
 
 def test_removing_every_csv_is_refused(settings):
     make_csvs(settings, "2026-01-01_daily.csv", "2026-01-02_daily.csv")
-    result = prune(settings)
+    result = run_prune(settings)
     assert len(left(settings)) == 2
     assert "all 2 CSV files are older than 30 days: none removed" in result.findings[0]
 
@@ -69,10 +69,10 @@ def test_a_dry_run_removes_nothing_and_reports_the_same(tmp_path):
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=3600)
     Store(settings.cache_path).flush()
     before = settings.cache_path.read_bytes()
-    planned = prune(settings, dry_run=True)
+    planned = run_prune(settings, dry_run=True)
     assert settings.cache_path.read_bytes() == before
     assert len(left(settings)) == 2
-    done = prune(settings)
+    done = run_prune(settings)
     assert (planned.csv_files, planned.polls) == (done.csv_files, done.polls)
     assert planned.polls == len([t for t in times if t < ms("2026-11-15T00:00")])
 
@@ -85,17 +85,17 @@ def test_old_polls_go_and_the_settings_of_the_others_still_read_the_same(tmp_pat
     store = Store(settings.cache_path)
     cutoff = ms("2026-11-17T00:00")
     kept = list(store.query(cutoff, ms(NOW)))
-    result = prune(settings)
+    result = run_prune(settings)
     assert result.polls > 0
     assert result.cache_bytes > 0
     assert list(store.query(0, ms(NOW))) == kept
-    assert prune(settings).polls == 0
+    assert run_prune(settings).polls == 0
 
 
 def test_removing_every_poll_is_refused(tmp_path):
     settings = configured(tmp_path, disk_usage_limit_percent=100)
     times = record(settings, ms("2024-11-10T12:00"), ms("2024-11-10T18:00"), step_s=3600)
-    result = prune(settings)
+    result = run_prune(settings)
     assert "all 6 polls are older than 365 days: none removed" in result.findings[0]
     assert [s.taken_ms for s in Store(settings.cache_path).query(0, ms(NOW))] == times
 
@@ -107,13 +107,13 @@ def test_zero_days_keep_everything_for_ever(tmp_path):
     make_csvs(settings, "2001-01-01_daily.csv", "2026-11-20_daily.csv")
     record(settings, ms("2001-11-10T12:00"), ms("2001-11-10T18:00"), step_s=3600)
     record(settings, ms("2026-11-20T10:00"), ms("2026-11-20T11:00"), step_s=3600)
-    result = prune(settings)
+    result = run_prune(settings)
     assert (result.csv_files, result.polls, result.findings) == ((), 0, ())
     assert len(left(settings)) == 2
 
 
 def test_a_disk_over_the_limit_is_reported_with_what_is_free(tmp_path):
-    result = prune(configured(tmp_path, disk_usage_limit_percent=1))
+    result = run_prune(configured(tmp_path, disk_usage_limit_percent=1))
     assert "% full (limit 1 %, " in result.findings[0]
 
 
@@ -121,7 +121,7 @@ def test_only_csvs_are_removed_after_a_roll_up_on_demand(tmp_path):
     settings = configured(tmp_path, cache_retention_days=1)
     make_csvs(settings, "2026-10-12_daily.csv", "2026-10-26_weekly.csv")
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
-    result = pruning.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN)
+    result = prune.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN)
     assert [path.name for path in result.csv_files] == ["2026-10-12_daily.csv"]
     assert len(list(Store(settings.cache_path).query(0, ms(NOW)))) == len(times)
 
@@ -129,7 +129,7 @@ def test_only_csvs_are_removed_after_a_roll_up_on_demand(tmp_path):
 def test_a_csv_that_was_just_written_is_not_removed(settings):
     make_csvs(settings, "2026-10-12_daily.csv", "2026-10-13_daily.csv", "2026-10-26_daily.csv")
     asked = settings.daily_dir / "2026-10-13_daily.csv"
-    pruning.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN, keep={asked})
+    prune.prune_csvs(settings, now_ms=ms(NOW), zone=BERLIN, keep={asked})
     assert left(settings) == ["2026-10-13_daily.csv", "2026-10-26_daily.csv"]
 
 
@@ -139,7 +139,7 @@ def test_a_clock_that_runs_ahead_removes_neither_csvs_nor_polls(tmp_path):
     times = record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
     times += record(settings, ms("2028-11-20T11:00"), ms("2028-11-20T11:01"))
     make_csvs(settings, "2026-11-19_daily.csv", "2026-11-20_daily.csv", "2028-11-20_daily.csv")
-    result = prune(settings, "2028-11-20T12:00")
+    result = run_prune(settings, "2028-11-20T12:00")
     assert [(len(result.csv_files), result.polls)] == [(0, 0)]
     csvs, polls = result.findings
     assert csvs.startswith("there is no CSV between 2026-11-20 and 2028-11-20, and the limit of 30")
@@ -155,22 +155,22 @@ def test_a_pause_of_weeks_only_postpones_the_removal(tmp_path):
     settings = configured(tmp_path, cache_retention_days=60, archive=False)
     record(settings, ms("2026-05-20T00:00"), ms("2026-06-01T00:00"), step_s=24 * 3600)
     record(settings, ms("2026-08-01T00:00"), ms("2026-10-15T00:00"), step_s=24 * 3600)
-    assert prune(settings, "2026-09-15T12:00").polls == 0
-    assert prune(settings, "2026-10-02T12:00").polls > 10
+    assert run_prune(settings, "2026-09-15T12:00").polls == 0
+    assert run_prune(settings, "2026-10-02T12:00").polls > 10
     assert Store(settings.cache_path).database.span()[0] == ms("2026-08-03T00:00")
 
 
 def test_weekly_csvs_alone_are_not_a_pause(tmp_path):
     settings = configured(tmp_path, csv_retention_days=7, disk_usage_limit_percent=100)
     make_csvs(settings, *(f"2026-11-{day:02}_weekly.csv" for day in (2, 9, 16)))
-    assert len(prune(settings).csv_files) == 2
+    assert len(run_prune(settings).csv_files) == 2
 
 
 def test_a_dry_run_counts_the_polls_of_the_buffer(tmp_path):
     settings = configured(tmp_path, cache_retention_days=3, archive=False)
     record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
     assert not settings.cache_path.exists()
-    assert prune(settings, dry_run=True).polls == prune(settings).polls > 20
+    assert run_prune(settings, dry_run=True).polls == run_prune(settings).polls > 20
 
 
 def test_a_damaged_database_is_removed_only_when_it_is_recovered_and_old(settings):
@@ -181,7 +181,7 @@ def test_a_damaged_database_is_removed_only_when_it_is_recovered_and_old(setting
         *(old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"),
     ):
         (settings.cache_path.parent / name).write_bytes(b"x")
-    result = prune(settings)
+    result = run_prune(settings)
     assert (result.csv_files, len(result.old_caches)) == ((), 3)
     names = {path.name for path in settings.cache_path.parent.iterdir() if "damaged" in path.name}
     assert names == {old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"}

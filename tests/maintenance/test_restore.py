@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
-from luxcli.maintenance import archive, luxlog, prune
-from luxcli.maintenance import restore as restoring
+from luxcli.maintenance import archive, luxlog, prune, restore
 from luxcli.rollup import rollup
 from luxcli.store import owner
 from luxcli.store.store import Store
@@ -51,14 +50,14 @@ def expected(settings):
     return list(Store(copy / "cache.sqlite3").query(0, 1 << 62))
 
 
-def restore(settings, **options):
-    return restoring.restore(settings, zone=BERLIN, **options)
+def run_restore(settings, **options):
+    return restore.restore(settings, zone=BERLIN, **options)
 
 
 def test_a_deleted_database_is_rebuilt_from_archives_and_buffer(recorded):
     polls = expected(recorded)
     recorded.cache_path.unlink()
-    restore(recorded)
+    run_restore(recorded)
     back = everything(recorded)
     lost = {p.taken_ms for p in polls} - {p.taken_ms for p in back}
     assert back == [p for p in polls if p.taken_ms not in lost]
@@ -73,7 +72,7 @@ def test_a_database_whose_first_page_is_zeroed_is_quarantined_by_the_next_flush(
     Store(recorded.cache_path).flush()
     assert [p.taken_ms for p in everything(recorded)] == [p.taken_ms for p in polls[-3:]]
     assert len(Store(recorded.cache_path).quarantined_paths()) == 1
-    restore(recorded)
+    run_restore(recorded)
     back = everything(recorded)
     assert back == [p for p in polls if p.taken_ms in {q.taken_ms for q in back}]
     assert len(polls) - len(back) == 36
@@ -81,23 +80,23 @@ def test_a_database_whose_first_page_is_zeroed_is_quarantined_by_the_next_flush(
 
 def test_restoring_twice_changes_nothing(recorded):
     recorded.cache_path.unlink()
-    restore(recorded)
+    run_restore(recorded)
     first = everything(recorded)
-    sources = restore(recorded)
+    sources = run_restore(recorded)
     assert sum(source.polls for source in sources) == 0
     assert everything(recorded) == first
 
 
 def test_restoring_into_an_intact_database_changes_nothing(recorded):
     before = everything(recorded)
-    assert sum(source.polls for source in restore(recorded)) == 0
+    assert sum(source.polls for source in run_restore(recorded)) == 0
     assert everything(recorded) == before
 
 
 def test_a_period_can_be_restored_alone(recorded):
     recorded.cache_path.unlink()
     Store(recorded.cache_path).buffer_path.unlink()
-    restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
+    run_restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
     times = [p.taken_ms for p in everything(recorded)]
     assert (times[0], len(times)) == (ms("2026-11-17T00:00"), 72)
 
@@ -107,7 +106,7 @@ def test_older_days_restored_below_newer_ones_read_as_they_were(recorded):
     store = Store(recorded.cache_path)
     store.flush()
     store.remove_before(ms("2026-11-18T00:00"))
-    restore(recorded)
+    run_restore(recorded)
     assert everything(recorded) == polls
 
 
@@ -115,14 +114,14 @@ def test_an_unreadable_archive_is_reported_and_the_others_are_used(recorded):
     recorded.cache_path.unlink()
     broken = archive.path_of(recorded, date(2026, 11, 17))
     broken.write_bytes(b"rubbish")
-    sources = {source.path: source for source in restore(recorded)}
+    sources = {source.path: source for source in run_restore(recorded)}
     assert "not a readable archive" in sources[broken].problem
     assert len(everything(recorded)) == 72 * 2 + 3
 
 
 def test_an_interval_that_ends_before_it_begins_is_refused(recorded):
     with pytest.raises(UsageError, match="--until 2026-11-01 is before --since 2026-11-02"):
-        restore(recorded, since=date(2026, 11, 2), until=date(2026, 11, 1))
+        run_restore(recorded, since=date(2026, 11, 2), until=date(2026, 11, 1))
 
 
 @pytest.mark.parametrize("seed", sampled({str(seed): seed for seed in range(4)}, ["0"]))
@@ -136,7 +135,7 @@ def test_bytes_flipped_at_random_lose_little_and_never_give_a_wrong_value(record
     recorded.cache_path.write_bytes(data)
     store = Store(recorded.cache_path)
     store.flush()
-    restore(recorded)
+    run_restore(recorded)
     damaged: list[int] = []
     back = everything(recorded, damaged)
     assert all(polls[p.taken_ms] == p for p in back)
@@ -151,10 +150,10 @@ def test_days_pruned_and_restored_in_any_order_read_as_they_were(recorded):
     store = Store(recorded.cache_path)
     for day in (16, 18, 17):
         store.remove_before(ms(f"2026-11-{day + 1}T00:00"))
-        restore(recorded, since=date(2026, 11, day), until=date(2026, 11, day))
+        run_restore(recorded, since=date(2026, 11, day), until=date(2026, 11, day))
         for poll in everything(recorded):
             assert poll in polls
-    restore(recorded)
+    run_restore(recorded)
     assert everything(recorded) == polls
 
 
@@ -169,8 +168,8 @@ def test_restoring_a_period_leaves_the_rest_of_a_quarantined_database_for_later(
     for path in (recorded.cache_path.parent / "archive").iterdir():
         path.unlink()
     quarantine(recorded)
-    restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
-    restoring.recover_pending(recorded)
+    run_restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
+    restore.recover_pending(recorded)
     assert everything(recorded) == polls
 
 
@@ -181,8 +180,8 @@ def test_a_quarantined_database_that_is_locked_for_a_moment_stays_pending(record
     with closing(sqlite3.connect(aside, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError):
-            restoring.recover_pending(recorded)
-    restoring.recover_pending(recorded)
+            restore.recover_pending(recorded)
+    restore.recover_pending(recorded)
     assert everything(recorded) == polls
 
 
@@ -217,7 +216,7 @@ def test_polls_behind_unreadable_pages_are_recovered_too(tmp_path, count):
     for page in pages[len(pages) // 3 :][:count]:
         zero_page(store.path, page - 1)
     aside = store.quarantine()
-    [source] = restoring.recover_pending(settings)
+    [source] = restore.recover_pending(settings)
     back = [poll.taken_ms for poll in everything(settings)]
     assert source.polls == len(back) >= len(times) - 45 * count
     assert back[-1] == times[-1]
@@ -237,20 +236,20 @@ def test_a_database_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_p
     zero_page(store.path, root - 1)
     store.quarantine()
     began = time.monotonic()
-    [source] = restoring.recover_pending(settings)
+    [source] = restore.recover_pending(settings)
     assert time.monotonic() - began < 5
     assert (source.polls, "unreadable" in source.problem) == (0, True)
-    assert restoring.recover_pending(settings) == []
+    assert restore.recover_pending(settings) == []
 
 
 def test_a_quarantined_database_of_a_newer_luxcli_stays_pending(recorded):
     aside = quarantine(recorded)
     with closing(sqlite3.connect(aside)) as db:
         db.execute("PRAGMA user_version=99")
-    [source] = restoring.recover_pending(recorded)
+    [source] = restore.recover_pending(recorded)
     assert "written by a newer luxcli" in source.problem
     assert aside.exists()
-    [again] = restoring.recover_pending(recorded)
+    [again] = restore.recover_pending(recorded)
     assert again.problem == source.problem
 
 
@@ -270,7 +269,7 @@ def test_a_database_with_glob_characters_in_its_name_is_recovered_like_any_other
     store = Store(settings.cache_path)
     store.flush()
     store.quarantine()
-    [source] = restoring.recover_pending(settings)
+    [source] = restore.recover_pending(settings)
     assert source.polls == len(times)
 
 
@@ -279,11 +278,11 @@ def test_an_archive_directory_that_cannot_be_read_is_an_error(recorded):
     archives.rename(archives.with_name("elsewhere"))
     archives.symlink_to(archives.with_name("unmounted"))
     with pytest.raises(StorageError, match=r"archive: leads to .*unmounted.*is it mounted\?"):
-        restore(recorded)
+        run_restore(recorded)
     archives.unlink()
     archives.write_text("")
     with pytest.raises(StorageError, match=r"archive: is not a directory"):
-        restore(recorded)
+        run_restore(recorded)
 
 
 def with_serial(poll, number):
@@ -301,7 +300,7 @@ def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
     foreign = [with_serial(real(ms("2026-11-18T00:00") + n), 2) for n in range(3)]
     path = archive.path_of(settings, date(2026, 11, 18))
     luxlog.write(path, luxlog.Day(tuple(foreign), ()))
-    sources = restore(settings)
+    sources = run_restore(settings)
     assert [source.problem for source in sources if source.problem] == [
         f"{path}: 3 polls of another heat pump left out"
     ]
@@ -318,11 +317,11 @@ def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
         try:
             rollup.rollup_due(recorded, "daily", **due)
         except DamagedError as exc:
-            restoring.recreate(recorded, exc)
+            restore.recreate(recorded, exc)
             rollup.rollup_due(recorded, "daily", **due)
 
     with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(job) for job in (lambda: restore(recorded), report) * 2]
+        jobs = [pool.submit(job) for job in (lambda: run_restore(recorded), report) * 2]
         for job in jobs:
             job.result()
     back = {poll.taken_ms for poll in everything(recorded)}
@@ -349,7 +348,7 @@ def test_a_destroyed_database_and_the_table_of_recovered_polls(tmp_path):
         else:
             zero_page(settings.cache_path, 0)
         began = time.monotonic()
-        restore(settings)
+        run_restore(settings)
         took_s = time.monotonic() - began
         back = {poll.taken_ms: poll for poll in everything(settings)}
         wrong = sum(blocks(back[ts_ms]) != blocks(sent[ts_ms]) for ts_ms in back)

@@ -21,7 +21,7 @@ import pytest
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LockHeldError
 from luxcli.model import GROUPS, MissedPoll, Snapshot
-from luxcli.recording import poll as poll_job
+from luxcli.recording.poll import poll_once
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.support.builders import python
@@ -177,9 +177,7 @@ def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
             day.expected.append((shown_ms, reason))
             try:
                 chosen = hurried if reason == "timeout" else refused if fault is None else settings
-                result = poll_job.poll_once(
-                    chosen, device_wait_s=0.02, clock=Clock(clock.now, clock.sleep)
-                )
+                result = poll_once(chosen, device_wait_s=0.02, clock=Clock(clock.now, clock.sleep))
             except (DeviceError, LockHeldError) as exc:
                 day.failed.append((shown_ms, getattr(exc, "reason", "busy")))
             else:

@@ -1,6 +1,6 @@
 """Killed at any file operation, or without power at any moment: nothing is lost, nothing wrong.
 
-What "killed" and "without power" mean exactly is written at the top of `killing` and `powerloss`.
+What "killed" and "without power" mean exactly is written at the top of `crash` and `power_loss`.
 """
 
 import itertools

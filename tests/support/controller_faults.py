@@ -1,4 +1,4 @@
-"""Every way in which a controller can fail a poll, as data; `tests.test_faults` tries each.
+"""Every way in which a controller can fail a poll, as data for `tests.controller.test_faults`.
 
 A `Profile` says how the controller behaves and what `luxcli poll-once` has to make of it.
 """

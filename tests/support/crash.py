@@ -7,7 +7,7 @@ ftruncate, truncate, unlink, mkdir, and open where it creates or empties a file.
 
 * end the process by SIGKILL at the Nth of them: ``before`` the call, or after ``half`` of the
   bytes of a write are in the file (a kill between two pages of a long write does that);
-* note each with its data, for `powerloss`;
+* note each with its data, for `power_loss`;
 * shift the clock, so that days end when a test wants them to, or stop it.
 
 A worker has imported luxcli already, which a new process would need most of its time for; the

@@ -20,8 +20,7 @@ from luxcli.validation import csv_file
 from luxcli.validation.report import Report
 from luxcli.validation.rules import AREAS
 from tests.support.csv_faults import CSV_FAULTS, Rows, in_all_rows, in_column
-from tests.support.scenario import BERLIN, HOUR_MS, configured, ms
-from tests.support.scenario import record as recorded
+from tests.support.scenario import BERLIN, HOUR_MS, configured, ms, record
 from tests.support.validation_faults import START_MS
 
 ROWS = 120
@@ -37,7 +36,7 @@ STYLES = [
 def an_hour(directory: Path, profile: str, **settings: object) -> None:
     """Write a CSV of an hour the way the roll-up does."""
     loaded = configured(directory, **settings)
-    recorded(loaded, START_MS, START_MS + HOUR_MS, 30, profile)
+    record(loaded, START_MS, START_MS + HOUR_MS, 30, profile)
     rollup.rollup(loaded, "daily", now_ms=START_MS + HOUR_MS, zone=BERLIN)
 
 
@@ -109,7 +108,7 @@ def test_a_file_saved_with_quotes_around_each_cell_is_read_as_before(written):
 def test_a_day_with_a_clock_change_is_good(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     start_ms = ms("2025-10-25T07:00")
-    recorded(settings, start_ms, start_ms + 25 * HOUR_MS, 600)
+    record(settings, start_ms, start_ms + 25 * HOUR_MS, 600)
     [result] = rollup.rollup_due(
         settings, "daily", now_ms=start_ms + 25 * HOUR_MS + 60_000, zone=BERLIN
     )
@@ -121,7 +120,7 @@ def test_a_day_with_a_clock_change_is_good(tmp_path):
 def test_a_file_of_a_closed_day_is_compared_with_the_whole_day(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     start_ms = ms("2025-11-22T07:00")
-    recorded(settings, start_ms, start_ms + 24 * HOUR_MS, 600)
+    record(settings, start_ms, start_ms + 24 * HOUR_MS, 600)
     [result] = rollup.rollup_due(
         settings, "daily", now_ms=start_ms + 24 * HOUR_MS + 60_000, zone=BERLIN
     )
@@ -245,7 +244,7 @@ def test_numbers_with_a_decimal_comma_are_judged_as_well(written):
 
 def test_an_outdoor_temperature_that_stands_still_in_a_daily_csv_is_found(tmp_path):
     settings = configured(tmp_path, interval_sec=600, **{"csv.sensors": ["ID_WEB_Temperatur_TA"]})
-    recorded(settings, START_MS, START_MS + 24 * HOUR_MS, 600)
+    record(settings, START_MS, START_MS + 24 * HOUR_MS, 600)
     result = rollup.rollup(settings, "daily", now_ms=START_MS + 24 * HOUR_MS, zone=BERLIN)
     assert result.path
     assert rules(checked(settings, result.path)) == set()
@@ -294,7 +293,7 @@ def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(writt
 
 def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(written):
     settings, path = written()
-    recorded(settings, START_MS + 15_000, START_MS + HOUR_MS, 60)
+    record(settings, START_MS + 15_000, START_MS + HOUR_MS, 60)
     with locks.hold(Store(settings.cache_path).lock_path, wait_s=1):
         report = checked(settings, path)
     [finding] = report.findings

@@ -4,9 +4,8 @@ import pytest
 
 from luxcli.model import Snapshot
 from luxcli.registers import ranges, structure
-from luxcli.validation import judge as judging
 from luxcli.validation.findings import Finding
-from luxcli.validation.judge import Judge
+from luxcli.validation.judge import Judge, judge
 from tests.support.builders import real
 from tests.support.validation_faults import (
     HOURS,
@@ -29,7 +28,7 @@ LONG = real(START_MS, "long")
 
 
 def judged(polls: list[Snapshot], interval_s: int = 30) -> tuple[Finding, ...]:
-    return judging.judge(polls, interval_s)
+    return judge(polls, interval_s)
 
 
 def rules(polls: list[Snapshot], interval_s: int = 30) -> set[str]:
