@@ -1,9 +1,9 @@
-"""Register catalogue: what every integer that the controller sends is called and means.
+"""Register catalogue: name, unit and meaning of every integer that the controller sends.
 
-The catalogue is python-luxtronik 0.3.14's tables, with English and German names from ``data/``
-and with `CORRECTIONS` laid over. `decode` gives what the library gives for every register,
-except where a correction says otherwise. The library's tables are only read: they belong to its
-classes, so a change would reach everyone in the process.
+It consists of python-luxtronik 0.3.14's tables, English and German names from ``data/``, and
+`CORRECTIONS`. `decode` gives the library's value for every register that no correction names. The
+library's tables are only read: they belong to its classes, so that a change would reach every user
+of the library in this process.
 """
 
 import csv
@@ -61,7 +61,7 @@ class Reading(NamedTuple):
     """
 
     group: Group
-    index: int  # type: ignore[assignment]  # hides what a tuple calls so
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     id: str
     value: float | int | bool | str | None
     unit: str
@@ -84,7 +84,7 @@ class Register(NamedTuple):
     """
 
     group: Group
-    index: int  # type: ignore[assignment]  # hides what a tuple calls so
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     id: str
     name: str
     german: str
@@ -103,7 +103,7 @@ class Register(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether anybody has found out what it means."""
+        """Whether the meaning of the register is known."""
         return not self.name.startswith("Unknown ")
 
 
@@ -113,11 +113,11 @@ _WORDS: Final[dict[Group, str]] = {
     "visibilities": "Visibility",
 }
 _UNKNOWN: Final = re.compile(r"Unknown_(Calculation|Parameter|Visibility)_([0-9]{1,9})", re.ASCII)
-# Raw value with which a register says that it has none (Bouni/python-luxtronik#143). Constants of
-# sensors that are not fitted are not listed: those are values too, and a matter of plausibility.
+# Raw values that mean "no value" (Bouni/python-luxtronik#143). Constants of sensors that are not
+# fitted are not listed: those may also be real, which `ranges` decides.
 NOT_AVAILABLE: Final[Mapping[tuple[Group, int], int]] = {("calculations", 267): 2**31 - 1}
 
-# Datatype of the library -> kind, unit, divisor; whatever is not listed stays a raw number.
+# Datatype of the library -> kind, unit, divisor; all others stay raw numbers.
 _DATATYPES: Final[dict[str, tuple[Kind, str, int]]] = {
     "Bool": ("switch", "", 1),
     "Celsius": ("temperature", "°C", 10),
@@ -148,7 +148,7 @@ def catalogue() -> tuple[Register, ...]:
 
 
 def register(group: Group, index: int) -> Register:
-    """Return one register; beyond the catalogue it is unknown, named by the library's pattern."""
+    """Return one register; beyond the catalogue an unknown one, named as the library does."""
     table = _table(group)
     if 0 <= index < len(table):
         return table[index]
@@ -278,7 +278,7 @@ def length(group: Group) -> int:
 
 
 def _text(codes: Sequence[int]) -> str:
-    # NUL pads and ends the text; an old, longer one may stand behind it.
+    # NUL ends the text and pads it; the rest of an older, longer text may follow.
     visible = "".join(chr(code) if code == 0 or 32 <= code < 127 else "?" for code in codes)
     return visible.strip("\0").partition("\0")[0]
 
@@ -313,7 +313,7 @@ def _library(group: Group) -> dict[int, Any]:
 
 
 def _from_library(group: Group, index: int) -> Register:
-    """Return what 0.3.14 knows."""
+    """Return the register as python-luxtronik 0.3.14 describes it."""
     entry = _library(group).get(index)
     # Another user of the library may have parsed a long block, which adds to its tables.
     if entry is None or entry.name.startswith("Unknown_"):
@@ -348,7 +348,7 @@ def _corrected(entry: Register, correction: Correction, position: int) -> Regist
 
 @functools.cache
 def _by_id() -> dict[str, Register]:
-    """Return id -> register, under our ids and under the library's names."""
+    """Return the registers by their ids and by the library's names."""
     ours = {entry.id: entry for entry in catalogue()}
     theirs = {
         item.name: register(group, index)
@@ -369,7 +369,7 @@ def _numbered(id_: str) -> Register | None:
 
 def _matches(pattern: str) -> list[Register]:
     wanted = pattern.lower()
-    # A report of calculations needs no table of two thousand settings.
+    # A CSV of calculations alone does not need the table of two thousand settings.
     groups = [group for group in GROUPS if wanted == group] or GROUPS
     whole = [entry for group in groups for entry in _table(group) if entry.kind != "character"]
     if wanted == "all" or wanted in GROUPS:

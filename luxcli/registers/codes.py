@@ -128,7 +128,7 @@ ERROR_CODES: Final[Mapping[int, str]] = {
 }
 
 
-# Laid over the library's table.
+# Corrections and additions to the library's table.
 MODELS: Final[Mapping[int, str]] = {
     72: "MSW 12S",
     76: "LD2AG",
