@@ -59,7 +59,7 @@ def of_pump(settings: Mapping[str, Any], directory: Path, fault: Fault) -> Diagn
 # Is it good?
 
 
-def test_good_data_is_told_with_its_scores(tmp_path):
+def test_good_data_is_shown_with_its_scores(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     record(settings, NOW_MS - 26 * HOUR_MS, NOW_MS)
     found = diagnose(settings, offline=True)
@@ -136,7 +136,7 @@ def test_without_polls_there_is_nothing_to_judge(tmp_path):
     assert lines(found, "recorded data") == ["no polls of the last 24 h to judge"]
 
 
-def test_a_cache_that_cannot_be_read_is_the_storage_sections_problem(tmp_path):
+def test_a_database_that_cannot_be_read_is_the_storage_sections_problem(tmp_path):
     settings = configured(tmp_path)
     settings.cache_path.write_bytes(b"not a database, but longer than its header" * 100)
     found = diagnose(settings, offline=True)
@@ -242,7 +242,7 @@ def test_another_heat_pump_behind_the_address_is_a_problem_with_the_polls_own_ad
         assert ran.status == found["status"] == 74
 
 
-def test_the_same_heat_pump_under_a_new_address_is_none(tmp_path):
+def test_the_same_heat_pump_under_a_new_address_is_no_problem(tmp_path):
     replay = Replay("msw6").at(NOW_S)
     owner.check_owner(tmp_path / "cache.sqlite3", "an-older-name", numbered((1, 2))(replay))
     found = of_pump({}, tmp_path, Fault(change=numbered((1, 2))))
@@ -274,7 +274,7 @@ def test_a_foreign_poll_is_forgotten_with_the_next_good_one(tmp_path):
         ({10: 50, 11: 50, 15: 50}, "4 temperatures are exactly 5.0 °C: ID_WEB_Temperatur_TVL, "),
     ],
 )
-def test_critical_temperatures_that_are_odd_are_not_ticked(tmp_path, changed, found_by):
+def test_critical_temperatures_in_doubt_do_not_pass_the_checklist(tmp_path, changed, found_by):
     found = of_pump({}, tmp_path, Fault(change=with_calculations(changed)))
     [item] = [entry for entry in found.checklist if "temperature" in entry.text]
     assert (item.passed, item.doubtful) == (False, True)
@@ -283,7 +283,7 @@ def test_critical_temperatures_that_are_odd_are_not_ticked(tmp_path, changed, fo
     assert not any("there and plausible" in text for text in lines(found, "sensors"))
 
 
-def test_an_odd_temperature_has_the_sign_of_a_warning_in_the_checklist(invoke, configure):
+def test_an_unusual_temperature_has_the_sign_of_a_warning_in_the_checklist(invoke, configure):
     with FaultyController(Fault(change=with_calculations({11: 780}))) as pump:
         ran = invoke("diagnose", "-c", configure(port=pump.port))
     assert (

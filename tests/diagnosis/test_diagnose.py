@@ -96,7 +96,7 @@ def of_pump(tmp_path: Path, change: Callable[[Snapshot], Snapshot]) -> Diagnosis
 # The whole command
 
 
-def test_a_healthy_recorder_is_told_so_with_every_item_ticked(invoke, configure, tmp_path):
+def test_a_healthy_recorder_passes_every_item_of_the_checklist(invoke, configure, tmp_path):
     with FaultyController(clock=time.time) as pump:
         path = configure(port=pump.port, interval_sec=3600)
         settings = config.load(path, {"HOME": str(tmp_path)}, tmp_path)
@@ -105,13 +105,13 @@ def test_a_healthy_recorder_is_told_so_with_every_item_ticked(invoke, configure,
         assert invoke("rollup", "all", "--if-due", "-c", path).status == 0
         ran = invoke("diagnose", "-c", path, "--json")
     found = json.loads(ran.stdout)
-    odd = [
+    complaints_found = [
         line
         for section in found["sections"]
         for line in section["lines"]
         if line["level"] in {"warning", "problem"} and not line["text"].startswith(OF_THIS_MACHINE)
     ]
-    assert odd == []
+    assert complaints_found == []
     assert [item["passed"] for item in found["checklist"]] == [True] * 6
     assert ran.status == found["status"] in {0, 3}
     assert ran.stderr == ""
@@ -216,7 +216,7 @@ def test_without_any_configuration_it_still_looks_at_the_rest(invoke):
     assert "luxcli 0." in ran.stdout
 
 
-def test_a_wrong_configuration_is_told_whole(invoke, configure):
+def test_every_mistake_of_a_wrong_configuration_is_reported(invoke, configure):
     ran = invoke("diagnose", "-c", configure(port=88890, timout_sec=3), "--json")
     found = json.loads(ran.stdout)
     problems = [line["text"] for line in found["sections"][0]["lines"]]
@@ -453,12 +453,12 @@ def test_a_shifted_block_breaks_several_rules_and_would_not_be_stored(tmp_path):
 def test_one_peculiarity_is_a_warning_by_name(tmp_path, changed, rule):
     found = of_pump(tmp_path, with_calculations(changed))
     broken = [entry["id"] for entry in values(found, "cross checks")["rules"] if not entry["ok"]]
-    # An odd error code contradicts the order of the logs, too.
+    # An impossible error code also contradicts the order of the logs.
     assert [one for one in broken if one != "logs"] == [rule]
     assert passed(found)["validation passes before storage"] is True
 
 
-def test_an_odd_firmware_text_worries_nobody(tmp_path):
+def test_an_unknown_firmware_text_is_only_a_note(tmp_path):
     change = with_calculations(dict.fromkeys(range(81, 91), 66))
     found = of_pump(tmp_path, change)
     [text] = [t for t in lines(found, "cross checks", "info") if "firmware" in t]
@@ -483,7 +483,7 @@ def test_errors_from_before_the_clock_died_are_no_news(tmp_path):
     assert lines(found, "sensors", "problem") == []
 
 
-def test_the_logs_are_told_newest_first_in_local_time_and_plain_words(tmp_path):
+def test_the_logs_are_shown_newest_first_in_local_time_and_plain_words(tmp_path):
     logs = {95: NOW_S - 3600, 100: 715, 111: NOW_S - 9000, 106: 9, 115: NOW_S - 60, 110: 2}
     found = of_pump(tmp_path, with_calculations(logs))
     section = values(found, "heat pump's logs")
@@ -505,7 +505,7 @@ def test_the_logs_are_told_newest_first_in_local_time_and_plain_words(tmp_path):
 # Storage
 
 
-def test_a_damaged_cache_is_told_and_left_where_it_is(pump_settings, tmp_path):
+def test_a_damaged_database_is_reported_and_left_where_it_is(pump_settings, tmp_path):
     record(pump_settings, NOW_MS - 2 * DAY_MS, NOW_MS)
     Store(pump_settings.cache_path).flush()
     with pump_settings.cache_path.open("r+b") as file:
@@ -570,7 +570,7 @@ def test_a_link_that_leads_in_a_circle_is_a_problem(tmp_path, where):
     assert any("circle leads to nothing" in t for t in lines(found, "storage", "problem"))
 
 
-def test_what_can_be_neither_logged_nor_told_is_a_warning_of_both(tmp_path):
+def test_a_log_and_a_channel_that_cannot_be_used_are_two_warnings(tmp_path):
     nowhere = tmp_path / "nowhere"
     settings = configured(
         tmp_path, log_file=str(tmp_path), **{"monitoring.ntfy_url_file": str(nowhere)}
@@ -580,7 +580,7 @@ def test_what_can_be_neither_logged_nor_told_is_a_warning_of_both(tmp_path):
     assert any(str(nowhere) in text for text in found)
 
 
-def test_a_forgotten_mount_is_told_as_poll_once_would(tmp_path):
+def test_a_forgotten_mount_is_reported_as_poll_once_does(tmp_path):
     settings = configured(tmp_path, cache_path=str(tmp_path / "mnt" / "disk" / "cache.sqlite3"))
     found = diagnose(settings, offline=True)
     assert any("neither this directory nor" in text for text in lines(found, "storage", "problem"))
@@ -593,7 +593,7 @@ def test_a_disk_above_its_limit_is_a_warning(tmp_path):
     assert "(limit 1 %" in text
 
 
-def test_what_waits_what_was_rejected_and_what_was_set_aside_is_counted(tmp_path):
+def test_waiting_entries_damaged_lines_and_quarantined_databases_are_counted(tmp_path):
     settings = configured(tmp_path)
     record(settings, NOW_MS - 4 * HOUR_MS, NOW_MS)
     store = Store(settings.cache_path)
@@ -609,7 +609,7 @@ def test_what_waits_what_was_rejected_and_what_was_set_aside_is_counted(tmp_path
     assert any(store.rejected_path.name in text for text in lines(found, "storage"))
 
 
-def test_a_cache_of_a_newer_luxcli_is_told(tmp_path):
+def test_a_database_of_a_newer_luxcli_is_a_problem(tmp_path):
     settings = configured(tmp_path)
     record(settings, NOW_MS - HOUR_MS, NOW_MS)
     Store(settings.cache_path).flush()
@@ -679,7 +679,7 @@ def test_a_recording_that_stopped_is_a_problem_of_data(tmp_path):
     assert found.status == 65
 
 
-def test_missed_polls_are_told_with_their_reasons(tmp_path):
+def test_missed_polls_are_shown_with_their_reasons(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     record(settings, NOW_MS - 20 * HOUR_MS, NOW_MS - 12 * HOUR_MS)
     record(settings, NOW_MS - 6 * HOUR_MS, NOW_MS)
@@ -710,7 +710,7 @@ def test_a_newest_poll_in_the_future_shows_a_wrong_clock(tmp_path):
     assert any("in the future" in text for text in lines(found, "recording", "warning"))
 
 
-def test_missing_csvs_are_told_once_they_are_due(tmp_path):
+def test_missing_csvs_are_reported_once_they_are_due(tmp_path):
     settings = configured(tmp_path, interval_sec=3600)
     record(settings, NOW_MS - 9 * DAY_MS, NOW_MS, step_s=3600)
     Store(settings.cache_path).flush()

@@ -181,7 +181,7 @@ def frozen(where: range, *running: int) -> Callable[[Polls], Polls]:
 
 
 def restarted(start: int, gap: int, *, dead: bool = True) -> Callable[[Polls], Polls]:
-    """Let the controller begin anew after some missing polls: counters at 0, the clock in 1999."""
+    """Let the controller start again after some missing polls: counters at 0, the clock in 1999."""
 
     def plant(polls: Polls) -> Polls:
         first = polls[start].calculations
@@ -377,7 +377,7 @@ def _counters() -> Iterator[Planted]:
         ],
     )
     yield Planted(
-        name="controller that begins anew with a dead clock while four polls are missing",
+        name="controller that starts again with a lost clock while four polls are missing",
         rule="counter-reset",
         sensor=run_time,
         plant=restarted(120, 4),

@@ -89,7 +89,7 @@ def test_what_a_rollup_writes_is_good_in_every_style(style, profile, written):
     )
 
 
-def test_a_style_that_is_no_longer_configured_is_told_from_the_file_itself(written, tmp_path):
+def test_a_style_that_is_no_longer_configured_is_recognised_in_the_file(written, tmp_path):
     settings, path = written(**STYLES[1])
     assert checked(configured(tmp_path), path).findings == ()
     assert settings.csv_delimiter == ";"
@@ -132,7 +132,7 @@ def test_a_file_of_a_closed_day_is_compared_with_the_whole_day(tmp_path):
     assert finding.found == "124 rows, 144 polls in the database"
 
 
-def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(written):
+def test_a_database_that_holds_less_or_is_gone_is_no_fault_of_the_file(written):
     settings, path = written()
     with Store(settings.cache_path).writing() as db:
         db.execute("DELETE FROM poll WHERE ts_ms<?", (START_MS + HOUR_MS // 2,))
@@ -151,7 +151,9 @@ def test_a_cache_that_holds_less_or_is_gone_is_no_fault_of_the_file(written):
         (b"\xff" * 100, "not a CSV in UTF-8"),
     ],
 )
-def test_what_is_no_csv_is_told_in_one_line(content, says, tmp_path, invoke, configure):
+def test_a_file_that_is_not_a_csv_gets_a_message_of_one_line(
+    content, says, tmp_path, invoke, configure
+):
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     with pytest.raises(NoDataError, match=f"^{path}: {says}"):
@@ -278,7 +280,7 @@ def test_a_csv_is_read_from_a_pipe_as_from_a_file(written, tmp_path):
     assert (report.findings, report.polls) == ((), ROWS)
 
 
-def test_a_cache_that_cannot_be_used_does_not_keep_a_csv_from_being_judged(written):
+def test_a_csv_is_judged_without_a_database_that_can_be_used(written):
     settings, path = written()
     store = Store(settings.cache_path)
     store.lock_path.unlink()

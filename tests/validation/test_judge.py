@@ -1,4 +1,4 @@
-"""Where the rules draw the line between what is odd and what heat pumps do."""
+"""Where the rules draw the line between a fault and what heat pumps do."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def found_for(index: int, raw: int) -> set[str]:
     return {finding.rule for finding in found if finding.rule.startswith("range")}
 
 
-def test_a_finding_tells_how_often_and_when_first_and_last():
+def test_a_finding_has_its_count_and_its_first_and_last_time():
     polls = list(BASE)
     for number in (50, 51, 70, 71):
         polls[number] = changed(polls[number], {17: 850 + number})
@@ -153,7 +153,7 @@ def test_a_counter_that_moves_once_an_hour_is_not_too_fast():
     assert rules(steps, 600) == set()
 
 
-def test_a_reset_at_the_very_end_is_told_as_what_may_still_be_undone():
+def test_a_reset_in_the_last_poll_is_reported_as_one_that_may_be_undone():
     polls = list(BASE)
     polls[-1] = changed(polls[-1], {57: 3})
     [finding] = judged(polls)
@@ -232,7 +232,7 @@ def test_the_same_weather_before_and_after_a_day_without_polls_is_not_stuck():
 
 @pytest.mark.parametrize("gap", [0, 1, 2, 4, 13, 30])
 @pytest.mark.parametrize("dead", [False, True])
-def test_a_controller_that_begins_anew_resets_counters_and_is_no_step_of_our_clock(gap, dead):
+def test_a_controller_that_starts_again_resets_counters_and_is_no_step_of_our_clock(gap, dead):
     found = judged(restarted(120, gap, dead=dead)(list(BASE)))
     reset = {one.sensor for one in found if one.rule == "counter-reset"}
     assert {"ID_WEB_Zaehler_BetrZeitVD1", "ID_WEB_Zaehler_BetrZeitWP"} <= reset
@@ -249,7 +249,7 @@ def test_a_counter_that_stays_at_0_after_a_restart_is_reset():
     assert "counter-spike" not in found
 
 
-def test_our_clock_is_set_while_the_controllers_is_dead():
+def test_our_clock_is_set_while_the_controllers_is_lost():
     dead = calculations(None, {134: lambda raw: raw - 800_000_000})(list(BASE))
     assert "host-clock-step" in rules(moved(range(200, 360), 3600)(dead))
 
@@ -275,13 +275,13 @@ def test_old_errors_are_no_news():
     assert rules(list(BASE)) == set()
 
 
-def test_an_error_that_moves_down_the_log_is_told_once():
+def test_an_error_that_moves_down_the_log_is_reported_once():
     polls = error(708, after=200)(error(716, after=100)(list(BASE)))
     found = {finding.found[:3]: finding.count for finding in judged(polls)}
     assert found == {"716": 1, "708": 1}
 
 
-def test_an_error_says_in_words_what_it_is_and_whom_not_to_trust():
+def test_an_error_names_its_meaning_and_the_sensor_not_to_trust():
     [finding] = judged(error(713)(list(BASE)))
     assert finding.sensor == "ID_WEB_Temperatur_TWE"
     assert finding.found == (
@@ -381,5 +381,5 @@ def test_an_answer_of_nothing_but_zeros_is_rejected():
         {80: 8, 154: 5, 134: 0},
     ],
 )
-def test_a_dead_clock_an_unknown_model_and_an_odd_firmware_text_are_stored(values):
+def test_a_lost_clock_an_unknown_model_and_an_unknown_firmware_text_are_stored(values):
     assert structure.rejection(changed(BASE[0], values)) == []

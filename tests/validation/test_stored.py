@@ -206,7 +206,7 @@ def test_an_old_interval_is_not_stale(tmp_path):
     assert "gaps-unexplained" in {finding.rule for finding in report.findings}
 
 
-def test_an_interval_that_begins_before_the_recording_is_told_and_no_fault(tmp_path):
+def test_an_interval_that_begins_before_the_recording_is_noted_and_no_fault(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     recorded(settings, START_MS, START_MS + DAY_MS, 600)
     for before_h, rules in ((0.5, []), (720, ["recording-began"])):
@@ -279,15 +279,15 @@ def test_a_day_of_a_poll_every_30_seconds_takes_about_a_second(tmp_path):
 def test_progress_moves_towards_the_length_of_the_interval(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     recorded(settings, START_MS, START_MS + HOUR_MS, 600)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     stored.validate(
         settings,
         start_ms=START_MS,
         stop_ms=START_MS + HOUR_MS,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reported.append((done, total)),
     )
-    assert [done for done, _ in told] == [n * 600_000 for n in range(6)]
-    assert {total for _, total in told} == {HOUR_MS}
+    assert [done for done, _ in reported] == [n * 600_000 for n in range(6)]
+    assert {total for _, total in reported} == {HOUR_MS}
 
 
 def test_polls_of_a_few_registers_are_judged_without_a_crash(tmp_path):
