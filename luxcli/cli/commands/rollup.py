@@ -24,6 +24,7 @@ from luxcli.cli.session import Session
 from luxcli.config.config import Config
 from luxcli.errors import FINDINGS, DamagedError, LuxcliError, UsageError
 from luxcli.periods import KINDS, Kind
+from luxcli.system import log_setup
 from luxcli.system.files import size_text
 
 if TYPE_CHECKING:
@@ -240,8 +241,8 @@ class _Run:
         [line] = result.lines(self.zone, file.report.verdict if file.report else None)
         if result.is_suspicious and not self.if_due:  # else the same would be printed every hour
             warn(line)
-        elif not self.as_json:
-            report_line(line)
+        else:
+            self.report_line(line)
 
     def judge(self, result: "RollupResult") -> "Report | None":
         """Judge the polls of a day; a week is seven of them. A failure is only logged."""
@@ -267,9 +268,8 @@ class _Run:
         for entry in written:
             self.archives.append(str(entry.path))
             self.findings += entry.findings
-            if not self.as_json:
-                size = size_text(entry.size)
-                report_line(f"archive: {entry.polls} polls, {size}: {entry.path}")
+            size = size_text(entry.size)
+            self.report_line(f"archive: {entry.polls} polls, {size}: {entry.path}")
 
     def clean_up(self) -> None:
         """Remove CSVs that are too old."""
@@ -278,5 +278,12 @@ class _Run:
         made = {file.result.path for file in self.files if file.result.path}
         pruned = prune.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
         # CSVs that it refuses to remove are reported by `prune`, once a day.
-        if not self.as_json and (pruned.csv_files or not self.if_due):
-            report_line(f"removed {len(pruned.csv_files)} old CSV files")
+        if pruned.csv_files or not self.if_due:
+            self.report_line(f"removed {len(pruned.csv_files)} old CSV files")
+
+    def report_line(self, text: str) -> None:
+        """Log what was done, and print it on a terminal unless the JSON object says it."""
+        if self.as_json:
+            _LOGGER.info("%s", text, extra=log_setup.PRINTED)
+        else:
+            report_line(text)
