@@ -69,9 +69,6 @@ def the_line(ran: Ran) -> str:
     return ran.stderr.removeprefix("luxcli: ").rstrip("\n")
 
 
-# The demo polls a thousand times: it does so while the tests of other commands run.
-
-
 def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
     """Stop a demo that has just been started when it has made the file `begun`."""
 
@@ -89,9 +86,9 @@ def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
     assert cli.end(process) == Ran(143, "", "")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Terminal]]:
-    """Begin a demo where an earlier one was stopped."""
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ran, str]]:
+    """A demo where an earlier one was stopped: its directory, what it printed, and the screen."""
     directory = tmp_path_factory.mktemp("demo")
     # Measuring the coverage of a thousand polls would double their time.
     commands = Cli(directory, measured=False)
@@ -102,19 +99,11 @@ def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
         (reports / "2020-01-01_daily.csv").write_text("old\n", encoding="utf-8")
         (directory / "luxcli-demo" / "notes.txt").write_text("mine\n", encoding="utf-8")
         environ = {"TERM": "xterm-256color"}
-        yield (
-            directory / "luxcli-demo",
-            Terminal(commands, "demo", stdout=subprocess.PIPE, env=environ),
-        )
+        terminal = Terminal(commands, "demo", stdout=subprocess.PIPE, env=environ)
+        ran, screen = terminal.end(within_s=50)
+        yield directory / "luxcli-demo", ran, screen
     finally:
         commands.close()
-
-
-@pytest.fixture(scope="module")
-def demo(running_demo: tuple[Path, Terminal]) -> tuple[Path, Ran, str]:
-    """Return the demo's directory, what the process left and what the screen shows."""
-    directory, terminal = running_demo
-    return directory, *terminal.end()
 
 
 # Exit statuses, each provoked for real
@@ -745,6 +734,8 @@ def test_the_simulator_takes_log_levels_as_the_other_commands_do(cli):
 # The demo
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_the_demo_fills_its_directory_and_lists_the_files(demo):
     directory, ran, _ = demo
     assert ran.status == 0
@@ -761,12 +752,16 @@ def test_the_demo_fills_its_directory_and_lists_the_files(demo):
     assert (directory / "notes.txt").read_text(encoding="utf-8") == "mine\n"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_the_demo_shows_its_progress_on_a_terminal(demo):
     _, _, screen = demo
     assert "polling" in screen
     assert "100%" in screen
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_the_query_that_the_demo_proposes_works(demo):
     import sqlite3
 

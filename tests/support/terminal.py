@@ -38,9 +38,9 @@ class Terminal:
             while part := os.read(self._master, 4096):
                 self.shown += part
 
-    def end(self) -> tuple[Ran, str]:
-        """Wait for the command; give what it left and what the screen shows."""
-        ran = Cli.end(self.process)
+    def end(self, within_s: float = 8) -> tuple[Ran, str]:
+        """Wait for the command; return what it left and what the screen shows."""
+        ran = Cli.end(self.process, within_s)
         self._reader.join(timeout=2)
         os.close(self._master)
         return ran, self.shown.decode().replace("\r\n", "\n")
