@@ -281,12 +281,17 @@ def run_prune(settings, **options):
     return prune.prune(settings, now_ms=ms("2026-11-20T12:00"), zone=BERLIN, **options)
 
 
-@pytest.fixture
-def old(tmp_path):
-    """Ten days, of which all but three are to go."""
-    settings = configured(tmp_path, cache_retention_days=3, disk_usage_limit_percent=100)
+def ten_days(directory):
+    settings = configured(directory)
     record(settings, ms("2026-11-11T00:00"), ms("2026-11-20T11:00"), step_s=3600)
-    return settings
+    Store(settings.cache_path).flush()
+
+
+@pytest.fixture
+def old(tmp_path, built):
+    """Ten days, of which all but three are to go."""
+    built(ten_days, tmp_path)
+    return configured(tmp_path, cache_retention_days=3, disk_usage_limit_percent=100)
 
 
 def test_prune_keeps_days_that_are_in_no_archive(old):

@@ -183,6 +183,9 @@ def test_while_the_run_of_a_minute_before_goes_on_another_does_nothing(tmp_path,
     assert entries(settings) == []
 
 
+SHORT_WAITS = pacing.Waits(handover_s=0.1)
+
+
 def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
     tmp_path, simulator
 ):
@@ -190,7 +193,9 @@ def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
     settings = configured(tmp_path, port=simulator.port)
 
     def polls(hung_s: float) -> int:
-        run = pacing.poll_minute(settings, every_s=100, hung_s=hung_s, clock=AT_ZERO)
+        run = pacing.poll_minute(
+            settings, every_s=100, hung_s=hung_s, clock=AT_ZERO, waits=SHORT_WAITS
+        )
         return len(run.outcomes)
 
     with locks.hold(pacing.lock_path(settings), wait_s=0):
