@@ -1,4 +1,4 @@
-"""podman or docker, for tests of the image: what is there is asked first, nothing is installed.
+"""podman or docker, for tests of the image. Uses what is installed; installs nothing.
 
 The base image of the Dockerfile has to be there already, or its stand-in is made of Debian
 packages (`CONTAINER_BASE=mmdebstrap`, half a minute), in a store of its own, so that it is never
@@ -59,7 +59,7 @@ class Engine:
         self._environ = {**os.environ, **environ}
 
     def __call__(self, *words: object, check: bool = True, **options: Any) -> Any:
-        """Run a command; gives its `CompletedProcess`."""
+        """Run a command and return its `CompletedProcess`."""
         done = subprocess.run(
             [self.program, *map(str, words)],
             **{"capture_output": True, "text": True, "env": self._environ, **options},

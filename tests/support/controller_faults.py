@@ -39,7 +39,7 @@ Story = Callable[[int, Snapshot], Snapshot]
 
 
 class Controller(Protocol):
-    """What a test needs of whatever stands at the other end.
+    """What a test needs of the peer, a controller or not.
 
     Attributes:
         port: Where it is.
@@ -52,11 +52,11 @@ class Controller(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: Any) -> None: ...
     def all_closed(self) -> bool:
-        """Whether the client has closed every connection that was not closed from here."""
+        """Whether the client has closed every connection that the controller left open."""
 
 
 class Pump(FaultyController):
-    """Remembers what it tells, and may tell another story in each connection."""
+    """Remembers the snapshots that it sends, and may change them in each connection."""
 
     def __init__(
         self, fault: Fault | None = None, *, story: Story | None = None, profile: str = "msw6"
@@ -119,7 +119,7 @@ class NeverAccepts(Nobody):
 
 
 class RefusesTheSecond(Nobody):
-    """Talks to somebody else and resets whoever comes as well."""
+    """Serves another client and resets every further connection."""
 
     def __enter__(self) -> Self:
         self._socket.listen()
@@ -145,7 +145,7 @@ class RefusesTheSecond(Nobody):
 
 
 class Occupied(Pump):
-    """Serves somebody else for ever; whoever comes as well waits."""
+    """Serves another client for ever; every further client waits."""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -299,7 +299,7 @@ def _in_pieces() -> Iterator[Profile]:
 
 
 class _Slowing(Pump):
-    """Fast at first, then a byte now and then."""
+    """Sends fast at first, then single bytes at intervals."""
 
     def __init__(self, fast_bytes: int) -> None:
         super().__init__()

@@ -354,7 +354,7 @@ class Workers:
             worker.stdout.close()
 
     def call(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run ``function(*arguments)`` in a worker that is free; a failure there is one here."""
+        """Run ``function(*arguments)`` in a free worker; an exception there is raised here."""
         worker = self._idle.get()
         try:
             assert worker.stdin
@@ -427,7 +427,7 @@ def command(
     settings: Mapping[str, object],
     fault: Fault = HARMLESS,
 ) -> Ended:
-    """Run a luxcli command in a child of this worker, its cache below the directory `work`.
+    """Run a luxcli command in a child of this worker, its database below the directory `work`.
 
     Args:
         work: Current directory of the command, and the part of the world that faults apply to.
@@ -574,7 +574,7 @@ class Truth:
 def judge(
     data: Path, truth: Truth, acknowledged: Collection[int], *, new: int, pruned_ms: int = 0
 ) -> Verdict:
-    """Compare the cache (flushed by that) and all files in `data` with the truth.
+    """Compare the database (flushed by that) and all files in `data` with the truth.
 
     Args:
         data: The data directory.
@@ -634,7 +634,7 @@ def judge_files(data: Path, truth: Truth, verdict: Verdict) -> set[int]:
 
 
 def is_complete_csv(content: bytes) -> bool:
-    """Whether it has rows, all with as many cells as the first, and ends with a line break."""
+    """Return whether a CSV has rows, all as long as the first, and ends with a line break."""
     rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
     return (
         content.endswith(b"\n") and len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])}
@@ -697,7 +697,7 @@ class Plan:
         return problems
 
     def ended_well(self, status: int) -> bool:
-        """Whether the command did its work; of a damaged cache there are findings."""
+        """Whether the command did its work; a damaged database gives findings."""
         return status in ((0, FINDINGS) if self.damaged else (0,))
 
 

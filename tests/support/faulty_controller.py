@@ -110,7 +110,7 @@ class FaultyController(Simulator):
 
 
 class ManyClients(Simulator):
-    """Unlike a controller it serves all clients at once, to see how many there are.
+    """Serves all clients at once, unlike a controller, and counts them.
 
     Attributes:
         most: The largest number of clients that were connected at the same time.
@@ -177,7 +177,7 @@ def with_calculations(values: Mapping[int, int]) -> Callable[[Snapshot], Snapsho
 
 
 def eventually(condition: Callable[[], object], within_s: float = 2.0) -> bool:
-    """Wait for another thread or process; False if it does not happen in time."""
+    """Wait for another thread or process; return False if nothing happens in time."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Asked(NamedTuple):
-    """One request."""
+    """One request that a server received."""
 
     method: str
     target: str

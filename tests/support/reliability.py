@@ -27,7 +27,7 @@ eighth case (`SWEEP_SAMPLE=8`).
 
 
 def sample() -> int:
-    """Return of how many cases of a sweep one is tried: SWEEP_SAMPLE=8 is an eighth, for CI."""
+    """Return n if a sweep runs one of n cases; CI sets SWEEP_SAMPLE=8 for an eighth of them."""
     return int(os.environ.get("SWEEP_SAMPLE", "1"))
 
 

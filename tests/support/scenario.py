@@ -22,7 +22,7 @@ def ms(local: str, zone: ZoneInfo = BERLIN) -> int:
 
 
 def configured(directory: Path, **settings: object) -> Config:
-    """Return the configuration of a cache in `directory`, zone Europe/Berlin."""
+    """Return the configuration of a database in `directory`, zone Europe/Berlin."""
     options = {
         "host": "127.0.0.1",
         "cache_path": str(directory / "cache.sqlite3"),

@@ -47,6 +47,6 @@ class Terminal:
 
 
 def on_a_terminal(cli: Cli, *args: object, **options: Any) -> tuple[int, str]:
-    """Run a command at a terminal; give its status and what the screen shows."""
+    """Run a command at a terminal; return its status and what the screen shows."""
     ran, screen = Terminal(cli, *args, **options).end()
     return ran.status, screen
