@@ -1,1 +1,1 @@
-"""What luxcli costs, beside what one would run instead: ``python -m benchmarks --help``."""
+"""Measures what luxcli costs beside the alternatives: ``python -m benchmarks --help``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measures, prints a table, writes JSON."""
+"""Measures what luxcli costs, prints a table, and writes JSON on request."""
 
 import argparse
 import json
@@ -14,9 +14,9 @@ from benchmarks import (
     figures_rollup,
     figures_store,
     floor,
+    histories,
     profiled,
     report,
-    stores,
 )
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.report import Row
@@ -36,20 +36,20 @@ FIGURES: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for; return 1 when a budget is missed, 0 otherwise."""
+    """Measure the chosen figures; return 1 if a budget is exceeded, else 0."""
     options = _options(arguments)
     if options.list:
         for name, figure in FIGURES.items():
             print(f"{name:8} {(figure.__doc__ or '').splitlines()[0]}")
         return 0
-    root: Path = options.caches
+    root: Path = options.databases
     root.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with Bench(root, QUICK if options.quick else FULL) as bench:
         for name in options.only or [name for name in FIGURES if name not in bench.scale.left_out]:
-            report.say(f"{name} ...")
+            report.announce(f"{name} ...")
             rows += FIGURES[name](bench)
-        if options.quick:  # a day's cache and a few rounds say nothing about the budgets
+        if options.quick:  # budgets are for a year of polls and many rounds
             rows = [replace(row, budget=None) for row in rows]
         print(report.table(rows), flush=True)
         document = report.document(rows, quick=options.quick) | {"profiles": {}}
@@ -66,38 +66,52 @@ def _write(path: Path | None, document: dict[str, object]) -> None:
 
 
 def _profiles(bench: Bench) -> dict[str, list[tuple[str, float]]]:
-    """Return the shares of the two commands that matter: the most frequent and the longest."""
-    report.say("profiles ...")
+    """Return where the time goes in the most frequent command and in the longest one."""
+    report.announce("profiles ...")
     found = {}
     directory = bench.scratch / "profile"
     directory.mkdir()
     with bench.controller(bench.polls(200)) as port:
-        config = str(stores.write_config(directory, port=port))
+        config = str(histories.write_config(directory, port=port))
         found["poll-once"] = profiled.shares(60, ["poll-once", "-c", config], directory)
         found["-X importtime poll-once"] = profiled.imports(["poll-once", "-c", config], directory)
-    cache = bench.copy(bench.scale.long)
-    weekly = ["rollup", "weekly", "--date", str(stores.LAST_DATE), "-c", str(cache.config_file)]
-    found["rollup weekly"] = profiled.shares(5, weekly, cache.directory)
+    history = bench.shared_copy(bench.scale.long)
+    weekly = [
+        "rollup",
+        "weekly",
+        "--date",
+        str(histories.LAST_DATE),
+        "-c",
+        str(history.config_file),
+    ]
+    found["rollup weekly"] = profiled.shares(5, weekly, history.directory)
     return found
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--list", action="store_true", help="name the figures and end")
+    parser.add_argument("--list", action="store_true", help="list the figures and exit")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", choices=tuple(FIGURES), help="only these figures"
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=tuple(FIGURES),
+        help="measure only these figures",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="small caches, few rounds: tries the benchmark itself"
+        "--quick",
+        action="store_true",
+        help="small databases and few rounds, to try the benchmark itself",
     )
-    parser.add_argument("--profile", action="store_true", help="also say where the time goes")
+    parser.add_argument("--profile", action="store_true", help="also profile where the time goes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
     parser.add_argument(
-        "--caches",
+        "--databases",
         type=Path,
         metavar="DIR",
         default=Path(tempfile.gettempdir()) / "luxcli-benchmarks",
-        help="where filled caches are kept between runs (a year: 300 MB, minutes to fill)",
+        help="directory of the filled databases, kept for the next run (300 MB for a year,"
+        " which takes minutes to fill)",
     )
     return parser.parse_args(arguments)
 

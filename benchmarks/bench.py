@@ -1,4 +1,4 @@
-"""What every figure needs: processes, caches, a directory to work in, how much to do."""
+"""What all figures share: launcher of processes, filled databases, scratch directory, scale."""
 
 import itertools
 import shutil
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from benchmarks import stores, year
+from benchmarks import histories, year
+from benchmarks.histories import History
 from benchmarks.processes import Launcher
-from benchmarks.stores import Filled
 from luxcli.model import Snapshot
 from luxcli.simulator.server import Simulator
 from luxcli.store.store import Store
@@ -19,17 +19,17 @@ from luxcli.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured; the quick one is for trying the benchmark itself.
+    """How much is measured; `QUICK` tries the benchmark itself.
 
     Attributes:
-        long: Days of the large cache.
-        week: Days of the middle one, at least those of the weekly CSV.
-        short: Days of the small one.
-        rounds: Of what is quick.
-        slow_rounds: Of what takes seconds.
-        polls: Whose writes are counted; a multiple of `flush_polls`.
-        sample: Polls that the other schemes store.
-        left_out: Figures that are not measured unless they are asked for.
+        long: Days of the largest database.
+        week: Days of the middle one; at least the seven of the weekly CSV.
+        short: Days of the smallest one.
+        rounds: Rounds of commands that take milliseconds.
+        slow_rounds: Rounds of commands that take seconds.
+        polls: Number of polls whose writes are counted; a multiple of `flush_polls`.
+        sample: Number of polls that the reference schemes store.
+        left_out: Figures that are measured only when they are named with ``--only``.
     """
 
     long: int
@@ -68,41 +68,44 @@ class Bench:
         self._stack.enter_context(self.launcher)
         self.scratch = Path(tempfile.mkdtemp(prefix="luxcli-bench-", dir=self.root))
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
-        self._copies: dict[int, Filled] = {}
+        self._copies: dict[int, History] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def cache(self, days: int) -> Filled:
-        """Return the cache of so many days; nobody changes it."""
-        return stores.filled(self.root, days, self.scale.long)
+    def history(self, days: int) -> History:
+        """Return the history of so many days; no figure may change it."""
+        return histories.fill(self.root, days, self.scale.long)
 
-    def copy(self, days: int) -> Filled:
-        """Return a copy of it that this run may change; the same one each time."""
+    def shared_copy(self, days: int) -> History:
+        """Return the copy of that history that all figures of this run may change."""
         if days not in self._copies:
-            self._copies[days] = stores.copied(self.cache(days), self.scratch / f"days-{days}")
+            self._copies[days] = self.new_copy(days, f"days-{days}")
         return self._copies[days]
 
-    def fresh(self, days: int, name: str) -> Filled:
-        """Return a copy of its own."""
-        return stores.copied(self.cache(days), self.scratch / name)
+    def new_copy(self, days: int, name: str) -> History:
+        """Return a copy of that history for one figure alone."""
+        return histories.copy(self.history(days), self.scratch / name)
 
     def polls(self, count: int) -> list[Snapshot]:
-        """Return the last polls of the year."""
-        store = Store(self.cache(self.scale.short).cache)
+        """Return the last polls of the simulated year."""
+        store = Store(self.history(self.scale.short).database)
         start_ms = year.STOP_MS - round(count * year.INTERVAL_S * 1000 * 1.05)
         return list(store.query(start_ms, year.STOP_MS))[-count:]
 
     @contextmanager
     def controller(self, polls: Sequence[Snapshot]) -> Iterator[int]:
-        """Serve these polls in turn, one for each connection; gives the TCP port."""
-        with Simulator(_Recorded(polls)) as simulator:
+        """Simulate a controller that sends these polls in turn, one in each connection.
+
+        Gives the TCP port.
+        """
+        with Simulator(_PollCycle(polls)) as simulator:
             yield simulator.port
 
 
-class _Recorded:
-    """Stands for a `Replay`: the values of one poll after the other, whatever the time."""
+class _PollCycle:
+    """Takes the place of a `Replay` in the simulator: repeats polls and ignores the time."""
 
     def __init__(self, polls: Sequence[Snapshot]) -> None:
         self._polls = itertools.cycle(polls)

@@ -1,7 +1,7 @@
-"""Writes docs/performance.md from what a run measured: ``python -m benchmarks.document FILE``.
+"""Writes docs/performance.md from a run of the benchmark: ``python -m benchmarks.document FILE``.
 
-FILE is what ``python -m benchmarks --profile --json FILE`` wrote. `baseline.json` holds the figures
-from before the first cut, by the same benchmark.
+``python -m benchmarks --profile --json FILE`` writes the file. `baseline.json` holds the figures of
+the same benchmark before luxcli was optimised.
 """
 
 import json
@@ -16,42 +16,48 @@ from benchmarks.report import Row
 _DOCUMENT = PROJECT / "docs" / "performance.md"
 _BASELINE = Path(__file__).with_name("baseline.json")
 _POLLS_A_YEAR, _POLLS_A_DAY = 1_051_200, 2880
-# How much longer a Raspberry Pi 3 or Zero 2 takes for one thread of Python: an estimate.
+# How many times as long a Raspberry Pi 3 or Zero 2 takes for one thread of Python, estimated.
 _SLOWER = (6, 10)
 
 _INTRODUCTION = """# What luxcli costs
 
-The tables here were written by `python -m benchmarks.document` from a run of the benchmark on one
-machine. Times in ms or s mean little elsewhere; ratios do, for both sides were measured in the same
-run, in turn.
+`python -m benchmarks.document` wrote this page from one run of the benchmark on one machine. Times in
+ms or s differ between machines. Ratios hardly do: both sides were measured in the same run, in turn.
 
 ```
 python3 -m venv .venv && .venv/bin/pip install -q '.[test]'
 .venv/bin/python -m benchmarks --profile --json build/performance.json   # 5 minutes, the first time 15
-.venv/bin/python -m benchmarks.document build/performance.json           # writes this file
-.venv/bin/python -m benchmarks --list                                    # what is measured
-.venv/bin/python -m benchmarks --only weekly daily                       # some of it
+.venv/bin/python -m benchmarks.document build/performance.json           # writes this page
+.venv/bin/python -m benchmarks --list                                    # lists the figures
+.venv/bin/python -m benchmarks --only weekly daily                       # measures some of them
 .venv/bin/python -m benchmarks --quick                                   # tries the benchmark, 30 s
 ```
 
 ## How it is measured
 
-* **Data**: a simulated year of an air/water heat pump at 30 s: {movement}.
-  `benchmarks/year.py` says what is simulated; its days pass the gate for polls and `luxcli validate`.
-* **CPU** is user and system time of real processes by `wait4`, **memory** their `ru_maxrss`. They are
-  started by a process that is smaller than any of them, since Linux counts a parent's peak as its
-  child's; one row checks that against `VmHWM`. Medians and quartiles over rounds in which all
-  commands take turns.
-* **Bytes written** in two ways, for luxcli and its reference alike: pages of 4 KiB, each counted once
-  from one fsync of its file to the next, by strace; and the sectors that reached a loop device with
-  ext4, its journal included, with a sync after each poll (they are 30 s apart, and the kernel writes
-  within that time) or without. `/proc/self/io` counts large folios and is of no use.
-* **References**: `python -c pass`; `python -c "import luxtronik; luxtronik.Luxtronik(host, port)"`,
-  which reads the heat pump and stores nothing; the predecessor's scheme, a JSON object of named values
-  per poll in SQLite; a row per value in SQLite; a SQLite commit per poll of the same data into the same
-  tables; a loop with `csv.writer` over the same cells in memory. For the latter our side is the whole
-  command: start, reading, checksums, rename. Cells are numbers and text, as Python has them; a
-  second row compares with cells that are text already.
+* **Data**: a simulated year of an air/water heat pump with a poll every 30 s: {movement}.
+  `benchmarks/year.py` describes the simulation. Its days pass the check of each poll and
+  `luxcli validate`.
+* **CPU** is user and system time of real processes (`wait4`), **memory** is their `ru_maxrss`. Linux
+  counts the peak of the parent process as the peak of its child, so a very small process starts the
+  measured ones; one row compares the result with `VmHWM`. The values are medians and quartiles of
+  rounds. Each round runs all commands in turn.
+* **Byte code**: all modules are compiled before the first measurement, as pip does it for an
+  installation. No measured process compiles a module.
+* **Bytes written** are counted in two ways, for luxcli and for the reference. First, by strace: each
+  page of 4 KiB counts once between two fsyncs of its file. Second, by a loop device with ext4: the
+  sectors that reach it, the journal included. A sync follows each poll ("30 s apart", the time within
+  which the kernel writes) or not ("back to back"). `/proc/self/io` counts large folios and is not used.
+* **References**:
+  * `python -c pass`;
+  * the bare library read, `python -c "import luxtronik; luxtronik.Luxtronik(host, port)"`, which reads
+    the heat pump and stores nothing;
+  * the predecessor's scheme, a JSON object of named values per poll in SQLite;
+  * a row per value in SQLite;
+  * a SQLite commit per poll, with luxcli's data and tables;
+  * a loop with `csv.writer` over the same cells in memory. luxcli's side is the whole command: start,
+    reading, checksums, rename. The cells are numbers and text; a second row compares with cells that
+    are text.
 
 ## Figures
 
@@ -63,73 +69,80 @@ python3 -m venv .venv && .venv/bin/pip install -q '.[test]'
 
 ## Before and after
 
-By the same benchmark, before the first cut (commit {commit}) and now:
+The same benchmark before luxcli was optimised (commit {commit}) and now:
 
 {changes}
 
-Four of the older figures were measured otherwise: one sensor over a time by `GROUP BY` with three
-aggregates, the bytes of polls 30 s apart from 20 polls, `status` beside a cache with few polls, and
-the time for which a writer is blocked by SQLite's lock alone, without the storage lock.
+Four of the older figures were measured in another way: one sensor over a time by `GROUP BY` with three
+aggregates; the bytes of polls 30 s apart from 20 polls; `status` with a database of few polls; the time
+for which a writer is blocked by SQLite's lock alone, without the storage lock.
 
 """
 
-_CUTS = """## What was cut
+_MECHANISMS = """## Which mechanisms exist for speed
 
-* **Start of `poll-once`, `status` and `rollup`**: plain calls do without the option parser and
-  dataclasses; PyYAML is loaded only where there is a configuration file, SQLite only for a flush, the rules of time zones only where a time is told.
-* **Locks write nothing.** Each poll took two locks and left a note of its holder in each: two pages
-  and the blocks that truncating and filling a file costs, almost half of what a poll wrote. Who holds
-  a lock `/proc/locks` says.
-* **Reading**: the settings at a time and their changes come by one statement each, not by two for each
-  of 1,600; a poll's checksum is worked out from what varies alone (a CRC of a sum is the sum of CRCs);
-  a change of a setting is patched in place.
-* **CSV**: column by column instead of cell by cell; what stands still within a few hours is text once,
-  and is looked at again only where it has changed.
-* **The daily roll-up** asked the cache for each day of the past whether its archive is complete;
-  now whatever comes late takes the record of the archive of its day with it.
-* **Archives**: a letter for each small difference, times as lateness within the interval, equal
-  columns once; checksums over packed numbers. A sixth smaller, a quarter of the time.
-* **Cache**: set-points, starts and run times of heating elements go into the change log.
-* **A backlog in reverse order** is put in order first.
-* **One sensor over a year**: `docs/data.md` has a query that does not sort.
+luxcli is written for speed only where somebody can notice it. These mechanisms exist:
 
-## What dominates now
+* **A fast path for `poll-once` and `status`** (`luxcli/cli/fast.py`): it parses simple command lines
+  without Typer. Importing Typer takes 63 ms of CPU, as long as all the rest of a poll, and the scheduler
+  starts 2,880 polls a day: that is three minutes of CPU a day here, and about 18 to 30 minutes on a
+  Raspberry Pi 3 or Zero 2. Both parsers read the same declarations of the options. All other commands
+  use Typer, the roll-ups too: they run 24 times a day.
+* **Lazy imports**: a poll loads SQLite only to flush the buffer, and time zones, Typer, rich,
+  python-luxtronik and `urllib.request` never.
+* **Garbage collection is off** in `poll-once` and `status`, which live for a fraction of a second.
+* **A buffer** takes each poll as one line; each twentieth poll inserts the buffer into the database.
+* **Lock files stay empty.** `/proc/locks` says which process holds a lock.
+* **Checksums from the registers that vary**: CRC-32 is affine, so constant registers are checksummed
+  once per batch of rows (`luxcli/store/rows.py`).
+* **Change log**: registers that seldom change are stored as changes, not in each row. Set-points,
+  starts and run times of heating elements are among them.
+* **CSV by columns**: the text of a cell is made again only if the value has changed.
+* **The daily roll-up** looks only at days whose archive is not complete. A poll that arrives late
+  deletes the record of its day's archive.
+* **A long buffer in reverse order** is sorted before it is inserted.
+* **One sensor over a year**: [data.md](data.md) has a query that sorts nothing.
 
-By a sampling profiler that interrupts also what is written in C, and for `poll-once` by what Python
-says of imports:
+Elsewhere the usual library does the work: PyYAML reads the configuration, `logging` of the standard
+library writes the log, `fetchall` reads rows. PyYAML and `logging` take about 20 ms of a poll; the budget
+of 1.6 times the bare library read leaves room for them.
+
+## What takes the time
+
+A sampling profiler measured the shares of CPU time; `-X importtime` measured those of imports:
 
 {profiles}
-* `poll-once`: beside the start of Python, loading modules adds up to {loading}; the rest is the exchange,
-  the locks and the append with its fsync.
-* Bytes: the buffer's line is one or two pages; ext4 adds an inode and its journal for each fsync, which
-  nothing above the file system can avoid. A flush adds a twentieth of a SQLite transaction.
-* Cache: {cache_bytes} a poll, of which one byte per column is SQLite's header of the row, the rest the
-  numbers themselves.
-* Weekly CSV: the text of its five million cells, then checksums, then SQLite's rows.
-* Daily roll-up: the validation of the day, then its archive, then the CSV.
+* `poll-once`: imports take {loading} in addition to the start of Python. The rest is the exchange with
+  the controller, the locks, and the line in the buffer with its fsync.
+* Bytes: a line of the buffer fills one or two pages. ext4 adds an inode and its journal to each fsync,
+  which no program can avoid. A flush adds a twentieth of a SQLite transaction.
+* Database: {database_bytes} per poll. One byte per column is SQLite's header of the row, the rest are
+  the numbers.
+* Weekly CSV: first the text of its five million cells, then the checksums, then SQLite's rows.
+* Daily roll-up: first the validation of the day, then its archive, then the CSV.
 
-## How far from the floor
+## How far from the lower limit
 
-* **Entropy.** Coded column by column, the stream has {entropy} a poll. Archives take
-  {archive_ratio:.2f} times that, with nothing but gzip; the cache {cache_ratio:.0f} times, which buys plain SQL.
-* **Start of the interpreter.** `poll-once` is {poll_pass:.1f} times `python -c pass`; the library alone,
-  imported and reading, is {bare_pass:.1f} times.
+* **Entropy**: if each column is coded by itself, the values have {entropy} per poll. Archives take
+  {archive_ratio:.2f} times that. The database takes {database_ratio:.0f} times that; in return, plain SQL can read it.
+* **Start of Python**: `poll-once` takes {poll_pass:.1f} times `python -c pass`; the bare library read
+  takes {bare_pass:.1f} times.
 
 ## On a Raspberry Pi
 
-* {cpu_day:.0f} s of CPU a day here for 2,880 polls with their flushes. A Raspberry Pi 3 or Zero 2 takes {slow_low} to
-  {slow_high} times as long for one thread (an estimate, not measured): {share_low:.1f} to
-  {share_high:.1f} % of one core.
-* {device} reach the device for each poll: {gigabytes:.0f} GB a year, against {reference_gigabytes:.0f} GB with a
-  SQLite commit for each poll. What a card makes of that inside, in blocks that it erases whole, is its own affair.
-* {year_size} for the cache of a year and {archive_size} for its archives.
+* **CPU**: {cpu_day:.0f} s a day here, for 2,880 polls with their flushes. A Raspberry Pi 3 or Zero 2 takes {slow_low} to
+  {slow_high} times as long for one thread (estimated, not measured). That is {share_low:.1f} to {share_high:.1f} % of one core.
+* **Writes**: {device} reach the device for each poll. That is {gigabytes:.0f} GB a year; with a SQLite commit for
+  each poll it would be {reference_gigabytes:.0f} GB. An SD card erases whole blocks and therefore writes more inside; that
+  is not measured.
+* **Size**: {year_size} for the database of a year and {archive_size} for its archives.
 """
 
 
 def main(path: Path) -> None:
-    """Write the document."""
+    """Write docs/performance.md from the JSON file of a run."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    rows = report.loaded(path)
+    rows = report.read_rows(path)
     baseline = json.loads(_BASELINE.read_text(encoding="utf-8"))
     found = {row.figure: row for row in rows}
     values = {
@@ -138,7 +151,7 @@ def main(path: Path) -> None:
         "changes": _changes(baseline["rows"], found),
         **_sums(found),
     }
-    text = (_INTRODUCTION + _CUTS).format(**values)
+    text = (_INTRODUCTION + _MECHANISMS).format(**values)
     _DOCUMENT.write_text(text, encoding="utf-8")
 
 
@@ -153,9 +166,7 @@ def _texts(
         for command, shares in document["profiles"].items()
     ]
     loading = sum(
-        share
-        for label, share in document["profiles"]["poll-once"]
-        if label.startswith("import of") or label.endswith("<module>")
+        share for label, share in document["profiles"]["poll-once"] if label.startswith("import")
     )
     notes = [f"* {row.figure}: {row.note}" for row in rows if row.note]
     return {
@@ -164,7 +175,7 @@ def _texts(
         "notes": "\n".join(notes),
         "profiles": "\n".join(profiles),
         "loading": f"{loading:.0%}",
-        "movement": found["cache of a year"].note.partition("; ")[2].replace(";", ","),
+        "movement": found["database of a year"].note.partition("; ")[2].replace(";", ","),
     }
 
 
@@ -175,12 +186,12 @@ def _sums(found: Mapping[str, Row]) -> dict[str, object]:
     poll_s = float(found[figures_poll.MEAN].ours.split()[0]) / 1000
     ours, theirs = (float(text.split()[0]) for text in (device.ours, device.reference))
     shares = [100 * poll_s * slower / 30 for slower in _SLOWER]
-    entropy = found["entropy of the stream, order 0, column by column"]
+    entropy = found["entropy of the values, order 0, column by column"]
     return {
-        "cache_bytes": found["cache of a year"].ours.removesuffix("/poll"),
+        "database_bytes": found["database of a year"].ours.removesuffix("/poll"),
         "entropy": f"{entropy.value:.1f} bytes",
         "archive_ratio": found["archives : entropy"].value,
-        "cache_ratio": found["cache : entropy"].value,
+        "database_ratio": found["database : entropy"].value,
         "poll_pass": poll.value,
         "bare_pass": poll.value / bare.value,
         "cpu_day": poll_s * _POLLS_A_DAY,
@@ -191,7 +202,7 @@ def _sums(found: Mapping[str, Row]) -> dict[str, object]:
         "device": device.ours,
         "gigabytes": ours * _POLLS_A_YEAR / 1e6,
         "reference_gigabytes": theirs * _POLLS_A_YEAR / 1e6,
-        "year_size": f"{found['cache of a year'].value:.0f} MB",
+        "year_size": f"{found['database of a year'].value:.0f} MB",
         "archive_size": f"{found['archives of a year'].value:.0f} MB",
     }
 

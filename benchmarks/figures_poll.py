@@ -1,14 +1,14 @@
-"""A poll: CPU and memory beside the bare library, syncs and bytes beside a commit per poll."""
+"""Cost of a poll: CPU and memory beside the bare library, writes beside a commit per poll."""
 
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import loopdevice, stores, syscalls
+from benchmarks import histories, loopdevice, syscalls
 from benchmarks.bench import Bench
-from benchmarks.processes import Sample, Used, interleaved, ratios
-from benchmarks.report import Row, sampled, say
+from benchmarks.processes import Sample, Usage, ratios, run_in_turn
+from benchmarks.report import Row, announce, sample_row
 from luxcli.model import Snapshot
 from luxcli.store.store import Store
 
@@ -20,30 +20,30 @@ _HIGH_WATER = "print([l.split()[1] for l in open('/proc/self/status') if l.start
 
 
 def poll(bench: Bench) -> Iterator[Row]:
-    """CPU and peak memory of `poll-once` and `status`, beside a cache with a day up to now."""
+    """CPU and peak memory of `poll-once` and `status`, with a database of the last 24 hours."""
     day = bench.polls(bench.scale.sample)
     with bench.controller(bench.polls(200)) as port:
         bare = f"import luxtronik; luxtronik.Luxtronik('127.0.0.1', {port})"
-        # Their buffers apart: one grows by a line each round, from the other there is a flush.
-        append, flush = (_Recorder(bench, name, day, port) for name in ("append", "flush"))
+        # Two recordings: in one each poll appends a line, in the other each measured poll flushes.
+        append, flush = (_Recording(bench, name, day, port) for name in ("append", "flush"))
 
-        def appended() -> Used:
+        def append_poll() -> Usage:
             if append.flushes_next:
                 append.run("poll-once")
             return append.run("poll-once")
 
-        def flushed() -> Used:
+        def flush_poll() -> Usage:
             while not flush.flushes_next:
                 flush.run("poll-once")
             return flush.run("poll-once")
 
-        used = interleaved(
+        used = run_in_turn(
             bench.scale.rounds,
             {
                 "pass": lambda: bench.launcher.python(*_PASS),
                 "bare": lambda: bench.launcher.python("-c", bare),
-                "poll": appended,
-                "flush": flushed,
+                "poll": append_poll,
+                "flush": flush_poll,
                 "status": lambda: append.run("status"),
             },
         )
@@ -51,9 +51,9 @@ def poll(bench: Bench) -> Iterator[Row]:
     yield _memory_check(bench)
 
 
-def _poll_rows(used: Mapping[str, Sequence[Used]]) -> Iterator[Row]:
-    cpu = {name: [one.cpu_s for one in runs] for name, runs in used.items()}
-    yield sampled(
+def _poll_rows(used: Mapping[str, Sequence[Usage]]) -> Iterator[Row]:
+    cpu = {name: [usage.cpu_s for usage in runs] for name, runs in used.items()}
+    yield sample_row(
         "poll",
         "poll-once CPU : bare library read",
         ratios(cpu["poll"], cpu["bare"]),
@@ -61,7 +61,7 @@ def _poll_rows(used: Mapping[str, Sequence[Used]]) -> Iterator[Row]:
         reference=_ms(cpu["bare"]),
         budget=1.6,
     )
-    yield sampled(
+    yield sample_row(
         "poll",
         "poll-once CPU : python -c pass",
         ratios(cpu["poll"], cpu["pass"]),
@@ -72,79 +72,81 @@ def _poll_rows(used: Mapping[str, Sequence[Used]]) -> Iterator[Row]:
         (append * (_FLUSHED - 1) + flush) / _FLUSHED
         for append, flush in zip(cpu["poll"], cpu["flush"], strict=True)
     ]
-    yield sampled(
+    yield sample_row(
         "poll",
         MEAN,
         ratios(mean, cpu["bare"]),
         ours=_ms(mean),
         reference=_ms(cpu["bare"]),
         budget=1.65,
-        note=f"each twentieth poll moves the buffer into the cache: {_ms(cpu['flush'])}",
+        note=f"each twentieth poll moves the buffer into the database: {_ms(cpu['flush'])}",
     )
     for kind, name in (("poll", "poll-once"), ("flush", "poll-once with a flush,")):
-        memory = Sample(tuple(one.rss_mb for one in used[kind]))
-        yield sampled("poll", f"{name} peak RSS", memory, unit="MB", budget=30)
-    yield sampled(
+        memory = Sample(tuple(usage.rss_mb for usage in used[kind]))
+        yield sample_row("poll", f"{name} peak RSS", memory, unit="MB", budget=30)
+    yield sample_row(
         "poll",
         "status CPU : python -c pass",
         ratios(cpu["status"], cpu["pass"]),
         ours=_ms(cpu["status"]),
         reference=_ms(cpu["pass"]),
-        budget=5,
+        budget=6,
     )
 
 
-class _Recorder:
-    """A directory in which the heat pump has been recorded for a day, up to now."""
+class _Recording:
+    """A directory with a database of the day that ends now."""
 
     def __init__(self, bench: Bench, name: str, day: Sequence[Snapshot], port: int) -> None:
         self._launcher, self._directory = bench.launcher, bench.scratch / name
         self._directory.mkdir()
-        self._config = stores.write_config(self._directory, port=port)
+        self._config = histories.write_config(self._directory, port=port)
         self._store = Store(self._directory / "cache.sqlite3")
-        self._store.merge(_until(day, time.time() - 60), [])
+        self._store.merge(_shift(day, time.time() - 60), [])
 
-    def run(self, command: str) -> Used:
+    def run(self, command: str) -> Usage:
         return self._launcher.luxcli(command, "-c", self._config, directory=self._directory)
 
     @property
     def flushes_next(self) -> bool:
-        """Whether the next poll moves the buffer into the cache."""
+        """Whether the next poll moves the buffer into the database."""
         return len(self._store.waiting().polls_ms) == _FLUSHED - 1
 
 
-def _until(polls: Sequence[Snapshot], end_s: float) -> list[Snapshot]:
-    """Return polls with the last one at a time, the others as long before it as they were."""
+def _shift(polls: Sequence[Snapshot], end_s: float) -> list[Snapshot]:
+    """Return the polls with later times, so that the last one is at `end_s`."""
     later_ms = round(end_s * 1000) - polls[-1].taken_ms
     return [poll._replace(taken_ms=poll.taken_ms + later_ms) for poll in polls]
 
 
 def _memory_check(bench: Bench) -> Row:
-    """Compare two accounts of peak memory: the launcher's must not be part of what it starts."""
+    """Compare ru_maxrss with VmHWM, which does not include the memory of the parent process."""
     used = bench.launcher.python("-c", _HIGH_WATER)
-    own = int(used.output) / 1000
+    high_water_mb = int(used.output) / 1000
     return Row(
         "poll",
         "check: peak RSS by wait4 : by VmHWM",
-        used.rss_mb / own,
+        used.rss_mb / high_water_mb,
         ours=f"{used.rss_mb:.1f} MB",
-        reference=f"{own:.1f} MB",
+        reference=f"{high_water_mb:.1f} MB",
         budget=1.1,
     )
 
 
 def writes(bench: Bench) -> Iterator[Row]:
-    """Syncs and bytes of polls with their flushes, by strace."""
+    """Syncs and bytes written by polls and their flushes, counted by strace."""
     count = bench.scale.polls
     if not syscalls.available():
-        say("writes: strace is missing or forbidden; not measured")
+        announce("writes: not measured: strace is not installed or not permitted")
         return
-    ours = _traced_polls(bench, count)
-    kilo = f"{count} polls, each a process, with {count // 20} flushes"
+    ours = _trace_polls(bench, count)
+    described = f"{count} polls, each a process, with {count // 20} flushes"
     by_file = ", ".join(f"{n} {name}" for name, n in sorted(ours.fsyncs_by_file.items()))
-    yield Row("writes", "fsyncs per poll", ours.fsyncs / count, ours=kilo, budget=1.5, note=by_file)
+    yield Row(
+        "writes", "fsyncs per poll", ours.fsyncs / count, ours=described, budget=1.5, note=by_file
+    )
     for mode, budget in (("DELETE", 0.5), ("PERSIST", None)):
-        theirs = _traced_commits(bench, count, mode)
+        theirs = _trace_commits(bench, count, mode)
         label = f"SQLite commit per poll ({mode})"
         yield Row(
             "writes",
@@ -163,23 +165,23 @@ def writes(bench: Bench) -> Iterator[Row]:
         )
 
 
-def _traced_polls(bench: Bench, count: int) -> syscalls.Writes:
-    cache = bench.fresh(bench.scale.short, "writes-polls")
+def _trace_polls(bench: Bench, count: int) -> syscalls.Writes:
+    history = bench.new_copy(bench.scale.short, "writes-polls")
     with bench.controller(bench.polls(count)) as port:
-        config = stores.write_config(cache.directory, port=port)
-        return syscalls.traced([_poll_once(config)] * count, cache.directory)
+        config = histories.write_config(history.directory, port=port)
+        return syscalls.trace([_poll_once(config)] * count, history.directory)
 
 
-def _traced_commits(bench: Bench, count: int, mode: str) -> syscalls.Writes:
-    cache = bench.fresh(bench.scale.short, f"writes-{mode}")
-    command = [sys.executable, "-m", "benchmarks.references", "commits", str(cache.cache)]
-    return syscalls.traced([[*command, str(count), mode]], cache.directory)
+def _trace_commits(bench: Bench, count: int, mode: str) -> syscalls.Writes:
+    history = bench.new_copy(bench.scale.short, f"writes-{mode}")
+    command = [sys.executable, "-m", "benchmarks.references", "commits", str(history.database)]
+    return syscalls.trace([[*command, str(count), mode]], history.directory)
 
 
 def device(bench: Bench) -> Iterator[Row]:
-    """Bytes that reach a block device, ext4 with its journal, for polls and for commits."""
+    """Bytes that reach a block device with ext4, its journal included."""
     if not loopdevice.available():
-        say("device: no loop device may be mounted here; not measured")
+        announce("device: not measured: no loop device can be mounted (needs root)")
         return
     for synced in (True, False):
         found = {mode: _on_device(bench, mode, synced=synced) for mode in _MODES}
@@ -198,26 +200,26 @@ def device(bench: Bench) -> Iterator[Row]:
 
 
 def _on_device(bench: Bench, mode: str, *, synced: bool) -> float:
-    """Return the bytes per poll that reach the device, flushes included."""
+    """Return the bytes per poll that reach the device, flushes or commits included."""
     count = bench.scale.polls
     with loopdevice.mounted(bench.scratch, f"device-{mode}-{synced}") as disk:
-        cache = stores.copied(bench.cache(bench.scale.short), disk.directory / "data")
+        history = histories.copy(bench.history(bench.scale.short), disk.directory / "data")
         with bench.controller(bench.polls(count)) as port:
-            config = stores.write_config(cache.directory, port=port)
+            config = histories.write_config(history.directory, port=port)
             before = disk.written()
             for number in range(count):
                 if mode == "luxcli":
-                    bench.launcher.run(_poll_once(config), cache.directory)
+                    bench.launcher.run(_poll_once(config), history.directory)
                 else:
-                    bench.launcher.run(_one_commit(cache.cache, number, mode))
+                    bench.launcher.run(_one_commit(history.database, number, mode))
                 if synced:
                     disk.sync()
             return (disk.written() - before) / count
 
 
-def _one_commit(cache: Path, number: int, mode: str) -> list[str]:
+def _one_commit(database: Path, number: int, mode: str) -> list[str]:
     module = [sys.executable, "-m", "benchmarks.references"]
-    return [*module, "commits", str(cache), "1", mode, str(number)]
+    return [*module, "commits", str(database), "1", mode, str(number)]
 
 
 def _poll_once(config: Path) -> list[str]:

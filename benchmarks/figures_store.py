@@ -1,4 +1,4 @@
-"""What a year takes on the disk, how quickly one sensor is read, what removing a day costs."""
+"""Cost of storage: size of a year, reading one sensor, removing a day, a long flush."""
 
 import fcntl
 import multiprocessing
@@ -11,20 +11,20 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks import references, stores, year
+from benchmarks import histories, references, year
 from benchmarks.bench import Bench
+from benchmarks.histories import History
 from benchmarks.processes import Sample
-from benchmarks.report import Row, sampled
-from benchmarks.stores import Filled
+from benchmarks.report import Row, sample_row
 from luxcli.model import Snapshot
 from luxcli.store.store import Store
 from tests.support.builders import buffer_line
 
 _SENSOR = "ID_WEB_Temperatur_TVL"
-# docs/data.md shows these queries: the average of each bucket, by a search for each and by sorting
+# The queries of docs/data.md: the average of each bucket, by one search per bucket or by sorting
 # all polls; one poll of each bucket.
 QUERIES = {
-    "average, a search for each bucket": (
+    "average, a search per bucket": (
         "WITH RECURSIVE bucket(start) AS (SELECT :start UNION ALL"
         " SELECT start + :bucket FROM bucket WHERE start + :bucket < :stop)"
         ' SELECT start, (SELECT avg("{sensor}") FROM reading'
@@ -41,22 +41,22 @@ QUERIES = {
         " WHERE ts_ms >= start AND ts_ms < start + :bucket ORDER BY ts_ms LIMIT 1) FROM bucket"
     ),
 }
-_USUAL = "average, a search for each bucket"
+_USUAL = "average, a search per bucket"
 
 
 def size(bench: Bench) -> Iterator[Row]:
-    """Cache and archives of a year, beside a JSON object per poll and a row per value."""
-    cache = bench.cache(bench.scale.long)
-    count, sample = cache.polls, bench.scale.sample
-    scaled = year.DAYS / cache.days
-    project = "" if cache.days == year.DAYS else f"projected from {cache.days} days"
-    here = cache.cache.stat().st_size
-    moving = _movement(cache)
+    """Size of a year: database and archives, beside a JSON object per poll and a row per value."""
+    history = bench.history(bench.scale.long)
+    count, sample = history.polls, bench.scale.sample
+    scaled = year.DAYS / history.days
+    project = "" if history.days == year.DAYS else f"projected from {history.days} days"
+    here = history.database.stat().st_size
+    moving = _movement(history)
     yield Row(
-        *("size", "cache of a year", here * scaled / 1e6, "MB"),
+        *("size", "database of a year", here * scaled / 1e6, "MB"),
         ours=f"{here / count:.0f} B/poll",
         budget=250,
-        note=f"{project or 'all of it'}; {moving}",
+        note=f"{project or 'all of it stored'}; {moving}",
     )
     polls = bench.polls(sample)
     for label, store, budget in (
@@ -68,13 +68,13 @@ def size(bench: Bench) -> Iterator[Row]:
         theirs = store(path, part) / len(part)
         path.unlink()
         yield Row(
-            *("size", f"cache : {label}", here / count / theirs),
+            *("size", f"database : {label}", here / count / theirs),
             ours=f"{here / count:.0f} B/poll",
             reference=f"{theirs:.0f} B/poll, 1 : {theirs * count / here:.0f}",
             budget=budget,
-            note=f"the reference from {len(part)} polls",
+            note=f"reference: measured with {len(part)} polls",
         )
-    archives = sum(path.stat().st_size for path in cache.archives)
+    archives = sum(path.stat().st_size for path in history.archives)
     yield Row(
         *("size", "archives of a year", archives * scaled / 1e6, "MB"),
         ours=f"{archives / count:.1f} B/poll",
@@ -83,14 +83,14 @@ def size(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _movement(cache: Filled) -> str:
-    """Say how much moves in the simulated year, by a day of each month that is there."""
+def _movement(history: History) -> str:
+    """Return a text: how many registers change in the simulated year, from a day per month."""
     days: list[dict[str, float]] = []
-    store = Store(cache.cache)
-    for back in range(1, cache.days + 1, 30):
+    store = Store(history.database)
+    for back in range(1, history.days + 1, 30):
         start_ms = year.STOP_MS - back * year.DAY_MS
         days.append(year.statistics(store.query(start_ms, start_ms + year.DAY_MS)))
-    with closing(sqlite3.connect(cache.cache)) as db:
+    with closing(sqlite3.connect(history.database)) as db:
         columns = len(db.execute("PRAGMA table_info(poll)").fetchall()) - 4
 
     def mean(key: str) -> float:
@@ -105,8 +105,8 @@ def _movement(cache: Filled) -> str:
 
 
 def sensor(bench: Bench) -> Iterator[Row]:
-    """One sensor through the SQL view, in buckets."""
-    cache = bench.cache(bench.scale.long)
+    """Time to read one sensor through the SQL view, in buckets."""
+    history = bench.history(bench.scale.long)
     spans = ((1, 60, None), (30, 1800, None), (year.DAYS, 21_600, 1.0))
     wanted = [(_USUAL, *span) for span in spans]
     wanted += [(kind, *spans[-1][:2], None) for kind in QUERIES if kind != _USUAL]
@@ -118,10 +118,10 @@ def sensor(bench: Bench) -> Iterator[Row]:
         buckets = 0
         for _ in range(bench.scale.slow_rounds):
             began = time.monotonic()
-            with closing(sqlite3.connect(f"{cache.cache.as_uri()}?mode=ro", uri=True)) as db:
+            with closing(sqlite3.connect(f"{history.database.as_uri()}?mode=ro", uri=True)) as db:
                 buckets = len(db.execute(query, bounds).fetchall())
             times.append(time.monotonic() - began)
-        yield sampled(
+        yield sample_row(
             "sensor",
             f"one sensor over {days} d in buckets of {bucket_s} s: {kind}",
             Sample(tuple(times)),
@@ -132,37 +132,39 @@ def sensor(bench: Bench) -> Iterator[Row]:
 
 
 def prune(bench: Bench) -> Iterator[Row]:
-    """Remove one day of the cache as `luxcli prune` does, and see how long a writer waits."""
-    cache = bench.copy(bench.scale.long)
+    """CPU of `luxcli prune` for one day, and how long a poll is kept from writing."""
+    history = bench.shared_copy(bench.scale.long)
     waits, took = [], []
-    for number in range(1, 1 + min(bench.scale.slow_rounds, cache.days // 2)):
+    for number in range(1, 1 + min(bench.scale.slow_rounds, history.days // 2)):
         today = datetime.now(UTC).date()
-        kept = cache.days - number
-        days = stores.retention_days(kept, today)
-        stores.write_config(cache.directory, cache_retention_days=days)
-        longest_s, run = _longest_wait(cache.cache, lambda: _pruned(bench, cache))
+        kept = history.days - number
+        days = histories.retention_days(kept, today)
+        histories.write_config(history.directory, cache_retention_days=days)
+        longest_s, run = _longest_wait(history.database, lambda: _prune_once(bench, history))
         waits.append(longest_s * 1000)
         took.append(run)
-    stores.write_config(cache.directory)
-    figure = f"prune of a day from {cache.days}: longest time a writer is blocked"
-    yield sampled("prune", figure, Sample(tuple(waits)), unit="ms", budget=100)
-    yield sampled("prune", f"prune of a day from {cache.days}: CPU", Sample(tuple(took)), unit="s")
+    histories.write_config(history.directory)
+    figure = f"prune of a day from {history.days}: longest time a writer is blocked"
+    yield sample_row("prune", figure, Sample(tuple(waits)), unit="ms", budget=100)
+    yield sample_row(
+        "prune", f"prune of a day from {history.days}: CPU", Sample(tuple(took)), unit="s"
+    )
 
 
-def _pruned(bench: Bench, cache: Filled) -> float:
-    oldest = Store(cache.cache).database.span()[0]
-    command = ("prune", "-c", cache.config_file)
-    used = bench.launcher.luxcli(*command, directory=cache.directory, statuses=(0, 3))
-    if Store(cache.cache).database.span()[0] == oldest:
+def _prune_once(bench: Bench, history: History) -> float:
+    oldest = Store(history.database).database.span()[0]
+    command = ("prune", "-c", history.config_file)
+    used = bench.launcher.luxcli(*command, directory=history.directory, statuses=(0, 3))
+    if Store(history.database).database.span()[0] == oldest:
         raise RuntimeError(f"nothing was removed:\n{used.output}")
     return used.cpu_s
 
 
-def _longest_wait(cache: Path, work: Callable[[], float]) -> tuple[float, float]:
-    """Return the longest time for which a poll could not have written during `work`."""
+def _longest_wait(database: Path, work: Callable[[], float]) -> tuple[float, float]:
+    """Return for how many seconds at most a flush would have had to wait during `work`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    prober = context.Process(target=_probe, args=(cache, theirs))
+    prober = context.Process(target=_probe, args=(database, theirs))
     prober.start()
     ours.recv()
     result = work()
@@ -172,11 +174,11 @@ def _longest_wait(cache: Path, work: Callable[[], float]) -> tuple[float, float]
     return longest, result
 
 
-def _probe(cache: Path, pipe: "Connection") -> None:
-    """Ask for the storage lock and SQLite's, which a flush needs both, every millisecond."""
+def _probe(database: Path, pipe: "Connection") -> None:
+    """Try every millisecond to take the storage lock and SQLite's lock; a flush needs both."""
     with (
-        closing(sqlite3.connect(cache, timeout=0, isolation_level=None)) as db,
-        Store(cache).lock_path.open("ab") as lock,
+        closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as db,
+        Store(database).lock_path.open("ab") as lock,
     ):
         pipe.send("ready")
         longest = 0.0
@@ -199,11 +201,11 @@ def _probe(cache: Path, pipe: "Connection") -> None:
 
 
 def flush(bench: Bench) -> Iterator[Row]:
-    """A long backlog, in order and in reverse, into the cache."""
+    """CPU of flushing a long buffer into the database, in order and in reverse order."""
     polls = bench.polls(bench.scale.sample)
     times = {}
     for label, ordered in (("in order", polls), ("in reverse", polls[::-1])):
-        directory = bench.scratch / "backlog"
+        directory = bench.scratch / "long-buffer"
         directory.mkdir()
         store = Store(directory / "cache.sqlite3")
         _write_buffer(store, ordered)
@@ -212,11 +214,11 @@ def flush(bench: Bench) -> Iterator[Row]:
         times[label] = time.process_time() - began
         shutil.rmtree(directory)
     yield Row(
-        *("flush", "flush of a backlog: in reverse : in order"),
+        *("flush", "flush of a long buffer: in reverse : in order"),
         times["in reverse"] / times["in order"],
         ours=f"{times['in reverse'] / len(polls) * 1000:.2f} ms/poll",
         reference=f"{times['in order'] / len(polls) * 1000:.2f} ms/poll",
-        note=f"{len(polls)} polls, read back and compared",
+        note=f"{len(polls)} polls, each read back and compared",
     )
 
 

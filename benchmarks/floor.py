@@ -1,4 +1,4 @@
-"""How small the stream of values could be at all, and how far from that the files are."""
+"""The lower limit of the size: the entropy of the values, and how far the files are from it."""
 
 import lzma
 import math
@@ -14,9 +14,9 @@ from luxcli.store.store import Store
 
 
 def floor(bench: Bench) -> Iterator[Row]:
-    """The entropy of the stream, and what cache and archives take beside it."""
+    """Entropy of the values, and the size of database and archives beside it."""
     days = min(bench.scale.week, 4)
-    store = Store(bench.cache(bench.scale.week).cache)
+    store = Store(bench.history(bench.scale.week).database)
     polls = list(store.query(year.STOP_MS - days * year.DAY_MS, year.STOP_MS))
     columns = [
         column
@@ -29,21 +29,21 @@ def floor(bench: Bench) -> Iterator[Row]:
     bits = sum(min(_entropy(column), _entropy(_changes(column))) for column in columns)
     entropy = bits / 8 / len(polls)
     yield Row(
-        *("floor", "entropy of the stream, order 0, column by column", entropy, "B/poll"),
-        note=f"{len(columns)} columns that vary in {days} days, values or differences, whichever is"
-        " less",
+        *("floor", "entropy of the values, order 0, column by column", entropy, "B/poll"),
+        note=f"{len(columns)} columns that vary in {days} days; the smaller entropy of values"
+        " and their differences",
     )
     text = "\n".join(" ".join(map(str, _changes(column))) for column in columns).encode()
     packed = lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)
     yield Row(
         *("floor", "the same differences as text, xz -9e", len(packed) / len(polls), "B/poll"),
     )
-    cache = bench.cache(bench.scale.long)
-    count = cache.polls
-    archives = sum(path.stat().st_size for path in cache.archives) / count
+    history = bench.history(bench.scale.long)
+    count = history.polls
+    archives = sum(path.stat().st_size for path in history.archives) / count
     yield Row("floor", "archives : entropy", archives / entropy, ours=f"{archives:.1f} B/poll")
-    here = cache.cache.stat().st_size / count
-    yield Row("floor", "cache : entropy", here / entropy, ours=f"{here:.0f} B/poll")
+    here = history.database.stat().st_size / count
+    yield Row("floor", "database : entropy", here / entropy, ours=f"{here:.0f} B/poll")
 
 
 def _lateness(polls: list[Snapshot]) -> tuple[int, ...]:
@@ -55,6 +55,6 @@ def _changes(column: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _entropy(column: tuple[int, ...]) -> float:
-    """Return the bits that a column takes if each number is coded by how often it occurs."""
+    """Return the bits of a column in which each number has a code as short as it is frequent."""
     total = len(column)
     return sum(-n * math.log2(n / total) for n in Counter(column).values())

@@ -1,4 +1,4 @@
-"""A block device of its own, so that what reaches it can be counted; root only."""
+"""A loop device with ext4, to count the bytes that reach a block device; needs root."""
 
 import os
 import re
@@ -15,31 +15,31 @@ _SIZE = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A mounted ext4 on a loop device."""
+    """A mounted ext4 file system on a loop device."""
 
     directory: Path
     device: str
 
     def sync(self) -> None:
-        """Write what waits in memory."""
+        """Write what is still in the page cache."""
         _run("sync", "-f", str(self.directory))
 
     def written(self) -> int:
-        """Return the bytes written to the device so far, with all that waits in memory."""
+        """Sync, then return the bytes written to the device so far."""
         self.sync()
         fields = Path(f"/sys/block/{self.device}/stat").read_text(encoding="ascii").split()
         return int(fields[6]) * _SECTOR
 
 
 def available() -> bool:
-    """Whether this user may make and mount one."""
+    """Whether a loop device can be made and mounted by this user."""
     tools = all(shutil.which(tool) for tool in ("losetup", "mkfs.ext4", "mount", "umount"))
     return os.geteuid() == 0 and tools and Path("/dev/loop-control").exists()
 
 
 @contextmanager
 def mounted(scratch: Path, name: str) -> Iterator[Disk]:
-    """Make an ext4 with default options in a file below `scratch` and mount it."""
+    """Make an ext4 with default options in a file in `scratch`, and mount it during the block."""
     image, directory = scratch / f"{name}.img", scratch / name
     directory.mkdir()
     with image.open("wb") as file:

@@ -1,5 +1,8 @@
-"""Runs real processes and says what they used: CPU by the kernel's account, peak memory, time."""
+"""Runs real processes and measures them: CPU time and peak memory as the kernel counts them."""
 
+import compileall
+import functools
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -13,11 +16,20 @@ from typing import IO, Self
 import luxcli
 
 PROJECT = Path(luxcli.__file__).parent.parent
+# Packages that measured processes import and that are not part of Python.
+_PACKAGES = ("luxcli", "benchmarks", "luxtronik", "yaml", "typer", "click", "rich")
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """What one process used: user and system CPU, wall time in s; peak resident memory in MB."""
+class Usage:
+    """What one process used, and what it printed.
+
+    Attributes:
+        cpu_s: User and system time, s.
+        wall_s: From start to end, s.
+        rss_mb: Peak resident memory, MB.
+        output: Standard output and standard error.
+    """
 
     cpu_s: float
     wall_s: float
@@ -27,49 +39,55 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Repeated measurements of one thing."""
+    """Repeated measurements of one quantity."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle of them."""
+        """The middle value."""
         return statistics.median(self.values)
 
     @property
     def low(self) -> float:
         """The first quartile."""
-        return self._quartile(0.25)
+        return self._quantile(0.25)
 
     @property
     def high(self) -> float:
         """The third quartile."""
-        return self._quartile(0.75)
+        return self._quantile(0.75)
 
-    def _quartile(self, share: float) -> float:
+    def _quantile(self, share: float) -> float:
         ordered = sorted(self.values)
-        place = share * (len(ordered) - 1)
-        below = int(place)
+        position = share * (len(ordered) - 1)
+        below = int(position)
         above = min(below + 1, len(ordered) - 1)
-        return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+        return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Sample:
-    """Return the ratio of each round, so that what slows a machine for a while cancels out."""
+    """Return the ratio of each round; whatever slows the machine for a while cancels out."""
     return Sample(tuple(a / b for a, b in zip(ours, theirs, strict=True)))
 
 
-def interleaved(
-    rounds: int, runs: Mapping[str, Callable[[], Used]], *, warm: int = 1
-) -> dict[str, list[Used]]:
-    """Run all in turn, so often; the order turns round each time, the first rounds do not count."""
-    found: dict[str, list[Used]] = {name: [] for name in runs}
-    for number in range(warm + rounds):
+def run_in_turn(
+    rounds: int, runs: Mapping[str, Callable[[], Usage]], *, warm_up: int = 1
+) -> dict[str, list[Usage]]:
+    """Run all commands once in each round, in alternating order.
+
+    Args:
+        rounds: Rounds that are measured.
+        runs: Each command by its name.
+        warm_up: Rounds before, which are not measured.
+    """
+    found: dict[str, list[Usage]] = {name: [] for name in runs}
+    for number in range(warm_up + rounds):
         names = list(runs) if number % 2 else list(runs)[::-1]
         for name in names:
-            used = runs[name]()
-            if number >= warm:
-                found[name].append(used)
+            usage = runs[name]()
+            if number >= warm_up:
+                found[name].append(usage)
     return found
 
 
@@ -82,6 +100,7 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        compile_modules()
         program = str(Path(__file__).with_name("launcher.py"))
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -98,18 +117,18 @@ class Launcher:
 
     def python(
         self, *arguments: object, directory: Path = PROJECT, statuses: Sequence[int] = (0,)
-    ) -> Used:
-        """Run this interpreter with these arguments; another exit status is an error."""
+    ) -> Usage:
+        """Run this interpreter; a RuntimeError is raised for an exit status not in `statuses`."""
         return self.run([sys.executable, *map(str, arguments)], directory, statuses)
 
-    def luxcli(self, *arguments: object, directory: Path, statuses: Sequence[int] = (0,)) -> Used:
-        """Run ``luxcli`` as its entry point is run."""
+    def luxcli(self, *arguments: object, directory: Path, statuses: Sequence[int] = (0,)) -> Usage:
+        """Run ``luxcli`` as its entry point does; for `statuses` see `python`."""
         return self.python("-m", "luxcli", *arguments, directory=directory, statuses=statuses)
 
     def run(
         self, command: Sequence[str], directory: Path = PROJECT, statuses: Sequence[int] = (0,)
-    ) -> Used:
-        """Run any command."""
+    ) -> Usage:
+        """Run any command; for `statuses` see `python`."""
         variables = [f"{name}={value}" for name, value in environment(directory).items()]
         fields = [str(self._output), str(directory), str(len(command)), *command, *variables]
         data = [field.encode() for field in fields]
@@ -120,7 +139,7 @@ class Launcher:
         output = self._output.read_text(encoding="utf-8", errors="replace")
         if int(status) not in statuses:
             raise RuntimeError(f"{' '.join(command)}: status {int(status)}\n{output}")
-        return Used(float(cpu_s), float(wall_s), int(rss_kb) / 1000, output)
+        return Usage(float(cpu_s), float(wall_s), int(rss_kb) / 1000, output)
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         assert self._process is not None
@@ -129,14 +148,36 @@ class Launcher:
         return self._process.stdin, self._process.stdout
 
 
+@functools.cache
+def compile_modules() -> None:
+    """Compile all modules that measured processes import, unless their byte code is up to date.
+
+    Otherwise each process would compile them again where byte code cannot be written or
+    PYTHONDONTWRITEBYTECODE is set, and compiling would be most of what is measured.
+
+    Raises:
+        RuntimeError: A package cannot be compiled.
+    """
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        for directory in (spec and spec.submodule_search_locations) or ():
+            if not compileall.compile_dir(directory, quiet=2):
+                raise RuntimeError(
+                    f"byte code of {directory} cannot be written: run 'python -m compileall"
+                    f" {directory}' as its owner, then measure again"
+                )
+
+
 def environment(directory: Path) -> dict[str, str]:
-    """Return the environment of everything that is measured."""
+    """Return the environment of every measured process, the same on each machine."""
     return {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": str(directory),
         "LANG": "C.UTF-8",
-        # Another configuration than the one of the machine that measures.
+        # Keeps out the configuration of the machine that measures.
         "LUXCLI_SYSTEM_CONFIG": str(directory / "none.yaml"),
         "TZ": "Europe/Berlin",
         "PYTHONPATH": str(PROJECT),
+        # Byte code is there already, see `compile_modules`; no measured process writes any.
+        "PYTHONDONTWRITEBYTECODE": "1",
     }

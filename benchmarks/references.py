@@ -1,4 +1,4 @@
-"""What one would run instead; each is a small program: ``python -m benchmarks.references NAME``."""
+"""Reference programs, which people would run instead: ``python -m benchmarks.references NAME``."""
 
 import csv
 import json
@@ -16,29 +16,35 @@ from luxcli.store import writer as poll_writer
 from luxcli.store.store import Store
 
 
-def commits(cache: str, count: str, mode: str, first: str = "0") -> None:
-    """Put the cache's last polls into it once more, as later ones, each with a commit of its own.
+def commits(database: str, count: str, mode: str, first: str = "0") -> None:
+    """Insert polls into a luxcli database with one connection and one commit per poll.
 
-    The same tables as luxcli's, so the same data; a connection for each poll, as a process started
-    by cron would have. `mode` is SQLite's journal mode: DELETE is the default, PERSIST luxcli's.
+    A logger without a buffer that cron starts for each poll would do this. The polls are the newest
+    ones of the database with new times; the tables are luxcli's, so the data is the same.
+
+    Args:
+        database: The SQLite file.
+        count: Number of polls to insert.
+        mode: SQLite's journal mode: DELETE is SQLite's default, PERSIST is luxcli's.
+        first: Position of the first poll among the newest 200.
     """
-    path, number = Path(cache), int(count)
+    path, number = Path(database), int(count)
     newest = Store(path).database.span()[1] or 0
     start_ms = newest - 200 * 30_000 - 3_600_000
     polls = list(Store(path).query(start_ms, newest + 1))[-200:]
     now_ms = round(time.time() * 1000)
-    for place in range(number):
-        poll = polls[(place + int(first)) % len(polls)]
+    for position in range(number):
+        poll = polls[(position + int(first)) % len(polls)]
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute(f"PRAGMA journal_mode={mode}")
             db.execute("BEGIN IMMEDIATE")
             writer = poll_writer.Writer(db, __version__)
-            moved = Snapshot(
-                now_ms + place * 1000,
+            later = Snapshot(
+                now_ms + position * 1000,
                 *(poll.took_ms, poll.tries, poll.calculations),
                 *(poll.parameters, poll.visibilities),
             )
-            writer.add_poll(moved)
+            writer.add_poll(later)
             writer.finish()
             db.execute("COMMIT")
 
@@ -46,8 +52,8 @@ def commits(cache: str, count: str, mode: str, first: str = "0") -> None:
 def json_rows(path: Path, polls: Iterable[Snapshot]) -> int:
     """Store one JSON object of named values per poll; return the size of the file.
 
-    As the predecessor did (roelven/luxtronik-logger, `src/client.py` and `src/storage.py`): the
-    block before each name, one table with the time as its key.
+    The predecessor did this (roelven/luxtronik-logger, `src/client.py` and `src/storage.py`): the
+    block stands before each name, and one table has the time as its key.
     """
     names = _names()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -66,7 +72,7 @@ def json_rows(path: Path, polls: Iterable[Snapshot]) -> int:
 
 
 def value_rows(path: Path, polls: Iterable[Snapshot]) -> int:
-    """Store one row per value, with the index that reading one sensor needs; return the size."""
+    """Store one row per value, with the index to read one sensor; return the size of the file."""
     names = _names()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("CREATE TABLE value (timestamp TEXT, sensor TEXT, value REAL)")
@@ -87,18 +93,18 @@ def value_rows(path: Path, polls: Iterable[Snapshot]) -> int:
 
 
 def csv_writer(source: str, target: str, repeats: str) -> None:
-    """Write the cells of a CSV, already in memory as numbers and text, with a plain loop.
+    """Write the cells of a CSV from memory with `csv.writer` in a plain loop.
 
-    Prints the CPU seconds of the loop alone, for numbers and for cells that are text already.
+    Prints the CPU seconds of the loop alone, first for numbers and text, then for text only.
     """
     with Path(source).open(encoding="utf-8", newline="") as file:
         texts = list(csv.reader(file))
     numbers = [[_number(cell) for cell in row] for row in texts]
     for _ in range(int(repeats)):
-        print(_looped(numbers, target), _looped(texts, target))
+        print(_write_in_loop(numbers, target), _write_in_loop(texts, target))
 
 
-def _looped(rows: Sequence[Sequence[object]], target: str) -> float:
+def _write_in_loop(rows: Sequence[Sequence[object]], target: str) -> float:
     began = time.process_time()
     with Path(target).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

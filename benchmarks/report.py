@@ -1,4 +1,4 @@
-"""Rows of the table: a figure, its reference in the same run, its budget."""
+"""The results: rows with a figure, its reference and its budget, as text, Markdown and JSON."""
 
 import json
 import platform
@@ -17,17 +17,17 @@ class Row:
     """One figure.
 
     Attributes:
-        name: Of the benchmark that measured it.
-        figure: What was measured.
-        value: The figure itself: a ratio, or in `unit`.
-        unit: Empty for a ratio.
-        low: First quartile of the rounds; as `value` where there is one round.
-        high: Third quartile.
-        rounds: How often it was measured.
-        ours: The absolute figure of luxcli, in words.
-        reference: That of the reference, in words; empty where there is none.
-        budget: The most that is allowed; None where the figure is for information.
-        note: How it was measured if that is not plain.
+        name: Name of the group of figures, as for ``--only``.
+        figure: What was measured; "a : b" is a ratio.
+        value: The result: a ratio, or a quantity in `unit`.
+        unit: Unit of `value`; empty for a ratio.
+        low: First quartile of the rounds; None if there was one round.
+        high: Third quartile of the rounds; None if there was one round.
+        rounds: Number of measurements.
+        ours: The absolute value of luxcli with its unit.
+        reference: The absolute value of the reference with its unit; empty if there is none.
+        budget: The largest value allowed; None if the figure is only for information.
+        note: How it was measured, if the figure does not say so.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Row:
 
     @property
     def passed(self) -> bool | None:
-        """Whether it keeps its budget; None where it has none."""
+        """Whether the value is within the budget; None if there is no budget."""
         return None if self.budget is None else self.value <= self.budget
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row as it is shown."""
+        """The cells of the row in the table."""
         spread = ""
         if self.rounds > 1 and self.low is not None and self.high is not None:
             spread = f"{_short(self.low)} to {_short(self.high)} ({self.rounds})"
@@ -62,8 +62,8 @@ class Row:
 HEAD = ("figure", "value", "quartiles (rounds)", "luxcli", "reference", "budget", "")
 
 
-def sampled(name: str, figure: str, sample: Sample, **others: Any) -> Row:
-    """Return the row of a sample: median and quartiles."""
+def sample_row(name: str, figure: str, sample: Sample, **others: Any) -> Row:
+    """Return the row of a sample, with median and quartiles."""
     rounds = len(sample.values)
     return Row(
         name, figure, sample.median, low=sample.low, high=sample.high, rounds=rounds, **others
@@ -71,7 +71,7 @@ def sampled(name: str, figure: str, sample: Sample, **others: Any) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the table as text in columns."""
+    """Return the rows as text in aligned columns, with their notes."""
     lines = [HEAD, *(row.cells for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     shown = [
@@ -83,14 +83,14 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the table as Markdown."""
+    """Return the rows as a Markdown table."""
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     lines += ["| " + " | ".join(row.cells) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def document(rows: Sequence[Row], *, quick: bool) -> dict[str, object]:
-    """Return what ``--json`` writes."""
+    """Return the document that ``--json`` writes."""
     return {
         "quick": quick,
         "machine": machine(),
@@ -99,7 +99,7 @@ def document(rows: Sequence[Row], *, quick: bool) -> dict[str, object]:
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return processor, system and versions, which the figures depend on."""
     return {
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -108,7 +108,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def loaded(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """Return the rows of a file that ``--json`` wrote."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     return [Row(**{key: value for key, value in row.items() if key != "passed"}) for row in rows]
@@ -131,6 +131,6 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def say(text: str) -> None:
-    """Tell what is being done, on stderr: the table goes to stdout."""
+def announce(text: str) -> None:
+    """Print a line about the progress on stderr; stdout is for the table."""
     print(text, file=sys.stderr, flush=True)

@@ -1,12 +1,11 @@
-"""A year of an air/water heat pump in a heated house, poll by poll, for ever the same by its seed.
+"""Simulates a year of an air/water heat pump in a heated house; one seed gives the same polls.
 
-Real captures of a whole year are not published. The constants are those of a real dump
-(`luxcli.simulator.replay`, profile "long"); what moves is simulated: weather with seasons, days
-and fronts, a house that cools, a compressor that starts and stops by its hysteresis, hot water
-that is drawn and heated, defrosts in damp cold, run times, timers and meters, sensors that flicker
-by a tenth, a scheduler that is a little late, an owner who turns a knob twice a month.
-`statistics` says of any stretch how many registers move and how many change from poll to poll; the
-benchmark prints that.
+Captures of a whole year are not published. Registers that do not change come from a real dump
+(`luxcli.simulator.replay`, profile "long"). Simulated are: weather with seasons, days and fronts; a
+house that cools; a compressor with hysteresis; drawn and heated hot water; defrosts in damp cold;
+run times, timers and meters; sensors that flicker by a tenth; a scheduler that is a little late; an
+owner who changes a setting twice a month. `statistics` counts how many registers change from poll
+to poll, and the benchmark prints that.
 """
 
 import math
@@ -17,7 +16,7 @@ from typing import Final
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
 
-# Ends with a week and a day of the default configuration: Monday 07:00 in Berlin.
+# The default day and the default week end at this moment: Monday 07:00 in Berlin.
 STOP_MS: Final = 1_764_568_800_000  # 2025-12-01T06:00:00Z
 DAYS: Final = 365
 INTERVAL_S: Final = 30
@@ -28,15 +27,15 @@ _MISSED_SHARE: Final = 0.0002
 _RETRY_SHARE: Final = 0.001
 _START_LOCK_S, _PAUSE_LOCK_S = 1200, 300
 _FORERUN_S: Final = 60
-# A house that loses 4.7 kW at freezing point; floor and buffer hold so much heat.
+# The house loses 4.7 kW at 0 °C outdoors; floor and buffer tank store heat.
 _LOSS_KW_PER_K, _KWH_PER_K, _HEAT_KW_PER_HZ = 0.26, 0.45, 0.105
 _TAU: Final = 2 * math.pi
 
 
 class HeatPump:
-    """The simulated heat pump; `step` lets time pass, `calculations` is what it shows.
+    """The simulated heat pump; `step` advances the time, the three blocks are what it sends.
 
-    Temperatures are in degC, heat in kWh, power in W until they become registers.
+    The state is in °C, kWh and W; the blocks are raw integers.
     """
 
     def __init__(self, start_s: int, seed: int) -> None:
@@ -64,7 +63,7 @@ class HeatPump:
         self._fixed()
 
     def _fixed(self) -> None:
-        """Set what this unit is, apart from the dump: an air unit without a brine sensor."""
+        """Set the registers in which this heat pump differs from the dump: air, no brine sensor."""
         c = self.calculations
         c[20], c[21], c[240], c[239] = -500, 312, 0, 0
         c[78], c[79], c[124], c[125] = 45, 1, 1, 1
@@ -72,7 +71,7 @@ class HeatPump:
         self._changed.update({721 + n: self._now_s - n for n in range(5)})
 
     def step(self, now_s: int) -> None:
-        """Let time pass until `now_s`, seconds since the epoch."""
+        """Advance the simulation to `now_s`, seconds since the epoch."""
         dt = now_s - self._now_s
         self._now_s = now_s
         self._weather(dt)
@@ -90,7 +89,7 @@ class HeatPump:
             self.parameters = tuple(block)
             self._changed = {}
 
-    # What surrounds it.
+    # Surroundings
 
     def _seasonal(self, now_s: float) -> float:
         year = (now_s / 86_400 / 365.25) % 1.0
@@ -106,7 +105,7 @@ class HeatPump:
         self._mean_outdoor += (self._outdoor - self._mean_outdoor) * dt / 86_400
 
     def _water(self, dt: int) -> None:
-        """Tap water is drawn in the morning and the evening; the store cools a little."""
+        """Draw hot water, mostly in the morning and the evening; the tank cools a little."""
         hour = (self._now_s / 3600 + 1) % 24
         busy = 0.012 if 6 <= hour < 9 or 18 <= hour < 22 else 0.002
         if self._random.random() < busy:
@@ -114,7 +113,7 @@ class HeatPump:
         self._tank -= 0.25 * dt / 3600
         self._tank = max(self._tank, 38.0)
 
-    # What it does.
+    # Control
 
     def _set_point(self) -> float:
         if self._mean_outdoor > 15.5:
@@ -155,7 +154,7 @@ class HeatPump:
             self._frost += dt / (4200 + 900 * max(0.0, 2.0 - self._outdoor))
 
     def _stop(self) -> None:
-        """Switch off, and log it in both copies of the log."""
+        """Switch off and add the switch-off to both copies of the log."""
         self._enter("idle")
         self._stopped_s = self._now_s
         self._slot = (self._slot + 1) % 5
@@ -167,7 +166,7 @@ class HeatPump:
         return self._state in ("dhw", "heating", "defrost")
 
     def _circuit(self, dt: int) -> None:
-        """Follow the temperatures of water and refrigerant towards where they are driven."""
+        """Move the temperatures of water and refrigerant towards their final values."""
         state = self._state
         house = self._set_point()
         load = max(0.0, 18.0 - self._outdoor)
@@ -234,7 +233,7 @@ class HeatPump:
         c[154] = self._meter[852] // 10
 
     def _book(self, index: int, name: str) -> int:
-        """Move whole hundredths of a kWh to a meter; return how many."""
+        """Add the whole hundredths of a kWh to a meter; return how many."""
         kwh: float = getattr(self, name)
         hundredths = int(kwh * 100)
         if hundredths:
@@ -250,7 +249,7 @@ class HeatPump:
             self._changed[852] = self._changed[1060] = self._meter[852]
 
     def _owner(self, dt: int) -> None:
-        """Turn a knob about twice a month; the controller disinfects the hot water each week."""
+        """Change a setting about twice a month, and disinfect the hot water each week."""
         if self._random.random() < dt / (15 * 86_400):
             knob = self._random.choice((1, 105, 11, 12))
             low, high = {1: (-10, 25), 105: (480, 500), 11: (280, 340), 12: (190, 220)}[knob]
@@ -264,7 +263,7 @@ class HeatPump:
             self._tank += 0.25 * dt / 60
             self.calculations[60] += dt
 
-    # What it shows.
+    # Registers
 
     def _sensor(self, index: int, value: float, noise: float = 0.06) -> None:
         flicker = (self._random.random() + self._random.random() - 1) * noise * 2
@@ -357,20 +356,20 @@ def _pressure(raw: int) -> int:
 def polls(
     days: int = DAYS, *, seed: int = 1, last: int | None = None
 ) -> Iterator[Snapshot | MissedPoll]:
-    """Yield the polls and missed ticks of so many days up to `STOP_MS`, in time order.
+    """Yield the polls and missed polls of the days before `STOP_MS`, in time order.
 
     Args:
-        days: From so many days before `STOP_MS` on.
-        seed: Of chance.
-        last: Only those of so many days before `STOP_MS`; the same as at the end of all.
+        days: Days to simulate.
+        seed: Seed of the random numbers.
+        last: Yield only the last so many days; they are the same as without this argument.
     """
     chance = random.Random(seed + 1)
     start_ms = STOP_MS - days * DAY_MS
     first_ms = start_ms if last is None else STOP_MS - last * DAY_MS
     unit = HeatPump(start_ms // 1000 - INTERVAL_S, seed)
-    for tick_ms in range(start_ms, STOP_MS, INTERVAL_S * 1000):
+    for scheduled_ms in range(start_ms, STOP_MS, INTERVAL_S * 1000):
         late_ms = 240 + int(90 * chance.random() ** 3 * chance.random() * 10)
-        taken_ms = tick_ms + late_ms
+        taken_ms = scheduled_ms + late_ms
         unit.step(taken_ms // 1000)
         fate = chance.random()
         took_ms = 96 + int(40 * chance.random() ** 4)
@@ -390,8 +389,7 @@ def polls(
 
 
 def statistics(entries: Iterable[Snapshot | MissedPoll]) -> dict[str, float]:
-    """Return how much moves: registers of each block that vary, changes per poll, settings."""
-    first: Snapshot | None = None
+    """Return how many registers vary and how many change from poll to poll."""
     last: Snapshot | None = None
     varying: set[int] = set()
     changes: list[int] = []
@@ -401,13 +399,13 @@ def statistics(entries: Iterable[Snapshot | MissedPoll]) -> dict[str, float]:
             missed += 1
             continue
         count += 1
-        if last is None or first is None:
-            first = last = entry
+        if last is None:
+            last = entry
             continue
         pairs = zip(last.calculations, entry.calculations, strict=True)
-        moved = [index for index, (before, now) in enumerate(pairs) if before != now]
-        varying.update(moved)
-        changes.append(len(moved))
+        changed = [index for index, (before, now) in enumerate(pairs) if before != now]
+        varying.update(changed)
+        changes.append(len(changed))
         settings += last.parameters is not entry.parameters
         last = entry
     changes.sort()
