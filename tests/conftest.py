@@ -47,6 +47,9 @@ def pytest_configure() -> None:
         if is_foreign and not name.startswith("LUXCLI_LIVE_"):
             del os.environ[name]
     os.environ["LANG"] = "C.UTF-8"
+    # For fixtures of a module or session; each test has a place of its own.
+    os.environ[sources.SYSTEM_VARIABLE] = os.devnull
+    sources.SYSTEM_FILE = Path(os.devnull)
     time.tzset()
 
 

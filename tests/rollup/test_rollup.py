@@ -298,6 +298,7 @@ def test_polls_stored_after_the_file_was_written_are_added_to_it(tmp_path):
     assert due(settings, "2026-11-21T09:05") == []
 
 
+@pytest.mark.slow
 def test_a_restored_day_gets_a_whole_file_and_the_others_stay_as_they_are(recorded):
     days = {f"2026-11-{day}" for day in range(11, 21)}
     archive.archive_due(recorded, now_ms=ms("2026-11-20T12:00"), zone=BERLIN)
