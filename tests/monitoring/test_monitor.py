@@ -99,9 +99,9 @@ class Slow(NamedTuple):
     listener: Listener
 
 
-@pytest.fixture(scope="module", autouse=True)
-def poll_with_a_server_that_hangs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow]:
-    directory = tmp_path_factory.mktemp("slow")
+@pytest.fixture
+def poll_with_a_server_that_hangs(tmp_path: Path) -> Iterator[Slow]:
+    directory = tmp_path
     with FaultyController() as pump, listening(hangs=True) as server:
         addresses = all_channels(server.url, command="sleep 60 & sleep 60")
         lines = [f"  {name}: {json.dumps(value)}" for name, value in addresses.items()]
@@ -454,11 +454,13 @@ def test_without_a_state_file_polls_report_in_the_first_minute_of_an_hour(
 # Notifications change nothing about the job
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(30)
 def test_a_server_that_never_answers_costs_ten_seconds_and_changes_nothing(
     poll_with_a_server_that_hangs,
 ):
     slow = poll_with_a_server_that_hangs
-    stdout, stderr = slow.process.communicate(timeout=9)
+    stdout, stderr = slow.process.communicate(timeout=20)
     assert eventually(lambda: slow.ended)
     assert slow.process.returncode == 0
     assert json.loads(stdout)["ok"] is True
@@ -467,7 +469,7 @@ def test_a_server_that_never_answers_costs_ten_seconds_and_changes_nothing(
     [line] = stderr.splitlines()
     assert " WARNING [poll-once " in line
     for channel in ("healthchecks", "uptime_kuma", "ntfy"):
-        assert re.search(rf"{channel} \(127\.0\.0\.1\): no answer within 9\.\d s", line)
+        assert re.search(rf"{channel} \(127\.0\.0\.1\): no answer within [89]\.\d s", line)
     assert "command (shell): killed after " in line
     assert TOKEN not in line
 
