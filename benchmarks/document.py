@@ -162,7 +162,7 @@ def _texts(
 ) -> dict[str, str]:
     machine = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
     profiles = [
-        f"`{command}`:\n\n{profiled.table([(n, s) for n, s in shares], 6)}\n"
+        f"`{command}`:\n\n{profiled.table([(n, s) for n, s in shares], 10)}\n"
         for command, shares in document["profiles"].items()
     ]
     loading = sum(

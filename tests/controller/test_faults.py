@@ -1,4 +1,4 @@
-"""The real command against a controller with every fault there is, and what comes of it."""
+"""The real command polls controllers with every fault: results, exit statuses, messages."""
 
 import json
 import os
@@ -25,14 +25,14 @@ from tests.support.reliability import record
 from tests.support.tiers import sampled
 
 TIMEOUT_SEC = 1
-# Starting Python and importing, on a busy machine; no part of the time limit.
+# Start of Python and imports on a busy machine; not part of the time limit.
 START_S = 1.5
-# Decoding and storing a value, on a slow machine: only of 30,000 values it is worth mentioning.
+# To decode and store one value on a slow machine; matters only for blocks of 10,000 values.
 VALUE_S = 0.0001
 MEGABYTE = 1024
 RSS_LIMIT_KB = 64 * MEGABYTE
 
-# A process's peak memory counts what it was forked from: so the fork is made by a small one.
+# The peak memory of a process includes that of its parent, so a small process starts it.
 _LAUNCHER = """
 import os, sys, time
 began = time.monotonic()
@@ -57,13 +57,13 @@ class Run:
 
 @dataclass
 class Measured:
-    """What became of a profile.
+    """The result of a profile.
 
     Attributes:
-        ratio: Longest conversation divided by its limit.
-        compared: Values that were stored and compared with what was sent.
-        wrong: Those that differ.
-        problems: Everything that is not as it has to be.
+        ratio: Duration of the longest exchange divided by its limit.
+        compared: Number of stored values, each compared with what was sent.
+        wrong: Number of values that differ.
+        problems: Texts about everything that is not as expected.
     """
 
     profile: Profile
@@ -80,7 +80,7 @@ class Measured:
 
 
 def launch(directory: Path, *args: str, within_s: float = 30) -> Run:
-    """Run luxcli and measure the process itself."""
+    """Run luxcli and measure the process."""
     commands = Cli(directory, measured=False)
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -106,10 +106,10 @@ def launch(directory: Path, *args: str, within_s: float = 30) -> Run:
 
 
 def measure(profile: Profile, directory: Path) -> Measured:
-    """Run `poll-once` against the profile's controller and look at everything it left."""
+    """Run `poll-once` against the profile's controller; check processes, messages and database."""
     measured = Measured(profile)
     directory.mkdir(parents=True, exist_ok=True)
-    told: list[Snapshot] = []
+    sent: list[Snapshot] = []
     with profile.controller() as controller:
         settings = {
             "host": HOST,
@@ -123,18 +123,18 @@ def measure(profile: Profile, directory: Path) -> Measured:
         for _ in profile.statuses:
             run = launch(directory, "poll-once", "--json")
             measured.runs.append(run)
-            if run.status == 0 and controller.told:
-                told.append(controller.told[-1])
+            if run.status == 0 and controller.sent:
+                sent.append(controller.sent[-1])
         if not controller.all_closed():
             measured.problems.append("a connection was left open")
-        _look_at_runs(measured, controller)
-    _look_at_store(measured, Store(directory / "cache.sqlite3"), told)
+        _check_runs(measured, controller)
+    _check_database(measured, Store(directory / "cache.sqlite3"), sent)
     return measured
 
 
-def _look_at_runs(measured: Measured, controller: Controller) -> None:
+def _check_runs(measured: Measured, controller: Controller) -> None:
     problems, profile = measured.problems, measured.profile
-    values = max((len(poll.block(g)) for poll in controller.told for g in GROUPS), default=0)
+    values = max((len(poll.block(g)) for poll in controller.sent for g in GROUPS), default=0)
     allowed_s = measured.limit_s + START_S + values * len(GROUPS) * VALUE_S
     for run, status in zip(measured.runs, profile.statuses, strict=True):
         if run.status != status:
@@ -145,7 +145,7 @@ def _look_at_runs(measured: Measured, controller: Controller) -> None:
             problems.append(f"{run.rss_kb} kB of memory")
         if run.status == 0:
             if run.stderr:
-                problems.append(f"said {run.stderr!r} though all went well")
+                problems.append(f"said {run.stderr!r} although the poll succeeded")
             continue
         begin = f"luxcli: {HOST}:{controller.port}: "
         one_line = run.stderr.endswith("\n") and run.stderr.count("\n") == 1
@@ -153,7 +153,7 @@ def _look_at_runs(measured: Measured, controller: Controller) -> None:
             problems.append(f"said {run.stderr!r}")
 
 
-def _look_at_store(measured: Measured, store: Store, told: Sequence[Snapshot]) -> None:
+def _check_database(measured: Measured, store: Store, sent: Sequence[Snapshot]) -> None:
     problems, profile = measured.problems, measured.profile
     polls = list(store.query(0, 1 << 62))
     missed = store.database.missed(0, 1 << 62)
@@ -161,32 +161,32 @@ def _look_at_store(measured: Measured, store: Store, told: Sequence[Snapshot]) -
     failed = [run for run in measured.runs if run.status]
     measured.stored = len(polls)
     if [poll.taken_ms for poll in polls] != [one["taken_ms"] for one in well]:
-        problems.append(f"{len(polls)} polls stored for {len(well)} runs that ended with 0")
-    for poll, sent in zip(polls, told, strict=False):
+        problems.append(f"{len(polls)} polls stored in {len(well)} runs with status 0")
+    for poll, expected in zip(polls, sent, strict=False):
         for group in GROUPS:
-            ours, theirs = poll.block(group), sent.block(group)
+            ours, theirs = poll.block(group), expected.block(group)
             measured.compared += len(theirs)
             measured.wrong += sum(a != b for a, b in zip(ours, theirs, strict=False))
             measured.wrong += abs(len(ours) - len(theirs))
     if measured.wrong:
         problems.append(f"{measured.wrong} wrong values")
-    if [tick.reason for tick in missed] != [profile.reason] * len(failed):
-        problems.append(f"missed: {[tick.reason for tick in missed]}")
-    for tick, run in zip(missed, failed, strict=False):
-        if run.stderr != f"luxcli: {tick.detail}\n":
-            problems.append(f"recorded {tick.detail!r}, said {run.stderr!r}")
+    if [miss.reason for miss in missed] != [profile.reason] * len(failed):
+        problems.append(f"missed: {[miss.reason for miss in missed]}")
+    for miss, run in zip(missed, failed, strict=False):
+        if run.stderr != f"luxcli: {miss.detail}\n":
+            problems.append(f"recorded {miss.detail!r}, said {run.stderr!r}")
     attempt_limit_ms = 1000 * TIMEOUT_SEC
     ratios = [poll.took_ms / attempt_limit_ms for poll in polls]
-    ratios += [tick.took_ms / (1000 * measured.limit_s) for tick in missed]
+    ratios += [miss.took_ms / (1000 * measured.limit_s) for miss in missed]
     measured.ratio = max(ratios, default=0.0)
 
 
-# One of each kind; the client's own tests have every place and length within one process.
+# One of each kind; the client's tests try every position and length in one process.
 BY_DEFAULT = (
     *("connection refused", "second client is left waiting", "a web server", "healthy"),
     *("closes within the calculations, after 414 bytes", "closes once, then works"),
-    *("announces fewer parameters than it sends", "random bytes, seed 0", "shorter tables"),
-    *("longer tables", "frozen: clock and values stand still", "a dead clock"),
+    *("announces fewer parameters than it sends", "random bytes, seed 0", "shorter blocks"),
+    *("longer blocks", "frozen: clock and values do not change", "a dead clock"),
 )
 
 
@@ -213,16 +213,15 @@ def test_every_fault_in_turn_and_the_table_of_what_came_of_it(tmp_path):
     runs = [run for one in measured for run in one.runs]
     over_s = max(run.took_s - one.limit_s for one in measured for run in one.runs)
     text = (
-        f"`luxcli poll-once` as a process of its own, {TIMEOUT_SEC} s for each attempt, against a"
-        f" controller on a real socket: {len(FAULTS)} faults, {len(runs)} runs. Values stored and"
-        f" compared with what was sent: {sum(one.compared for one in measured)}, wrong:"
-        f" {sum(one.wrong for one in measured)}. Polls that were stored in part: 0. Longest"
-        f" conversation: {max(one.ratio for one in measured):.3f} of its limit; the whole process,"
-        f" start of Python included, never took more than {over_s:.2f} s longer than the limit"
-        f" (a healthy poll takes {baseline_s:.2f} s). Highest memory:"
-        f" {max(run.rss_kb for run in runs) / MEGABYTE:.1f} MB of"
-        f" {RSS_LIMIT_KB // MEGABYTE} MB allowed. Connections left open: 0. The time in the table"
-        " is that of the longest run as a process / what all attempts and waits may take."
+        f"`luxcli poll-once` runs as a process, with {TIMEOUT_SEC} s per attempt, against a"
+        f" simulated controller on a real socket: {len(FAULTS)} faults, {len(runs)} runs. Values"
+        f" stored and compared with what was sent: {sum(one.compared for one in measured)}, wrong:"
+        f" {sum(one.wrong for one in measured)}. Polls stored in part: 0. The longest exchange took"
+        f" {max(one.ratio for one in measured):.3f} times its limit. The whole process, with the"
+        f" start of Python, took at most {over_s:.2f} s longer than the limit (a healthy poll takes"
+        f" {baseline_s:.2f} s). Peak memory: {max(run.rss_kb for run in runs) / MEGABYTE:.1f} MB;"
+        f" {RSS_LIMIT_KB // MEGABYTE} MB are allowed. Connections left open: 0. The table shows the"
+        " time of the longest process and the limit for all attempts and waits."
     )
     columns = (
         *("fault", "runs", "exit status", "time / limit", "polls stored"),
@@ -271,8 +270,8 @@ def test_answers_split_at_every_size_from_1_to_1460_arrive_whole():
                 assert got.block(group) == pump.snapshot.block(group), f"{size} bytes: {group}"
                 compared += len(got.block(group))
     text = (
-        "The three answers cut into segments of 1, 2, 3 ... 1460 bytes, each size once, each"
-        " segment a packet of its own where the kernel lets it."
+        "The three answers arrive in segments of 1 byte, of 2 bytes, and so on up to 1460 bytes:"
+        " one poll per size. If the kernel permits, each segment is a packet."
         f" Values compared: {compared}, wrong: 0 (in {time.monotonic() - began:.0f} s)."
     )
     record(11, "Every segment size", text, (), ())

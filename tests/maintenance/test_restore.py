@@ -366,19 +366,20 @@ def test_a_destroyed_database_and_the_table_of_recovered_polls(tmp_path):
         assert back.keys().isdisjoint(no_copy)
     reliability.record(
         65,
-        "A destroyed cache",
-        "Three and a third days of a poll every 30 s, the closed ones archived, one archive taken"
-        " away, twenty polls in the buffer; then the cache is destroyed and `luxcli restore` builds"
-        " it anew. Missing is what no copy held: the day without an archive and the running day.",
+        "A destroyed database",
+        "A recording of three and a third days with a poll every 30 s: the closed days are"
+        " archived, one archive is deleted, twenty polls are in the buffer. Then the database is"
+        " destroyed and `luxcli restore` rebuilds it. Only polls without a second copy are missing:"
+        " those of the day without an archive and of the current day.",
         [
             "destroyed",
             "polls sent",
-            "back",
+            "restored",
             "values compared",
             "wrong",
-            "no copy held",
+            "without a second copy",
             "lost",
-            "took",
+            "time",
         ],
         rows,
     )

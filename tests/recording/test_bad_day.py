@@ -1,8 +1,8 @@
-"""A day on which everything goes wrong: each poll is stored, or explained, or was never run.
+"""A day on which everything fails: each scheduled poll is stored, missed with a reason, or not run.
 
-Fast-forward: the real poll job against a real socket, while host clock and waiting are given. What
-the controller does at each tick is planned beforehand, so that what the storage says afterwards
-can be compared with what happened.
+The real poll job polls a real socket in fast-forward: the test sets the host's clock and skips the
+waiting. A plan says what the controller does at each scheduled poll, so that the test can compare
+the stored polls and reasons with what happened.
 """
 
 import contextlib
@@ -30,13 +30,14 @@ from tests.support.faulty_controller import NOW_S, Fault, with_calculations
 from tests.support.reliability import record
 from tests.support.scenario import configured, device_lock, ms
 
-TICK_S = 30
-# Where the controller hangs the day would take hours otherwise; else a busy machine may be slow.
+INTERVAL_S = 30
+# A controller that hangs gets a short time limit, or the day would take hours. The others get a
+# long one, because the machine may be busy.
 HANGING_S, PATIENT_S = 0.03, 5
 RETRIES = 1
 START_MS = ms("2026-11-24T00:00")
-# What can happen to a scheduled poll, the fault behind it, and the reason that has to be recorded;
-# None: the poll is stored.
+# What can happen at a scheduled poll: the fault, and the reason to be recorded; None if the poll is
+# stored.
 FAULTS: dict[str, tuple[Fault | None, str | None]] = {
     "healthy": (Fault(), None),
     "silent": (Fault(silent_after=0), "timeout"),
@@ -69,8 +70,8 @@ for line in sys.stdin:
 """
 
 
-class Moody(Pump):
-    """A controller whose fault the test changes from poll to poll; its clock goes on."""
+class ChangingPump(Pump):
+    """A controller whose fault the test changes between polls; its clock runs."""
 
     def __init__(self) -> None:
         super().__init__(story=lambda number, now: with_calculations({134: NOW_S + number})(now))
@@ -84,7 +85,7 @@ class Moody(Pump):
 
 @dataclass
 class WrongClock:
-    """The host's clock, and by how much it is wrong."""
+    """The host's clock and its error."""
 
     true_s: float = START_MS / 1000
     error_s: float = 0.0
@@ -98,13 +99,14 @@ class WrongClock:
 
 @dataclass
 class Day:
-    """What was planned, what the job said, and what was sent.
+    """What was planned for the day, what the job reported, and what the controller sent.
 
     Attributes:
-        kinds: What happened at each tick, machine off included.
-        shown_ms: The host clock at each tick that ran, in order.
-        sent: The polls that the job acknowledged, by their time.
-        failed: Time and reason of each tick that failed.
+        kinds: How often each event happened at a scheduled poll, machine off included.
+        shown_ms: Time of the host's clock at each scheduled poll that ran, in order.
+        sent: Polls that the job acknowledged.
+        failed: Time and reason of each scheduled poll that failed.
+        expected: Time of each scheduled poll that ran, and the reason to be recorded.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -114,24 +116,24 @@ class Day:
     expected: list[tuple[int, str | None]] = field(default_factory=list)
 
 
-def plan(ticks: int, seed: int) -> list[str]:
-    """Return what happens at each scheduled time: spells of trouble between quiet times."""
+def plan(scheduled: int, seed: int) -> list[str]:
+    """Return what happens at each scheduled poll: streaks of faults between healthy polls."""
     rng = random.Random(seed)
-    kinds = ["healthy"] * ticks
+    kinds = ["healthy"] * scheduled
     troubles = [name for name in FAULTS if name != "healthy"]
-    for number in range(ticks // 14):
+    for number in range(scheduled // 14):
         name = troubles[number % len(troubles)]
-        length = min(ticks // 20, rng.choice([1, 1, 2, 3, 5, 10, 30]))
-        begin = rng.randrange(ticks)
+        length = min(scheduled // 20, rng.choice([1, 1, 2, 3, 5, 10, 30]))
+        begin = rng.randrange(scheduled)
         kinds[begin : begin + length] = [name] * len(kinds[begin : begin + length])
-    off = ticks // 3
-    kinds[off : off + ticks // 12] = [MACHINE_OFF] * (ticks // 12)  # two hours of a day
+    off = scheduled // 3
+    kinds[off : off + scheduled // 12] = [MACHINE_OFF] * (scheduled // 12)  # two hours of a day
     return kinds
 
 
 @contextlib.contextmanager
 def other_process(path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Start a process that holds the device lock on demand: each line takes or leaves it."""
+    """Start a process that takes or releases the device lock with each line it reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     process = python(_HOLDER, path, stdin=subprocess.PIPE)
     try:
@@ -141,28 +143,28 @@ def other_process(path: Path) -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
-def toggle(process: "subprocess.Popen[str]", told: str) -> None:
+def toggle(process: "subprocess.Popen[str]", answer: str) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    assert process.stdout.readline() == f"{told}\n"
+    assert process.stdout.readline() == f"{answer}\n"
 
 
-def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
-    """Poll at every scheduled time of a day, whatever happens."""
+def live_through(directory: Path, scheduled: int, seed: int) -> tuple[Config, Day]:
+    """Make every scheduled poll of the day; failures are recorded."""
     day, clock, rng = Day(), WrongClock(), random.Random(seed + 1)
-    kinds = plan(ticks, seed)
-    with Moody() as pump, contextlib.ExitStack() as stack:
+    kinds = plan(scheduled, seed)
+    with ChangingPump() as pump, contextlib.ExitStack() as stack:
         settings = configured(directory, port=pump.port, retries=RETRIES, timeout_sec=PATIENT_S)
-        hurried = settings._replace(timeout_sec=HANGING_S)  # type: ignore[arg-type]
-        # One database for both ports: the controller that is off is the same one.
+        impatient = settings._replace(timeout_sec=HANGING_S)  # type: ignore[arg-type]
+        # The controller that is off is the same one, so both ports share one database.
         refused = settings._replace(port=_closed_port(stack))
         other = stack.enter_context(other_process(device_lock(settings)))
         for number, kind in enumerate(kinds):
             day.kinds[kind] += 1
-            clock.true_s = START_MS / 1000 + TICK_S * number + rng.uniform(0, 0.2)
-            clock.error_s = _clock_error_s(number, ticks)
+            clock.true_s = START_MS / 1000 + INTERVAL_S * number + rng.uniform(0, 0.2)
+            clock.error_s = _clock_error_s(number, scheduled)
             if kind == MACHINE_OFF:
                 continue
             fault, reason = FAULTS[kind]
@@ -176,22 +178,24 @@ def live_through(directory: Path, ticks: int, seed: int) -> tuple[Config, Day]:
             day.shown_ms.append(shown_ms)
             day.expected.append((shown_ms, reason))
             try:
-                chosen = hurried if reason == "timeout" else refused if fault is None else settings
+                chosen = (
+                    impatient if reason == "timeout" else refused if fault is None else settings
+                )
                 result = poll_once(chosen, device_wait_s=0.02, clock=Clock(clock.now, clock.sleep))
             except (DeviceError, LockHeldError) as exc:
                 day.failed.append((shown_ms, getattr(exc, "reason", "busy")))
             else:
-                told = pump.told[-1]
-                assert all(result.snapshot.block(one) == told.block(one) for one in GROUPS)
+                sent = pump.sent[-1]
+                assert all(result.snapshot.block(one) == sent.block(one) for one in GROUPS)
                 day.sent.append(result.snapshot)
             if kind == "in use":
                 toggle(other, "free")
     return settings, day
 
 
-def _clock_error_s(number: int, ticks: int) -> float:
+def _clock_error_s(number: int, scheduled: int) -> float:
     """Return the clock's error: an hour ahead for a while, then right, then an hour behind."""
-    part = number / ticks
+    part = number / scheduled
     if 0.15 <= part < 0.3:
         return 3600.0
     if 0.6 <= part < 0.75:
@@ -210,7 +214,16 @@ def _closed_port(stack: contextlib.ExitStack) -> int:
 
 @dataclass(frozen=True)
 class Accounts:
-    """What the storage knows of the day, held against what happened."""
+    """Comparison of the database with what happened.
+
+    Attributes:
+        polls: Polls in the database.
+        missed: Missed polls in the database, by reason.
+        unexplained: Scheduled polls that ran and are neither stored nor missed.
+        wrong_reason: Missed polls with another reason than the planned one.
+        wrong: Polls that were not sent.
+        surplus: Entries in excess of the scheduled polls that ran.
+    """
 
     polls: int
     missed: Counter[str]
@@ -224,13 +237,17 @@ def settle(settings: Config, day: Day) -> Accounts:
     store = Store(settings.cache_path)
     polls = list(store.query(0, 1 << 62))
     missed = store.database.missed(0, 1 << 62)
-    # A clock that steps back shows times twice; a poll then takes the next free millisecond.
+    # A clock that was set back shows times twice; a poll then gets the next free millisecond.
     left = Counter((poll.calculations, poll.parameters, poll.visibilities) for poll in polls)
     sent = Counter((poll.calculations, poll.parameters, poll.visibilities) for poll in day.sent)
     times = sorted(poll.taken_ms for poll in polls)
     acknowledged = sorted(poll.taken_ms for poll in day.sent)
-    late = [got for got, told in zip(times, acknowledged, strict=False) if not 0 <= got - told <= 5]
-    recorded = Counter((tick.ts_ms, tick.reason) for tick in missed)
+    late = [
+        got
+        for got, sent_ms in zip(times, acknowledged, strict=False)
+        if not 0 <= got - sent_ms <= 5
+    ]
+    recorded = Counter((miss.ts_ms, miss.reason) for miss in missed)
     unexplained = (
         sum((Counter(day.failed) - recorded).values())
         + max(0, len(day.sent) - len(polls))
@@ -242,7 +259,7 @@ def settle(settings: Config, day: Day) -> Accounts:
     )
     return Accounts(
         polls=len(polls),
-        missed=Counter(tick.reason for tick in missed),
+        missed=Counter(miss.reason for miss in missed),
         unexplained=unexplained,
         wrong_reason=wrong_reason,
         wrong=sum((left - sent).values()),
@@ -251,7 +268,7 @@ def settle(settings: Config, day: Day) -> Accounts:
 
 
 def planned(day: Day) -> Counter[str]:
-    """Return how many polls had to be missed for each reason."""
+    """Return how many polls had to be missed, by reason."""
     return Counter(reason for _, reason in day.expected if reason is not None)
 
 
@@ -271,38 +288,39 @@ def test_every_scheduled_poll_of_a_bad_while_is_stored_or_explained_or_was_never
 @pytest.mark.sweep
 @pytest.mark.timeout(150)
 def test_every_scheduled_poll_of_a_bad_day_is_stored_or_explained_or_was_never_run(tmp_path):
-    ticks, began = 24 * 3600 // TICK_S, time.monotonic()
-    settings, day = live_through(tmp_path, ticks, 3)
+    scheduled, began = 24 * 3600 // INTERVAL_S, time.monotonic()
+    settings, day = live_through(tmp_path, scheduled, 3)
     accounts = settle(settings, day)
+    total = accounts.polls + accounts.missed.total() + day.kinds[MACHINE_OFF]
     text = (
-        f"A day of {ticks} ticks in fast-forward ({time.monotonic() - began:.0f} s): outages and"
-        " hangs of the controller, an answer to the wrong question, another process that holds"
-        " the heat pump, the clock an hour ahead for a while and later an hour behind, the machine"
-        f" off for two hours. Polls stored: {accounts.polls}; missed with a reason:"
-        f" {accounts.missed.total()}; machine off: {day.kinds[MACHINE_OFF]}; together"
-        f" {accounts.polls + accounts.missed.total() + day.kinds[MACHINE_OFF]} of {ticks}. Ticks"
-        f" without an explanation: {accounts.unexplained}, with another reason than the true one:"
-        f" {accounts.wrong_reason}; polls other than sent: {accounts.wrong}."
+        f"A day of {scheduled} scheduled polls in fast-forward ({time.monotonic() - began:.0f} s)."
+        " The controller is off, hangs, or answers another request; another process uses the heat"
+        " pump; the clock is an hour ahead for a while and later an hour behind; the machine is off"
+        f" for two hours. Polls stored: {accounts.polls}; missed with a reason:"
+        f" {accounts.missed.total()}; machine off: {day.kinds[MACHINE_OFF]}; together {total} of"
+        f" {scheduled}. Scheduled polls without an explanation: {accounts.unexplained}; with a"
+        f" wrong reason: {accounts.wrong_reason}; polls that differ from what was sent:"
+        f" {accounts.wrong}."
     )
     rows = []
     for kind, count in day.kinds.most_common():
         reason = "-" if kind == MACHINE_OFF else FAULTS[kind][1]
         rows.append((kind, count, reason or "stored"))
-    record(70, "A bad day", text, ("what happened", "ticks", "recorded as"), rows)
+    record(70, "A bad day", text, ("what happened", "scheduled polls", "recorded as"), rows)
     assert (accounts.unexplained, accounts.wrong_reason, accounts.wrong) == (0, 0, 0)
     assert accounts.surplus == 0
     assert accounts.missed == planned(day)
-    assert accounts.polls + accounts.missed.total() + day.kinds[MACHINE_OFF] == ticks
+    assert total == scheduled
 
 
 def test_two_misses_in_one_millisecond_after_the_clock_stepped_back_are_both_kept(tmp_path):
     store = Store(tmp_path / "cache.sqlite3")
     one = MissedPoll(START_MS, "timeout", 4, 254_000, "nobody answers")
     two = MissedPoll(START_MS, "refused", 4, 14_000, "connection refused")
-    for tick in (one, two, one):
-        store.add_missed(tick)
+    for miss in (one, two, one):
+        store.add_missed(miss)
     store.flush()
-    reasons = sorted(tick.reason for tick in store.database.missed(0, 1 << 62))
+    reasons = sorted(miss.reason for miss in store.database.missed(0, 1 << 62))
     assert reasons == ["refused", "timeout"]
 
 

@@ -1,6 +1,6 @@
-"""Killed at any file operation, or without power at any moment: nothing is lost, nothing wrong.
+"""Commands killed at any file operation, and power cuts at any moment: nothing is lost or wrong.
 
-What "killed" and "without power" mean exactly is written at the top of `crash` and `power_loss`.
+The docstrings of `crash` and `power_loss` define a kill and a power cut.
 """
 
 import itertools
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.no_cover
 START, NOW, STEP_MS = ms("2026-11-17T03:00"), ms("2026-11-19T12:00"), 3 * HOUR_MS
 # The polls since then are in the buffer.
 LAST_FLUSH = NOW - STEP_MS
-# What the controller can send: a run sees some of them.
+# The times whose polls the controller sends in turn.
 MOMENTS_S = [NOW // 1000 + 1800 * number for number in range(4)]
-# A page is one of hundreds: half of it is written at every tenth only.
+# There are hundreds of writes of pages: only every tenth is also cut in half.
 SOME_PAGES = 10
 SOME_REBUILT = 4
 MANY_CALLS = 150
@@ -40,7 +40,7 @@ POLL, DAILY = ("poll-once",), ("rollup", "daily", "--if-due")
 
 
 class Small(Replay):
-    """A heat pump with as few settings as any, so that a run has few calls."""
+    """A heat pump with as few settings as allowed, so that a run makes few calls."""
 
     def at(self, epoch_s: float) -> Snapshot:
         poll = super().at(epoch_s)
@@ -52,17 +52,17 @@ class Case:
     """A command and the state of the data directory in which it is killed.
 
     Attributes:
-        name: For the table.
+        name: Name in the table.
         arguments: The command.
-        settings: Those that differ.
-        state: "empty"; "sound"; or what happened to the cache, see `damage`.
-        reported: Until when reports and archives are written already.
+        settings: Settings that differ from the default.
+        state: "empty", "intact", or a damage to the database, see `damage`.
+        reported: Local time up to which CSVs and archives exist.
     """
 
     name: str
     arguments: tuple[str, ...]
     settings: dict[str, object] = field(default_factory=dict)
-    state: str = "sound"
+    state: str = "intact"
     reported: str = "2026-11-19T09:00"
 
 
@@ -71,16 +71,16 @@ OLD = {"cache_retention_days": 1, "csv_retention_days": 1, "disk_usage_limit_per
 CASES = [
     Case("poll-once, the first ever", POLL, state="empty"),
     Case("poll-once", POLL),
-    Case("poll-once, makes the cache", POLL, {"flush_polls": 1}, "empty"),
+    Case("poll-once, creates the database", POLL, {"flush_polls": 1}, "empty"),
     Case("poll-once, flushes", POLL, {"flush_polls": 2}),
-    Case("poll-once, flushes into a damaged cache", POLL, {"flush_polls": 2}, "zeroed"),
+    Case("poll-once, flushes into a damaged database", POLL, {"flush_polls": 2}, "zeroed"),
     Case("rollup daily", DAILY, reported=""),
-    Case("rollup daily, salvages a cache set aside", DAILY, {}, "aside", BEFORE_CSV),
-    Case("rollup daily, finds the cache damaged", DAILY, {}, "overwritten", BEFORE_CSV),
+    Case("rollup daily, recovers a quarantined database", DAILY, {}, "quarantined", BEFORE_CSV),
+    Case("rollup daily, finds the database damaged", DAILY, {}, "overwritten", BEFORE_CSV),
     Case("rollup weekly", ("rollup", "weekly", "--if-due"), {"weekly_day": "wednesday"}),
     Case("rollup all, up to now", ("rollup", "all")),
     Case("prune", ("prune",), OLD),
-    Case("restore, cache deleted", ("restore",), {}, "deleted"),
+    Case("restore, database deleted", ("restore",), {}, "deleted"),
     Case("restore, a page overwritten", ("restore",), {}, "overwritten"),
 ]
 
@@ -166,7 +166,7 @@ def damage(store: Store, state: str) -> None:
     if state == "zeroed":
         with store.path.open("r+b") as file:
             file.write(bytes(4096))
-    elif state == "aside":
+    elif state == "quarantined":
         store.quarantine()
     elif state == "overwritten":
         with store.path.open("r+b") as file:
@@ -177,7 +177,7 @@ def damage(store: Store, state: str) -> None:
 
 
 def planned(workers: Workers, case: Case, states: States, port: int, directory: Path):
-    """Return the file of a plan that knows how an undisturbed run ends, and its kill points."""
+    """Return the file of a plan, completed by an undisturbed run, and its kill points."""
     polls = {} if case.state == "empty" else states.polls
     whole = states.csvs(**{key: case.settings[key] for key in case.settings if "weekly" in key})
     plan = Plan(
@@ -188,7 +188,7 @@ def planned(workers: Workers, case: Case, states: States, port: int, directory: 
         {"host": "127.0.0.1", "port": port, "retries": 0, **case.settings},
         Truth(polls, whole, states.sent, (NOW - 2000, NOW + 90_000)),
         list(polls),
-        damaged=case.state not in ("empty", "sound"),
+        damaged=case.state not in ("empty", "intact"),
         pruned_ms=ms("2026-11-18T00:00") if case.arguments == ("prune",) else 0,
     )
     calls, final, times = workers.call(crash.rehearse, plan)
@@ -196,7 +196,7 @@ def planned(workers: Workers, case: Case, states: States, port: int, directory: 
         plan = replace(plan, acknowledged=[ts_ms for ts_ms in times if ts_ms in polls])
     path = directory / "plan"
     path.write_bytes(pickle.dumps(replace(plan, final=final)))
-    # A database that is built again is hundreds of pages, which SQLite rolls back alike.
+    # A rebuilt database has hundreds of pages, and SQLite rolls all of them back in the same way.
     rebuilds = plan.damaged and len(calls) > MANY_CALLS
     points = [
         (number, False)
@@ -216,7 +216,7 @@ def is_page(call: crash.Call) -> bool:
 
 
 def kill_at(workers: Workers, plan: Path, points: Sequence[tuple[int, bool]]):
-    """Kill at each of the points; return how many left how many states, and what was found."""
+    """Kill at each point; return the number of kills, the number of states, and the verdict."""
     found = workers.map(crash.killed, [(plan, *point) for point in points])
     reached = [one for one in found if one]
     total = Verdict()
@@ -256,7 +256,7 @@ def test_reports_made_before_the_database_was_deleted_stay_as_they_are(workers, 
 
 
 def test_reports_made_before_the_directory_was_moved_stay_as_they_are(workers, states, tmp_path):
-    work = shutil.copytree(states.make("sound", "2026-11-19T09:00"), tmp_path / "work")
+    work = shutil.copytree(states.make("intact", "2026-11-19T09:00"), tmp_path / "work")
     before = crash.final_files(work / "data")
     for arguments in (DAILY, ("rollup", "daily")):
         assert not workers.call(crash.command, work, arguments, NOW / 1000, {}).status
@@ -269,11 +269,11 @@ def test_reports_made_before_the_directory_was_moved_stay_as_they_are(workers, s
 def test_a_roll_up_that_finds_the_database_damaged_reports_all_that_can_be_read(
     workers, states, tmp_path, first
 ):
-    sound = states.make("sound", BEFORE_CSV, ms(BEFORE_CSV))
+    intact = states.make("intact", BEFORE_CSV, ms(BEFORE_CSV))
     name = "reports/daily/2026-11-19_daily.csv"
     incomplete = []
-    for page in range(first, (sound / "data" / "cache.sqlite3").stat().st_size // 4096, 15):
-        work = shutil.copytree(sound, tmp_path / str(page))
+    for page in range(first, (intact / "data" / "cache.sqlite3").stat().st_size // 4096, 15):
+        work = shutil.copytree(intact, tmp_path / str(page))
         with (work / "data" / "cache.sqlite3").open("r+b") as file:
             file.seek(page * 4096)
             file.write(b"\xa5" * 4096)
@@ -306,15 +306,16 @@ def test_commands_killed_at_every_call_lose_nothing(workers, states, port, tmp_p
     reliability.record(
         30,
         "Killed at every system call",
-        f"Each command was ended by SIGKILL before each of its calls that change a file, one run"
-        f" for each call (of the pages of a cache that is built anew: every fourth), and after half"
-        f" of the bytes of a write (of a page of the cache: every tenth only): {points} kill points"
-        f" that left {left} different states. Polls that had been acknowledged before were looked"
-        f" for and compared {compared} times: {lost} lost, {twice} twice, {wrong} wrong; {half}"
-        f" CSVs or archives were not whole under their final name. Then `poll-once`, `rollup daily"
-        f" --if-due` and the command itself ran as usual: {unhealed} of them failed or left"
-        f" something behind.",
-        [*columns.split(", "), "half files", "not healed"],
+        "SIGKILL ended each command before each of its calls that change a file, in one run "
+        "per call (for the pages of a rebuilt database: before every fourth), and after half "
+        "of the bytes of each write (for pages of the database: of every tenth): "
+        f"{points} kill points, "
+        f"which left {left} different states. All polls acknowledged before were looked for "
+        f"and compared, {compared} comparisons: {lost} lost, {twice} twice, {wrong} wrong. "
+        f"CSVs or archives that were incomplete under their final name: {half}. Then "
+        f"`poll-once`, `rollup daily --if-due` and the command itself ran as usual: {unhealed} "
+        "of these runs failed or left temporary files.",
+        [*columns.split(", "), "incomplete files", "failed afterwards"],
         rows,
     )
     assert problems == []
@@ -325,7 +326,7 @@ RECORDED: dict[str, object] = {"flush_polls": 3, "weekly_day": "wednesday", "ret
 
 
 def orders(first: str, last: str) -> list[Order]:
-    """Return what a scheduler runs between two moments, with few polls a day."""
+    """Return the commands that a scheduler runs between two times, with few polls a day."""
     found = []
     flushed = 0
     for ts_ms in range(ms(first), ms(last) + 1, 4 * HOUR_MS):
@@ -364,7 +365,7 @@ def recorded(
 
 
 def cut_power(workers: Workers, path: Path, cuts: Sequence[int], seeds: Sequence[int]):
-    """Return what was found after cuts, by the part of the recording."""
+    """Return what was found after cuts, by part of the recording."""
     chunks = [cuts[start : start + 40] for start in range(0, len(cuts), 40)]
     found: dict[str, Tried] = {}
     for part in workers.map(power_loss.cut, [(path, chunk, seeds, RECORDED) for chunk in chunks]):
@@ -374,7 +375,7 @@ def cut_power(workers: Workers, path: Path, cuts: Sequence[int], seeds: Sequence
 
 
 def useful_cuts(path: Path) -> list[int]:
-    """Return each number of calls after which the disk may differ; notes in locks are no news."""
+    """Return the numbers of calls after which the disk may differ; lock files do not count."""
     calls = pickle.loads(path.read_bytes()).calls
     return [0, *(n for n, call in enumerate(calls, 1) if not call.path.endswith(".lock"))]
 
@@ -450,19 +451,20 @@ def test_power_cuts_at_every_moment_lose_nothing(recording, workers):
     cuts, tried, distinct, compared, lost, twice, wrong, half, unhealed = (
         sum(row[column] for row in rows) for column in range(1, 10)
     )
-    columns = "at work, cuts, states, different, polls compared, lost, twice, wrong"
+    columns = "command, cuts, states, different, polls compared, lost, twice, wrong"
     reliability.record(
         40,
         "Power cuts",
-        f"All calls that change a file were recorded while luxcli polled, flushed, wrote its"
-        f" reports and archives and pruned, from the first poll on. For a cut after each of"
-        f" {cuts} calls, what had not been synced was dropped, kept, or kept in part: any of the"
-        f" sectors in any order, the last one torn, names apart from contents. That gave {tried}"
-        f" states of the disk, {distinct} of them different once SQLite had rolled back. Polls"
-        f" acknowledged before the cut were looked for and compared {compared} times: {lost} lost,"
-        f" {twice} twice, {wrong} wrong; {half} CSVs or archives were not whole under their final"
-        f" name. In {unhealed} states something failed afterwards or stayed behind.",
-        [*columns.split(", "), "half files", "not healed"],
+        "A recorder noted all calls that change a file while luxcli polled, flushed, wrote "
+        "CSVs and archives, and pruned, from the first poll on. A power cut was simulated "
+        f"after each of {cuts} calls. Data without a sync was dropped, kept, or kept in part: "
+        "any sectors in any order, the last one torn, names independent of contents. This "
+        f"gave {tried} states of the disk; {distinct} of them differ after SQLite's rollback. "
+        f"All polls acknowledged before the cut were looked for and compared, {compared} "
+        f"comparisons: {lost} lost, {twice} twice, {wrong} wrong. CSVs or archives that were "
+        f"incomplete under their final name: {half}. States in which a later command failed or "
+        f"temporary files stayed: {unhealed}.",
+        [*columns.split(", "), "incomplete files", "failed afterwards"],
         rows,
     )
     assert [problem for tried in found.values() for problem in tried.verdict.problems] == []

@@ -1,4 +1,4 @@
-"""Storage that is shared, full, read-only, locked or damaged: nothing lost, nothing wrong."""
+"""Storage that is shared, full, read-only, locked or damaged: nothing is lost or wrong."""
 
 import contextlib
 import functools
@@ -72,7 +72,7 @@ def configured(directory: Path, **settings: object) -> Config:
     return config.load(file, {"HOME": str(directory)}, directory)
 
 
-# Several at work
+# Several processes at once
 
 _HOLD = {
     "reader": "BEGIN; SELECT count(*) FROM poll",
@@ -90,7 +90,7 @@ sys.stdin.readline()
 
 @dataclass(frozen=True)
 class Beside:
-    """What came of polls beside another job."""
+    """The result of polls beside another job."""
 
     name: str
     polls: int
@@ -104,7 +104,7 @@ class Beside:
 
 
 def past(directory: Path, days: int, step_s: int, **settings: object) -> tuple[Config, list[int]]:
-    """Record some days up to now, as quickly as can be."""
+    """Fill a database with the days up to now."""
     chosen = configured(directory, flush_polls=1, **settings)
     stop_ms = int(time.time()) * 1000
     stamps = list(range(stop_ms - days * DAY_MS, stop_ms, step_s * 1000))
@@ -117,7 +117,7 @@ def past(directory: Path, days: int, step_s: int, **settings: object) -> tuple[C
 def beside(
     name: str, directory: Path, *, days: int, step_s: int, polls: int, least_s: float = 0.0
 ) -> Beside:
-    """Poll while another process is at work: until it has ended, and at least so often."""
+    """Poll until another process has ended, and at least `polls` times."""
     with FaultyController() as pump:
         options: dict[str, object] = {
             "port": pump.port,
@@ -136,12 +136,12 @@ def beside(
         commands = Cli(directory, measured=False)
         other = _start(name, commands, settings)
         problems: list[str] = []
-        runs, told = [], []
+        runs, reports = [], []
         began = time.monotonic()
         while len(runs) < polls or (name not in _HOLD and other.poll() is None):
             runs.append(launch(directory, "poll-once", "--json"))
             if runs[-1].status == 0:
-                told.append(json.loads(runs[-1].stdout))
+                reports.append(json.loads(runs[-1].stdout))
             if time.monotonic() - began > 60:
                 problems.append("the other job does not end")
                 break
@@ -149,11 +149,11 @@ def beside(
         other.kill()
         commands.close()
         other.communicate()
-        # What validate finds in polls that are minutes apart is not what this is about.
+        # validate has findings about polls that are minutes apart; they do not matter here.
         if ended and ended.status and (name != "validate" or ended.status not in (3, 65)):
             problems.append(f"{name} ended with {ended.status}: {ended.stderr}")
         stored = {poll.taken_ms: poll for poll in everything(settings.cache_path)}
-        acknowledged = [one["taken_ms"] for one in told]
+        acknowledged = [one["taken_ms"] for one in reports]
         lost = [ts_ms for ts_ms in acknowledged if ts_ms not in stored]
         wrong = [
             ts_ms
@@ -172,7 +172,7 @@ def beside(
         name=name,
         polls=len(runs),
         statuses=tuple(sorted({run.status for run in runs})),
-        waited=sum(bool(one["warning"]) for one in told),
+        waited=sum(bool(one["warning"]) for one in reports),
         longest_s=max(run.took_s for run in runs),
         lost=len(lost),
         wrong=len(wrong),
@@ -228,12 +228,14 @@ def test_polls_beside_every_job_at_length(tmp_path):
         for name in JOBS[:: sample()]
     ]
     text = (
-        "`luxcli poll-once` (each poll straight into the cache, `flush_polls: 1`) one after the"
-        " other while another process works on the same cache: five days of a poll every two"
-        f" minutes. Polls: {sum(one.polls for one in found)}, lost: {sum(o.lost for o in found)},"
-        f" wrong: {sum(o.wrong for o in found)}; polls of the five days and those that prune was"
-        " to keep included. A reader or writer holds its transaction all the time: the poll then"
-        " waits 2 s, says so, exits 0 and stays in the buffer until the next one flushes."
+        "`luxcli poll-once` runs repeatedly, and each poll goes into the database at once"
+        " (`flush_polls: 1`). Meanwhile another process works on the same database, which holds"
+        " five days with a poll every two minutes."
+        f" Polls: {sum(one.polls for one in found)}, lost: {sum(o.lost for o in found)},"
+        f" wrong: {sum(o.wrong for o in found)}; these counts include the polls of the five days,"
+        " except those that prune had to delete. A reader or writer holds its transaction all the"
+        " time: the poll waits 2 s, prints a warning, exits with 0, and stays in the buffer until a"
+        " later poll flushes it."
     )
     columns = ("beside", "polls", "exit status", "left in the buffer", "longest", "lost", "wrong")
     rows = [
@@ -287,7 +289,7 @@ def fill(directory: Path, pages_left: int) -> Path:
 
 @dataclass
 class Full:
-    """What came of polls on a disk with little room."""
+    """The result of polls on a disk with little room."""
 
     stored: int = 0
     refused: int = 0
@@ -299,30 +301,30 @@ class Full:
     said: Counter[str] = field(default_factory=Counter)
 
 
-# As many as the rest of a page may take.
+# The rest of a page may hold so many polls.
 TIGHT_POLLS = 6
 # How far a recording has come when the disk fills: polls before, and how many make a flush.
 STATES = {
     "first poll ever": (0, 1),
     "poll goes to the buffer": (3, 1000),
-    "poll begins a cache": (4, 5),
-    "poll flushes into a cache": (9, 5),
+    "poll creates the database": (4, 5),
+    "poll flushes into the database": (9, 5),
     "each poll is flushed": (3, 1),
 }
 
 
 def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyController) -> Full:
-    """Poll with so much room, then with plenty, and see what is there."""
+    """Poll with little room, then with enough, and compare the database with what was sent."""
     before, flush_polls = STATES[state]
     for path in disk.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     settings = configured(disk, port=pump.port, flush_polls=flush_polls)
     store = Store(settings.cache_path, flush_polls=flush_polls)
     found, sent = Full(), {}
-    ticks = itertools.count(NOW_S, 30)
+    times_s = itertools.count(NOW_S, 30)
 
     def poll() -> bool:
-        at = next(ticks)
+        at = next(times_s)
         pump.shown_s = at
         try:
             result = poll_once(settings, clock=Clock(lambda: at))
@@ -341,7 +343,7 @@ def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyControll
         found.stored += stored
         found.refused += not stored
     try:
-        store.add_missed(MissedPoll(next(ticks) * 1000, "timeout", 1, 5000, "nobody there"))
+        store.add_missed(MissedPoll(next(times_s) * 1000, "timeout", 1, 5000, "nobody there"))
     except StorageError:
         found.missed_refused += 1
     filler.unlink()
@@ -357,14 +359,14 @@ def on_a_full_disk(disk: Path, state: str, pages_left: int, pump: FaultyControll
 
 
 def _cause(exc: StorageError) -> str:
-    """Return which write failed, without paths and figures."""
+    """Return which write failed, without paths and numbers."""
     text = str(exc)
     parts = [part.rpartition("/")[2] for part in text.split(": ") if not part.isdigit()]
     words = " ".join(parts).split()
     return " ".join(word for word in words if not any(c.isdigit() for c in word.strip("3()")))
 
 
-class Ticking(FaultyController):
+class SettableClock(FaultyController):
     """A controller whose clock the test sets."""
 
     def __init__(self) -> None:
@@ -376,7 +378,7 @@ class Ticking(FaultyController):
     "state", sampled({name: name for name in STATES}, ["poll goes to the buffer"])
 )
 def test_on_a_full_disk_a_poll_is_durable_or_refused_and_recording_resumes(state, tmp_path):
-    with small_disk(tmp_path / "disk") as disk, Ticking() as pump:
+    with small_disk(tmp_path / "disk") as disk, SettableClock() as pump:
         for pages_left in (0, 3, 13, 400):
             found = on_a_full_disk(disk, state, pages_left, pump)
             assert (found.lost, found.wrong, found.later) == (0, 0, 2), f"{pages_left} pages left"
@@ -421,8 +423,8 @@ def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_i
         assert ran.status == 74
         assert 1 <= ran.stderr.count("\n") <= 3  # a line each for days, weeks and archives
         assert "No space left on device" in ran.stderr
-        told = json.loads(ran.stdout)
-        assert (told["ok"], told["files"], told["error"]["exit"]) == (False, [], 74)
+        reports = json.loads(ran.stdout)
+        assert (reports["ok"], reports["files"], reports["error"]["exit"]) == (False, [], 74)
         assert not list(disk.rglob("*.csv"))
         assert not list(disk.rglob("*.tmp"))
         filler.unlink()
@@ -456,7 +458,7 @@ def test_a_disk_that_fills_at_every_level_and_the_table_of_what_came_of_it(tmp_p
     caplog.set_level(logging.CRITICAL)
     rows, sums, said = [], Full(), Counter()
     levels = [*range(12), 14, 17, 20, 25, 30, 40, 60, 80, 120, 190]
-    with small_disk(tmp_path / "disk") as disk, Ticking() as pump:
+    with small_disk(tmp_path / "disk") as disk, SettableClock() as pump:
         for state in STATES:
             of_state = Full()
             for pages_left in levels:
@@ -474,14 +476,13 @@ def test_a_disk_that_fills_at_every_level_and_the_table_of_what_came_of_it(tmp_p
             )
     rows.append(_locked_for_an_hour(tmp_path / "locked"))
     text = (
-        f"A file system of 4 MB in memory, filled up to {len(levels)} levels (0 to"
-        f" {max(levels)} pages of 4 KB left), at each of {len(STATES)} stages of a recording; then"
-        f" {TIGHT_POLLS} polls, and after room was made two more. A poll was either durable (0)"
-        f" or refused (74) with a line that names the file. What failed for good:"
-        f" {'; '.join(sorted(said))}."
-        " Recording always went on by itself when there was room. Lost counts polls that were"
-        " acknowledged and are not there exactly once. The last row: another program holds the"
-        " cache locked for an hour of polls every 30 s."
+        f"A file system of 4 MB in memory was filled to {len(levels)} levels (0 to {max(levels)}"
+        f" pages of 4 KB left) at each of {len(STATES)} stages of a recording. Then {TIGHT_POLLS}"
+        " polls ran, and two more after room was made. Each poll was either durable (0) or refused"
+        " (74) with a line that names the file. The failed writes, as luxcli reported them:"
+        f" {'; '.join(sorted(said))}. Recording always continued without help as soon as there was"
+        ' room. "Lost" counts acknowledged polls that are not stored exactly once. In the last'
+        " row, another program locks the database for an hour with a poll every 30 s."
     )
     columns = (
         *("what", "levels", "polls stored", "of these left in the buffer", "refused (74)"),
@@ -493,7 +494,7 @@ def test_a_disk_that_fills_at_every_level_and_the_table_of_what_came_of_it(tmp_p
     assert len(said) > 1
 
 
-# A database that is locked for long, or newer than this luxcli
+# A database that is locked for a long time, or newer than this luxcli
 
 
 def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]:
@@ -515,7 +516,7 @@ def _locked_for_an_hour(directory: Path, polls: int = 130) -> tuple[object, ...]
     lost = len({p.taken_ms for p in sent} - {p.taken_ms for p in back})
     wrong = sum(poll not in sent for poll in back)
     assert back == sent
-    return ("cache locked for an hour", 1, len(back), len(added), 0, lost, wrong)
+    return ("database locked for an hour", 1, len(back), len(added), 0, lost, wrong)
 
 
 @pytest.mark.slow
@@ -585,7 +586,7 @@ DAMAGES: dict[str, Damage] = {
     ),
     "first page zeroed": lambda data, _rng: data.__setitem__(slice(0, PAGE), bytes(PAGE)),
     "cut off": _truncate,
-    "random bytes over a stretch": _overwrite,
+    "random bytes over a range": _overwrite,
     "two pages exchanged": _swap_pages,
     "emptied": lambda data, _rng: data.clear(),
 }
@@ -596,7 +597,7 @@ TRIAL_S = 30
 
 @dataclass(frozen=True)
 class Template:
-    """A recording to be damaged, and what has to survive."""
+    """A recording to be damaged, and the polls of its copies."""
 
     directory: Path
     polls: dict[int, Snapshot]
@@ -606,12 +607,12 @@ class Template:
 
 @dataclass(frozen=True)
 class Trial:
-    """What was left after one damage, further polls and `luxcli restore`."""
+    """The result of one damage, followed by polls and `luxcli restore`."""
 
     damage: str
-    set_aside: int
-    only_cached: int
-    salvaged: int
+    quarantined: int
+    only_in_database: int
+    recovered: int
     lost: int
     wrong: int
     twice: int
@@ -695,18 +696,18 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
         logger.removeHandler(handler)
         logger.propagate = True
     stamps = [poll.taken_ms for poll in back]
-    only_cached = template.polls.keys() - template.archived - template.buffered
+    only_in_database = template.polls.keys() - template.archived - template.buffered
     missing = polls.keys() - set(stamps)
-    if missing - only_cached:
-        problems.append(f"{len(missing - only_cached)} polls lost that another copy holds")
+    if missing - only_in_database:
+        problems.append(f"{len(missing - only_in_database)} polls lost that another copy holds")
     if missing and not reports and name != "emptied":
-        problems.append(f"{len(missing)} polls lost without a word")
+        problems.append(f"{len(missing)} polls lost without a report")
     return Trial(
         damage=name,
-        set_aside=len(Store(settings.cache_path).quarantined_paths()),
-        only_cached=len(only_cached),
-        salvaged=len(only_cached - missing),
-        lost=len(missing - only_cached),
+        quarantined=len(Store(settings.cache_path).quarantined_paths()),
+        only_in_database=len(only_in_database),
+        recovered=len(only_in_database - missing),
+        lost=len(missing - only_in_database),
         wrong=wrong + sum(poll != polls.get(poll.taken_ms) for poll in back),
         twice=len(stamps) - len(set(stamps)),
         reported=bool(reports),
@@ -719,8 +720,8 @@ def template(tmp_path_factory) -> Template:
     return template_in(tmp_path_factory.mktemp("template") / "recording")
 
 
-# Besides one of each: once the flush failed on a text where a number was, once it wrote to pages
-# that could not be read afterwards, once the schema number was that of a newer luxcli.
+# One of each damage, and three seeds that once failed: a text in place of a number, a flush into
+# pages that could not be read afterwards, the schema number of a newer luxcli.
 SEEDS = {name: seed for seed, name in enumerate(DAMAGES)}
 SEEDS |= {"register table exchanged": 46, "poll table exchanged": 70, "schema number": 76}
 
@@ -756,42 +757,42 @@ def test_hundreds_of_damaged_databases_and_the_table_of_what_was_left(template, 
             )
         )
     compared = sum(
-        (len(template.polls) + 4 - trial.only_cached + trial.salvaged) for trial in trials
+        (len(template.polls) + 4 - trial.only_in_database + trial.recovered) for trial in trials
     )
-    silent = sum(t.salvaged < t.only_cached and not t.reported for t in trials)
+    silent = sum(t.recovered < t.only_in_database and not t.reported for t in trials)
     buffers = [
         damage_buffer(tmp_path / "buffer", seed) for seed in range(0, 20 * len(TEARS), sample())
     ]
     text = (
-        f"{seeds} caches damaged at random (reproducible seeds): polls go on, then `luxcli"
-        " restore`, then polls again. Each recording has two archived days, half a day that only"
-        f" the cache holds and three polls in the buffer. Polls read back and compared: {compared}"
-        f" ({compared * 1634} values), wrong: {sum(t.wrong for t in trials)}, twice:"
-        f" {sum(t.twice for t in trials)}; lost of those that an archive or the buffer held, or"
-        f" that came after the damage: {sum(t.lost for t in trials)}. What only the damaged cache"
-        f" held was salvaged where it could be read; {silent} caches lost something without a"
-        " word (SQLite takes an empty file for a new one). Below, the same for"
-        f" {len(buffers)} damaged buffers: what was not itself damaged must be there."
+        f"{seeds} databases were damaged at random (reproducible seeds). Then polls ran, then"
+        " `luxcli restore`, then polls again. Each recording has two archived days, half a day that"
+        " only the database holds, and three polls in the buffer. Polls read back and compared:"
+        f" {compared} ({compared * 1634} values), wrong: {sum(t.wrong for t in trials)}, twice:"
+        f" {sum(t.twice for t in trials)}. Lost polls that an archive or the buffer held, or that"
+        f" came after the damage: {sum(t.lost for t in trials)}. Polls that only the damaged"
+        f" database held were recovered where they could be read. {silent} databases lost polls"
+        " without a report (SQLite takes an empty file for a new database)."
+        f" {len(buffers)} buffers were damaged in the same way; every intact line must be stored."
     )
     columns = (
-        *("damage", "seeds", "set aside", "only in the damaged file", "salvaged"),
-        *("lost otherwise", "wrong", "twice"),
+        *("damage", "seeds", "quarantined", "only in the damaged file", "recovered"),
+        *("lost although copied", "wrong", "twice"),
     )
     rows: list[tuple[object, ...]] = []
     for name in DAMAGES:
         group = [trial for trial in trials if trial.damage == name]
-        rows.append(_summary(f"cache: {name}", group))
+        rows.append(_summary(f"database: {name}", group))
     rows += [
         _summary(f"buffer: {name}", [one for one in buffers if one.damage == name])
         for name in TEARS
     ]
-    record(60, "Damaged caches", text, columns, rows)
+    record(60, "Damaged databases and buffers", text, columns, rows)
     assert [trial.problem for trial in (*trials, *buffers) if trial.problem] == []
     assert sum(t.lost + t.wrong + t.twice for t in (*trials, *buffers)) == 0
 
 
 class TooLongError(Exception):
-    """A trial takes a hundred times as long as the others."""
+    """A trial takes far longer than the others."""
 
 
 def _give_up(*_: object) -> None:
@@ -810,8 +811,8 @@ def _attempt_in(template: Template, directory: Path, seed: int) -> Trial:
 
 def _summary(name: str, trials: Sequence[Trial]) -> tuple[object, ...]:
     return (
-        *(name, len(trials), sum(t.set_aside for t in trials)),
-        *(sum(t.only_cached for t in trials), sum(t.salvaged for t in trials)),
+        *(name, len(trials), sum(t.quarantined for t in trials)),
+        *(sum(t.only_in_database for t in trials), sum(t.recovered for t in trials)),
         *(sum(t.lost for t in trials), sum(t.wrong for t in trials)),
         sum(t.twice for t in trials),
     )
@@ -869,7 +870,7 @@ TEARS: dict[str, Tear] = {
 
 @functools.cache
 def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
-    """Return 50 polls, made and missed, and the buffer that holds them."""
+    """Return the polls of 50 lines, some of them missed polls, and the buffer with these lines."""
     polls = {}
     with tempfile.TemporaryDirectory() as directory:
         store = Store(Path(directory) / "cache.sqlite3", flush_polls=1000)
@@ -910,7 +911,7 @@ def damage_buffer(directory: Path, seed: int) -> Trial:
     finally:
         logging.getLogger("luxcli").setLevel(logging.NOTSET)
     stamps = [poll.taken_ms for poll in back]
-    missed = {tick.ts_ms for tick in store.database.missed(0, EVER)}
+    missed = {miss.ts_ms for miss in store.database.missed(0, EVER)}
     required = {ts_ms for ts_ms in intact if ts_ms in polls} | {poll.taken_ms for poll in after}
     lost = (required - set(stamps)) | ({t for t in intact if t not in polls} - missed)
     gone = polls.keys() - set(stamps)
@@ -919,9 +920,9 @@ def damage_buffer(directory: Path, seed: int) -> Trial:
         problem = f"seed {seed} ({name}): nothing was reported"
     return Trial(
         damage=name,
-        set_aside=rejected,
-        only_cached=len(polls) - len(required),
-        salvaged=len(polls) - len(required) - len(gone),
+        quarantined=rejected,
+        only_in_database=len(polls) - len(required),
+        recovered=len(polls) - len(required) - len(gone),
         lost=len(lost),
         wrong=sum(poll != polls.get(poll.taken_ms) for poll in back),
         twice=len(stamps) - len(set(stamps)),
@@ -931,7 +932,7 @@ def damage_buffer(directory: Path, seed: int) -> Trial:
 
 
 def _intact(whole: bytes, damaged: bytes) -> set[int]:
-    """Return the times of the lines that are still there as they were, with what they refer to."""
+    """Return the times of the intact lines whose line of settings is intact too."""
     left = set(damaged.split(b"\n"))
     found: set[int] = set()
     settings = b""

@@ -1,4 +1,4 @@
-"""Every way in which a controller can fail a poll, as data for `tests.controller.test_faults`.
+"""All faults of a controller, as data for `tests.controller.test_faults`.
 
 A `Profile` says how the controller behaves and what `luxcli poll-once` has to make of it.
 """
@@ -43,11 +43,11 @@ class Controller(Protocol):
 
     Attributes:
         port: Where it is.
-        told: What it meant to say in each connection so far, oldest first.
+        sent: The poll meant for each connection so far, oldest first.
     """
 
     port: int
-    told: list[Snapshot]
+    sent: list[Snapshot]
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: Any) -> None: ...
@@ -62,7 +62,7 @@ class Pump(FaultyController):
         self, fault: Fault | None = None, *, story: Story | None = None, profile: str = "msw6"
     ) -> None:
         super().__init__(fault, profile=profile)
-        self.told: list[Snapshot] = []
+        self.sent: list[Snapshot] = []
         self._profile, self._story = profile, story
         self._ended_here = 0
         self._replay = self
@@ -71,7 +71,7 @@ class Pump(FaultyController):
         snapshot = replay(self._profile).at(epoch_s)
         if self._story:
             snapshot = self._story(self.connections, snapshot)
-        self.told.append(snapshot)
+        self.sent.append(snapshot)
         return snapshot
 
     def _serve(self, connection: socket.socket) -> None:
@@ -89,7 +89,7 @@ class Nobody:
     """A port on which nobody listens."""
 
     def __init__(self) -> None:
-        self.told: list[Snapshot] = []
+        self.sent: list[Snapshot] = []
         self._socket = socket.socket()
         self._socket.bind((HOST, 0))
         self.port: int = self._socket.getsockname()[1]
@@ -205,7 +205,7 @@ _WRONG: dict[str, Any] = {"statuses": (76,), "reason": "protocol"}
 _REJECTED: dict[str, Any] = {"statuses": (76,), "reason": "rejected", "says": "answer rejected: "}
 
 
-# Not reached, or not heard
+# No connection, or no answer
 
 
 def _connecting() -> Iterator[Profile]:
@@ -227,7 +227,7 @@ def _connecting() -> Iterator[Profile]:
     )
 
 
-# Ends or falls silent at every kind of place
+# Closes, resets or falls silent at every kind of position
 
 # Head words, values, inside of a head word, inside of a value, the last byte.
 _PLACES: Mapping[Group, tuple[int, ...]] = {
@@ -270,7 +270,7 @@ def _ending() -> Iterator[Profile]:
             )
 
 
-# Arrives in pieces
+# Answers in pieces
 
 SEGMENTS = (1, 2, 3, 4, 5, 7, *range(9, 1461, 13), 1459, 1460)
 _QUICK_SEGMENTS = {7, 1209}
@@ -279,7 +279,7 @@ _QUICK_SEGMENTS = {7, 1209}
 def _in_pieces() -> Iterator[Profile]:
     yield Profile(name="one byte at a time", controller=_pump(Fault(segment=1)))
     yield Profile(
-        name="one byte every 0.3 s, for ever",
+        name="one byte every 0.3 s, without end",
         controller=_pump(Fault(segment=1, pause_s=0.3)),
         **_SILENT,
     )
@@ -403,14 +403,14 @@ def _garbage() -> Iterator[Profile]:
             name=name, controller=_pump(Fault(garbage=text)), says="answered with", **_WRONG
         )
     yield Profile(
-        name="three bytes and no more",
+        name="three bytes, then nothing",
         controller=_pump(Fault(garbage=b"\0\0\x0b")),
         quick=False,
         **_SILENT,
     )
     for group in ("parameters", "calculations"):
         yield Profile(
-            name=f"one of the {group} is left out, the later ones move up",
+            name=f"one of the {group} is missing, the later ones move up",
             controller=_telling(_without(group, 5)),
             **_REJECTED,
         )
@@ -433,12 +433,12 @@ def _without(group: str, index: int) -> Story:
     return story
 
 
-# Busy, or well after a while
+# Busy, or well after some time
 
 
 def _recovering() -> Iterator[Profile]:
     yield Profile(
-        name="busy for ever",
+        name="busy without end",
         controller=_pump(Fault(status=1)),
         statuses=(75,),
         reason="busy",
@@ -486,7 +486,7 @@ def _recovering() -> Iterator[Profile]:
         )
 
 
-# Other tables, odd values
+# Blocks of other lengths, unusual values
 
 
 def _sized(parameters: int, calculations: int, visibilities: int) -> Story:
@@ -531,30 +531,30 @@ def _content() -> Iterator[Profile]:
     both: dict[str, Any] = {"statuses": (0, 0)}
     yield Profile(name="healthy", controller=_pump(Fault()), **both)
     yield Profile(
-        name="shorter tables", controller=_telling(_sized(1022, 200, 180)), statuses=(0, 0)
+        name="shorter blocks", controller=_telling(_sized(1022, 200, 180)), statuses=(0, 0)
     )
-    yield Profile(name="much shorter tables", controller=_telling(_sized(12, 120, 1)), **_REJECTED)
-    yield Profile(name="one value per table", controller=_telling(_sized(1, 1, 1)), **_REJECTED)
-    yield Profile(name="longer tables", controller=lambda: Pump(profile="long"), **both)
+    yield Profile(name="much shorter blocks", controller=_telling(_sized(12, 120, 1)), **_REJECTED)
+    yield Profile(name="one value per block", controller=_telling(_sized(1, 1, 1)), **_REJECTED)
+    yield Profile(name="longer blocks", controller=lambda: Pump(profile="long"), **both)
     yield Profile(
-        name="longer tables than any known, all new values changing",
+        name="blocks longer than any known, all new values change",
         controller=_telling(_sized(1300, 290, 420)),
         **both,
     )
     yield Profile(
-        name="tables twice as long as any known, all new values changing",
+        name="blocks twice as long as any known, all new values change",
         controller=_telling(_sized(2400, 550, 800)),
         statuses=(0, 0, 0),
         quick=False,
     )
     yield Profile(
-        name="10000 values per table, the most that is taken",
+        name="10000 values per block, the largest number accepted",
         controller=_telling(lambda _, snapshot: _sized(10_000, 10_000, 10_000)(0, snapshot)),
         quick=False,
         **both,
     )
     yield Profile(
-        name="tables of another length in each poll",
+        name="blocks of another length in each poll",
         controller=_telling(
             lambda number, snapshot: _sized(1100 + number, 230 + 10 * number, 300 + number)(
                 number, snapshot
@@ -564,7 +564,7 @@ def _content() -> Iterator[Profile]:
         quick=False,
     )
     yield Profile(
-        name="reboots between polls: counters at 0, clock at 1970, then years ahead",
+        name="restarts between polls: counters at 0, clock at 1970, then years ahead",
         controller=_telling(
             _changed(
                 {},
@@ -576,17 +576,17 @@ def _content() -> Iterator[Profile]:
         statuses=(0, 0, 0, 0),
     )
     yield Profile(
-        name="reboots, but only one of its heat meters restarts",
+        name="restarts, but only one of its heat meters begins at 0",
         controller=_telling(_changed({}, {"calculations": {151: 7}})),
         statuses=(0, 0),
     )
     yield Profile(
-        name="frozen: clock and values stand still",
+        name="frozen: clock and values do not change",
         controller=_pump(Fault()),
         statuses=(0, 0, 0),
     )
     yield Profile(
-        name="sentinels and values out of range",
+        name="values that stand for no value, and values out of range",
         controller=_telling(
             _changed(
                 {
@@ -599,14 +599,14 @@ def _content() -> Iterator[Profile]:
         ),
         statuses=(0, 0, 0),
     )
-    odd: dict[str, dict[Group, dict[int, int]]] = {
+    unusual: dict[str, dict[Group, dict[int, int]]] = {
         "an unknown model": {"calculations": {78: 500}},
         "an unknown operating mode": {"calculations": {80: 99}},
         "a firmware text of garbage": {"calculations": dict.fromkeys(range(81, 91), SMALLEST)},
         "flags of -128 and 127": {"visibilities": {0: -128, 7: 127}},
         "a dead clock": {"calculations": {134: 0}},
     }
-    for name, change in odd.items():
+    for name, change in unusual.items():
         yield Profile(name=name, controller=_telling(_changed(change)))
     yield Profile(
         name="an unknown model and a switch that is neither on nor off",

@@ -1,7 +1,7 @@
-"""Collects what the sweeps measured and writes docs/reliability.md from it.
+"""Collects the results of the sweeps and writes docs/reliability.md from them.
 
-pytest -m sweep --timeout=600      runs the sweeps, each leaves its table in build/reliability
-python -m tests.support.reliability        writes docs/reliability.md from those tables
+pytest -m sweep --timeout=600          runs the sweeps; each writes a table to build/reliability
+python -m tests.support.reliability    writes docs/reliability.md from these tables
 """
 
 import json
@@ -12,17 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "build" / "reliability"
 DOCUMENT = ROOT / "docs" / "reliability.md"
-INTRODUCTION = """# What luxcli was put through
+INTRODUCTION = """# How luxcli was tested under faults
 
-Every table here was written by a test run, on the machine it ran on; none is kept by hand.
+Sweeps are tests that try every case of a kind. They wrote all tables on this page.
 
 ```
-.venv/bin/pytest -m sweep --timeout=600 -o addopts=   # minutes; results in build/reliability
-.venv/bin/python -m tests.support.reliability                 # writes this file from them
+.venv/bin/pytest -m sweep --timeout=600 -o addopts=   # takes minutes; results in build/reliability
+.venv/bin/python -m tests.support.reliability         # writes this page from the results
 ```
 
-The ordinary test suite runs a quick part of the same sweeps. `.ci/run` runs each of them with every
-eighth case (`SWEEP_SAMPLE=8`).
+The default tests run a few cases of each sweep, and `.ci/run` runs every eighth case
+(`SWEEP_SAMPLE=8`).
 """
 
 
@@ -34,9 +34,14 @@ def sample() -> int:
 def record(
     order: int, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> None:
-    """Keep one section: `text` says what was done and what the figures sum up to.
+    """Write one section of the document to build/reliability, unless only a sample was tried.
 
-    A sample is not kept: the document is about all cases.
+    Args:
+        order: Position of the section.
+        title: Heading.
+        text: What was done, and the sums of the figures.
+        columns: Head of the table; empty for a section without a table.
+        rows: Lines of the table.
     """
     if sample() > 1:
         return
@@ -48,7 +53,7 @@ def record(
 
 
 def main() -> None:
-    """Write the document from all sections that are there."""
+    """Write the document from all sections in build/reliability."""
     parts = [INTRODUCTION]
     for path in sorted(RESULTS.glob("*.json")):
         section = json.loads(path.read_text(encoding="utf-8"))

@@ -482,13 +482,14 @@ def test_a_full_week_of_good_data_and_the_table_of_all_planted_faults(tmp_path):
     alarms_capture = sum(len(report.findings) for report in captures)
     count = f"{len(rows)} of {len(IN_POLLS)}"
     text = (
-        "`luxcli validate`: distinct faults planted into polls of the real store, found by the rule"
-        f" that should find them: {count}. False alarms over 48 h of the real capture (a poll each"
-        f" minute as captured, and one every 30 s; both profiles): {alarms_capture}; over a"
-        f" simulated normal week with a poll every 30 s, both profiles: {alarms}. Its"
-        f" {weeks[0][1].polls} polls took {max(took_s for *_, took_s in weeks):.1f} s. Another"
-        f" {len(SENT)} faults are sent by the simulator and rejected before they are stored:"
-        f" {', '.join(one.name for one in SENT)}; {len(CSV_FAULTS)} are planted into CSVs."
+        "Faults were planted into the polls of a database, and `luxcli validate` judged them."
+        f" Faults found by their rule: {count}. False alarms in 48 h of a real capture (a poll per"
+        f" minute as captured, and one every 30 s; both profiles): {alarms_capture}; in a simulated"
+        f" normal week with a poll every 30 s, both profiles: {alarms}. To judge the"
+        f" {weeks[0][1].polls} polls of the week took"
+        f" {max(took_s for *_, took_s in weeks):.1f} s. The simulator sends another {len(SENT)}"
+        f" faults, and luxcli rejects them before they are stored:"
+        f" {', '.join(one.name for one in SENT)}. {len(CSV_FAULTS)} faults are planted into CSVs."
     )
     columns = ("planted fault", "rule", "severity", "found", "other rules that found it")
     record(15, "Planted faults in the data", text, columns, rows)
