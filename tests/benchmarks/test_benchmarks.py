@@ -72,12 +72,12 @@ def test_the_simulated_year_is_the_same_each_time(day):
     assert other != day[: len(other)]
 
 
-def test_the_simulated_year_passes_the_gate_and_the_rules(day):
+def test_the_simulated_year_passes_the_check_of_each_poll_and_the_rules(day):
     assert not [poll for poll in day if structure.structural(poll)]
     assert judge(day, year.INTERVAL_S) == ()
 
 
-def test_the_simulated_year_moves_as_a_heat_pump_does(day):
+def test_the_simulated_year_changes_as_many_registers_as_a_heat_pump(day):
     found = year.statistics(day)
     assert 80 <= found["varying"] <= 110
     assert found["changes_p5"] >= 20

@@ -76,7 +76,7 @@ def _swapped(rows: Rows) -> Rows:
 def _faults() -> Iterator[CsvFault]:
     yield CsvFault(name="no header", rule="csv-header", plant=lambda rows: rows[1:])
     yield CsvFault(
-        name="header of something else",
+        name="header of another file",
         rule="csv-header",
         plant=lambda rows: [["time", "temperature"], *rows[1:]],
     )
@@ -151,7 +151,9 @@ def _faults() -> Iterator[CsvFault]:
         rule="csv-time",
         plant=both(cell(-1, 0, "9999-12-31T23:59:59Z"), cell(-1, 1, "9999-12-31T23:59:59+00:00")),
     )
-    yield CsvFault(name="time that is none", rule="csv-time", plant=cell(30, 0, "24.11.2026 07:00"))
+    yield CsvFault(
+        name="cell that is no time", rule="csv-time", plant=cell(30, 0, "24.11.2026 07:00")
+    )
     yield CsvFault(name="rows exchanged", rule="csv-time-order", plant=_swapped)
     yield CsvFault(
         name="row twice",

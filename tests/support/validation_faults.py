@@ -248,13 +248,13 @@ def _values() -> Iterator[Planted]:
         plant=calculations(range(90, 110), {17: 850}),
     )
     yield Planted(
-        name="flow of 250 °C",
+        name="flow temperature of 250 °C",
         rule="range-impossible",
         sensor=flow,
         plant=calculations([MIDDLE], {10: 2500}),
     )
     yield Planted(
-        name="outdoors -80 °C",
+        name="outdoor temperature of -80 °C",
         rule="range-impossible",
         sensor="ID_WEB_Temperatur_TA",
         plant=calculations(range(90, 93), {15: -800}),
@@ -266,13 +266,13 @@ def _values() -> Iterator[Planted]:
         plant=calculations([MIDDLE], {180: 7000}),
     )
     yield Planted(
-        name="return without value",
+        name="return temperature without a value",
         rule="no-value",
         sensor=back,
         plant=calculations(None, {11: NO_VALUE}),
     )
     yield Planted(
-        name="operating mode without value",
+        name="operating mode without a value",
         rule="no-value",
         sensor="ID_WEB_WP_BZ_akt",
         plant=calculations(range(50, 60), {80: LARGEST}),
@@ -290,7 +290,7 @@ def _values() -> Iterator[Planted]:
         plant=calculations([80, 90, 91, 120], {17: 750}),
     )
     yield Planted(
-        name="brine outlet sensor that gives out for good",
+        name="brine outlet sensor that fails for good",
         rule="interrupted",
         sensor="ID_WEB_Temperatur_TWA",
         plant=calculations(from_(200), {20: -500}),
@@ -302,7 +302,7 @@ def _values() -> Iterator[Planted]:
         plant=both(error(711), calculations(from_(MIDDLE), {15: -50})),
     )
     yield Planted(
-        name="flow that stands still all day",
+        name="flow temperature that does not change all day",
         rule="stuck",
         sensor=flow,
         hours=26,
@@ -310,7 +310,7 @@ def _values() -> Iterator[Planted]:
         plant=held(range(156), 10),
     )
     yield Planted(
-        name="high pressure that stands still all day",
+        name="high pressure that does not change all day",
         rule="stuck",
         sensor="ID_WEB_LIN_HD",
         hours=26,
@@ -318,7 +318,7 @@ def _values() -> Iterator[Planted]:
         plant=held(range(156), 180),
     )
     yield Planted(
-        name="outdoor temperature that stands still in the day that is looked at by default",
+        name="outdoor temperature that does not change in the day that is validated by default",
         rule="stuck",
         sensor="ID_WEB_Temperatur_TA",
         hours=24,
@@ -326,13 +326,13 @@ def _values() -> Iterator[Planted]:
         plant=held(range(144), 15),
     )
     yield Planted(
-        name="outdoors 20 K warmer for one poll",
+        name="outdoor temperature 20 K higher for one poll",
         rule="temperature-spike",
         sensor="ID_WEB_Temperatur_TA",
         plant=calculations([MIDDLE], {15: lambda raw: raw + 200}),
     )
     yield Planted(
-        name="return 45 K colder for one poll",
+        name="return temperature of 75 °C for one poll",
         rule="temperature-spike",
         sensor=back,
         plant=calculations([320], {11: 750}),
@@ -362,7 +362,7 @@ def _counters() -> Iterator[Planted]:
         plant=parameters(range(100, 110), {878: lambda raw: raw + 5_000_000}),
     )
     yield Planted(
-        name="starts that fall and come back",
+        name="number of starts that falls and comes back",
         rule="counter-spike",
         sensor=starts,
         plant=calculations([MIDDLE], {57: 12}),
@@ -383,13 +383,13 @@ def _counters() -> Iterator[Planted]:
         plant=restarted(120, 4),
     )
     yield Planted(
-        name="heat since reset that is reset",
+        name="heat since reset, set to 0 in the calculations",
         rule="counter-reset-total",
         sensor="ID_WEB_WMZ_Seit",
         plant=calculations(from_(120), {154: 3}),
     )
     yield Planted(
-        name="heat since reset that is reset, as the other block has it",
+        name="heat since reset, set to 0 in the parameters",
         rule="counter-reset-total",
         sensor="ID_Waermemenge_Seit",
         plant=parameters(from_(120), {852: 30}),
@@ -425,7 +425,7 @@ def _counters() -> Iterator[Planted]:
         plant=parameters(from_(120), {854: lambda raw: raw + 500_000}),
     )
     yield Planted(
-        name="run time three times as fast as time",
+        name="run time that grows three times as fast as the clock",
         rule="counter-jump",
         sensor="ID_WEB_Zaehler_BetrZeitHz",
         plant=lambda polls: [
@@ -447,13 +447,13 @@ def _counters() -> Iterator[Planted]:
         plant=calculations(None, {58: 100, 59: 2000}),
     )
     yield Planted(
-        name="heat pump that ran less than its compressor",
+        name="run time of the heat pump below that of its compressor",
         rule="heatpump-runtime",
         sensor="ID_WEB_Zaehler_BetrZeitWP",
         plant=calculations(None, {63: lambda raw: raw - 100_000}),
     )
     yield Planted(
-        name="run time that stands still while the compressor runs",
+        name="run time that does not grow while the compressor runs",
         rule="runtime-standstill",
         sensor=run_time,
         plant=held(RUNNING, 56),
@@ -499,7 +499,7 @@ def _heat() -> Iterator[Planted]:
         plant=calculations(RUNNING, {155: 0}),
     )
     yield Planted(
-        name="compressor that warms nothing",
+        name="compressor that heats nothing",
         rule="compressor-without-heat",
         plant=both(
             calculations(RUNNING, {10: 250, 11: 252}),
@@ -550,7 +550,7 @@ def _status() -> Iterator[Planted]:
         plant=cut(range(360), calculations=134),
     )
     yield Planted(
-        name="firmware version that is none",
+        name="firmware text that is no version",
         rule="firmware-text",
         sensor="ID_WEB_SoftStand",
         plant=calculations(None, {81: 0, 82: 7}),
@@ -562,13 +562,13 @@ def _status() -> Iterator[Planted]:
         plant=calculations(from_(200), {84: ord("9")}),
     )
     yield Planted(
-        name="model that nobody knew",
+        name="unknown model",
         rule="model-code",
         sensor="ID_WEB_Code_WP_akt",
         plant=calculations(None, {78: 95}),
     )
     yield Planted(
-        name="third line of the display that nobody knew",
+        name="unknown code of the third line of the display",
         rule="unknown-code",
         sensor="ID_WEB_HauptMenuStatus_Zeile3",
         plant=calculations(range(50, 60), {119: 33}),
@@ -585,7 +585,7 @@ def _status() -> Iterator[Planted]:
         plant=parameters(None, dict.fromkeys(range(721, 726), 1_700_000_000)),
     )
     yield Planted(
-        name="code of an error in the place of its time",
+        name="error code in place of the error time",
         rule="logs",
         plant=swapped(95, 100),
     )
@@ -596,7 +596,7 @@ def _status() -> Iterator[Planted]:
         plant=calculations(None, {100: 5000}),
     )
     yield Planted(
-        name="network mask of holes",
+        name="invalid network mask",
         rule="netmask",
         sensor="ID_WEB_SubNetMask_akt",
         plant=calculations(None, {92: 12345}),
@@ -625,7 +625,7 @@ def _status() -> Iterator[Planted]:
         plant=frozen(range(200, 221)),
     )
     yield Planted(
-        name="controller of which only clock and timers go on",
+        name="controller on which only clock and timers change",
         rule="frozen-values",
         plant=frozen(range(60, 340), *range(67, 78), 120),
     )
@@ -640,7 +640,7 @@ def _clocks() -> Iterator[Planted]:
         plant=calculations(None, {134: lambda raw: raw - 1200}),
     )
     yield Planted(
-        name="controller's clock dead since 1970",
+        name="controller's clock at 1970",
         rule="clock-off",
         sensor=clock,
         plant=calculations(None, {134: lambda raw: raw % 86_400}),
@@ -663,7 +663,7 @@ def _clocks() -> Iterator[Planted]:
         ],
     )
     yield Planted(
-        name="controller's clock that stands still",
+        name="controller's clock that does not run",
         rule="clock-standstill",
         sensor=clock,
         plant=held(range(100, 130), 134),
@@ -739,12 +739,12 @@ def _recording() -> Iterator[Planted]:
         missed=most,
     )
     yield Planted(
-        name="nobody started the polls for ten minutes",
+        name="polls not started for ten minutes",
         rule="gaps-unexplained",
         plant=without(range(100, 120).__contains__),
     )
     yield Planted(
-        name="answers that had to be rejected",
+        name="rejected answers",
         rule="rejected-polls",
         plant=without({100, 101}.__contains__),
         missed={100: "rejected", 101: "rejected"},
@@ -756,12 +756,12 @@ def _recording() -> Iterator[Planted]:
         missed={100: "foreign", 101: "foreign"},
     )
     yield Planted(
-        name="nothing for the last hour and a half",
+        name="no poll for the last hour and a half",
         rule="stale",
         hours=HOURS,
         plant=without(range(178, 360).__contains__),
     )
-    yield Planted(name="bits that fell over", rule="damaged-polls", spoil=_other_bits)
+    yield Planted(name="flipped bits in the database", rule="damaged-polls", spoil=_other_bits)
     yield Planted(
         name="a poll a minute instead of every 30 seconds",
         rule="spacing",
@@ -775,7 +775,7 @@ def _recording() -> Iterator[Planted]:
         interval_s=30,
     )
     yield Planted(
-        name="a third less polls than the schedule makes, evenly",
+        name="a third of the scheduled polls missing, evenly",
         rule="coverage-poor",
         step_s=44,
         interval_s=30,
@@ -788,7 +788,7 @@ def _recording() -> Iterator[Planted]:
         hours=1,
     )
     yield Planted(
-        name="twice as many polls as the schedule makes",
+        name="twice as many polls as scheduled",
         rule="extra-polls",
         step_s=15,
         interval_s=30,
