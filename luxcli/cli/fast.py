@@ -1,6 +1,6 @@
 """Fast path for `poll-once` and `status`.
 
-Simple command lines are parse here, because importing Typer takes longer than a poll, which the
+Simple command lines are parsed here, because importing Typer takes longer than a poll, which the
 scheduler starts 2,880 times a day. Everything else is left to Typer: help, mistakes, options given
 twice. Options are those that the function of a command declares.
 """

@@ -167,9 +167,10 @@ def delimiter(value: object) -> str:
 
 def decimal(value: object) -> str:
     """Return the decimal mark of a CSV."""
-    if value not in {".", ","}:
-        raise ValueError(f"{value!r} is not one of . ,")
-    return str(value)
+    mark = str(value)
+    if mark not in {".", ","}:
+        raise ValueError(f"{mark!r} is not one of . ,")
+    return mark
 
 
 def path_text(value: object) -> str:

@@ -28,6 +28,9 @@ def read(file: Path, problems: list[Problem]) -> dict[str, Given]:
             root = loader.get_single_node()
         finally:
             loader.dispose()
+    except RecursionError:
+        problems.append(Problem(0, f"{file}: not usable: its lists or mappings are too deep"))
+        return {}
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = mark.line + 1 if mark else 0
@@ -36,7 +39,7 @@ def read(file: Path, problems: list[Problem]) -> dict[str, Given]:
         problems.append(Problem(line, f"{place}: not valid YAML: {why}"))
         return {}
     if root is not None:
-        reader.read_section("", root, loader)
+        reader.read_section("", root)
     return reader.found
 
 
@@ -48,7 +51,7 @@ class _Reader:
         self._file, self._problems = file, problems
         self._base = file.absolute().parent
 
-    def read_section(self, section: str, node: yaml.Node, loader: yaml.SafeLoader) -> None:
+    def read_section(self, section: str, node: yaml.Node) -> None:
         """Add the settings of one YAML mapping; `section` is "" or like ``csv.``."""
         if not isinstance(node, yaml.MappingNode):
             key = f"{section.rstrip('.')}: " if section else ""
@@ -61,16 +64,23 @@ class _Reader:
                 origin = self.found[earlier[0]].origin
                 self._problem(key_node, f"{key}: already set at {origin}")
             elif key in _SECTIONS and not (key in GROUP_KEYS and _is_scalar(value_node)):
-                self.read_section(key + ".", value_node, loader)
+                self.read_section(key + ".", value_node)
             elif key in KEYS or key in GROUP_KEYS:
-                value = _value(loader, value_node)
-                if value is None:
-                    self._problem(key_node, f"{key}: has no value")
-                else:
-                    place, line = self._place(key_node), _line(key_node)
-                    self.found[key] = Given(value, place, self._base, line)
+                self._read_value(key, key_node, value_node)
             else:
                 self._problem(key_node, f"{key}: no such setting{suggest(key, KEYS | _SECTIONS)}")
+
+    def _read_value(self, key: str, key_node: yaml.Node, value_node: yaml.Node) -> None:
+        try:
+            value = _value(value_node)
+        except ValueError as exc:
+            self._problem(key_node, f"{key}: {exc}")
+            return
+        if value is None:
+            self._problem(key_node, f"{key}: has no value")
+        else:
+            place, line = self._place(key_node), _line(key_node)
+            self.found[key] = Given(value, place, self._base, line)
 
     def _place(self, node: yaml.Node) -> str:
         return f"{self._file}:{_line(node)}"
@@ -92,15 +102,29 @@ def _is_same_setting(key: str, other: str) -> bool:
     return longer == shorter or (shorter in GROUP_KEYS and longer.startswith(shorter + "."))
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node) -> object:
-    """Return the value of a node: of a scalar its text, which each setting reads for itself.
+def _value(node: yaml.Node) -> object:
+    """Return the value of a node: a text, a list of texts or a mapping of texts; None for null.
 
-    YAML 1.1 would turn 7:00 into 420, and a host name like 1e3 into a number.
+    Each setting reads its texts for itself: YAML 1.1 would turn 7:00 into 420, yes into True, and a
+    host name like 1e3 into a number. Tags are not followed, so that none can fail.
+
+    Raises:
+        ValueError: The node has more levels, which no setting has. Aliases may make them endless.
     """
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == "tag:yaml.org,2002:null" else node.value
-    try:
-        value: object = loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):  # such as !!python/object
-        return str(node.value)
-    return value
+    if isinstance(node, yaml.SequenceNode):
+        return [_text(item) for item in node.value]
+    texts: dict[str, str] = {}
+    for key_node, value_node in node.value:
+        key = _text(key_node)
+        if key in texts:
+            raise ValueError(f"{key}: is given twice")
+        texts[key] = _text(value_node)
+    return texts
+
+
+def _text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError("has a list or mapping inside of another")
+    return str(node.value)

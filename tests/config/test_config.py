@@ -612,6 +612,62 @@ def test_malformed_yaml_is_one_line_with_its_place(text, line):
     assert re.match(rf"luxcli.yaml{line}: not valid YAML: \w+", problem)
 
 
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [
+        ("[/bin/log, yes, 07:00, 010, 1.0]", ("/bin/log", "yes", "07:00", "010", "1.0")),
+        ("[/bin/log, !!bool maybe]", ("/bin/log", "maybe")),
+        ("[/bin/log, !!timestamp never]", ("/bin/log", "never")),
+        ("!!python/tuple [/bin/log, x]", ("/bin/log", "x")),
+        ("!!python/object/apply:os.system [/bin/log]", ("/bin/log",)),
+    ],
+)
+def test_what_stands_in_a_list_is_text_as_it_is_written(written, arguments):
+    assert load(f"monitoring:\n  command: {written}\n").monitoring_command == arguments
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[a, [b]]",
+        "[{a: b}]",
+        "{a: [b]}",
+        "{[a]: b}",
+        "&again [*again]",
+        "&again {a: *again}",
+        "[&one [x, x, x], &two [*one, *one, *one], [*two, *two, *two]]",
+        "[" * 100 + "]" * 100,
+    ],
+)
+def test_a_value_inside_of_a_value_is_refused(written):
+    assert problems(f"csv:\n  sensors: {written}\n") == [
+        "luxcli.yaml:2: csv.sensors: has a list or mapping inside of another"
+    ]
+
+
+@pytest.mark.parametrize("text", ["host: " + "[" * 3000 + "]" * 3000, "{a: " * 3000 + "}" * 3000])
+def test_a_file_of_countless_levels_is_refused(text):
+    assert problems(text) == ["luxcli.yaml: not usable: its lists or mappings are too deep"]
+
+
+def test_a_mapping_that_names_a_job_twice_is_refused():
+    jobs = "{poll: http://a/, poll: http://b/}"
+    assert problems(f"monitoring:\n  healthchecks_url: {jobs}\n") == [
+        "luxcli.yaml:2: monitoring.healthchecks_url: poll: is given twice"
+    ]
+
+
+@pytest.mark.parametrize("written", ["[a]", "{a: b}", "!!set {a}"])
+@pytest.mark.parametrize("setting", [setting.key for setting in SETTINGS])
+def test_a_list_or_a_mapping_is_accepted_or_refused_for_every_setting(setting, written):
+    found: Config | ConfigError
+    try:
+        found = load(yaml_line(setting, written))
+    except ConfigError as exc:
+        found = exc
+    assert isinstance(found, Config) or setting in str(found)
+
+
 @pytest.mark.parametrize("text", ["- host\n- port\n", "pump\n", "8889\n", '"host: pump"\n'])
 def test_a_file_that_is_no_mapping_is_refused(text):
     assert problems(text) == ["luxcli.yaml:1: expected 'key: value' lines"]
