@@ -37,7 +37,7 @@ def poll(bench: Bench) -> Iterator[Row]:
                 flush.run("poll-once")
             return flush.run("poll-once")
 
-        used = run_in_turn(
+        usages = run_in_turn(
             bench.scale.rounds,
             {
                 "pass": lambda: bench.launcher.python(*_PASS),
@@ -47,12 +47,12 @@ def poll(bench: Bench) -> Iterator[Row]:
                 "status": lambda: append.run("status"),
             },
         )
-    yield from _poll_rows(used)
+    yield from _poll_rows(usages)
     yield _memory_check(bench)
 
 
-def _poll_rows(used: Mapping[str, Sequence[Usage]]) -> Iterator[Row]:
-    cpu = {name: [usage.cpu_s for usage in runs] for name, runs in used.items()}
+def _poll_rows(usages: Mapping[str, Sequence[Usage]]) -> Iterator[Row]:
+    cpu = {name: [usage.cpu_s for usage in runs] for name, runs in usages.items()}
     yield sample_row(
         "poll",
         "poll-once CPU : bare library read",
@@ -82,7 +82,7 @@ def _poll_rows(used: Mapping[str, Sequence[Usage]]) -> Iterator[Row]:
         note=f"each twentieth poll moves the buffer into the database: {_ms(cpu['flush'])}",
     )
     for kind, name in (("poll", "poll-once"), ("flush", "poll-once with a flush,")):
-        memory = Sample(tuple(usage.rss_mb for usage in used[kind]))
+        memory = Sample(tuple(usage.rss_mb for usage in usages[kind]))
         yield sample_row("poll", f"{name} peak RSS", memory, unit="MB", budget=30)
     yield sample_row(
         "poll",
@@ -121,13 +121,13 @@ def _shift(polls: Sequence[Snapshot], end_s: float) -> list[Snapshot]:
 
 def _memory_check(bench: Bench) -> Row:
     """Compare ru_maxrss with VmHWM, which does not include the memory of the parent process."""
-    used = bench.launcher.python("-c", _HIGH_WATER)
-    high_water_mb = int(used.output) / 1000
+    usage = bench.launcher.python("-c", _HIGH_WATER)
+    high_water_mb = int(usage.output) / 1000
     return Row(
         "poll",
         "check: peak RSS by wait4 : by VmHWM",
-        used.rss_mb / high_water_mb,
-        ours=f"{used.rss_mb:.1f} MB",
+        usage.rss_mb / high_water_mb,
+        ours=f"{usage.rss_mb:.1f} MB",
         reference=f"{high_water_mb:.1f} MB",
         budget=1.1,
     )

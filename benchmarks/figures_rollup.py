@@ -14,7 +14,7 @@ def weekly(bench: Bench) -> Iterator[Row]:
     """CPU and memory of the weekly CSV with all calculations."""
     by_days = {days: bench.shared_copy(days) for days in (bench.scale.week, bench.scale.long)}
     long = by_days[bench.scale.long]
-    first = _weekly(bench, long)
+    _weekly(bench, long)
     [path] = (long.directory / "reports" / "weekly").glob("*.csv")
 
     def reference() -> Usage:
@@ -26,9 +26,9 @@ def weekly(bench: Bench) -> Iterator[Row]:
         str(days): (lambda history=history: _weekly(bench, history))
         for days, history in by_days.items()
     }
-    used = run_in_turn(bench.scale.slow_rounds, {"writer": reference, **runs}, warm_up=0)
-    loops = [tuple(map(float, one.output.split())) for one in used["writer"]]
-    ours = [one.cpu_s for one in used[str(bench.scale.long)]]
+    usages = run_in_turn(bench.scale.slow_rounds, {"writer": reference, **runs}, warm_up=0)
+    loops = [tuple(map(float, usage.output.split())) for usage in usages["writer"]]
+    ours = [usage.cpu_s for usage in usages[str(bench.scale.long)]]
     numbers, texts = [loop[0] for loop in loops], [loop[1] for loop in loops]
     rows = path.read_bytes().count(b"\n") - 1
     shown = f"{Sample(tuple(ours)).median:.2f} s, {rows} rows, {path.stat().st_size / 1e6:.0f} MB"
@@ -49,7 +49,7 @@ def weekly(bench: Bench) -> Iterator[Row]:
         ours=shown,
         reference=f"{Sample(tuple(texts)).median:.2f} s",
     )
-    peaks = {days: Sample(tuple(one.rss_mb for one in used[str(days)])) for days in by_days}
+    peaks = {days: Sample(tuple(usage.rss_mb for usage in usages[str(days)])) for days in by_days}
     for days, sample in peaks.items():
         figure = f"weekly CSV peak RSS, database of {days} d"
         yield sample_row("weekly", figure, sample, unit="MB", budget=60)
@@ -58,7 +58,6 @@ def weekly(bench: Bench) -> Iterator[Row]:
         peaks[bench.scale.long].median / peaks[bench.scale.week].median,
         budget=1.05,
     )
-    assert first.output == "" or rows
 
 
 def _weekly(bench: Bench, history: History) -> Usage:
@@ -76,9 +75,10 @@ def daily(bench: Bench) -> Iterator[Row]:
         str(days): (lambda history=history: _daily(bench, history))
         for days, history in by_days.items()
     }
-    used = run_in_turn(bench.scale.slow_rounds, runs)
+    usages = run_in_turn(bench.scale.slow_rounds, runs)
     short, long = (
-        [one.cpu_s for one in used[str(days)]] for days in (bench.scale.short, bench.scale.long)
+        [usage.cpu_s for usage in usages[str(days)]]
+        for days in (bench.scale.short, bench.scale.long)
     )
     yield sample_row(
         "daily",
@@ -89,7 +89,7 @@ def daily(bench: Bench) -> Iterator[Row]:
         budget=1.1,
         note="CSV, validation and the archive of one day",
     )
-    walls = {days: [one.wall_s for one in used[str(days)]] for days in by_days}
+    walls = {days: [usage.wall_s for usage in usages[str(days)]] for days in by_days}
     yield sample_row(
         "daily",
         f"rollup daily wall time: database of {bench.scale.long} d : of {bench.scale.short} d",
@@ -97,7 +97,7 @@ def daily(bench: Bench) -> Iterator[Row]:
         ours=f"{Sample(tuple(walls[bench.scale.long])).median:.2f} s",
         reference=f"{Sample(tuple(walls[bench.scale.short])).median:.2f} s",
     )
-    peak = Sample(tuple(one.rss_mb for one in used[str(bench.scale.long)]))
+    peak = Sample(tuple(usage.rss_mb for usage in usages[str(bench.scale.long)]))
     yield sample_row(
         "daily", f"rollup daily peak RSS, database of {bench.scale.long} d", peak, unit="MB"
     )
@@ -107,10 +107,10 @@ def _daily(bench: Bench, history: History) -> Usage:
     """Run the daily roll-up as on a morning, when the archive of yesterday does not exist yet."""
     _yesterday(history).unlink()
     command = ("rollup", "daily", "--date", histories.LAST_DATE, "-c", history.config_file)
-    used = bench.launcher.luxcli(*command, directory=history.directory)
+    usage = bench.launcher.luxcli(*command, directory=history.directory)
     if not _yesterday(history).exists():
-        raise RuntimeError(f"rollup daily wrote no archive:\n{used.output}")
-    return used
+        raise RuntimeError(f"rollup daily wrote no archive:\n{usage.output}")
+    return usage
 
 
 def _yesterday(history: History) -> Path:

@@ -1,4 +1,4 @@
-"""Cost of storage: size of a year, reading one sensor, removing a day, a long flush."""
+"""Cost of storage: size of a year, reading one sensor, rechanges a day, a long flush."""
 
 import fcntl
 import multiprocessing
@@ -41,7 +41,7 @@ QUERIES = {
         " WHERE ts_ms >= start AND ts_ms < start + :bucket ORDER BY ts_ms LIMIT 1) FROM bucket"
     ),
 }
-_USUAL = "average, a search per bucket"
+_DEFAULT_QUERY = "average, a search per bucket"
 
 
 def size(bench: Bench) -> Iterator[Row]:
@@ -50,13 +50,13 @@ def size(bench: Bench) -> Iterator[Row]:
     count, sample = history.polls, bench.scale.sample
     scaled = year.DAYS / history.days
     project = "" if history.days == year.DAYS else f"projected from {history.days} days"
-    here = history.database.stat().st_size
-    moving = _movement(history)
+    database_bytes = history.database.stat().st_size
+    changes = _describe_changes(history)
     yield Row(
-        *("size", "database of a year", here * scaled / 1e6, "MB"),
-        ours=f"{here / count:.0f} B/poll",
+        *("size", "database of a year", database_bytes * scaled / 1e6, "MB"),
+        ours=f"{database_bytes / count:.0f} B/poll",
         budget=250,
-        note=f"{project or 'all of it stored'}; {moving}",
+        note=f"{project or 'a whole year was stored'}; {changes}",
     )
     polls = bench.polls(sample)
     for label, store, budget in (
@@ -68,9 +68,9 @@ def size(bench: Bench) -> Iterator[Row]:
         theirs = store(path, part) / len(part)
         path.unlink()
         yield Row(
-            *("size", f"database : {label}", here / count / theirs),
-            ours=f"{here / count:.0f} B/poll",
-            reference=f"{theirs:.0f} B/poll, 1 : {theirs * count / here:.0f}",
+            *("size", f"database : {label}", database_bytes / count / theirs),
+            ours=f"{database_bytes / count:.0f} B/poll",
+            reference=f"{theirs:.0f} B/poll, 1 : {theirs * count / database_bytes:.0f}",
             budget=budget,
             note=f"reference: measured with {len(part)} polls",
         )
@@ -83,7 +83,7 @@ def size(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _movement(history: History) -> str:
+def _describe_changes(history: History) -> str:
     """Return a text: how many registers change in the simulated year, from a day per month."""
     days: list[dict[str, float]] = []
     store = Store(history.database)
@@ -108,8 +108,8 @@ def sensor(bench: Bench) -> Iterator[Row]:
     """Time to read one sensor through the SQL view, in buckets."""
     history = bench.history(bench.scale.long)
     spans = ((1, 60, None), (30, 1800, None), (year.DAYS, 21_600, 1.0))
-    wanted = [(_USUAL, *span) for span in spans]
-    wanted += [(kind, *spans[-1][:2], None) for kind in QUERIES if kind != _USUAL]
+    wanted = [(_DEFAULT_QUERY, *span) for span in spans]
+    wanted += [(kind, *spans[-1][:2], None) for kind in QUERIES if kind != _DEFAULT_QUERY]
     for kind, days, bucket_s, budget in wanted:
         query = QUERIES[kind].format(sensor=_SENSOR)
         start_ms = year.STOP_MS - days * year.DAY_MS
@@ -154,10 +154,10 @@ def prune(bench: Bench) -> Iterator[Row]:
 def _prune_once(bench: Bench, history: History) -> float:
     oldest = Store(history.database).database.span()[0]
     command = ("prune", "-c", history.config_file)
-    used = bench.launcher.luxcli(*command, directory=history.directory, statuses=(0, 3))
+    usage = bench.launcher.luxcli(*command, directory=history.directory, statuses=(0, 3))
     if Store(history.database).database.span()[0] == oldest:
-        raise RuntimeError(f"nothing was removed:\n{used.output}")
-    return used.cpu_s
+        raise RuntimeError(f"prune removed no poll:\n{usage.output}")
+    return usage.cpu_s
 
 
 def _longest_wait(database: Path, work: Callable[[], float]) -> tuple[float, float]:

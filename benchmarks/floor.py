@@ -42,8 +42,10 @@ def floor(bench: Bench) -> Iterator[Row]:
     count = history.polls
     archives = sum(path.stat().st_size for path in history.archives) / count
     yield Row("floor", "archives : entropy", archives / entropy, ours=f"{archives:.1f} B/poll")
-    here = history.database.stat().st_size / count
-    yield Row("floor", "database : entropy", here / entropy, ours=f"{here:.0f} B/poll")
+    database_bytes = history.database.stat().st_size / count
+    yield Row(
+        "floor", "database : entropy", database_bytes / entropy, ours=f"{database_bytes:.0f} B/poll"
+    )
 
 
 def _lateness(polls: list[Snapshot]) -> tuple[int, ...]:
