@@ -49,7 +49,7 @@ JsonOption = Annotated[bool, Option("Print one JSON object.", names=("--json",))
 
 def epilog(statuses: str, example: str) -> str:
     """Return the end of a help text: exit statuses and an example."""
-    return f"\b\nExit status: {statuses}.\nExample: {example}"
+    return f"Exit status: {statuses}.\n\n\b\nExample: {example}"
 
 
 def level_option(text: str | None) -> str | None:

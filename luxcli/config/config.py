@@ -105,7 +105,7 @@ class Config(NamedTuple):
             if self.file:
                 raise ConfigError([f"{self.file}: host: missing; set it there or as LUXCLI_HOST"])
             raise ConfigError(
-                ["host: missing; 'luxcli config init' writes a configuration file to set it in"]
+                ["host: missing; 'luxcli config init --host ADDRESS' writes a configuration file"]
             )
         return self.host
 

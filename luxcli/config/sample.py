@@ -62,13 +62,19 @@ def write_sample(path: Path, text: str) -> None:
 
     Raises:
         UsageError: The file exists; it is not changed.
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path}: exists already; nothing was changed") from None
+        raise UsageError(
+            f"{path}: exists already; nothing was changed; name another file"
+        ) from None
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path}: cannot be written: {path.parent} does not exist; make this directory first"
+        ) from None
     except OSError as exc:
         raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
 

@@ -209,7 +209,10 @@ class Exchange:
         (echo,) = struct.unpack(">i", self._exactly(sock, 4))
         self.times_s.setdefault(FIRST_BYTE, time.monotonic() - asked)
         if echo != command:
-            raise ProtocolError(f"{group}: asked with {command}, answered with {echo}")
+            text = f"{group}: asked with {command}, answered with {echo}"
+            if self.received.startswith(FIRST_ANSWER):
+                raise ProtocolError(text)
+            raise ProtocolError(f"{text}; is this a heat pump? check host and port")
         if group == "calculations":
             (self.status,) = struct.unpack(">i", self._exactly(sock, 4))
             if self.status > 0:

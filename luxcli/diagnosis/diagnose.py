@@ -187,12 +187,13 @@ def _configuration(settings: Config) -> Section:
         lines.append(ok(f"file {settings.file}"))
     else:
         lines.append(info("no configuration file; variables and defaults count"))
+    differ = f"{len(chosen)} settings differ from their defaults"
     try:
         settings.require_host()
+        lines.append(ok(f"{differ}; valid"))
     except ConfigError as exc:
-        lines.append(problem(str(exc), status=exc.exit_code))
+        lines += [problem(str(exc), status=exc.exit_code), info(differ)]
     try:
-        lines.append(ok(f"{len(chosen)} settings differ from their defaults; valid"))
         csv_columns = len(columns(settings))
         lines.append(info(f"CSVs have {csv_columns} sensor columns"))
     except ConfigError as exc:
@@ -267,7 +268,7 @@ def _checklist(
     def read(text: str, passed: Callable[[Snapshot, Report], bool]) -> Item:
         if snapshot is None or report is None:
             return Item(text, None, "the heat pump was not read")
-        return Item(text, passed(snapshot, report), "by what it sent just now")
+        return Item(text, passed(snapshot, report), "by the poll of this run")
 
     return (
         read(
@@ -291,7 +292,7 @@ def _temperatures_item(snapshot: Snapshot | None, report: Report | None) -> Item
         return Item(text, None, "the heat pump was not read")
     doubts = device.temperature_doubts(snapshot, report)
     if not doubts:
-        return Item(text, True, "by what it sent just now")
+        return Item(text, True, "by the poll of this run")
     bad = [line for line in doubts if line.level == "problem"]
     more = f"; and {len(doubts) - 1} more, see 'sensors'" if len(doubts) > 1 else ""
     return Item(text, False, f"{(bad or doubts)[0].text}{more}", doubtful=not bad)
@@ -312,7 +313,7 @@ def _connection_item(found: Probe | None) -> Item:
     if found.last.failure:
         return Item(text, False, f"{found.last.failure.reason} at {found.last.phase}")
     attempts = len(found.attempts)
-    return Item(text, attempts == 1, "at once" if attempts == 1 else f"after {attempts} attempts")
+    return Item(text, attempts == 1, f"at attempt {attempts}")
 
 
 def _schedule_item(kept: bool | None) -> Item:

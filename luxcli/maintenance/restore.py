@@ -94,9 +94,12 @@ class Restored(NamedTuple):
 
     def lines(self) -> list[str]:
         """Return what a person reads, without the problems."""
+        # The quarantined lines of the buffer are always one of the sources.
+        if len(self.sources) == 1 and not (self.polls or self.missed or self.problems):
+            return ["nothing to restore: there is neither an archive nor a quarantined file"]
         return [
             f"{self.polls} polls and {self.missed} missed polls put back from"
-            f" {len(self.sources)} files"
+            f" {len(self.sources)} {'file' if len(self.sources) == 1 else 'files'}"
         ]
 
 

@@ -142,7 +142,10 @@ class Coverage(NamedTuple):
         if not self.expected:
             return "no polls"
         if not self.missing and self.has_too_many:
-            return f"none missing, but {self.polls} polls for a schedule of {self.expected}"
+            return (
+                f"none missing, but {self.polls} polls where the schedule has {self.expected}:"
+                " a second schedule, or polls by hand"
+            )
         if not self.missing:
             return f"complete, {self.polls} {'poll' if self.polls == 1 else 'polls'}"
         causes = [f"{reason} {count}" for reason, count in sorted(self.reasons.items())]

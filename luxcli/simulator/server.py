@@ -12,6 +12,7 @@ it refuses to be written to.
 
 import contextlib
 import logging
+import os
 import socket
 import struct
 import threading
@@ -90,8 +91,13 @@ class Simulator:
         try:
             server = socket.create_server((self.host, self.port), family=family)
         except OSError as exc:
-            reason = exc.strerror or str(exc)
-            raise UsageError(f"{self.host}:{self.port}: cannot listen: {reason}") from exc
+            # Python adds the address to the system's text, which the message has already.
+            reason = (
+                os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
+            )
+            raise UsageError(
+                f"{self.host}:{self.port}: cannot listen: {reason}; choose another --port or --host"
+            ) from exc
         self.port = server.getsockname()[1]
         self._stopped.clear()
         self._thread = threading.Thread(target=self._run, args=(server,), daemon=True)

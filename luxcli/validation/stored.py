@@ -135,5 +135,5 @@ def _nothing(start_ms: int, stop_ms: int, missed: list[MissedPoll]) -> str:
     text = f"nothing is stored from {utc_text(start_ms)} to {utc_text(stop_ms)}"
     if missed:
         last = missed[-1]
-        text += f"; {len(missed)} polls failed, the last one with {last.reason}: {last.detail}"
-    return text
+        return f"{text}; {len(missed)} polls failed, the last one with {last.reason}: {last.detail}"
+    return f"{text}; 'luxcli status' says when the last poll was stored"

@@ -738,7 +738,7 @@ def test_a_file_written_on_windows_is_understood():
 
 
 def test_a_missing_host_is_only_missed_when_it_is_needed():
-    with pytest.raises(ConfigError, match=r"^host: missing; 'luxcli config init' "):
+    with pytest.raises(ConfigError, match=r"^host: missing; 'luxcli config init "):
         load().require_host()
     with pytest.raises(ConfigError, match=r"^luxcli\.yaml: host: missing; .* LUXCLI_HOST$"):
         load("port: 8889\n").require_host()
@@ -814,7 +814,10 @@ def test_config_init_writes_a_file_that_works_and_never_replaces_one(invoke, tmp
     file.write_text("host: mine\n", encoding="utf-8")
     second = invoke("config", "init")
     assert (second.status, second.stdout) == (2, "")
-    assert second.stderr == "luxcli: luxcli.yaml: exists already; nothing was changed\n"
+    assert (
+        second.stderr
+        == "luxcli: luxcli.yaml: exists already; nothing was changed; name another file\n"
+    )
     assert file.read_text(encoding="utf-8") == "host: mine\n"
 
 
@@ -835,7 +838,8 @@ def test_config_init_into_a_missing_directory_is_one_line(invoke):
     failed = invoke("config", "init", "missing/luxcli.yaml")
     assert (failed.status, failed.stdout) == (74, "")
     assert failed.stderr == (
-        "luxcli: missing/luxcli.yaml: cannot be written: No such file or directory\n"
+        "luxcli: missing/luxcli.yaml: cannot be written: missing does not exist; make this"
+        " directory first\n"
     )
 
 

@@ -211,7 +211,7 @@ def test_offline_leaves_the_heat_pump_alone(invoke, configure, simulator):
 def test_without_any_configuration_it_still_looks_at_the_rest(invoke):
     ran = invoke("diagnose")
     assert ran.status == 78
-    assert "problem: host: missing; 'luxcli config init' writes" in ran.stdout
+    assert "problem: host: missing; 'luxcli config init --host ADDRESS' writes" in ran.stdout
     assert "storage:" in ran.stdout
     assert "luxcli 0." in ran.stdout
 

@@ -146,7 +146,9 @@ def test_polls_twice_as_often_are_extra_and_not_complete(store, jitter_ms):
     assert (found.polls, found.expected, found.missing, found.extra) == (240, 120, 0, 120)
     assert (found.usual_s, found.has_too_many) == (15, True)
     text = found.describe(UTC)
-    assert text == "none missing, but 240 polls for a schedule of 120"
+    assert text == (
+        "none missing, but 240 polls where the schedule has 120: a second schedule, or polls by hand"
+    )
 
 
 @pytest.mark.parametrize("late_s", [*range(1, 30)])

@@ -61,7 +61,7 @@ def capture(
     log_level: LevelOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Try it with your heat pump: poll for some minutes, write CSVs, judge them."""
+    """Try luxcli with your heat pump: poll for some minutes, write CSVs, judge them."""
     from luxcli.live import capture as job
 
     address = {"host": host, "port": port}

@@ -56,7 +56,7 @@ def monitor_test(
     if as_json:
         print_json(result.to_json())
     else:
-        print_table(("channel", "of", "to", "result", "took"), result.rows())
+        print_table(("channel", "job", "to", "result", "took"), result.rows())
     return 0 if result.is_ok else FINDINGS
 
 

@@ -31,12 +31,12 @@ def simulate(
         str,
         typer.Option(
             metavar="NAME",
-            help="msw6, or long: the same with the block lengths of a newer firmware.",
+            help="msw6, or long: msw6 with the block lengths of a newer firmware.",
         ),
     ] = "msw6",
     speed: Annotated[
         float,
-        typer.Option(metavar="FACTOR", min=0.001, help="Its time passes this many times faster."),
+        typer.Option(metavar="FACTOR", min=0.001, help="How many times faster than real time."),
     ] = 1.0,
     log_level: LevelOption = None,
 ) -> int:
