@@ -147,7 +147,8 @@ def test_polls_twice_as_often_are_extra_and_not_complete(store, jitter_ms):
     assert (found.usual_s, found.has_too_many) == (15, True)
     text = found.describe(UTC)
     assert text == (
-        "none missing, but 240 polls where the schedule has 120: a second schedule, or polls by hand"
+        "none missing, but 240 polls where the schedule has 120:"
+        " a second schedule, or polls by hand"
     )
 
 
