@@ -44,7 +44,7 @@ def shares(runs: int, arguments: list[str], directory: Path = PROJECT) -> list[t
         total = [launcher.luxcli(*arguments, directory=directory).cpu_s for _ in range(5)]
     start_share = Sample(tuple(start)).median / Sample(tuple(total)).median
     count = samples.total()
-    parts = [(label, part / count * (1 - start_share)) for label, part in samples.most_common()]
+    parts = [(name, part / count * (1 - start_share)) for name, part in samples.most_common()]
     return sorted([("start of the interpreter", start_share), *parts], key=lambda one: -one[1])
 
 
@@ -65,12 +65,12 @@ def imports(arguments: list[str], directory: Path = PROJECT) -> list[tuple[str, 
 def table(found: list[tuple[str, float]], shown: int = _SHOWN) -> str:
     """Return the largest shares as a Markdown table."""
     lines = ["| share | what |", "|---|---|"]
-    lines += [f"| {share:.0%} | {label} |" for label, share in found[:shown]]
+    lines += [f"| {share:.0%} | {name} |" for name, share in found[:shown]]
     rest = sum(share for _, share in found[shown:])
     return "\n".join([*lines, f"| {rest:.0%} | everything else |"])
 
 
-def _label(stack: list[tuple[str, str]]) -> str:
+def label(stack: list[tuple[str, str]]) -> str:
     """Return the label that a stack of files and functions counts for, the innermost first."""
     for file, function in stack:
         path = Path(file)
@@ -121,7 +121,7 @@ def _sample(target: str, arguments: list[str]) -> None:
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
             file.seek(0)
-            found = Counter(map(_label, _stacks(file.read())))
+            found = Counter(map(label, _stacks(file.read())))
             Path(target).write_text(json.dumps(found), encoding="utf-8")
 
 

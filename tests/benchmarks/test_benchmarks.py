@@ -1,5 +1,6 @@
 """The benchmark itself works. What it measures is in docs/performance.md."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import year
+from benchmarks import processes, profiled, year
 from benchmarks.__main__ import FIGURES
 from benchmarks.processes import PROJECT, environment
 from luxcli.model import Snapshot
@@ -57,6 +58,30 @@ def test_the_quick_run_prints_a_table_and_writes_json(tmp_path, only):
         assert row["value"] > 0
         assert row["passed"] is None  # budgets are for a year of polls
     assert not list(databases.glob("luxcli-bench-*"))  # only the databases are left
+
+
+def test_no_measured_process_compiles_a_module():
+    processes.compile_modules()
+    for source in processes.PROJECT.glob("luxcli/**/*.py"):
+        byte_code = Path(importlib.util.cache_from_source(str(source)))
+        assert byte_code.stat().st_mtime >= source.stat().st_mtime, source
+
+
+@pytest.mark.parametrize(
+    ("stack", "label"),
+    [
+        ((("rows.py", "pack"), ("__main__.py", "main")), "luxcli.store.rows.pack"),
+        ((("rows.py", "<module>"), ("__main__.py", "main")), "import of luxcli.store"),
+        ((("<frozen importlib._bootstrap>", "_load"),), "import: finding and reading modules"),
+    ],
+)
+def test_a_profile_names_functions_with_their_rooms_and_imports_by_room(stack, label):
+    rooms = {"rows.py": "luxcli/store/rows.py", "__main__.py": "luxcli/__main__.py"}
+    files = [
+        (str(processes.PROJECT / rooms[file]) if file in rooms else file, function)
+        for file, function in stack
+    ]
+    assert profiled.label(files) == label
 
 
 @pytest.fixture(scope="module")
