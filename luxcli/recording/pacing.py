@@ -20,8 +20,7 @@ from luxcli.controller.access import DEVICE_WAIT_S
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
 from luxcli.model import OVERRUN, MissedPoll
 from luxcli.recording import limits
-from luxcli.recording import poll as poll_job
-from luxcli.recording.poll import PollResult
+from luxcli.recording.poll import PollResult, poll_once
 from luxcli.store.store import Store
 from luxcli.system import locks
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
@@ -266,7 +265,7 @@ def _poll(
     for _ in pace(_note_each(offsets_s, taken_s), clock=clock, on_skip=record_skipped):
         outcome: PollResult | LuxcliError
         try:
-            outcome = poll_job.poll_once(config, device_wait_s=waits.device_s, clock=clock)
+            outcome = poll_once(config, device_wait_s=waits.device_s, clock=clock)
         except (DeviceError, LockHeldError, StorageError) as exc:
             outcome = exc
         run.outcomes.append(outcome)

@@ -3,9 +3,9 @@
 from luxcli.config.config import Config
 from luxcli.errors import LockHeldError, NoDataError, StorageError
 from luxcli.model import MissedPoll, Snapshot
-from luxcli.recording import poll as poll_job
 from luxcli.recording import state
 from luxcli.recording.coverage import Coverage
+from luxcli.recording.poll import DEVICE_WAIT_S, read
 from luxcli.store.store import Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
@@ -98,7 +98,7 @@ def _flush(store: Store) -> str | None:
 def validate_live(
     config: Config,
     *,
-    device_wait_s: float = poll_job.DEVICE_WAIT_S,
+    device_wait_s: float = DEVICE_WAIT_S,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Report:
     """Read the heat pump once and judge the answer; nothing is stored.
@@ -116,7 +116,7 @@ def validate_live(
     """
     # The lock stands beside the database.
     Store.open(config.cache_path, parents=config.may_create_parents)
-    snapshot = poll_job.read(config, device_wait_s=device_wait_s, clock=clock)
+    snapshot = read(config, device_wait_s=device_wait_s, clock=clock)
     return judge_snapshot(snapshot, config.interval_sec)
 
 

@@ -15,35 +15,14 @@ import typer
 from luxcli.cli import app as commands
 from luxcli.cli import fast
 from tests.conftest import Cli, Invoke, Ran
+from tests.test_architecture import room
 
 # What differs from run to run: times, durations, process numbers, run ids.
 VARYING = re.compile(r"\b[0-9a-f]{8}\b|[0-9]+(\.[0-9]+)?")
 # Modules that neither a poll nor a status loads.
 NEITHER = {"typer", "click", "rich", "dataclasses", "inspect", "luxtronik", "argparse"}
-# Modules of luxcli that a poll loads at most, if it neither fails, flushes nor notifies.
-POLL = {
-    *("", "__main__", "errors", "model", "times"),
-    *("cli", "cli.commands", "cli.commands.poll_once", "cli.fast", "cli.options", "cli.output"),
-    "cli.session",
-    *("config", "config.config", "config.monitoring_targets", "config.settings"),
-    *("config.readers", "config.sources", "config.yaml_file"),
-    *("controller", "controller.access", "controller.client", "controller.exchange"),
-    *("recording", "recording.limits", "recording.pacing", "recording.poll"),
-    *("registers", "registers.numbers", "registers.structure"),
-    *("store", "store.buffer", "store.database", "store.owner", "store.paths"),
-    "store.store",
-    *("system", "system.clock", "system.files", "system.locks", "system.log_setup"),
-    *("system.progress", "system.signals", "system.threads", "system.watchdog"),
-}
-STATUS = {
-    name
-    for name in POLL
-    if not name.startswith(("controller", "registers"))
-    and name not in {"cli.commands.poll_once", "store.owner", "recording.poll", "recording.pacing"}
-} | {
-    "cli.commands.status",
-    *("recording.coverage", "recording.state", "store.sqlite_file", "store.schema"),
-}
+# The rooms that `status` loads.
+STATUS_ROOMS = {"ground", "system", "config", "store", "recording", "cli", "__main__"}
 
 # Parameters beside those that each command has.
 COMMANDS: dict[str, dict[str, Any]] = {
@@ -190,21 +169,20 @@ def loaded(cli: Cli, *args: object) -> set[str]:
     return set(done.stdout.split())
 
 
-def ours(modules: set[str]) -> set[str]:
-    return {name.removeprefix("luxcli").removeprefix(".") for name in modules if "luxcli" in name}
+def rooms(modules: set[str]) -> set[str]:
+    return {room(name.partition(".")[2]) for name in modules if name.startswith("luxcli.")}
 
 
 def test_a_poll_and_a_status_load_nothing_that_they_do_not_need(cli, configure, simulator):
     file = configure(port=simulator.port)
     assert cli("poll-once", "-c", file).status == 0
-    poll = loaded(cli, "poll-once", "-c", file)
-    assert ours(poll) <= POLL
+    poll = loaded(cli, "poll-once", "-c", file)  # its rooms: tests/test_architecture.py
     assert not {name.partition(".")[0] for name in poll} & (NEITHER | {"sqlite3", "zoneinfo"})
     assert not poll & {"urllib.request", "tempfile", "subprocess", "http", "asyncio"}
     file = configure(port=simulator.port, flush_polls=1)
     assert cli("poll-once", "-c", file).status == 0
     status = loaded(cli, "status", "-c", file)
-    assert ours(status) <= STATUS
+    assert rooms(status) == STATUS_ROOMS
     assert not {name.partition(".")[0] for name in status} & (NEITHER | {"socket", "zoneinfo"})
     assert not status & {"urllib.request", "subprocess", "http", "asyncio"}
 
