@@ -1,6 +1,6 @@
 """Reads the configuration file, keeping the line of each setting for messages.
 
-Only `config` imports this, and only where there is a file: loading PyYAML takes a sixth of a poll.
+Only `config` imports this, and only where there is a file: loading PyYAML takes a fifth of a poll.
 """
 
 from pathlib import Path
