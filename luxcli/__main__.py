@@ -1,16 +1,14 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
 import gc
-import logging
 import os
 import signal
 import sys
 
+# Only what the signal handlers need: until they are set, Ctrl-C ends Python with a traceback, and
+# to load the rest, such as logging, takes a third of the time of a short command.
 from luxcli.errors import Interrupted
-from luxcli.system import log_setup, watchdog
 from luxcli.system.signals import Handler, open_standard_streams
-
-_LOGGER = logging.getLogger("luxcli")  # this module may be called __main__
 
 
 def main() -> None:
@@ -21,13 +19,23 @@ def main() -> None:
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
-        as_json = log_setup.is_json()
-        extra = None if as_json else log_setup.PRINTED
-        _LOGGER.critical("a bug, please report it", exc_info=exc, extra=extra)
-        if as_json:
+        if _log_bug(exc):
             raise SystemExit(1) from None
         raise  # Python prints it
     raise SystemExit(status)
+
+
+def _log_bug(exc: Exception) -> bool:
+    """Log a traceback; return whether that put it on stderr, as a JSON line."""
+    import logging
+
+    from luxcli.system import log_setup
+
+    as_json = log_setup.is_json()
+    extra = None if as_json else log_setup.PRINTED
+    # By name, because this module may be called __main__.
+    logging.getLogger("luxcli").critical("a bug, please report it", exc_info=exc, extra=extra)
+    return as_json
 
 
 def _run_interruptibly() -> int:
@@ -50,6 +58,7 @@ def _run() -> int:
     # the interpreter's end, takes a sixth of the time of a poll.
     gc.disable()
     from luxcli.cli import fast
+    from luxcli.system import watchdog
 
     status = fast.run(sys.argv[1:], os.environ, watchdog.arm)
     if status is None:

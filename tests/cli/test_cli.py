@@ -663,6 +663,34 @@ def test_a_pattern_that_matches_nothing_is_a_usage_error_with_a_suggestion(invok
     )
 
 
+# Signals while the program is loaded
+
+
+def test_the_signal_handlers_are_set_before_the_modules_that_load_slowly(cli):
+    code = (
+        "import signal, sys\n"
+        "before = set(sys.modules)\n"
+        "def see(signum, handler, set_it=signal.signal):\n"
+        "    print(*set(sys.modules) - before, file=sys.stderr)\n"
+        "    return set_it(signum, handler)\n"
+        "signal.signal = see\n"
+        "from luxcli.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        env=Cli(cli.directory, measured=False).environment(),  # measuring loads modules as well
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first = done.stderr.splitlines()[0]
+    assert {name for name in first.split() if name.startswith("luxcli.")} == {
+        *("luxcli.__main__", "luxcli.errors", "luxcli.system", "luxcli.system.signals")
+    }
+    assert not {"logging", "json", "threading", "typer", "yaml"} & set(first.split())
+
+
 # The simulator
 
 
