@@ -71,7 +71,7 @@ def date_option(text: str | None, option: str = "--date") -> date | None:
     """Return the date that an option gives, such as 2026-11-24; None without the option.
 
     Raises:
-        UsageError: It is not a date from 2000 on.
+        UsageError: The text is not a date from 2000 on.
     """
     if text is None:
         return None
@@ -88,7 +88,7 @@ def duration_option(text: str | None, option: str) -> int | None:
     """Return the seconds that an option such as 90, 90s, 5m, 36h or 7d gives; None without it.
 
     Raises:
-        UsageError: It is not a duration.
+        UsageError: The text is not a duration.
     """
     try:
         return None if text is None else times.duration_s(text)
@@ -100,8 +100,9 @@ def interval_option(text: str | None, option: str) -> int | None:
     """Return the seconds between two polls that an option gives; None without the option.
 
     Raises:
-        UsageError: It is not a duration, or not one that the setting ``interval_sec`` may have:
-            some firmware does not survive many connections in a short time (python-luxtronik#36).
+        UsageError: The text is not a duration, or not one that the setting ``interval_sec`` may
+            have: some firmware does not survive many connections in a short time
+            (python-luxtronik#36).
     """
     seconds = duration_option(text, option)
     if seconds is not None:

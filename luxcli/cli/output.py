@@ -25,8 +25,8 @@ def print_line(text: str) -> None:
     """Print a result.
 
     Raises:
-        StorageError: It cannot be written, such as to a file on a full disk.
-        Interrupted: Nobody reads it any more, see `end_with_closed_pipe`.
+        StorageError: The output cannot be written, such as to a file on a full disk.
+        Interrupted: Nobody reads the output any more, see `end_with_closed_pipe`.
     """
     try:
         _write(sys.stdout, text)

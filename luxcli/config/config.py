@@ -99,7 +99,7 @@ class Config(NamedTuple):
         """Return the heat pump's name or address.
 
         Raises:
-            ConfigError: It is not set anywhere.
+            ConfigError: The host is not set anywhere.
         """
         if self.host is None:
             if self.file:

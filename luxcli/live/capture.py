@@ -158,8 +158,8 @@ def prepare(config: Config, directory: Path, interval_s: float) -> Config:
     """Make the directory of a capture and return the configuration for it.
 
     Raises:
-        UsageError: It is not empty; nothing in it is changed.
-        StorageError: It cannot be made or written.
+        UsageError: The directory is not empty; nothing in it is changed.
+        StorageError: The directory cannot be made or written.
     """
     directory = directory.absolute()
     try:

@@ -19,7 +19,7 @@ _WORDS: Final = {
     "refused": "the heat pump refuses the connection",
     "network": "the heat pump cannot be reached",
     "busy": "the controller says that it is busy",
-    "protocol": "what answers does not speak like a heat pump",
+    "protocol": "the answer is not the answer of a heat pump",
     "rejected": "the answer contradicts itself",
 }
 

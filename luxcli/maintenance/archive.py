@@ -182,15 +182,15 @@ def _keep_earlier(
     try:
         earlier = luxlog.read(path)
     except DamagedError as exc:
-        aside, count = path.with_name(path.name + ".damaged"), 1
-        while aside.exists():
+        damaged_path, count = path.with_name(path.name + ".damaged"), 1
+        while damaged_path.exists():
             count += 1
-            aside = path.with_name(f"{path.name}.damaged-{count}")
+            damaged_path = path.with_name(f"{path.name}.damaged-{count}")
         try:
-            path.replace(aside)
+            path.replace(damaged_path)
         except OSError as failure:
             raise StorageError(f"{path}: cannot be renamed: {failure.strerror}") from failure
-        yield f"{exc}; quarantined as {aside.name} and written again from the database"
+        yield f"{exc}; quarantined as {damaged_path.name} and written again from the database"
         return
     for poll in earlier.polls:
         polls.setdefault(poll.taken_ms, poll)

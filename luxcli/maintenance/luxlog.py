@@ -63,8 +63,8 @@ def write(path: Path, day: Day) -> int:
         Its size in bytes.
 
     Raises:
-        StorageError: It cannot be written, or does not read back as it was. An earlier archive of
-            the day is unchanged then.
+        StorageError: The file cannot be written, or does not read back as it was. An earlier
+            archive of the day is unchanged then.
     """
     temporary = path.with_name(f".{path.name}.tmp")
 
@@ -87,8 +87,8 @@ def read(path: Path) -> Day:
     """Read an archive whole and check it.
 
     Raises:
-        DamagedError: It is cut short or damaged.
-        StorageError: It cannot be read, or a newer luxcli wrote it.
+        DamagedError: The archive is cut short or damaged.
+        StorageError: The archive cannot be read, or a newer luxcli wrote it.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:

@@ -135,14 +135,15 @@ def restore(
         archives = store.archive_paths()
         if archives:
             owner.reserve_directory(store.archive_directory, config.cache_path)
-        aside = store.quarantined_paths()
-        aside.sort(key=is_recovered)  # first those whose polls may not be in the database yet
-        total = len(archives) + len(aside) + 1
+        damaged_paths = store.quarantined_paths()
+        # First those whose polls may not be in the database yet.
+        damaged_paths.sort(key=is_recovered)
+        total = len(archives) + len(damaged_paths) + 1
         sources: list[Source] = []
         for path in archives:
             sources.append(_from_archive(store, path, low, high))
             progress(len(sources), total)
-        for path in aside:
+        for path in damaged_paths:
             sources.append(_from_database(store, path, low, high))
             progress(len(sources), total)
         sources.append(_from_rejected(store, low, high))
@@ -165,8 +166,8 @@ def recreate(config: Config, damage: DamagedError, progress: Progress = silent) 
         LockHeldError: A roll-up or another restore is at work.
         StorageError: The new database cannot be written.
     """
-    aside = Store.open(config.cache_path, parents=config.may_create_parents).quarantine()
-    name = aside.name if aside else "another file by another process"
+    damaged_path = Store.open(config.cache_path, parents=config.may_create_parents).quarantine()
+    name = damaged_path.name if damaged_path else "another file by another process"
     message = f"{damage}; quarantined as {name} and recreated with the polls that can be read"
     return [message, *map(str, recover_pending(config, progress))]
 
@@ -202,8 +203,9 @@ def _quarantine_damaged(store: Store) -> None:
         for _poll in store.query(0, _EVER):
             pass
     except DamagedError as exc:
-        aside = store.quarantine()
-        _LOGGER.error("%s; quarantined as %s and rebuilt", exc, aside.name if aside else "-")
+        damaged_path = store.quarantine()
+        name = damaged_path.name if damaged_path else "-"
+        _LOGGER.error("%s; quarantined as %s and rebuilt", exc, name)
         store.flush()
 
 

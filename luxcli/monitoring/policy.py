@@ -155,7 +155,7 @@ def write(path: Path, states: States) -> None:
     """Replace the file in one step; the caller holds `changing`.
 
     Raises:
-        OSError: It cannot be written; the old file is still there.
+        OSError: The file cannot be written; the old file is still there.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)  # left by a process that was killed, maybe of another user

@@ -300,7 +300,7 @@ def record_overrun(store: Store, ts_ms: int) -> None:
     """Record that a poll was missed because the one before took too long.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The missed poll cannot be written.
     """
     store.add_missed(MissedPoll(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
 

@@ -78,7 +78,7 @@ def read(
     Raises:
         ConfigError: No heat pump is configured.
         LockHeldError: Another luxcli is talking to it.
-        DeviceError: It could not be read, or its answer was rejected.
+        DeviceError: The heat pump could not be read, or its answer was rejected.
         StorageError: The lock cannot be opened.
     """
     directory = config.cache_path.parent
@@ -107,7 +107,7 @@ def poll_once(
     Raises:
         ConfigError: No heat pump is configured.
         LockHeldError: Another luxcli is talking to it.
-        DeviceError: It could not be read.
+        DeviceError: The heat pump could not be read.
         StorageError: The poll, or the reason why there is none, could not be written.
     """
     job = _Job(config, clock)

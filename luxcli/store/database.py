@@ -182,7 +182,7 @@ class Database:
 
         Raises:
             DamagedError: SQLite finds it damaged.
-            StorageError: It cannot be read.
+            StorageError: The file cannot be read.
         """
         from luxcli.store import sqlite_file
 
@@ -203,7 +203,7 @@ class Database:
         """Open the file once for all that is read within the block: opening costs the most.
 
         Raises:
-            StorageError: It cannot be opened, or something read within the block cannot be read.
+            StorageError: The file cannot be opened, or a statement within the block failed.
         """
         if not self.has_data():
             yield

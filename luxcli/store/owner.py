@@ -60,7 +60,8 @@ def reserve_directory(directory: Path, cache_path: Path) -> None:
     Two heat pumps in one directory would overwrite each other's CSVs and archives.
 
     Raises:
-        StorageError: It belongs to another heat pump, or the note in it cannot be read or written.
+        StorageError: The directory belongs to another heat pump, or the note in the directory
+            cannot be read or written.
     """
     here, path = _read(_note_path(cache_path)), directory / ".device.json"
     if here is None or (directory.exists() and not directory.is_dir()):

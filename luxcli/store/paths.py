@@ -20,7 +20,7 @@ def prepare(path: Path, *, parents: bool) -> None:
             forgotten mount or a typing error does not fill some other disk.
 
     Raises:
-        StorageError: It cannot be created; says which directory is missing.
+        StorageError: The directory cannot be created; says which directory is missing.
     """
     check(path, parents=parents)
     directory = path.parent
@@ -36,7 +36,7 @@ def check(path: Path, *, parents: bool) -> None:
     """Check, without creating anything, that `prepare` would succeed.
 
     Raises:
-        StorageError: It would not.
+        StorageError: `prepare` would fail.
     """
     directory = path.parent
     try:
@@ -77,7 +77,7 @@ def list_directory(directory: Path) -> list[Path]:
 
 
 def quarantined_paths(path: Path) -> list[Path]:
-    """Return the damaged databases that were moved aside, oldest first.
+    """Return the damaged databases in quarantine, oldest first.
 
     Raises:
         StorageError: The directory cannot be read.
@@ -88,10 +88,10 @@ def quarantined_paths(path: Path) -> list[Path]:
 
 
 def quarantine(path: Path) -> Path:
-    """Move a damaged database aside; return its new name.
+    """Quarantine a damaged database: rename it, and return the new name.
 
     Raises:
-        StorageError: It cannot be renamed.
+        StorageError: The database cannot be renamed.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"{path.name}{_QUARANTINED}{stamp}"
@@ -107,7 +107,7 @@ def rename(old: Path, new: Path) -> None:
     """Rename a database together with its journal, which SQLite finds by name.
 
     Raises:
-        StorageError: It cannot be renamed.
+        StorageError: The database cannot be renamed.
     """
     try:
         journal = old.with_name(old.name + "-journal")

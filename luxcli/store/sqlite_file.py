@@ -43,8 +43,8 @@ def connect(
 
     Raises:
         DamagedError: luxcli wrote the file, but it can no longer be read.
-        StorageError: It cannot be opened, is not luxcli's or was written by a newer luxcli; or a
-            statement within the block failed. ``__cause__`` is SQLite's error.
+        StorageError: The file cannot be opened, is not luxcli's or was written by a newer luxcli;
+            or a statement within the block failed. ``__cause__`` is SQLite's error.
     """
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
@@ -113,8 +113,8 @@ def check(path: Path, *, busy_wait_s: float) -> None:
     process must not take that long.
 
     Raises:
-        DamagedError: It is damaged.
-        StorageError: It cannot be read.
+        DamagedError: The file is damaged.
+        StorageError: The file cannot be read.
     """
     with connect(path, busy_wait_s=busy_wait_s) as db:
         results: list[str] = []

@@ -107,7 +107,7 @@ class Store:
         paths.check(self.path, parents=parents)
 
     def quarantined_paths(self) -> list[Path]:
-        """Return the damaged databases that were moved aside, oldest first.
+        """Return the damaged databases in quarantine, oldest first.
 
         Raises:
             StorageError: The directory cannot be read.
@@ -145,7 +145,7 @@ class Store:
 
         Raises:
             LockHeldError: Another process kept the storage lock.
-            StorageError: It could be written neither to the buffer nor to the database.
+            StorageError: The poll could be written neither to the buffer nor to the database.
         """
         poll = data._replace(taken_ms=timestamp)
         with self._lock():
@@ -167,7 +167,7 @@ class Store:
 
         Raises:
             LockHeldError: Another process kept the storage lock.
-            StorageError: It could not be written.
+            StorageError: The reason could not be written.
         """
         with self._lock():
             try:
@@ -284,13 +284,14 @@ class Store:
         return max(0, self.database.free_bytes() - free_before)
 
     def quarantine(self) -> Path | None:
-        """Move the damaged database aside, so that the next write creates a new one.
+        """Quarantine the damaged database, so that the next write creates a new one.
 
         Returns:
-            Its new name; None if it is gone: another process found the damage at the same time.
+            The new name; None if the database is gone, because another process found the damage
+            at the same time.
 
         Raises:
-            LockHeldError, StorageError: It cannot be renamed.
+            LockHeldError, StorageError: The database cannot be renamed.
         """
         with self._lock():
             return paths.quarantine(self.path) if self.path.exists() else None

@@ -111,7 +111,7 @@ def validate_live(
     Raises:
         ConfigError: No heat pump is configured.
         LockHeldError: Another luxcli is talking to it.
-        DeviceError: It could not be read, or its answer would have been rejected.
+        DeviceError: The heat pump could not be read, or its answer would have been rejected.
         StorageError: The lock cannot be opened.
     """
     # The lock stands beside the database.

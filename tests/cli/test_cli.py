@@ -917,7 +917,7 @@ def test_a_named_pipe_in_place_of_the_buffer_is_reported_without_waiting(
     pipe = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
     os.mkfifo(pipe)
     ran = invoke(command, "-c", file)
-    if command == "poll-once":  # it has the cache itself to go to
+    if command == "poll-once":  # it can write into the database itself
         assert (ran.status, ran.stdout) == (0, "")
     else:
         assert (ran.status, ran.stdout) == (74, "")

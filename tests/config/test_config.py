@@ -694,7 +694,7 @@ def test_a_path_with_a_character_that_no_path_has_is_refused():
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
-    def told(path: Path) -> str:
+    def message(path: Path) -> str:
         with pytest.raises(ConfigError) as caught:
             config.load(path, {}, tmp_path)
         [problem] = caught.value.problems
@@ -704,9 +704,9 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     missing, directory, binary = (tmp_path / name for name in ("missing", "directory", "binary"))
     directory.mkdir()
     binary.write_bytes(bytes(range(256)))
-    assert told(missing) == f"{missing}: cannot be read: No such file or directory"
-    assert told(directory) == f"{directory}: cannot be read: Is a directory"
-    assert told(binary).startswith(
+    assert message(missing) == f"{missing}: cannot be read: No such file or directory"
+    assert message(directory) == f"{directory}: cannot be read: Is a directory"
+    assert message(binary).startswith(
         f"{binary}: cannot be read: 'utf-8' codec can't decode byte 0x80"
     )
 

@@ -110,9 +110,9 @@ def test_segments_that_come_late_are_waited_for(size):
 
 
 def test_the_time_of_a_snapshot_is_that_of_the_beginning_by_the_host_clock():
-    ticks = itertools.count(1_000_000, 5)
+    seconds = itertools.count(1_000_000, 5)
     with FaultyController(Fault(pause_s=0.02)) as pump:
-        snapshot = read(pump.port, clock=Clock(now=lambda: next(ticks) + 0.125))
+        snapshot = read(pump.port, clock=Clock(now=lambda: next(seconds) + 0.125))
     assert snapshot.taken_ms == 1_000_000_125
     assert 60 <= snapshot.took_ms < 300
 

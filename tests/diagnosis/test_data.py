@@ -148,7 +148,7 @@ def test_a_database_that_cannot_be_read_is_the_storage_sections_problem(tmp_path
 
 
 def archived(directory: Path) -> Config:
-    """Return a cache of five days whose closed days are archived."""
+    """Return a database of five days whose closed days are archived."""
     settings = configured(directory, interval_sec=3600)
     record(settings, NOW_MS - 5 * DAY_MS, NOW_MS, step_s=3600)
     Store(settings.cache_path).flush()

@@ -600,12 +600,12 @@ def test_waiting_entries_damaged_lines_and_quarantined_databases_are_counted(tmp
     with store.buffer_path.open("ab") as file:
         file.write(b"not a line of ours\n")
     store.rejected_path.write_bytes(b"an earlier one\n")
-    aside = store.path.with_name(store.path.name + ".damaged-20261124T070000Z")
-    aside.write_bytes(b"SQLite format 3\0")
+    damaged_path = store.path.with_name(store.path.name + ".damaged-20261124T070000Z")
+    damaged_path.write_bytes(b"SQLite format 3\0")
     found = diagnose(settings, offline=True)
     assert values(found, "storage")["buffer"]["entries"] == 24
     assert values(found, "storage")["buffer"]["damaged_lines"] == 1
-    assert values(found, "storage")["set_aside"] == [str(aside)]
+    assert values(found, "storage")["set_aside"] == [str(damaged_path)]
     assert any(store.rejected_path.name in text for text in lines(found, "storage"))
 
 

@@ -176,8 +176,8 @@ def test_restoring_a_period_leaves_the_rest_of_a_quarantined_database_for_later(
 @pytest.mark.slow
 def test_a_quarantined_database_that_is_locked_for_a_moment_stays_pending(recorded):
     polls = expected(recorded)
-    aside = quarantine(recorded)
-    with closing(sqlite3.connect(aside, isolation_level=None)) as db:
+    damaged_path = quarantine(recorded)
+    with closing(sqlite3.connect(damaged_path, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError):
             restore.recover_pending(recorded)
@@ -215,14 +215,16 @@ def test_polls_behind_unreadable_pages_are_recovered_too(tmp_path, count):
     pages = poll_pages(store.path)
     for page in pages[len(pages) // 3 :][:count]:
         zero_page(store.path, page - 1)
-    aside = store.quarantine()
+    damaged_path = store.quarantine()
     [source] = restore.recover_pending(settings)
     back = [poll.taken_ms for poll in everything(settings)]
     assert source.polls == len(back) >= len(times) - 45 * count
     assert back[-1] == times[-1]
     assert back[0] == times[0]
     assert "parts unreadable" in source.problem
-    assert [path.name for path in store.quarantined_paths()] == [f"{aside.name}.salvaged-partly"]
+    assert [path.name for path in store.quarantined_paths()] == [
+        f"{damaged_path.name}.salvaged-partly"
+    ]
 
 
 @pytest.mark.slow
@@ -243,12 +245,12 @@ def test_a_database_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_p
 
 
 def test_a_quarantined_database_of_a_newer_luxcli_stays_pending(recorded):
-    aside = quarantine(recorded)
-    with closing(sqlite3.connect(aside)) as db:
+    damaged_path = quarantine(recorded)
+    with closing(sqlite3.connect(damaged_path)) as db:
         db.execute("PRAGMA user_version=99")
     [source] = restore.recover_pending(recorded)
     assert "written by a newer luxcli" in source.problem
-    assert aside.exists()
+    assert damaged_path.exists()
     [again] = restore.recover_pending(recorded)
     assert again.problem == source.problem
 

@@ -57,7 +57,9 @@ def entries(settings: Config) -> list[tuple[str, int]]:
     """Return what is stored, as ``(reason, ts_ms)`` in time order; a poll has no reason."""
     store = open_store(settings)
     store.flush()
-    found = [(tick.reason, tick.ts_ms) for tick in store.database.missed(0, 2**60)]
+    found = [
+        (missed_poll.reason, missed_poll.ts_ms) for missed_poll in store.database.missed(0, 2**60)
+    ]
     found += [("", ts_ms) for ts_ms in store.database.times(0, 2**60)]
     return sorted(found, key=lambda entry: entry[1])
 
@@ -244,10 +246,10 @@ def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simula
 def test_the_command_reports_each_failure_and_ends_with_the_status_of_the_last(invoke, configure):
     file = configure(port=1)
     ran = invoke("poll-once", "--count", 1, "--json", "-c", file)
-    told = json.loads(ran.stdout)
+    printed = json.loads(ran.stdout)
     assert (ran.status, len(ran.stderr.splitlines())) == (69, 1)
-    assert (told["ok"], told["overrun"]) == (False, 0)
-    [poll] = told["polls"]
+    assert (printed["ok"], printed["overrun"]) == (False, 0)
+    [poll] = printed["polls"]
     assert (poll["ok"], poll["error"]["exit"]) == (False, 69)
     assert poll["error"]["text"] in ran.stderr
 
@@ -256,9 +258,9 @@ def test_one_object_holds_all_polls_of_a_run(invoke, configure, simulator):
     ran = invoke(
         "poll-once", "--count", 1, "--every", "10s", "--json", "-c", configure(port=simulator.port)
     )
-    told = json.loads(ran.stdout)
-    assert (ran.status, ran.stderr, told["ok"], told["overrun"]) == (0, "", True, 0)
-    assert [poll["calculations"] for poll in told["polls"]] == [
+    printed = json.loads(ran.stdout)
+    assert (ran.status, ran.stderr, printed["ok"], printed["overrun"]) == (0, "", True, 0)
+    assert [poll["calculations"] for poll in printed["polls"]] == [
         len(simulator.snapshot.calculations)
     ]
 

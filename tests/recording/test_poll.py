@@ -128,16 +128,16 @@ def test_the_process_stores_what_the_controller_sent(profile, invoke, settings_f
         ran = invoke("poll-once", "--json")
         assert eventually(lambda: pump.closed_by_client == 1)
     assert (ran.status, ran.stderr) == (0, "")
-    told = json.loads(ran.stdout)
+    printed = json.loads(ran.stdout)
     [stored] = polls(settings)
     assert blocks(stored) == blocks(pump.snapshot)
-    assert told["ok"] is True
-    assert (told["taken_ms"], told["took_ms"], told["tries"]) == (
+    assert printed["ok"] is True
+    assert (printed["taken_ms"], printed["took_ms"], printed["tries"]) == (
         stored.taken_ms,
         stored.took_ms,
         1,
     )
-    assert [told[group] for group in GROUPS] == [len(stored.block(group)) for group in GROUPS]
+    assert [printed[group] for group in GROUPS] == [len(stored.block(group)) for group in GROUPS]
 
 
 @pytest.mark.parametrize("flush_polls", [1, 3, 20])
@@ -372,9 +372,9 @@ def test_ten_polls_at_once_talk_one_after_the_other_and_none_is_lost(cli, settin
         assert pump.most == 1
         assert pump.connections == 10
     assert [(one.status, one.stderr) for one in ran] == [(0, "")] * 10
-    told = sorted(json.loads(one.stdout)["taken_ms"] for one in ran)
-    assert [poll.taken_ms for poll in polls(settings)] == told
-    assert len(set(told)) == 10
+    printed = sorted(json.loads(one.stdout)["taken_ms"] for one in ran)
+    assert [poll.taken_ms for poll in polls(settings)] == printed
+    assert len(set(printed)) == 10
     assert {poll.calculations for poll in polls(settings)} == {polls(settings)[0].calculations}
     assert misses(settings) == []
 
@@ -622,7 +622,7 @@ def test_two_databases_do_not_talk_to_one_heat_pump_at_once(settings_for, tmp_pa
         poll_once(second)
     store = Store(second.cache_path)
     store.flush()
-    assert [tick.reason for tick in store.database.missed(0, 1 << 62)] == ["busy"]
+    assert [missed_poll.reason for missed_poll in store.database.missed(0, 1 << 62)] == ["busy"]
 
 
 def test_a_name_and_its_address_do_not_make_two_clients(cli, configure, tmp_path):

@@ -13,7 +13,7 @@ from tests.support.builders import small
 from tests.support.scenario import HOUR_MS, configured
 
 START_MS = 1_800_000_000_000
-TICK_MS = 30_000
+INTERVAL_MS = 30_000
 
 
 @pytest.fixture
@@ -22,14 +22,16 @@ def store(tmp_path):
     return Store(settings.cache_path)
 
 
-def put(store, *ticks, offset_ms=400):
+def put(store, *numbers, offset_ms=400):
     """Store a poll at each scheduled time, a little late, as a scheduler starts it."""
-    polls = [small(START_MS + tick * TICK_MS + offset_ms) for tick in ticks]
+    polls = [small(START_MS + number * INTERVAL_MS + offset_ms) for number in numbers]
     store.merge(polls, ())
 
 
-def miss(store, tick, reason):
-    store.merge((), [MissedPoll(START_MS + tick * TICK_MS + 300, reason, 1, 60_000, f"{reason}!")])
+def miss(store, number, reason):
+    store.merge(
+        (), [MissedPoll(START_MS + number * INTERVAL_MS + 300, reason, 1, 60_000, f"{reason}!")]
+    )
 
 
 def hour(store):
@@ -41,7 +43,7 @@ def test_an_unbroken_hour_is_complete(store):
     found = hour(store)
     assert (found.polls, found.expected, found.missing, found.share) == (120, 120, 0, 1.0)
     assert (found.gaps, found.usual_s, found.longest_gap) == ((), 30, None)
-    assert found.last_ms == START_MS + 119 * TICK_MS + 400
+    assert found.last_ms == START_MS + 119 * INTERVAL_MS + 400
 
 
 def test_nothing_stored_is_nothing_expected(store):
@@ -52,8 +54,8 @@ def test_nothing_stored_is_nothing_expected(store):
 
 def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
     put(store, *range(10), *range(15, 120))
-    for tick in (10, 11, 12):
-        miss(store, tick, "timeout")
+    for number in (10, 11, 12):
+        miss(store, number, "timeout")
     miss(store, 13, "busy")
     found = hour(store)
     assert (found.polls, found.expected, found.missing) == (115, 120, 5)
@@ -61,8 +63,8 @@ def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
     assert found.unexplained == 1
     [gap] = found.gaps
     assert (gap.missing, gap.reasons, gap.unexplained) == (5, {"timeout": 3, "busy": 1}, 1)
-    assert gap.start_ms == START_MS + 9 * TICK_MS + 400
-    assert gap.stop_ms == START_MS + 15 * TICK_MS + 400
+    assert gap.start_ms == START_MS + 9 * INTERVAL_MS + 400
+    assert gap.stop_ms == START_MS + 15 * INTERVAL_MS + 400
 
 
 def test_a_silence_that_lasts_counts_up_to_now(store):
@@ -73,8 +75,8 @@ def test_a_silence_that_lasts_counts_up_to_now(store):
 
 
 def test_only_failures_since_the_beginning_are_missing_polls(store):
-    for tick in range(120):
-        miss(store, tick, "refused")
+    for number in range(120):
+        miss(store, number, "refused")
     found = hour(store)
     assert (found.polls, found.last_ms) == (0, None)
     assert found.missing == found.expected == 119  # the last poll may still succeed
@@ -109,7 +111,7 @@ def test_the_newest_poll_may_be_one_by_hand(store):
     assert (
         hour(store).last_ms
         == state.state(store, START_MS + HOUR_MS, 30).last_ms
-        == START_MS + TICK_MS + 9000
+        == START_MS + INTERVAL_MS + 9000
     )
 
 
@@ -132,8 +134,8 @@ def test_a_schedule_that_is_more_than_a_tenth_too_slow_is_not_complete(store, st
 
 def test_reasons_of_missing_polls_of_a_slow_schedule_are_not_counted_twice(store):
     put(store, *range(0, 120, 2))
-    for tick in range(1, 120, 2):
-        miss(store, tick, "timeout")
+    for number in range(1, 120, 2):
+        miss(store, number, "timeout")
     found = hour(store)
     assert (found.expected, found.missing, found.unexplained) == (120, 60, 0)
     assert found.reasons == {"timeout": 60}
@@ -154,47 +156,49 @@ def test_polls_twice_as_often_are_extra_and_not_complete(store, jitter_ms):
 
 @pytest.mark.parametrize("late_s", [*range(1, 30)])
 def test_one_late_poll_costs_nothing_however_late(store, late_s):
-    late = [late_s * 1000 if tick % 10 == 4 else 0 for tick in range(120)]
-    store.merge([small(START_MS + tick * TICK_MS + late[tick]) for tick in range(120)], ())
+    late = [late_s * 1000 if number % 10 == 4 else 0 for number in range(120)]
+    store.merge(
+        [small(START_MS + number * INTERVAL_MS + late[number]) for number in range(120)], ()
+    )
     found = hour(store)
     assert (found.missing, found.has_too_many) == (0, False)
 
 
 def test_late_polls_of_retries_are_not_gaps(store):
-    for tick in range(120):
-        put(store, tick, offset_ms=400 if tick % 7 else 12_000)
+    for number in range(120):
+        put(store, number, offset_ms=400 if number % 7 else 12_000)
     assert hour(store).missing == 0
 
 
 def test_what_waits_in_the_buffer_counts_and_stays_there(store):
     put(store, *range(10))
     Store.open(store.path)
-    for tick in range(10, 15):
-        store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
-    store.add_missed(MissedPoll(START_MS + 15 * TICK_MS, "timeout", 4, 1, "no answer"))
-    store.add(START_MS + 16 * TICK_MS, small(START_MS + 16 * TICK_MS))
+    for number in range(10, 15):
+        store.add(START_MS + number * INTERVAL_MS, small(START_MS + number * INTERVAL_MS))
+    store.add_missed(MissedPoll(START_MS + 15 * INTERVAL_MS, "timeout", 4, 1, "no answer"))
+    store.add(START_MS + 16 * INTERVAL_MS, small(START_MS + 16 * INTERVAL_MS))
     before = store.buffer_path.read_bytes()
-    found = state.coverage(store, START_MS, START_MS + 17 * TICK_MS, 30)
+    found = state.coverage(store, START_MS, START_MS + 17 * INTERVAL_MS, 30)
     assert (found.polls, found.missing, found.reasons) == (16, 1, {"timeout": 1})
-    assert state.state(store, START_MS + HOUR_MS, 30).last_ms == START_MS + 16 * TICK_MS
+    assert state.state(store, START_MS + HOUR_MS, 30).last_ms == START_MS + 16 * INTERVAL_MS
     assert store.buffer_path.read_bytes() == before
 
 
 def test_a_poll_in_buffer_and_database_counts_once(store):
     """A crash between the commit and the clearing of the buffer leaves both."""
     Store.open(store.path)
-    for tick in range(5):
-        store.add(START_MS + tick * TICK_MS, small(START_MS + tick * TICK_MS))
+    for number in range(5):
+        store.add(START_MS + number * INTERVAL_MS, small(START_MS + number * INTERVAL_MS))
     kept = store.buffer_path.read_bytes()
     store.flush()
     store.buffer_path.write_bytes(kept)
-    assert state.coverage(store, START_MS, START_MS + 5 * TICK_MS, 30).polls == 5
+    assert state.coverage(store, START_MS, START_MS + 5 * INTERVAL_MS, 30).polls == 5
 
 
 def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
-    ticks = [tick for tick in range(4000) if tick % 100 >= tick // 100]
-    put(store, *ticks)
-    found = state.coverage(store, START_MS, START_MS + 4000 * TICK_MS, 30)
+    numbers = [number for number in range(4000) if number % 100 >= number // 100]
+    put(store, *numbers)
+    found = state.coverage(store, START_MS, START_MS + 4000 * INTERVAL_MS, 30)
     assert found.gap_count == 39
     assert [gap.missing for gap in found.gaps] == list(range(20, 40))
     assert found.missing == sum(range(40))
@@ -203,14 +207,14 @@ def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
 @pytest.mark.parametrize("seed", range(6))
 def test_polls_taken_together_count_as_they_do_one_by_one(seed):
     rng = random.Random(seed)
-    ts_ms, times, ticks = 0, [], []
+    ts_ms, times, missed_polls = 0, [], []
     for _ in range(900):
         ts_ms += 30_000 + rng.choice([0] * 60 + [rng.randint(-15_000, 15_000), 30_000, 90_000])
         if rng.random() < 0.01:
-            ticks.append(MissedPoll(ts_ms, "timeout", 1, 5, ""))
+            missed_polls.append(MissedPoll(ts_ms, "timeout", 1, 5, ""))
         else:
             times.append(ts_ms)
-    together, single = (coverage.CoverageCounter(ticks, 0, 30_000) for _ in range(2))
+    together, single = (coverage.CoverageCounter(missed_polls, 0, 30_000) for _ in range(2))
     together.add(times)
     for time in times:
         single._add_one(time)

@@ -1,4 +1,4 @@
-"""The image: what can be told from its files, how its command starts and stops, and, where podman
+"""The image: what its files show, how its command starts and stops, and, where podman
 or docker has a base image (`tests.support.containers`), the unmodified Dockerfile built and run.
 """
 
@@ -679,9 +679,7 @@ def test_it_polls_at_the_interval_as_any_user_keeps_its_data_and_stops_at_once(c
     assert all(ts_ms % 10_000 < 2000 for ts_ms in times)
     assert all(abs(b - a - 10_000) < 1500 for a, b in pairwise(before))
     assert {path.stat().st_uid for path in data.rglob("*")} == {12345}
-    print(
-        f"polls {[ts_ms % 10_000 for ts_ms in times]} ms after the tick, stopped in {took_s:.2f} s"
-    )
+    print(f"polls {[ts_ms % 10_000 for ts_ms in times]} ms late, stopped in {took_s:.2f} s")
     # One line for each start and nothing for what went well.
     assert [json.loads(line)["level"] for line in log] == ["info", "info"]
 

@@ -85,15 +85,15 @@ def test_blocks_of_the_largest_size_come_back_though_the_writer_looks_back_less_
 
 
 def test_polls_and_missed_polls_may_alternate(path):
-    sent, ticks = polls(30), []
+    sent, missed_polls = polls(30), []
     for number, poll in enumerate(sent):
         buffer.append_poll(path, poll)
         if number % 3 == 0:
-            ticks.append(MISSED._replace(ts_ms=START_MS + 500 + number))
-            buffer.append_missed(path, ticks[-1])
+            missed_polls.append(MISSED._replace(ts_ms=START_MS + 500 + number))
+            buffer.append_missed(path, missed_polls[-1])
     content = buffer.read(path)
     assert list(content.polls) == sent
-    assert list(content.missed) == ticks
+    assert list(content.missed) == missed_polls
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_polls_and_missed_polls_may_alternate(path):
     ids=["umlauts", "quotes", "line breaks", "controls", "empty", "long", "surrogate"],
 )
 def test_any_text_may_be_the_detail_of_a_missed_poll(path, detail):
-    tick = MISSED._replace(detail=detail)
-    buffer.append_missed(path, tick)
+    missed_poll = MISSED._replace(detail=detail)
+    buffer.append_missed(path, missed_poll)
     buffer.append_poll(path, small(START_MS))
     content = buffer.read(path)
-    assert content.missed == (tick,)
+    assert content.missed == (missed_poll,)
     assert content.polls == (small(START_MS),)
     assert len(lines(path)) == 2
 
@@ -273,7 +273,7 @@ def test_a_line_torn_anywhere_harms_neither_those_before_nor_the_next(path, last
     sent = [small(START_MS + n, {1: n}, lengths=shape) for n in range(3)]
     later = small(START_MS + 99, {5: 5}, lengths=shape)
     append(path, sent)
-    ticks: tuple[MissedPoll, ...] = ()
+    missed_polls: tuple[MissedPoll, ...] = ()
     if last == "reference":
         torn = small(START_MS + 50, lengths=shape)
     elif last == "complete":
@@ -281,7 +281,7 @@ def test_a_line_torn_anywhere_harms_neither_those_before_nor_the_next(path, last
     before = path.stat().st_size
     if last == "missed":
         buffer.append_missed(path, MISSED)
-        ticks = (MISSED,)
+        missed_polls = (MISSED,)
     else:
         buffer.append_poll(path, torn)
         sent.append(torn)
@@ -295,13 +295,13 @@ def test_a_line_torn_anywhere_harms_neither_those_before_nor_the_next(path, last
 
         content = buffer.read(path)
         assert list(content.polls) == kept
-        assert content.missed == (ticks if is_whole else ())
+        assert content.missed == (missed_polls if is_whole else ())
         assert content.rejected == piece
 
         assert buffer.append_poll(path, later) in (4, 5)
         content = buffer.read(path)
         assert list(content.polls) == [*kept, later]
-        assert content.missed == (ticks if is_whole else ())
+        assert content.missed == (missed_polls if is_whole else ())
         assert content.rejected == piece
 
 

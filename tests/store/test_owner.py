@@ -19,49 +19,49 @@ def pump(serial=(0, 0)):
 
 
 @pytest.fixture
-def cache(tmp_path):
+def database(tmp_path):
     return tmp_path / "cache.sqlite3"
 
 
-def test_the_same_heat_pump_is_let_in_again_and_again(cache):
+def test_the_same_heat_pump_is_let_in_again_and_again(database):
     for _ in range(3):
-        owner.check_owner(cache, "pump.local", pump((730214, 17)))
+        owner.check_owner(database, "pump.local", pump((730214, 17)))
 
 
-def test_another_serial_number_is_refused_even_at_the_same_address(cache):
-    owner.check_owner(cache, "pump.local", pump((730214, 17)))
+def test_another_serial_number_is_refused_even_at_the_same_address(database):
+    owner.check_owner(database, "pump.local", pump((730214, 17)))
     with pytest.raises(StorageError, match="another heat pump"):
-        owner.check_owner(cache, "pump.local", pump((730214, 18)))
+        owner.check_owner(database, "pump.local", pump((730214, 18)))
 
 
-def test_the_same_serial_number_at_a_new_address_is_let_in_and_remembered(cache):
-    owner.check_owner(cache, "192.168.1.50", pump((730214, 17)))
-    owner.check_owner(cache, "192.168.1.77", pump((730214, 17)))
+def test_the_same_serial_number_at_a_new_address_is_let_in_and_remembered(database):
+    owner.check_owner(database, "192.168.1.50", pump((730214, 17)))
+    owner.check_owner(database, "192.168.1.77", pump((730214, 17)))
     with pytest.raises(StorageError, match=r"192\.168\.1\.77"):
-        owner.check_owner(cache, "192.168.1.50", pump((1, 1)))
+        owner.check_owner(database, "192.168.1.50", pump((1, 1)))
 
 
-def test_without_serial_numbers_the_address_decides(cache):
-    owner.check_owner(cache, "Pump-A", pump())
-    owner.check_owner(cache, "pump-a", pump())
+def test_without_serial_numbers_the_address_decides(database):
+    owner.check_owner(database, "Pump-A", pump())
+    owner.check_owner(database, "pump-a", pump())
     with pytest.raises(StorageError, match="holds the polls of another heat pump"):
-        owner.check_owner(cache, "pump-b", pump())
+        owner.check_owner(database, "pump-b", pump())
 
 
-def test_a_serial_number_that_is_missing_once_is_not_forgotten(cache):
-    owner.check_owner(cache, "pump-a", pump((730214, 17)))
-    owner.check_owner(cache, "pump-a", pump())
+def test_a_serial_number_that_is_missing_once_is_not_forgotten(database):
+    owner.check_owner(database, "pump-a", pump((730214, 17)))
+    owner.check_owner(database, "pump-a", pump())
     with pytest.raises(StorageError):
-        owner.check_owner(cache, "pump-a", pump((730214, 18)))
+        owner.check_owner(database, "pump-a", pump((730214, 18)))
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00\xff"])
-def test_a_damaged_note_is_written_again(cache, damage):
-    note = cache.with_name("cache.sqlite3.device.json")
+def test_a_damaged_note_is_written_again(database, damage):
+    note = database.with_name("cache.sqlite3.device.json")
     note.write_bytes(damage)
-    owner.check_owner(cache, "pump-a", pump())
+    owner.check_owner(database, "pump-a", pump())
     with pytest.raises(StorageError):
-        owner.check_owner(cache, "pump-b", pump())
+        owner.check_owner(database, "pump-b", pump())
 
 
 def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_path):
@@ -72,4 +72,4 @@ def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_p
             poll_once(configured(tmp_path, port=simulator.port, host="localhost"))
     store = Store(settings.cache_path)
     assert [poll.taken_ms for poll in store.query(0, 1 << 62)] == [first.snapshot.taken_ms]
-    assert [tick.reason for tick in store.database.missed(0, 1 << 62)] == ["foreign"]
+    assert [missed_poll.reason for missed_poll in store.database.missed(0, 1 << 62)] == ["foreign"]

@@ -436,18 +436,18 @@ def test_an_abandoned_query_blocks_no_writer(eager):
 
 
 def test_missed_polls_come_back_sorted_within_half_open_bounds(store):
-    ticks = [
+    missed_polls = [
         MissedPoll(START_MS + n, reason, n, n * 1000, f"Grund {n}: Zeitüberschreitung\n„x“")
         for n, reason in enumerate(("timeout", "refused", "busy", "rejected"))
     ]
-    for tick in reversed(ticks):
-        store.add_missed(tick)
+    for missed_poll in reversed(missed_polls):
+        store.add_missed(missed_poll)
     assert store.flush() == FlushResult(0, 4, 0)
-    assert store.database.missed(0, EVER) == ticks
-    assert store.database.missed(START_MS + 1, START_MS + 3) == ticks[1:3]
-    store.add_missed(ticks[1])
+    assert store.database.missed(0, EVER) == missed_polls
+    assert store.database.missed(START_MS + 1, START_MS + 3) == missed_polls[1:3]
+    store.add_missed(missed_polls[1])
     assert store.flush() == FlushResult(0, 0, 0)
-    assert store.database.missed(0, EVER) == ticks
+    assert store.database.missed(0, EVER) == missed_polls
 
 
 def test_a_poll_may_be_missed_and_made_in_the_same_millisecond(store):
@@ -487,7 +487,7 @@ def test_removal_takes_what_is_older_and_leaves_the_rest_exactly(store):
     assert everything(store) == sent[23:]
     assert store.database.count(-EVER, EVER) == 17
     assert store.database.span() == (cutoff, sent[-1].taken_ms)
-    assert [tick.ts_ms for tick in store.database.missed(0, EVER)] == [
+    assert [missed_poll.ts_ms for missed_poll in store.database.missed(0, EVER)] == [
         poll.taken_ms + 1 for poll in sent[::3] if poll.taken_ms + 1 >= cutoff
     ]
     assert [record.stop_ms for record in ledger.rollups(store, "daily")] == [cutoff]
@@ -668,12 +668,12 @@ def test_a_damaged_database_is_quarantined_as_it_is_and_recreated(eager, damage,
     poll = real(START_MS + DAY_MS)
     assert eager.add(poll.taken_ms, poll) == AddResult(1)
     assert everything(eager) == [poll]
-    (aside,) = eager.quarantined_paths()
-    assert aside.read_bytes() == damaged
+    (damaged_path,) = eager.quarantined_paths()
+    assert damaged_path.read_bytes() == damaged
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert str(eager.path) in record.getMessage()
-    assert aside.name in record.getMessage()
+    assert damaged_path.name in record.getMessage()
 
 
 def test_a_database_damaged_twice_in_one_second_is_quarantined_twice(eager):
@@ -711,14 +711,14 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
         ),
         pytest.param(
             *(lambda store, damaged: store.database.recover(damaged, []), 50),
-            id="salvage",
+            id="recover",
             marks=pytest.mark.slow,
         ),
     ],
 )
 @pytest.mark.no_cover
 def test_a_flipped_bit_anywhere_in_the_database_never_gives_a_wrong_value(store, read, flips):
-    """Nor does it raise anything but a StorageError, on which salvage and reports rely."""
+    """Nor does it raise anything but a StorageError, on which recovery and reports rely."""
     sent = [small(START_MS + n, {1: n, 2: n % 7}, {1: n // 9}, lengths=TINY) for n in range(40)]
     add(store, sent)
     store.flush()
@@ -821,12 +821,12 @@ def test_the_whole_database_can_be_checked_for_damage(eager):
 
 
 def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
-    sent, tick = reals(6), MissedPoll(START_MS + 1, "timeout", 1, 2, "silent")
+    sent, missed_poll = reals(6), MissedPoll(START_MS + 1, "timeout", 1, 2, "silent")
     add(eager, sent[2:4])
-    assert eager.merge(sent, [tick]) == FlushResult(4, 1, 0)
-    assert eager.merge(sent, [tick]) == FlushResult(0, 0, 0)
+    assert eager.merge(sent, [missed_poll]) == FlushResult(4, 1, 0)
+    assert eager.merge(sent, [missed_poll]) == FlushResult(0, 0, 0)
     assert everything(eager) == sent
-    assert eager.database.missed(0, EVER) == [tick]
+    assert eager.database.missed(0, EVER) == [missed_poll]
     assert eager.database.times(sent[1].taken_ms, sent[4].taken_ms) == [
         p.taken_ms for p in sent[1:4]
     ]
@@ -1056,8 +1056,8 @@ def test_polls_may_come_in_while_old_ones_are_removed(store):
 def test_different_missed_polls_of_one_millisecond_are_both_kept(store):
     first = MissedPoll(START_MS, "timeout", 4, 1000, "a")
     second = MissedPoll(START_MS, "busy", 0, 5000, "b")
-    for tick in (first, second, first):
-        store.add_missed(tick)
+    for missed_poll in (first, second, first):
+        store.add_missed(missed_poll)
     store.flush()
     assert store.database.missed(0, EVER) == [first, second._replace(ts_ms=START_MS + 1)]
 
@@ -1067,9 +1067,9 @@ def test_a_missed_poll_goes_to_the_database_where_the_buffer_cannot_be_written(s
     store.flush()
     store.buffer_path.unlink()
     store.buffer_path.mkdir()
-    tick = MissedPoll(START_MS + 1, "timeout", 4, 1000, "a")
-    store.add_missed(tick)
-    assert store.database.missed(0, EVER) == [tick]
+    missed_poll = MissedPoll(START_MS + 1, "timeout", 4, 1000, "a")
+    store.add_missed(missed_poll)
+    assert store.database.missed(0, EVER) == [missed_poll]
 
 
 def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_stored(store):

@@ -667,7 +667,7 @@ class Plan:
         settings: As for `command`.
         truth: What may be there before and after it.
         acknowledged: The polls that must be there at any time.
-        damaged: The cache is damaged or gone: `acknowledged` holds only when all has healed.
+        damaged: The database is damaged or gone: `acknowledged` holds only when all has healed.
         pruned_ms: As for `judge`.
         final: CSVs and archives that are there when all has healed.
     """

@@ -42,7 +42,7 @@ class Planted:
         step_s: Distance of the polls; the schedule's as well.
         interval_s: What the schedule is believed to be, if that is the fault.
         missed: Reasons recorded for polls that are not there, by number of the poll.
-        spoil: Does something to the file of the cache afterwards.
+        spoil: Does something to the file of the database afterwards.
     """
 
     name: str

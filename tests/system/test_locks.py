@@ -27,7 +27,7 @@ print("released", flush=True)
 
 
 class Holder:
-    """Another process that holds the lock until it is told to let go."""
+    """Another process that holds the lock until it is asked to release the lock."""
 
     def __init__(self, path: Path, wait_s: float = 0) -> None:
         self.process = python(HOLDER, path, wait_s, stdin=-1)

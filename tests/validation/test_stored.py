@@ -360,7 +360,7 @@ def test_it_waits_for_another_luxcli_that_talks_to_the_heat_pump(simulator, tmp_
 
 @pytest.fixture
 def hour(configure, tmp_path):
-    """The configuration of a cache that holds the last hour."""
+    """The configuration of a database that holds the last hour."""
     path = configure(interval_sec=60)
     settings = config.load(path, {}, path.parent)
     now_ms = int(time.time()) * 1000
