@@ -20,6 +20,7 @@ _BAR_AFTER_S = 1.0
 _REFRESH_PER_S = 2
 _COLUMN_WIDTH = 36
 _CHANGE_WIDTH = 7
+_USUAL_WIDTH = 80
 
 
 @contextmanager
@@ -58,8 +59,17 @@ def progress(what: str) -> Iterator[Progress]:
             bar.stop()
 
 
-def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print a table on a terminal, tab-separated lines elsewhere."""
+def print_table(
+    head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, whole: str | None = None
+) -> None:
+    """Print a table on a terminal, tab-separated lines elsewhere.
+
+    Args:
+        head: Titles of the columns.
+        rows: Cells.
+        whole: Title of a column whose cells are not folded where the terminal has the usual width,
+            so that they can be copied.
+    """
     if not sys.stdout.isatty():
         for row in [head, *rows]:
             print_line(printable("\t".join(row)))
@@ -69,11 +79,13 @@ def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     from rich.table import Column, Table
 
     # Folded instead of cut, because long ids and paths differ at their ends.
-    columns = [Column(title, overflow="fold") for title in head]
+    console = Console(highlight=False)
+    uncut = whole if console.width >= _USUAL_WIDTH else None
+    columns = [Column(title, overflow="fold", no_wrap=title == uncut) for title in head]
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table, markup=False)
+    console.print(table, markup=False)
 
 
 class Sheet(NamedTuple):

@@ -25,6 +25,7 @@ from luxcli.config import config
 from luxcli.errors import LuxcliError
 from luxcli.model import GROUPS, MissedPoll
 from luxcli.recording import poll
+from luxcli.registers import catalogue
 from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
 from tests.support.builders import real
@@ -516,6 +517,14 @@ def test_tables_are_drawn_on_a_terminal_only_and_colour_is_optional(cli, recorde
     piped = cli("config", "show", "-c", recorded, env=environ)
     assert "\x1b" not in piped.stdout
     assert "───" not in piped.stdout
+
+
+def test_ids_of_sensors_are_whole_on_a_terminal_of_80_columns(cli):
+    _, screen = on_a_terminal(cli, "sensors", env={"COLUMNS": "80", "NO_COLOR": "1"})
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen).splitlines()
+    assert max(map(len, lines)) <= 80
+    ids = {word for line in lines for word in line.split()}
+    assert {register.id for register in catalogue.select(["all"])} <= ids
 
 
 # Help and entry points

@@ -1,5 +1,6 @@
 """The command `sensors`: list the registers."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -34,7 +35,12 @@ def sensors(
         print_json({"ok": True, "sensors": [register.to_json() for register in chosen]})
         return 0
     rows = [(r.group, str(r.index), r.id, r.name, r.german, r.unit) for r in chosen]
-    print_table(("group", "index", "id", "name", "German", "unit"), rows)
+    if sys.stdout.isatty():
+        # C10 is calculation 10: two columns less leave the ids whole on 80 columns.
+        short = [(f"{group[0].upper()}{index}", *rest) for group, index, *rest in rows]
+        print_table(("no.", "id", "name", "German", "unit"), short, whole="id")
+    else:
+        print_table(("group", "index", "id", "name", "German", "unit"), rows)
     if len(chosen) == 1 and chosen[0].labels:
         print_table(("code", "meaning"), [(str(k), v) for k, v in sorted(chosen[0].labels.items())])
     return 0
