@@ -22,12 +22,12 @@ def zone(name: str | None, environ: Mapping[str, str], warn: Callable[[str], obj
     """
     from zoneinfo import ZoneInfo
 
-    given = name or environ.get("TZ", "").strip().removeprefix(":")
-    if given:
+    zone_name = name or environ.get("TZ", "").strip().removeprefix(":")
+    if zone_name:
         try:
-            return ZoneInfo(given)
+            return ZoneInfo(zone_name)
         except (KeyError, OSError, ValueError):
-            warn(f"TZ={given}: not a time zone like Europe/Berlin, UTC is used; set 'timezone'")
+            warn(f"TZ={zone_name}: not a time zone like Europe/Berlin, UTC is used; set 'timezone'")
             return UTC
     link = Path("/etc/localtime")
     _, found, key = str(link.resolve()).partition("/zoneinfo/")

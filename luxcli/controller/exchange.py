@@ -205,9 +205,9 @@ class Exchange:
         command = _COMMANDS[group]
         sock.settimeout(self._remaining_s())
         sock.sendall(struct.pack(">ii", command, 0))
-        asked = time.monotonic()
+        request_s = time.monotonic()
         (echo,) = struct.unpack(">i", self._exactly(sock, 4))
-        self.times_s.setdefault(FIRST_BYTE, time.monotonic() - asked)
+        self.times_s.setdefault(FIRST_BYTE, time.monotonic() - request_s)
         if echo != command:
             text = f"{group}: asked with {command}, answered with {echo}"
             if self.received.startswith(FIRST_ANSWER):

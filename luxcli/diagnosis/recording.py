@@ -232,12 +232,12 @@ def _rollups(
     name = Path(str(newest.path)).name
     age = times.span((now_ms - newest.stop_ms) / 1000)
     text = f"last {kind} CSV: {name}, {newest.rows} rows, ended {age} ago"
-    gone = not Path(str(newest.path)).exists()
-    if gone:
+    is_gone = not Path(str(newest.path)).exists()
+    if is_gone:
         text += "; the file has been moved or removed"
     if now_ms - newest.stop_ms > _CSV_DUE_MS[kind] and _has_polls_since(store, newest.stop_ms):
         yield warning(text, _ROLLUP_ADVICE)
-    elif gone and not any(file.kind == kind for file in files.csvs(config)):
+    elif is_gone and not any(file.kind == kind for file in files.csvs(config)):
         local = times.local_date(newest.stop_ms, zone)
         advice = f"if nobody meant to: 'luxcli rollup {kind} --date {local}' writes it again"
         yield warning(f"{text}, as all others", advice)

@@ -291,13 +291,13 @@ def _archives(
 ) -> Iterator[Line]:
     there = [path.name for path in store.archive_paths()]
     facts.archives = len(there)
-    stored = list(archive.days(store, now_ms, zone))
-    yield from _lost(config, stored, there, now_ms, zone, facts)
+    stored_days = list(archive.days(store, now_ms, zone))
+    yield from _lost(config, stored_days, there, now_ms, zone, facts)
     if not config.archive:
         yield info(f"archives are switched off (archive: false); {len(there)} exist")
         return
     until_ms = now_ms - _ARCHIVE_DUE_MS
-    due = [day for day in stored if archive.bounds(day, zone)[1] <= until_ms]
+    due = [day for day in stored_days if archive.bounds(day, zone)[1] <= until_ms]
     missing = [day for day in due if archive.path_of(config, day).name not in there]
     facts.without_archive = missing
     archives = counted(len(there), "archive", "archives")
@@ -314,7 +314,7 @@ def _archives(
 
 def _lost(
     config: Config,
-    stored: Sequence[date],
+    stored_days: Sequence[date],
     archives: Sequence[str],
     now_ms: int,
     zone: tzinfo,
@@ -325,16 +325,16 @@ def _lost(
     if config.cache_retention_days:
         first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     archived = {day for day in map(_dated, archives) if day and day >= first}
-    lost = sorted(archived.difference(stored))
-    facts.only_in_archives = lost
-    if lost:
-        text = f"{_days(lost)} in archives but not in the database"
+    lost_days = sorted(archived.difference(stored_days))
+    facts.only_in_archives = lost_days
+    if lost_days:
+        text = f"{_days(lost_days)} in archives but not in the database"
         yield warning(text, "'luxcli restore' puts them back")
     # The daily CSV of a day is mostly about the day before.
     days = {csv.day for csv in csvs(config) if csv.kind == "daily" and csv.is_closed}
     written = {day - _DAY for day in days}
     only = sorted(
-        day for day in written if day >= first and not {day, day + _DAY}.intersection(stored)
+        day for day in written if day >= first and not {day, day + _DAY}.intersection(stored_days)
     )
     only = [day for day in only if day not in archived]
     facts.only_in_csvs = only

@@ -262,13 +262,13 @@ def _heat_w(values: Values) -> float | None:
 
     Older firmware has no such register or leaves it at 0, also while the compressor runs.
     """
-    sent = values.number("Heat_Output")
-    if sent or (sent is not None and not values.raw("ID_WEB_VD1out")):
-        return sent
+    heat_output = values.number("Heat_Output")
+    if heat_output or (heat_output is not None and not values.raw("ID_WEB_VD1out")):
+        return heat_output
     spread = _difference(_FLOW, _RETURN)(values)
     flow = next((rate for name in _FLOW_RATES if (rate := values.number(name))), None)
     if spread is None or flow is None:
-        return sent
+        return heat_output
     return abs(spread) * flow / _LH_K_PER_KW * 1000
 
 

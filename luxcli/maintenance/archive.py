@@ -130,11 +130,11 @@ def problem(config: Config, store: Store, day: date, zone: tzinfo) -> str | None
     if not path.exists():
         return f"no archive; {advice}"
     try:
-        kept = luxlog.read(path)
+        content = luxlog.read(path)
     except StorageError as exc:
         return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
-    missing = polls_ms - {poll.taken_ms for poll in kept.polls}
-    if not missing and missed_ms <= {missed.ts_ms for missed in kept.missed}:
+    missing = polls_ms - {poll.taken_ms for poll in content.polls}
+    if not missing and missed_ms <= {missed.ts_ms for missed in content.missed}:
         return None
     damaged: list[int] = []
     for _poll in store.query(*span, damaged=damaged):

@@ -110,13 +110,13 @@ def ask(request: Request, timeout_s: float) -> None:
     headers["User-Agent"] = f"luxcli/{__version__}"
     opener = urllib.request.build_opener(_NoRedirect)
     try:
-        asked = urllib.request.Request(url, data=request.body, headers=headers)  # noqa: S310  checked
-        with opener.open(asked, timeout=timeout_s) as response:
+        http_request = urllib.request.Request(url, data=request.body, headers=headers)  # noqa: S310  checked
+        with opener.open(http_request, timeout=timeout_s) as response:
             answer = response.read(200).decode(errors="replace")
     except urllib.error.HTTPError as exc:
         exc.close()
-        moved = " (the address has moved; set the new one)" if 300 <= exc.code < 400 else ""
-        raise RefusedError(f"HTTP status {exc.code}{moved}") from None
+        hint = " (the address has moved; set the new one)" if 300 <= exc.code < 400 else ""
+        raise RefusedError(f"HTTP status {exc.code}{hint}") from None
     except (OSError, http.client.HTTPException) as exc:
         raise RefusedError(_reason(exc, timeout_s)) from None
     for fault in request.faults:
@@ -139,5 +139,5 @@ def _without_password(url: str, headers: dict[str, str]) -> tuple[str, dict[str,
     user, at, host = parts.netloc.rpartition("@")
     if not at:
         return url, dict(headers)
-    given = "Basic " + base64.b64encode(user.encode()).decode()
-    return urlunsplit(parts._replace(netloc=host)), {"Authorization": given, **headers}
+    authorization = "Basic " + base64.b64encode(user.encode()).decode()
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": authorization, **headers}

@@ -253,7 +253,7 @@ class CoverageCounter:
         since = self._start_ms if self._on_time is None else self._on_time
         # What is due at `stop_ms` itself is not late yet.
         self._add_gap(since, stop_ms, (stop_ms - since - 1) // self._interval_ms)
-        kept = sorted((gap for _, _, gap in self._longest), key=lambda gap: gap.start_ms)
+        longest = sorted((gap for _, _, gap in self._longest), key=lambda gap: gap.start_ms)
         usual = self._distances.most_common(1)
         usual_s = usual[0][0] if usual else None
         self._count_slow(usual_s, stop_ms)
@@ -266,7 +266,7 @@ class CoverageCounter:
             reasons=dict(self._reasons),
             unexplained=self._unexplained,
             gap_count=self._gap_count,
-            gaps=tuple(kept),
+            gaps=tuple(longest),
             usual_s=usual_s,
             last_ms=self._newest,
         )

@@ -34,8 +34,10 @@ def _coverage(
     store: Store, waiting: Waiting, start_ms: int, stop_ms: int, interval_s: int
 ) -> Coverage:
     entries = [*waiting.polls_ms, *(entry.ts_ms for entry in waiting.missed)]
-    stored = store.database.next_entry(0)
-    first = min([*entries, *([] if stored is None else [stored])], default=stop_ms)
+    first_stored_ms = store.database.next_entry(0)
+    first = min(
+        [*entries, *([] if first_stored_ms is None else [first_stored_ms])], default=stop_ms
+    )
     begin_ms = max(start_ms, first)
     if begin_ms >= stop_ms:
         return Coverage(start_ms, stop_ms, 0, 0, 0, {})

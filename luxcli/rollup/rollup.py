@@ -223,12 +223,12 @@ def _sliding_path(run: _Run, period: Period) -> Path:
     records = ledger.rollups(run.store, period.kind)
     # By name: the directory may have been moved since.
     written = {Path(r.path).name for r in records if r.path and r.state in ("written", "stale")}
-    there = csv_file.extent(path)
-    if there is None:
+    extent = csv_file.extent(path)
+    if extent is None:
         return path
     # A new database does not know the file, which may be the only copy of its polls.
-    stored = run.store.database.count(there.first_ms, there.last_ms + 1000)
-    if path.name not in written and there.rows <= stored:
+    poll_count = run.store.database.count(extent.first_ms, extent.last_ms + 1000)
+    if path.name not in written and extent.rows <= poll_count:
         return path
     return sliding_path(run.config, period, run.zone)
 
@@ -278,15 +278,15 @@ def _write_closed(run: _Run, period: Period, *, again: bool = False) -> RollupRe
     if path.exists():
         owner.reserve_directory(path.parent, run.config.cache_path)
     head = (period.kind, period.start_ms, period.stop_ms)
-    there = csv_file.rows_within(path, period.start_ms, period.stop_ms)
-    stored = run.store.database.count(period.start_ms, period.stop_ms) if there else 0
-    if there > stored or (there == stored > 0 and not again):
+    row_count = csv_file.rows_within(path, period.start_ms, period.stop_ms)
+    poll_count = run.store.database.count(period.start_ms, period.stop_ms) if row_count else 0
+    if row_count > poll_count or (row_count == poll_count > 0 and not again):
         result = RollupResult(
-            *(period, path, _coverage(run, period), there),
+            *(period, path, _coverage(run, period), row_count),
             size=path.stat().st_size,
             kept=True,
         )
-        record = RollupRecord(*head, str(path), "written", there, run.now_ms)
+        record = RollupRecord(*head, str(path), "written", row_count, run.now_ms)
         ledger.record_rollup(run.store, record)
         return result
     try:

@@ -64,11 +64,11 @@ def units(
             True,
         ),
     )
-    made = {}
+    units = {}
     for job in jobs:
-        made[f"luxcli-{job.name}.service"] = _service(config, command, user, job, program)
-        made[f"luxcli-{job.name}.timer"] = _timer(job)
-    return made
+        units[f"luxcli-{job.name}.service"] = _service(config, command, user, job, program)
+        units[f"luxcli-{job.name}.timer"] = _timer(job)
+    return units
 
 
 def _calendar(step_s: int) -> str:
@@ -88,8 +88,8 @@ def _data_directories(config: Config) -> list[Path]:
     archive = config.cache_path.with_name("archive")
     if archive.is_symlink():  # such as to a larger disk
         written.add(archive.resolve())
-    wanted = sorted(written)
-    return [path for path in wanted if not any(other in path.parents for other in wanted)]
+    directories = sorted(written)
+    return [path for path in directories if not any(other in path.parents for other in directories)]
 
 
 class _Job(NamedTuple):

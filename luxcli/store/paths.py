@@ -95,12 +95,12 @@ def quarantine(path: Path) -> Path:
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"{path.name}{_QUARANTINED}{stamp}"
-    moved, count = path.with_name(name), 1
-    while moved.exists():
+    new_path, count = path.with_name(name), 1
+    while new_path.exists():
         count += 1
-        moved = path.with_name(f"{name}-{count}")
-    rename(path, moved)
-    return moved
+        new_path = path.with_name(f"{name}-{count}")
+    rename(path, new_path)
+    return new_path
 
 
 def rename(old: Path, new: Path) -> None:

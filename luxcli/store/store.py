@@ -326,11 +326,11 @@ class Store:
         try:
             flushed, rejected, size = self._ingest_all()
         except DamagedError as exc:
-            moved = paths.quarantine(self.path)
+            damaged_path = paths.quarantine(self.path)
             _LOGGER.error(
                 "%s; quarantined as %s, a new database was created; 'luxcli rollup daily' and"
                 " 'luxcli restore' put back what can be read",
-                *(exc, moved.name),
+                *(exc, damaged_path.name),
             )
             flushed, rejected, size = self._ingest_all()
         if rejected:

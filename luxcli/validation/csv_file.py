@@ -211,14 +211,14 @@ class _Table:
             self._usable = False
             add("csv-header", 0, f"begins with {','.join(header[:2])[:60]!r}")
             return
-        seen: set[str] = set()
+        names: set[str] = set()
         position = (-1, -1)
         for name in header[2:]:
             register = register_of(name)
             self._cells.append(None if register is None else (register, Cells(register)))
-            if name in seen:
+            if name in names:
                 add("csv-duplicate", 0, repr(name))
-            seen.add(name)
+            names.add(name)
             if register is None:
                 add("csv-columns", 0, f"{name[:60]!r} is no register")
                 continue
@@ -325,9 +325,9 @@ class _Table:
 
 
 def _note(histogram: dict[int, list[int]], key: int, ts_ms: int) -> None:
-    seen = histogram.setdefault(key, [0, ts_ms, ts_ms])
-    seen[0] += 1
-    seen[2] = ts_ms
+    entry = histogram.setdefault(key, [0, ts_ms, ts_ms])
+    entry[0] += 1
+    entry[2] = ts_ms
 
 
 def _moment(text: str) -> datetime | None:
@@ -376,9 +376,9 @@ class _WholeFile:
         # The buffer first: a poll that is flushed meanwhile is found in both, not in neither.
         waiting = set(store.waiting().polls_ms)
         times = waiting.union(store.database.times(start_ms, stop_ms))
-        stored = sum(start_ms <= ts_ms < stop_ms for ts_ms in times)
+        poll_count = sum(start_ms <= ts_ms < stop_ms for ts_ms in times)
         # A database that was lost or pruned since holds less; then the file is the better copy.
-        if stored > table.rows:
-            text = f"{table.rows} rows, {stored} polls in the database"
-            count = stored - table.rows
+        if poll_count > table.rows:
+            text = f"{table.rows} rows, {poll_count} polls in the database"
+            count = poll_count - table.rows
             self._findings.add("csv-count", stop_ms, text, since_ms=start_ms, count=count)

@@ -275,8 +275,8 @@ class _Run:
         """Remove CSVs that are too old."""
         from luxcli.maintenance import prune
 
-        made = {file.result.path for file in self.files if file.result.path}
-        pruned = prune.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=made)
+        new_paths = {file.result.path for file in self.files if file.result.path}
+        pruned = prune.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=new_paths)
         # CSVs that it refuses to remove are reported by `prune`, once a day.
         if pruned.csv_files or not self.if_due:
             self.report_line(f"removed {len(pruned.csv_files)} old CSV files")

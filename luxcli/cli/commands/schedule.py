@@ -186,7 +186,7 @@ def systemd(
     who = user or os.environ.get("SUDO_USER") or _own_name()
     # The script may be in another directory than Python and the package.
     program = [Path(sys.executable).resolve(), Path(schedule.__file__).resolve()]
-    made = schedule.units(settings, _command(command), who, program=[] if command else program)
+    units = schedule.units(settings, _command(command), who, program=[] if command else program)
     _warn_of_settings_outside_file(settings, "systemd", needed=output is not None)
     if settings.origins["cache_path"] == "default":
         warn(
@@ -194,9 +194,9 @@ def systemd(
             " it to /var/lib/luxcli/cache.sqlite3"
         )
     if output is None:
-        print_line("\n".join(made.values()))
+        print_line("\n".join(units.values()))
     else:
-        for name, text in made.items():
+        for name, text in units.items():
             print_line(f"{_write(output / name, text)}: written")
     mark = "# " if output is None else ""
     print_line(f"{mark}Three commands activate the schedule:")
@@ -309,11 +309,11 @@ def _change(lines: str | None, interval_s: int, *, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise UsageError("not a terminal: repeat with --yes to apply this change")
         try:
-            wanted = typer.confirm("Change the crontab?")
+            is_confirmed = typer.confirm("Change the crontab?")
         except typer.Abort:  # the end of the input
             print_line("")
-            wanted = False
-        if not wanted:
+            is_confirmed = False
+        if not is_confirmed:
             print_line("crontab: nothing was changed")
             return
     user_crontab.write(new)
