@@ -80,7 +80,7 @@ def _gate(snapshot: Snapshot) -> list[Line]:
 
 
 def is_accepted(snapshot: Snapshot) -> bool:
-    """Whether `poll-once` would store it."""
+    """Whether `poll-once` would store the poll."""
     return not structure.rejection(snapshot)
 
 

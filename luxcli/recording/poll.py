@@ -77,7 +77,7 @@ def read(
 
     Raises:
         ConfigError: No heat pump is configured.
-        LockHeldError: Another luxcli is talking to it.
+        LockHeldError: Another luxcli is talking to the heat pump.
         DeviceError: The heat pump could not be read, or its answer was rejected.
         StorageError: The lock cannot be opened.
     """
@@ -106,7 +106,7 @@ def poll_once(
 
     Raises:
         ConfigError: No heat pump is configured.
-        LockHeldError: Another luxcli is talking to it.
+        LockHeldError: Another luxcli is talking to the heat pump.
         DeviceError: The heat pump could not be read.
         StorageError: The poll, or the reason why there is none, could not be written.
     """

@@ -1,4 +1,4 @@
-"""Opens the SQLite file and runs transactions; tells foreign, newer and damaged files apart.
+"""Opens the SQLite file and runs transactions; recognises foreign, newer and damaged files.
 
 The journal mode is PERSIST, not WAL: each command is a process, and with WAL the last one to close
 the file would write a checkpoint each time. PERSIST creates and removes no file, which costs an SD

@@ -67,7 +67,7 @@ class _Tested(NamedTuple):
 
     @property
     def is_ok(self) -> bool:
-        """Whether every channel accepted it."""
+        """Whether every channel accepted the test message."""
         return not any(outcome.problem for outcome in self.outcomes)
 
     def to_json(self) -> dict[str, object]:

@@ -106,7 +106,7 @@ class Page:
         self._view = View()
 
     def turn(self, view: "View") -> None:
-        """Show this view from now on."""
+        """Show `view` from now on."""
         self._view = view
 
     def sheet(self, width: int, height: int) -> Sheet:
