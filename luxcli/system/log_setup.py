@@ -108,7 +108,7 @@ def set_up(
     run: Run | None = None,
     handlers: Sequence[logging.Handler] = (),
 ) -> None:
-    """Send log lines to stderr, and replace the handlers of an earlier call.
+    """Send log lines to stderr, and replace and close the handlers of an earlier call.
 
     Args:
         level: Of stderr, such as WARNING.
@@ -119,7 +119,10 @@ def set_up(
     handler = _StderrHandler(sys.stderr)
     handler.setLevel(level)
     handler.setFormatter(formatter(style, run))
+    replaced = _LOGGER.handlers[:]
     _LOGGER.handlers[:] = [handler, *handlers]
+    for old in replaced:  # the log file of an earlier run in this process
+        old.close()
     _LOGGER.setLevel(min(other.level for other in _LOGGER.handlers))
     _LOGGER.propagate = False
 

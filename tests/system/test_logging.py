@@ -14,6 +14,7 @@ import pytest
 
 from luxcli.config import config
 from luxcli.store.store import Store
+from luxcli.system import log_setup
 from luxcli.system.log_file import LogFile
 from tests.conftest import Ran
 from tests.support.builders import python
@@ -233,6 +234,7 @@ def test_behind_a_link_the_file_is_rotated_and_the_link_stays(tmp_path):
 WRITER = """
 import logging, sys
 from pathlib import Path
+from luxcli.system import log_setup
 from luxcli.system.log_file import LogFile
 name, path, lines = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 logger = logging.getLogger(name)
@@ -268,3 +270,20 @@ def test_processes_that_write_at_once_lose_no_line_and_rotate_by_size(tmp_path):
     for numbers in kept.values():
         assert sorted(numbers) == list(range(min(numbers, default=lines), lines))
     assert sum(file.stat().st_size for file in files) > 4 * 3000
+
+
+def test_a_run_closes_the_log_file_of_an_earlier_run_in_its_process(tmp_path):
+    path, descriptors = tmp_path / "luxcli.log", Path("/proc/self/fd")
+    logger = logging.getLogger("luxcli")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    logger.handlers[:] = []
+    open_before = len(list(descriptors.iterdir()))
+    try:
+        for _ in range(5):
+            log_setup.set_up("WARNING", "text", handlers=[LogFile(path, "INFO")])
+            logger.info("a line")
+        log_setup.set_up("WARNING", "text")
+        assert len(list(descriptors.iterdir())) == open_before
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+    assert path.read_text(encoding="utf-8") == "a line\n" * 5
