@@ -119,7 +119,7 @@ def _value(node: yaml.Node) -> object:
     for key_node, value_node in node.value:
         key = _text(key_node)
         if key in texts:
-            raise ValueError(f"{key}: is given twice")
+            raise ValueError("has a key twice")  # unnamed: it may be a secret
         texts[key] = _text(value_node)
     return texts
 

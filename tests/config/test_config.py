@@ -653,7 +653,7 @@ def test_a_file_of_countless_levels_is_refused(text):
 def test_a_mapping_that_names_a_job_twice_is_refused():
     jobs = "{poll: http://a/, poll: http://b/}"
     assert problems(f"monitoring:\n  healthchecks_url: {jobs}\n") == [
-        "luxcli.yaml:2: monitoring.healthchecks_url: poll: is given twice"
+        "luxcli.yaml:2: monitoring.healthchecks_url: has a key twice"
     ]
 
 
