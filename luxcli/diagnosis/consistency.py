@@ -23,12 +23,12 @@ _GATE: Final = "too-few-values"
 # What is true while a rule about one poll has no finding. The first stands for the gate of the
 # polls: an answer that it rejects is not stored.
 _MEANINGS: Final[Mapping[str, str]] = {
-    _GATE: "the blocks are as long as any controller's",
-    "mostly-zero": "more than a few calculations have a value",
+    _GATE: "each block has a length that controllers send",
+    "mostly-zero": "20 calculations or more are not 0",
     "firmware-text": "the firmware version reads like V3.9",
     "model-code": "the model is known",
     "unknown-code": "level, mode and display are known codes",
-    "impossible-code": "level, mode and display are in the range of codes",
+    "impossible-code": "codes of level, mode and display are possible",
     "logs": "the logs hold times and codes, each in its place",
     "error-codes": "the error log holds known codes",
     "switch": "inputs and outputs are 0 or 1",
