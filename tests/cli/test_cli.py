@@ -70,6 +70,15 @@ def the_line(ran: Ran) -> str:
     return ran.stderr.removeprefix("luxcli: ").rstrip("\n")
 
 
+def start_demo(cli: Cli, **variables: str) -> "subprocess.Popen[str]":
+    """Start a demo that will be stopped at any moment.
+
+    A signal between opening a socket and the block that closes it leaves the socket to the end of
+    the process: no warning about that, unlike in other tests.
+    """
+    return cli.start("demo", env={"PYTHONWARNINGS": "", **variables})
+
+
 def stop_demo(cli: Cli, process: subprocess.Popen[str], begun: Path) -> None:
     """Stop a demo that has just been started when it has made the file `begun`."""
 
@@ -94,7 +103,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ran, 
     # Measuring the coverage of a thousand polls would double their time.
     commands = Cli(directory, measured=False)
     try:
-        stop_demo(commands, commands.start("demo"), directory / "luxcli-demo" / "cache.sqlite3")
+        stop_demo(commands, start_demo(commands), directory / "luxcli-demo" / "cache.sqlite3")
         reports = directory / "luxcli-demo" / "reports" / "daily"
         reports.mkdir(parents=True)
         (reports / "2020-01-01_daily.csv").write_text("old\n", encoding="utf-8")
@@ -848,16 +857,16 @@ def test_a_demo_directory_that_cannot_be_made_is_one_line(output, invoke, tmp_pa
 
 def test_a_demo_that_was_stopped_early_can_be_repeated(cli, tmp_path):
     directory = tmp_path / "luxcli-demo"
-    stop_demo(cli, cli.start("demo"), directory / "cache.sqlite3.buffer.jsonl")
-    stop_demo(cli, cli.start("demo"), directory / "cache.sqlite3")
+    stop_demo(cli, start_demo(cli), directory / "cache.sqlite3.buffer.jsonl")
+    stop_demo(cli, start_demo(cli), directory / "cache.sqlite3")
 
 
 def test_the_demo_reads_no_configuration(cli, tmp_path):
     # Whoever follows the hint of the first demo may have written one into its directory.
     cache = tmp_path / "luxcli-demo" / "cache.sqlite3"
-    stop_demo(cli, cli.start("demo"), cache)
+    stop_demo(cli, start_demo(cli), cache)
     cache.with_name("luxcli.yaml").write_text("retries: many\n", encoding="utf-8")
-    stop_demo(cli, cli.start("demo", env={"LUXCLI_RETRIES": "many"}), cache)
+    stop_demo(cli, start_demo(cli, LUXCLI_RETRIES="many"), cache)
 
 
 def test_output_that_cannot_be_written_is_one_line(cli, configure):
