@@ -634,10 +634,10 @@ def _status() -> Iterator[Planted]:
 def _clocks() -> Iterator[Planted]:
     clock = "ID_WEB_AktuelleTimeStamp"
     yield Planted(
-        name="controller's clock 20 minutes behind",
+        name="controller's clock 20 and a half minutes behind",
         rule="clock-off",
         sensor=clock,
-        plant=calculations(None, {134: lambda raw: raw - 1200}),
+        plant=calculations(None, {134: lambda raw: raw - 1230}),
     )
     yield Planted(
         name="controller's clock at 1970",
