@@ -61,8 +61,9 @@ def now(poll: Snapshot) -> Snapshot:
 
 @pytest.mark.parametrize("planted", [pytest.param(one, id=one.name) for one in SEEN])
 def test_a_fault_is_named_alike_by_validate_validate_live_and_diagnose(planted, tmp_path):
-    poll = first_poll(planted)
-    with FaultyController(Fault(change=lambda _good: now(poll))) as pump:
+    # The same for both: the time of an error is told to the minute.
+    poll = now(first_poll(planted))
+    with FaultyController(Fault(change=lambda _good: poll)) as pump:
         settings = configured(tmp_path, port=pump.port, interval_sec=planted.step_s, retries=0)
         found = diagnosis.diagnose(
             settings, now_ms=round(time.time() * 1000), zone=BERLIN, environ={}, ports=()
