@@ -12,6 +12,15 @@ Group = Literal["calculations", "parameters", "visibilities"]
 GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities")
 
 
+# Marks of a poll, the bits of `flags`. Its time is doubted: see `recording.clock`.
+CLOCK_DOUBTED: Final = 1
+# A block has another length than in the poll before; it looks wrong, but not enough to refuse it.
+LENGTH_CHANGED: Final = 2
+SUSPICIOUS: Final = 4
+# No scheduled poll: made by hand.
+EXTRA: Final = 8
+
+
 class Snapshot(NamedTuple):
     """One complete poll: the three blocks exactly as the controller sent them.
 
@@ -22,6 +31,9 @@ class Snapshot(NamedTuple):
         calculations: Measured and computed values (answer to 3004), raw signed 32 bit integers.
         parameters: Settings and counters (answer to 3003), raw signed 32 bit integers.
         visibilities: Which menu entries the controller shows (answer to 3005), signed bytes.
+        late_ms: How long after its scheduled time it was taken; 0 for an extra poll.
+        interval_s: Distance of scheduled polls then; 0 for an extra poll.
+        flags: Marks, the sum of `CLOCK_DOUBTED`, `LENGTH_CHANGED`, `SUSPICIOUS` and `EXTRA`.
     """
 
     taken_ms: int
@@ -30,6 +42,14 @@ class Snapshot(NamedTuple):
     calculations: tuple[int, ...]
     parameters: tuple[int, ...]
     visibilities: tuple[int, ...]
+    late_ms: int = 0
+    interval_s: int = 0
+    flags: int = EXTRA
+
+    @property
+    def scheduled_ms(self) -> int | None:
+        """The scheduled time that this poll was made for, None for an extra poll."""
+        return None if self.flags & EXTRA else self.taken_ms - self.late_ms
 
     def block(self, group: Group) -> tuple[int, ...]:
         """Return the block of that name."""
@@ -50,6 +70,7 @@ class MissedPoll(NamedTuple):
         tries: Number of connections attempted; 0 if another process kept the heat pump.
         took_ms: Duration, milliseconds.
         detail: The error message.
+        late_ms, interval_s, flags: As of a poll. A poll by hand that failed is an extra one.
     """
 
     ts_ms: int
@@ -57,6 +78,18 @@ class MissedPoll(NamedTuple):
     tries: int
     took_ms: int
     detail: str
+    late_ms: int = 0
+    interval_s: int = 0
+    flags: int = EXTRA
+
+    @property
+    def scheduled_ms(self) -> int | None:
+        """The scheduled time that was missed, None for an extra poll."""
+        return None if self.flags & EXTRA else self.ts_ms - self.late_ms
+
+
+# Columns of `Chunk.rows` before the registers.
+CHUNK_HEAD: Final = 7
 
 
 class Chunk(NamedTuple):
@@ -67,8 +100,8 @@ class Chunk(NamedTuple):
     Attributes:
         varying: Positions of the registers whose values stand in `rows`.
         fixed: Raw value of each other register by position, None if it was not sent.
-        rows: ``(ts_ms, took_ms, tries, crc, *varying values)`` in order of time; the first four are
-            never None.
+        rows: ``(ts_ms, took_ms, tries, late_ms, interval_s, flags, crc, *varying values)`` in order
+            of time; the first seven are never None.
     """
 
     varying: tuple[int, ...]

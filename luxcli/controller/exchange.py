@@ -23,7 +23,7 @@ from typing import Final
 
 from luxcli.controller import access
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
-from luxcli.model import Group, Snapshot
+from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.system import threads
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
@@ -101,7 +101,8 @@ class Exchange:
                 blocks[group] = self._time_block(sock, group)
             self._expect_silence(sock)
         took_ms = round((time.monotonic() - began) * 1000)
-        return Snapshot(taken_ms, took_ms, tries, **blocks)
+        calculations, parameters, visibilities = (blocks[group] for group in GROUPS)
+        return Snapshot(taken_ms, took_ms, tries, calculations, parameters, visibilities)
 
     def greet(self) -> None:
         """Read the shortest block alone, to find out whether there is a Luxtronik controller.

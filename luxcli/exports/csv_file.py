@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from luxcli.errors import StorageError
-from luxcli.model import GROUPS, Chunk
+from luxcli.model import CHUNK_HEAD, GROUPS, Chunk
 from luxcli.registers import catalogue, numbers
 from luxcli.registers.catalogue import NOT_AVAILABLE, Register
 from luxcli.system import files
@@ -180,7 +180,8 @@ class _Table:
             return b""
         # Column by column: a loop over the five million cells of a week would take longer than
         # everything else.
-        times, _took_ms, _tries, _crc, *columns = zip(*chunk.rows, strict=True)
+        head_and_columns = list(zip(*chunk.rows, strict=True))
+        times, columns = head_and_columns[0], head_and_columns[CHUNK_HEAD:]
         varying: dict[int, Column] = {}
         constant: dict[int, int | None] = {}
         for place, column in zip(chunk.varying, columns, strict=True):

@@ -171,7 +171,9 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
         tuple(missed[ts_ms] for ts_ms in sorted(missed)),
     )
     size = luxlog.write(path, content)
-    ledger.record_archive(store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms))
+    ledger.record_archive(
+        store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms, now_ms)
+    )
     return Archived(path, len(content.polls), size, tuple(findings))
 
 

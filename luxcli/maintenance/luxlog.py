@@ -41,7 +41,7 @@ from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.system import files
 
 _LETTERS: Final = "cps"  # of the groups, in the order of GROUPS
-_FROM_FIRST: Final = frozenset("edn")
+_FROM_FIRST: Final = frozenset("ednlvf")
 _ABSENT_1: Final = "-"  # in version 1
 # A hundred polls a second for 25 hours: more is damage, and reading them would need all memory.
 _MOST_POLLS: Final = 9_000_000
@@ -124,7 +124,8 @@ def _lines(day: Day) -> Iterator[str]:
             yield f"{name} {text if first == name else '=' + first}"
     for missed in day.missed:
         detail = json.dumps(missed.detail)
-        yield f"m {missed.ts_ms} {missed.reason} {missed.tries} {missed.took_ms} {detail}"
+        head = f"m {missed.ts_ms} {missed.reason} {missed.tries} {missed.took_ms}"
+        yield f"{head} {missed.late_ms} {missed.interval_s} {missed.flags} {detail}"
     yield f"crc {_checksum(polls):08x}"
     yield "end"
 
@@ -143,6 +144,9 @@ def _heads(polls: Sequence[Snapshot]) -> Iterator[str]:
     yield "e " + encode([rest - step // 2 for _, rest in places], from_first=True)
     yield "d " + encode([poll.took_ms for poll in polls], from_first=True)
     yield "n " + encode([poll.tries for poll in polls], from_first=True)
+    yield "l " + encode([poll.late_ms for poll in polls], from_first=True)
+    yield "v " + encode([poll.interval_s for poll in polls], from_first=True)
+    yield "f " + encode([poll.flags for poll in polls], from_first=True)
 
 
 def _columns(blocks: Sequence[tuple[int, ...]]) -> Iterator[Sequence[int | None]]:
@@ -190,10 +194,10 @@ def _parse(lines: Iterable[str]) -> Day:
         if name == "crc":
             checksum = int(rest, 16)
         elif name == "m":
-            ts_ms, reason, tries, took_ms, detail = rest.split(" ", 4)
-            missed.append(
-                MissedPoll(int(ts_ms), reason, int(tries), int(took_ms), json.loads(detail))
-            )
+            ts_ms, reason, tries, took_ms, late_ms, interval_s, flags, detail = rest.split(" ", 7)
+            content = (reason, int(tries), int(took_ms), json.loads(detail))
+            schedule = (int(late_ms), int(interval_s), int(flags))
+            missed.append(MissedPoll(int(ts_ms), *content, *schedule))
         else:
             columns.add(name, rest)
     raise ValueError("it is cut short")
@@ -229,12 +233,13 @@ class _Columns:
     def polls(self) -> Iterator[Snapshot]:
         if not self._count:
             return
-        heads = [self._whole(column) for column in (self._times(), *map(self._heads.get, "dn"))]
+        heads = [self._whole(column) for column in (self._times(), *map(self._heads.get, "dnlvf"))]
         blocks = [_rows(self._blocks[letter], self._count) for letter in _LETTERS]
-        for taken_ms, took_ms, tries, *block in zip(*heads, *blocks, strict=True):
-            if taken_ms is None or took_ms is None or tries is None:
-                raise ValueError("a poll without a time")
-            yield Snapshot(taken_ms, took_ms, tries, *block)
+        for taken_ms, took_ms, tries, late_ms, interval_s, flags, *block in zip(
+            *heads, *blocks, strict=True
+        ):
+            schedule = (late_ms, interval_s, flags)
+            yield Snapshot(taken_ms, took_ms, tries, *block, *schedule)  # type: ignore
 
     def _decode(self, name: str, text: str) -> _Column:
         if self._version == 1:

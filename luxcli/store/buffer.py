@@ -2,11 +2,12 @@ r"""The write-ahead buffer: one line per poll or missed poll, durable when `appe
 
 A line is JSON with its own checksum as last member and ends with ``\n``::
 
-    {"v":1,"i":1,"t":1764000000123,"d":98,"n":1,"c":[...],"p":[...],"s":[...],"k":"0f3a99c1"}\n
-    {"v":1,"i":2,"t":1764000030120,"d":97,"n":1,"c":[...],"r":"9d2e01aa","k":"77ab31c0"}\n
-    {"v":1,"i":3,"t":1764000060000,"m":"timeout","n":4,"d":254000,"x":"...","k":"12c09f4e"}\n
+    {"v":2,"i":1,"t":1764000000123,"d":98,"n":1,"l":123,"e":30,"f":0,"c":[...],"p":[...],...}\n
+    {"v":2,"i":2,"t":1764000030120,"d":97,"n":1,"l":120,"e":30,"f":0,"c":[...],"r":"9d2e...",...}\n
+    {"v":2,"i":3,"t":1764000060000,"m":"timeout","n":4,"d":254000,"x":"...","l":0,...}\n
 
 ``i`` number of the line, ``t`` start in ms UTC, ``d`` duration in ms, ``n`` tries,
+``l`` lateness in ms, ``e`` interval in s, ``f`` marks,
 ``c`` calculations, ``p`` parameters, ``s`` visibilities, ``m`` reason of a missed poll and ``x``
 its detail, ``k`` the CRC-32 of all bytes before ``,"k"``. Settings rarely change, so a line may
 leave out ``p`` and ``s`` and name by ``r`` (CRC-32 of both) the last line before it that holds
@@ -33,8 +34,8 @@ _REPEAT = 20
 _PART = 500
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024
-_BEGIN = b'{"v":1,"i":'
-_HEAD = rb'\{"v":1,"i":\d{1,9},"t":(-?\d{1,18}),"d":'
+_BEGIN = b'{"v":2,"i":'
+_HEAD = rb'\{"v":2,"i":\d{1,9},"t":(-?\d{1,18}),"d":'
 _SEAL_BYTES = len(',"k":"00000000"}')
 
 
@@ -75,11 +76,14 @@ def append_poll(path: Path, snapshot: Snapshot) -> int:
     tail = _tail(path)
     number = _next_number(tail)
     fields: dict[str, object] = {
-        "v": 1,
+        "v": 2,
         "i": number,
         "t": snapshot.taken_ms,
         "d": snapshot.took_ms,
         "n": snapshot.tries,
+        "l": snapshot.late_ms,
+        "e": snapshot.interval_s,
+        "f": snapshot.flags,
         "c": snapshot.calculations,
     }
     last, lines_since = _last_settings(tail)
@@ -100,13 +104,16 @@ def append_missed(path: Path, missed: MissedPoll) -> None:
     """
     tail = _tail(path)
     fields: dict[str, object] = {
-        "v": 1,
+        "v": 2,
         "i": _next_number(tail),
         "t": missed.ts_ms,
         "m": missed.reason,
         "n": missed.tries,
         "d": missed.took_ms,
         "x": missed.detail,
+        "l": missed.late_ms,
+        "e": missed.interval_s,
+        "f": missed.flags,
     }
     _append(path, _line(fields), isolate=not tail.endswith(b"\n"))
 
@@ -268,17 +275,19 @@ def _entry(line: bytes, settings: dict[str, _Settings]) -> Snapshot | MissedPoll
     if not _is_sealed(line):
         raise ValueError("checksum")
     fields = json.loads(line)
-    if fields["v"] != 1:
+    if fields["v"] != 2:
         raise ValueError("version")
     if "m" in fields:
-        return MissedPoll(fields["t"], fields["m"], fields["n"], fields["d"], fields["x"])
+        content = (fields["m"], fields["n"], fields["d"], fields["x"])
+        return MissedPoll(fields["t"], *content, fields["l"], fields["e"], fields["f"])
     if "r" in fields:
         pair = settings[fields["r"]]
     else:
         pair = (tuple(fields["p"]), tuple(fields["s"]))
         # Settings that repeat are one object, however often they were written.
         pair = settings.setdefault(_settings_crc(*pair), pair)
-    return Snapshot(fields["t"], fields["d"], fields["n"], tuple(fields["c"]), *pair)
+    head = (fields["t"], fields["d"], fields["n"])
+    return Snapshot(*head, tuple(fields["c"]), *pair, fields["l"], fields["e"], fields["f"])
 
 
 def _settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> str:

@@ -168,7 +168,7 @@ class Database:
 
         with self.connect() as db:
             version: int = db.execute("PRAGMA user_version").fetchone()[0]
-            return version, len(schema.MIGRATIONS)
+            return version, schema.NEWEST
 
     def free_bytes(self) -> int:
         """Return how many bytes of the file are free for new polls."""

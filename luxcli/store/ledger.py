@@ -30,7 +30,7 @@ class ArchiveRecord(NamedTuple):
     """One line of the ``archive`` table.
 
     `entries` is how many polls and missed polls of the database the archive holds, `size` its
-    length in bytes.
+    length in bytes, `checked_ms` when it was last read and compared with the database.
     """
 
     start_ms: int
@@ -39,6 +39,7 @@ class ArchiveRecord(NamedTuple):
     entries: int
     size: int
     written_ms: int
+    checked_ms: int
 
 
 def rollups(store: Store, kind: str) -> list[RollupRecord]:
@@ -83,7 +84,7 @@ def record_archive(store: Store, record: ArchiveRecord) -> None:
         LockHeldError, StorageError: The database cannot be written.
     """
     with store.writing() as db:
-        db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?)", record)
+        db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?,?)", record)
 
 
 def forget_archive(store: Store, start_ms: int) -> None:
@@ -120,4 +121,4 @@ def merge(
     ]
     with store.writing() as db:
         db.executemany("INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", rollup_records)
-        db.executemany("INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?)", archive_records)
+        db.executemany("INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?,?)", archive_records)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from luxcli.model import Chunk, Snapshot
 from luxcli.store import tables
-from luxcli.store.rows import HEAD_COLUMNS, Layout, Row
+from luxcli.store.rows import HEAD, HEAD_COLUMNS, HEAD_SQL, Layout, Row
 from luxcli.store.tables import Key
 
 if TYPE_CHECKING:
@@ -93,11 +93,10 @@ def snapshots(interval: "Interval", damaged: list[int]) -> Iterator[Snapshot]:
     for rows, layout in _intact_batches(interval, damaged):
         parameters, visibilities = layout.settings
         for row in rows:
-            ts_ms, took_ms, tries = row[:3]
-            assert ts_ms is not None
-            assert took_ms is not None
-            assert tries is not None
-            yield Snapshot(ts_ms, took_ms, tries, layout.block(row), parameters, visibilities)
+            ts_ms, took_ms, tries, *schedule = row[: len(HEAD)]
+            blocks = (layout.block(row), parameters, visibilities)
+            # The checksum fits: these are numbers.
+            yield Snapshot(ts_ms, took_ms, tries, *blocks, *schedule)  # type: ignore[arg-type]
 
 
 def _intact_batches(interval: "Interval", damaged: list[int]) -> Iterator[tuple[list[Row], Layout]]:
@@ -181,8 +180,7 @@ class Interval:
         self._changes = sorted(changes, key=lambda change: change[:2], reverse=True)
         columns_read = "".join(f",c{keys[slot][1]}" for slot in self.varying)
         self._select = (
-            f"SELECT ts_ms,took_ms,tries,crc{columns_read}"
-            " FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
+            f"SELECT {HEAD_SQL}{columns_read} FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
         )
 
     def read(self) -> list[Row] | None:

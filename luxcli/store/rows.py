@@ -20,8 +20,12 @@ from typing import Any, Final
 from luxcli.store import checksums
 from luxcli.store.tables import Key
 
-# Time, duration, tries and checksum; the varying registers follow.
-HEAD_COLUMNS: Final = 4
+# What every poll has, before its registers; the checksum follows as the last column of the head.
+HEAD: Final = ("ts_ms", "took_ms", "tries", "late_ms", "interval_s", "flags")
+_CRC: Final = len(HEAD)
+HEAD_COLUMNS: Final = _CRC + 1
+# A row begins with these. The checksum is stored as a signed number.
+HEAD_SQL: Final = ",".join((*HEAD, "crc&4294967295"))
 _NUMBER: Final = struct.Struct(">q")
 Row = tuple[int | None, ...]
 Blocks = tuple[tuple[int, ...], tuple[int, ...]]
@@ -104,7 +108,7 @@ class Layout:
             return [
                 row
                 for row in rows
-                if zlib.crc32(pack(*varying(row)), settings) ^ constants == row[3]
+                if zlib.crc32(pack(*varying(row)), settings) ^ constants == row[_CRC]
             ]
         except struct.error:  # a register was not sent; or damage made text of a number
             return [row for row in rows if self._is_intact(row)]
@@ -116,7 +120,8 @@ class Layout:
 
     def _is_intact(self, row: Row) -> bool:
         try:
-            return checksums.poll_crc(row[:3], self.block(row), self._settings_crc) == row[3]
+            crc = checksums.poll_crc(row[:_CRC], self.block(row), self._settings_crc)
+            return crc == row[_CRC]
         except struct.error:
             return False
 
@@ -152,12 +157,12 @@ class Layout:
         numbers = iter(range(width, width + len(self._appended)))
         columns = [self._column.get(slot) or next(numbers) for slot in sent]
         self._block = _picker(columns)
-        self._varying = _picker([0, 1, 2, *(column for column in columns if column < width)])
+        self._varying = _picker([*range(_CRC), *(column for column in columns if column < width)])
         marks = ["q" if column < width else "8x" for column in columns]
-        self._pack = struct.Struct(">3q" + "".join(marks)).pack
+        self._pack = struct.Struct(f">{_CRC}q" + "".join(marks)).pack
         constants = [0 if slot in self._column else self.constants[slot] for slot in sent]
         try:
-            packed = struct.pack(f">3q{len(sent)}q", 0, 0, 0, *constants)
+            packed = struct.pack(f">{_CRC + len(sent)}q", *[0] * _CRC, *constants)
         except struct.error:
             self._constants_crc = -1  # no checksum: the constants are damaged
         else:

@@ -151,7 +151,7 @@ def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
             f"{path}: a SQLite file, but not a luxcli database; nothing was changed",
             advice="correct cache_path",
         )
-    known = len(schema.MIGRATIONS)
+    known = schema.NEWEST
     if version > known:
         raise StorageError(
             f"{path}: written by a newer luxcli (schema {version}, this one knows {known});"
@@ -198,9 +198,9 @@ def _was_ours(path: Path) -> bool:
 
 def _migrate(db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    for statements in schema.MIGRATIONS[version:]:
+    for statements in schema.MIGRATIONS[max(0, version - schema.DEVELOPMENT) :]:
         for statement in statements:
             db.execute(statement)
-    if version < len(schema.MIGRATIONS):
+    if version < schema.NEWEST:
         db.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version={len(schema.MIGRATIONS)}")
+        db.execute(f"PRAGMA user_version={schema.NEWEST}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.store import schema, views
-from luxcli.store.checksums import poll_crc, settings_crc
+from luxcli.store.checksums import poll_crc, settings_crc, signed
+from luxcli.store.rows import HEAD
 from luxcli.store.tables import _SETTINGS_AT, Key, as_of, known_registers, layout, settings_at
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class Writer:
         settings = self._settings_crc(snapshot)
         ts_ms = snapshot.taken_ms
         while True:
-            head = (ts_ms, snapshot.took_ms, snapshot.tries)
-            crc = poll_crc(head, snapshot.calculations, settings)
+            schedule = (snapshot.late_ms, snapshot.interval_s, snapshot.flags)
+            head = (ts_ms, snapshot.took_ms, snapshot.tries, *schedule)
+            crc = signed(poll_crc(head, snapshot.calculations, settings))
             stored = self._db.execute("SELECT crc FROM poll WHERE ts_ms=?", (ts_ms,)).fetchone()
             if stored is None:
                 break
@@ -82,7 +84,7 @@ class Writer:
         names = "".join(f",c{index}" for index in self._columns)
         marks = ",?" * len(self._columns)
         self._db.execute(
-            f"INSERT INTO poll (ts_ms,took_ms,tries,crc{names}) VALUES (?,?,?,?{marks})",
+            f"INSERT INTO poll ({','.join(HEAD)},crc{names}) VALUES (?,?,?,?,?,?,?{marks})",
             (*head, crc, *map(fast.get, self._columns)),
         )
         self._note_registers((0, index) for index in fast)
@@ -95,16 +97,16 @@ class Writer:
     def add_missed(self, missed: MissedPoll) -> bool:
         """Store one missed poll; as `add_poll` where its millisecond is taken."""
         ts_ms = missed.ts_ms
-        content = (missed.reason, missed.tries, missed.took_ms, missed.detail)
+        content = tuple(missed[1:])
         while (
             stored := self._db.execute(
-                "SELECT reason,tries,took_ms,detail FROM missed WHERE ts_ms=?", (ts_ms,)
+                f"SELECT {','.join(MissedPoll._fields[1:])} FROM missed WHERE ts_ms=?", (ts_ms,)
             ).fetchone()
         ) is not None:
             if stored == content:
                 return False
             ts_ms += 1
-        self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?)", (ts_ms, *content))
+        self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?,?,?,?)", (ts_ms, *content))
         self._new_times.append(ts_ms)
         return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, Interrupted
+from luxcli.model import CHUNK_HEAD
 from luxcli.store import reader
 from luxcli.store.store import Store
 from tests.support.builders import START_MS, buffer_line, small
@@ -91,8 +92,8 @@ def test_reports_read_at_once_through_one_connection_do_not_mix(tmp_path):
         other = store.database.series([(0, 5), (0, 7)], -EVER, EVER, damaged=[])
         rows: tuple[list[object], list[object]] = ([], [])
         for first, second in zip(one, other, strict=True):
-            rows[0].extend(row[4:] for row in first.rows)
-            rows[1].extend(row[4:] for row in second.rows)
+            rows[0].extend(row[CHUNK_HEAD:] for row in first.rows)
+            rows[1].extend(row[CHUNK_HEAD:] for row in second.rows)
     assert rows[0] == [(n * 3,) for n in range(1200)]
     assert rows[1] == [(n * 5, n * 7) for n in range(1200)]
 

@@ -41,7 +41,13 @@ def small(
         block(length, 1000, changes)
         for length, changes in zip(lengths, (calculations, parameters, visibilities), strict=True)
     )
-    return Snapshot(ts_ms, took_ms, tries, *blocks)
+    return scheduled(Snapshot(ts_ms, took_ms, tries, *blocks))
+
+
+def scheduled(poll: Snapshot, interval_s: int = 30) -> Snapshot:
+    """Return a poll as made for the last scheduled time before it."""
+    late_ms = poll.taken_ms % (interval_s * 1000)
+    return poll._replace(late_ms=late_ms, interval_s=interval_s, flags=0)
 
 
 def block(length: int, first: int, changes: Changes | None = None) -> tuple[int, ...]:
@@ -58,7 +64,8 @@ def replay(profile: str) -> Replay:
 def real(ts_ms: int, profile: str = "msw6") -> Snapshot:
     """Return a poll of a whole heat pump at that time."""
     poll = replay(profile).at(ts_ms / 1000)
-    return Snapshot(ts_ms, 97, 1, poll.calculations, poll.parameters, poll.visibilities)
+    blocks = (poll.calculations, poll.parameters, poll.visibilities)
+    return scheduled(Snapshot(ts_ms, 97, 1, *blocks))
 
 
 def reals(
@@ -71,11 +78,14 @@ def reals(
 def buffer_line(poll: Snapshot) -> bytes:
     """Return a complete line of the buffer, made by the description of the format."""
     fields = {
-        "v": 1,
+        "v": 2,
         "i": 1,
         "t": poll.taken_ms,
         "d": poll.took_ms,
         "n": poll.tries,
+        "l": poll.late_ms,
+        "e": poll.interval_s,
+        "f": poll.flags,
         "c": poll.calculations,
         "p": poll.parameters,
         "s": poll.visibilities,
