@@ -88,6 +88,22 @@ class MissedPoll(NamedTuple):
         return None if self.flags & EXTRA else self.ts_ms - self.late_ms
 
 
+class Repair(NamedTuple):
+    """The repair of a poll whose time was wrong; by `luxcli repair-times`.
+
+    Attributes:
+        sha256: Of the poll with its old time: `store.repairs.poll_sha256`.
+        old_ms: The wrong time, under which it was stored.
+        new_ms: The right one, None when the poll was removed.
+        done_ms: When it was repaired.
+    """
+
+    sha256: str
+    old_ms: int
+    new_ms: int | None
+    done_ms: int
+
+
 # Columns of `Chunk.rows` before the registers.
 CHUNK_HEAD: Final = 7
 
