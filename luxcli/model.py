@@ -57,6 +57,15 @@ class Snapshot(NamedTuple):
         return block
 
 
+class Timing(NamedTuple):
+    """When a poll was taken, and for which scheduled time: as of `Snapshot`."""
+
+    ts_ms: int
+    late_ms: int
+    interval_s: int
+    flags: int
+
+
 # Reason of a scheduled poll whose time was over before an earlier poll had ended.
 OVERRUN: Final = "overrun"
 

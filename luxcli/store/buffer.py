@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from luxcli.errors import StorageError
-from luxcli.model import MissedPoll, Snapshot
+from luxcli.model import MissedPoll, Snapshot, Timing
 from luxcli.system import files
 
 _REPEAT = 20
@@ -35,7 +35,11 @@ _PART = 500
 # Room for `_REPEAT` lines of the largest known controller and a full one.
 _TAIL_BYTES = 128 * 1024
 _BEGIN = b'{"v":2,"i":'
-_HEAD = rb'\{"v":2,"i":\d{1,9},"t":(-?\d{1,18}),"d":'
+# Up to the marks of a poll: what a reader of times needs.
+_HEAD = (
+    rb'\{"v":2,"i":\d{1,9},"t":(-?\d{1,18}),"d":\d{1,18},"n":\d{1,9},'
+    rb'"l":(-?\d{1,18}),"e":(\d{1,9}),"f":(\d{1,9}),"c":'
+)
 _SEAL_BYTES = len(',"k":"00000000"}')
 
 
@@ -58,10 +62,15 @@ class Content(NamedTuple):
 class Waiting(NamedTuple):
     """What waits in a buffer: as `Content`, but with the times of the polls alone."""
 
-    polls_ms: tuple[int, ...]
+    polls: tuple[Timing, ...]
     missed: tuple[MissedPoll, ...]
     rejected: tuple[bytes, ...]
     size: int
+
+    @property
+    def polls_ms(self) -> tuple[int, ...]:
+        """The times of the polls."""
+        return tuple(poll.ts_ms for poll in self.polls)
 
 
 def append_poll(path: Path, snapshot: Snapshot) -> int:
@@ -168,7 +177,7 @@ def waiting(path: Path) -> Waiting:
     Raises:
         StorageError: The file exists but cannot be read.
     """
-    polls_ms: list[int] = []
+    polls: list[Timing] = []
     missed: list[MissedPoll] = []
     rejected: list[bytes] = []
     size = 0
@@ -180,7 +189,7 @@ def waiting(path: Path) -> Waiting:
         head = re.match(_HEAD, line)
         try:
             if head and _is_sealed(line):
-                polls_ms.append(int(head[1]))
+                polls.append(Timing(*map(int, head.groups())))
                 continue
             entry = _entry(line, {})
         except (ValueError, KeyError, TypeError):
@@ -188,7 +197,7 @@ def waiting(path: Path) -> Waiting:
         else:
             if isinstance(entry, MissedPoll):
                 missed.append(entry)
-    return Waiting(tuple(polls_ms), tuple(missed), tuple(rejected), size)
+    return Waiting(tuple(polls), tuple(missed), tuple(rejected), size)
 
 
 def polls(path: Path, start_ms: int, stop_ms: int) -> Iterator[Snapshot]:

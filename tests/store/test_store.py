@@ -1156,6 +1156,10 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
     waiting = store.waiting()
     content = buffer.read(store.buffer_path)
     assert list(waiting.polls_ms) == [poll.taken_ms for poll in content.polls]
+    assert [poll[1:] for poll in waiting.polls] == [
+        (poll.late_ms, poll.interval_s, poll.flags) for poll in content.polls
+    ]
+    assert {poll.interval_s for poll in waiting.polls} == {30}
     assert (waiting.missed, waiting.rejected) == (content.missed, content.rejected)
     assert waiting.size == content.size == store.buffer_path.stat().st_size
     line = buffer_line(real(START_MS))
