@@ -114,7 +114,7 @@ FACE: dict[str, set[str]] = {
     "recording": {"coverage", "limits", "pacing", "poll", "state"},
     "exports": {"columns", "csv_file"},
     "rollup": {"rollup", "files"},
-    "maintenance": {"archive", "prune", "restore"},
+    "maintenance": {"archive", "prune", "rebuild"},
     "monitoring": {"channels", "messages", "monitor"},
     "validation": {"blocks", "csv_file", "findings", "recording", "report", "rules", "stored"},
     "diagnosis": {"bundle", "diagnose", "preflight"},

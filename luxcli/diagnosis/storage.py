@@ -18,9 +18,9 @@ from luxcli.controller import access
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive
-from luxcli.maintenance.restore import is_recovered
 from luxcli.monitoring import channels
 from luxcli.rollup.files import csvs
+from luxcli.store import ledger
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
 from luxcli.system.disks import Disk, mount_of
@@ -254,12 +254,7 @@ def _buffer(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
 
 
 def _database(store: Store, facts: _Facts) -> Iterator[Line]:
-    facts.quarantined = [path for path in store.quarantined_paths() if not is_recovered(path)]
-    for path in facts.quarantined:
-        yield warning(
-            f"{path}: a damaged database in quarantine",
-            "'luxcli rollup daily' recovers what can be read, then 'luxcli restore' the rest",
-        )
+    yield from _rebuild(store, facts)
     if not store.path.exists():
         yield info(f"{store.path}: no database yet; the first polls create it")
         return
@@ -273,6 +268,19 @@ def _database(store: Store, facts: _Facts) -> Iterator[Line]:
     if oldest is not None and newest is not None:
         first, last = times.utc_text(oldest), times.utc_text(newest)
         yield info(f"polls from {first} to {last} are in the database")
+
+
+def _rebuild(store: Store, facts: _Facts) -> Iterator[Line]:
+    """Report quarantined databases, and whether the present one has their polls."""
+    quarantined = store.quarantined_paths()
+    is_complete = ledger.is_complete(store)
+    facts.quarantined = [] if is_complete else quarantined
+    for path in quarantined:
+        text = f"{path}: a damaged database in quarantine"
+        if is_complete:
+            yield info(f"{text}; what can be read of it is in the database again")
+        else:
+            yield warning(text, "'luxcli rollup daily' puts back what it and archives hold")
 
 
 def _damage(store: Store, facts: _Facts) -> Iterator[Line]:

@@ -21,7 +21,7 @@ from luxcli.system.progress import Progress, silent
 _DAY_MS = 86_400_000
 _LONG_PAUSE_DAYS = 30
 _ARCHIVES_S = 300.0
-_RECOVERED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?\.salvaged")
+_QUARANTINED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class PruneResult:
         polls: Number of polls in the database.
         cache_bytes: Bytes of the database that can be used again.
         findings: What the user should act on.
-        old_caches: Damaged databases whose polls were recovered long ago.
+        old_caches: Damaged databases that were quarantined long ago, with SQLite's journals.
         dry_run: Nothing was removed.
     """
 
@@ -61,7 +61,7 @@ class PruneResult:
 
     def lines(self) -> list[str]:
         """Return what a person reads, without the findings."""
-        databases = f", {len(self.old_caches)} recovered databases" if self.old_caches else ""
+        databases = f", {len(self.old_caches)} damaged databases" if self.old_caches else ""
         done, free = "would remove", ""
         if not self.dry_run:
             done, free = "removed", f" ({size_text(self.cache_bytes)} free again in the database)"
@@ -155,13 +155,15 @@ def _old_csvs(
 
 
 def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
-    """Return quarantined databases whose polls were recovered long ago, with their journals."""
-    if not config.csv_retention_days:
+    """Return databases that were quarantined long ago, unless the present one may need them."""
+    store = Store(config.cache_path)
+    paths = store.quarantined_paths() if config.csv_retention_days else []
+    if not paths or not ledger.is_complete(store):
         return []
-    oldest_kept = now_ms - config.csv_retention_days * 86_400_000
+    oldest_kept = now_ms - config.csv_retention_days * _DAY_MS
     found = []
-    for path in Store(config.cache_path).quarantined_paths():
-        stamp = _RECOVERED_NAME.fullmatch(path.name)
+    for path in paths:
+        stamp = _QUARANTINED_NAME.fullmatch(path.name)
         if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
             found += [path, *([journal] if journal.exists() else [])]

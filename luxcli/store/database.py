@@ -4,7 +4,6 @@ Reads only what was flushed; the buffer in front of it and the locks are the bus
 All times are milliseconds since the epoch, UTC; intervals are half-open.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 _BUSY_WAIT_S = 2.0
 _DAY_MS = 86_400_000
-# Luxtronik 2 controllers that this program can read were not there before 2010.
-_EARLIEST_MS = 1_262_304_000_000
 
 
 class Database:
@@ -61,8 +58,8 @@ class Database:
         """
         from luxcli.store import reader
 
-        with self._open_interval(start, stop) as (db, low, high):
-            yield from reader.chunks(db, keys, low, high, damaged) if db else ()
+        with self.reading() as db:
+            yield from reader.chunks(db, keys, start, stop, damaged) if db else ()
 
     def polls(self, start: int, stop: int, *, damaged: list[int]) -> Iterator[Snapshot]:
         """Yield every poll with ``start <= taken_ms < stop`` in time order, as it was sent.
@@ -71,20 +68,8 @@ class Database:
         """
         from luxcli.store import reader
 
-        with self._open_interval(start, stop) as (db, low, high):
-            yield from reader.polls(db, low, high, damaged) if db else ()
-
-    def recover(self, damaged: list[int], unreadable: list[int]) -> Iterator[Snapshot]:
-        """Yield what can still be read of a damaged database, as `recovery.polls`."""
-        from luxcli.store import recovery, sqlite_file
-
-        with self.connect() as db:
-            try:
-                oldest, newest = sqlite_file.bounds(db)
-            except db.DatabaseError:
-                oldest, newest = _EARLIEST_MS, round(time.time() * 1000) + _DAY_MS
-            if oldest is not None and newest is not None:
-                yield from recovery.polls(db, oldest, newest + 1, damaged, unreadable)
+        with self.reading() as db:
+            yield from reader.polls(db, start, stop, damaged) if db else ()
 
     def known_registers(self) -> "list[Key]":
         """Return ``(kind, index)`` of every register ever stored, sorted."""
@@ -228,23 +213,6 @@ class Database:
         from luxcli.store import sqlite_file
 
         return sqlite_file.connect(self.path, busy_wait_s=self.busy_wait_s)
-
-    @contextmanager
-    def _open_interval(
-        self, start: int, stop: int
-    ) -> Iterator[tuple["sqlite3.Connection | None", int, int]]:
-        """Open the file and narrow the interval to what it holds; None if that is nothing."""
-        if not self.has_data():
-            yield None, start, stop
-            return
-        from luxcli.store import sqlite_file
-
-        with self.connect() as db:
-            oldest, newest = sqlite_file.bounds(db)
-            if oldest is None or newest is None:
-                yield None, start, stop
-            else:
-                yield db, max(start, oldest), min(stop, newest + 1)
 
 
 def library_version() -> str:

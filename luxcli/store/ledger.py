@@ -1,11 +1,12 @@
 """Records of the files made from a database: CSVs (``rollup``) and archives (``archive``).
 
-With them a roll-up catches up after a crash, and no file is made twice.
+With them a roll-up catches up after a crash, and no file is made twice. A rebuild records here how
+far it has come; a database without that record is new and may lack what archives hold.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from luxcli.store.store import Store
 
@@ -122,3 +123,48 @@ def merge(
     with store.writing() as db:
         db.executemany("INSERT OR IGNORE INTO rollup VALUES (?,?,?,?,?,?,?,?)", rollup_records)
         db.executemany("INSERT OR IGNORE INTO archive VALUES (?,?,?,?,?,?,?)", archive_records)
+
+
+class RebuildRecord(NamedTuple):
+    """How far a rebuild has come: to the end of a file, or of a database up to `reached_ms`."""
+
+    name: str
+    reached_ms: int | None = None
+
+
+def is_complete(store: Store) -> bool:
+    """Whether the database has what archives and quarantined databases hold, as far as is known.
+
+    Raises:
+        StorageError: The database cannot be read.
+    """
+    return rebuild_record(store) == _COMPLETE
+
+
+def rebuild_record(store: Store) -> RebuildRecord | None:
+    """Return the last file that a rebuild has taken in, None if it has not begun.
+
+    Raises:
+        StorageError: The database cannot be read.
+    """
+    with store.database.reading() as db:
+        row = db and db.execute("SELECT value FROM meta WHERE key='rebuild'").fetchone()
+    if not row:
+        return None
+    name, _, reached = str(row[0]).partition("/")
+    return RebuildRecord(name, int(reached) if reached.isdigit() else None)
+
+
+def record_rebuild(store: Store, record: RebuildRecord | None) -> None:
+    """Record how far a rebuild has come; None when it is done.
+
+    Raises:
+        LockHeldError, StorageError: The database cannot be written.
+    """
+    name, reached_ms = record or _COMPLETE
+    with store.writing() as db:
+        text = name if reached_ms is None else f"{name}/{reached_ms}"
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuild',?)", (text,))
+
+
+_COMPLETE: Final = RebuildRecord("*")

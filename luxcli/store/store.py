@@ -296,10 +296,6 @@ class Store:
         with self._lock():
             return paths.quarantine(self.path) if self.path.exists() else None
 
-    def mark_recovered(self, path: Path, suffix: str) -> None:
-        """Rename a quarantined database whose polls have been put back; raises StorageError."""
-        paths.rename(path, path.with_name(path.name + suffix))
-
     @contextmanager
     def writing(self) -> Iterator["sqlite3.Connection"]:
         """Open the database for one transaction, under the storage lock."""
@@ -328,8 +324,8 @@ class Store:
         except DamagedError as exc:
             damaged_path = paths.quarantine(self.path)
             _LOGGER.error(
-                "%s; quarantined as %s, a new database was created; 'luxcli rollup daily' and"
-                " 'luxcli restore' put back what can be read",
+                "%s; quarantined as %s, a new database was created; the next roll-up puts its polls"
+                " back from archives and this file",
                 *(exc, damaged_path.name),
             )
             flushed, rejected, size = self._ingest_all()
@@ -383,7 +379,7 @@ class Store:
         if not self.database.has_data() and self.archive_paths():
             _LOGGER.error(
                 "%s: gone or empty though there are archives of it; a new database was created;"
-                " 'luxcli restore' puts back what archives hold",
+                " the next roll-up puts back what archives hold",
                 self.path,
             )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, StorageError
-from luxcli.maintenance import archive, luxlog, prune, restore
+from luxcli.maintenance import archive, luxlog, prune, rebuild
 from luxcli.maintenance.luxlog import Day
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
@@ -414,7 +414,7 @@ def test_damaged_polls_that_stop_prune_are_reported_with_advice(old):
     assert entry.findings == ("2026-11-12: 1 polls are damaged in the database and not archived",)
     [finding] = run_prune(old).findings
     assert "1 polls are damaged in the database; run 'luxcli restore'" in finding
-    restore.restore(old, zone=BERLIN)
+    rebuild.restore(old, now_ms=ms("2026-11-20T00:00"), zone=BERLIN)
     assert run_prune(old).findings == ()
 
 

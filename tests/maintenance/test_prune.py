@@ -171,17 +171,3 @@ def test_a_dry_run_counts_the_polls_of_the_buffer(tmp_path):
     record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
     assert not settings.cache_path.exists()
     assert run_prune(settings, dry_run=True).polls == run_prune(settings).polls > 20
-
-
-def test_a_damaged_database_is_removed_only_when_it_is_recovered_and_old(settings):
-    settings.cache_path.parent.mkdir(exist_ok=True)
-    old = "cache.sqlite3.damaged-20260901T000000Z"
-    for name in (
-        *(f"{old}.salvaged", f"{old}.salvaged-journal", f"{old}-2.salvaged"),
-        *(old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"),
-    ):
-        (settings.cache_path.parent / name).write_bytes(b"x")
-    result = run_prune(settings)
-    assert (result.csv_files, len(result.old_caches)) == ((), 3)
-    names = {path.name for path in settings.cache_path.parent.iterdir() if "damaged" in path.name}
-    assert names == {old, "cache.sqlite3.damaged-20261119T000000Z.salvaged"}

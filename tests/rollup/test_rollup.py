@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import ConfigError, NoDataError, StorageError, UsageError
-from luxcli.maintenance import archive, restore
+from luxcli.maintenance import archive, rebuild
 from luxcli.rollup import rollup
 from luxcli.store import ledger, owner
 from luxcli.store.store import Store
@@ -309,7 +309,7 @@ def test_a_restored_day_gets_a_whole_file_and_the_others_stay_as_they_are(record
     due(recorded, "2026-11-20T08:00")
     before = {path.name[:10]: path.stat().st_mtime_ns for path in recorded.daily_dir.iterdir()}
     assert before.keys() == days
-    restore.restore(recorded, zone=BERLIN)
+    rebuild.restore(recorded, now_ms=ms("2026-11-20T09:00"), zone=BERLIN)
     [whole] = [r for r in due(recorded, "2026-11-20T09:00") if not r.kept]
     assert (whole.path.name, whole.rows) == ("2026-11-16_daily.csv", 24)
     assert due(recorded, "2026-11-20T10:00") == []
@@ -340,7 +340,7 @@ def test_two_heat_pumps_do_not_share_a_directory_of_csvs_or_archives(tmp_path):
     ):
         archive.archive_due(two, **now)
     with pytest.raises(StorageError, match=r"archive: holds files of another heat pump"):
-        restore.restore(two, zone=BERLIN)
+        rebuild.restore(two, **now)
     assert len(list(Store(two.cache_path).query(0, 1 << 62))) == 12
     assert due(one, "2026-11-20T09:00") == []
 

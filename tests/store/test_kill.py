@@ -75,7 +75,7 @@ CASES = [
     Case("poll-once, flushes", POLL, {"flush_polls": 2}),
     Case("poll-once, flushes into a damaged database", POLL, {"flush_polls": 2}, "zeroed"),
     Case("rollup daily", DAILY, reported=""),
-    Case("rollup daily, recovers a quarantined database", DAILY, {}, "quarantined", BEFORE_CSV),
+    Case("rollup daily, rebuilds a quarantined database", DAILY, {}, "quarantined", BEFORE_CSV),
     Case("rollup daily, finds the database damaged", DAILY, {}, "overwritten", BEFORE_CSV),
     Case("rollup weekly", ("rollup", "weekly", "--if-due"), {"weekly_day": "wednesday"}),
     Case("rollup all, up to now", ("rollup", "all")),

@@ -28,7 +28,7 @@ from luxcli import times
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
-from luxcli.maintenance import archive, luxlog, restore
+from luxcli.maintenance import archive, luxlog, rebuild
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.store.store import Store
@@ -641,6 +641,10 @@ def template_in(directory: Path, *, step_s: int = 1800) -> Template:
     )
 
 
+def run_restore(settings: Config) -> rebuild.Restored:
+    return rebuild.restore(settings, now_ms=ms("2026-11-19T15:00"), zone=BERLIN)
+
+
 def attempt(template: Template, directory: Path, seed: int) -> Trial:
     """Damage a copy, go on polling, restore, and compare what is there with what was sent."""
     rng = random.Random(seed)
@@ -671,22 +675,22 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
     try:
         # Before the damage is noticed, and without a flush that might quarantine it.
         with contextlib.suppress(StorageError):
-            for poll in Store(settings.cache_path).database.recover([], []):
+            for poll in Store(settings.cache_path).database.polls(0, EVER, damaged=[]):
                 wrong += poll != polls.get(poll.taken_ms)
         go_on(ms("2026-11-19T13:00"))
         with contextlib.suppress(StorageError):
             for poll in Store(settings.cache_path).query(0, EVER, damaged=[]):
                 wrong += poll != polls.get(poll.taken_ms)
         try:
-            sources = restore.restore(settings, zone=BERLIN)
+            restored = run_restore(settings)
         except StorageError as exc:
             # A flipped schema number looks like a newer one: the owner has to decide.
             if "written by a newer luxcli" not in str(exc):
                 raise
             reports.append(str(exc))
             Store(settings.cache_path).quarantine()
-            sources = restore.restore(settings, zone=BERLIN)
-        reports += [source.problem for source in sources if source.problem]
+            restored = run_restore(settings)
+        reports += restored.problems
         go_on(ms("2026-11-19T14:00"))
         back = list(Store(settings.cache_path).query(0, EVER))
     except Exception as exc:
@@ -738,7 +742,7 @@ def test_an_emptied_database_is_not_taken_for_a_new_one_silently(template, tmp_p
     settings = configured(tmp_path / "copy")
     os.truncate(settings.cache_path, 0)
     Store(settings.cache_path).flush()
-    restore.restore(settings, zone=BERLIN)
+    run_restore(settings)
     assert len(everything(settings.cache_path)) < len(template.polls)
     assert any(entry.levelno >= logging.WARNING for entry in caplog.records)
 

@@ -852,7 +852,7 @@ def _import_all() -> None:
 
     import luxcli.cli.app
     import luxcli.maintenance.prune
-    import luxcli.maintenance.restore
+    import luxcli.maintenance.rebuild
     import luxcli.recording.poll
     import luxcli.rollup.rollup
     import luxcli.simulator.server  # noqa: F401  likewise

@@ -26,7 +26,7 @@ from typing import Final
 
 from luxcli.config.config import Config
 from luxcli.errors import LuxcliError
-from luxcli.maintenance import archive, restore
+from luxcli.maintenance import archive, rebuild
 from luxcli.model import Snapshot
 from luxcli.rollup import rollup
 from luxcli.store.store import Store
@@ -404,7 +404,7 @@ def _recover(config: Config, run: Run) -> None:
     """Do what the hourly lines of the scheduler do, in this process."""
     now_ms = round(run.clock_s * 1000) + 60_000
     open_store(config)
-    restore.recover_pending(config)
+    rebuild.complete(config, now_ms=now_ms, zone=BERLIN)
     for kind in ("daily", "weekly"):
         rollup.rollup_due(config, kind, now_ms=now_ms, zone=BERLIN)
     archive.archive_due(config, now_ms=now_ms, zone=BERLIN)

@@ -4,7 +4,14 @@ from typing import Annotated
 
 import typer
 
-from luxcli.cli.options import ConfigOption, JsonOption, LevelOption, date_option, epilog
+from luxcli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    current_ms,
+    date_option,
+    epilog,
+)
 from luxcli.cli.output import local_zone, print_result, warn
 from luxcli.cli.screen import progress
 from luxcli.cli.session import Session
@@ -31,18 +38,18 @@ def restore(
     as_json: JsonOption = False,
 ) -> int:
     """Rebuild the database, or some days of it, from archives and quarantined files."""
-    from luxcli.maintenance import restore as job
+    from luxcli.maintenance import rebuild
 
     settings = session.start(config_path, log_level, as_json=as_json)
     with progress("restoring") as show:
-        sources = job.restore(
+        result = rebuild.restore(
             settings,
+            now_ms=current_ms(),
             zone=local_zone(settings.timezone),
             since=date_option(since, "--since"),
             until=date_option(until, "--until"),
             progress=show,
         )
-    result = job.Restored(tuple(sources))
     for problem in result.problems:
         warn(problem)
     print_result(result, as_json=as_json)

@@ -162,7 +162,7 @@ class _Run:
         """
         steps: list[Callable[[], None]] = [partial(self.write, kind, ending) for kind in kinds]
         if "daily" in kinds:
-            steps = [self.recover, *steps, self.archive]
+            steps = [self.rebuild, *steps, self.archive]
         if len(kinds) > 1:
             steps.append(self.clean_up)
         for step in steps:
@@ -181,24 +181,29 @@ class _Run:
         return FINDINGS if self.findings else 0
 
     def repeat_if_damaged(self, step: Callable[[], None]) -> None:
-        """Do a step; if it finds the database damaged, recreate that and do the step again."""
+        """Do a step; if it finds the database damaged, rebuild that and do the step again."""
         try:
             step()
         except DamagedError as exc:
-            from luxcli.maintenance import restore
+            from luxcli.maintenance import rebuild
 
-            with progress("recovering") as show:
-                self.findings += restore.recreate(self.settings, exc, show)
+            with progress("rebuilding") as show:
+                self.findings += rebuild.recreate(
+                    self.settings, exc, now_ms=self.now_ms, zone=self.zone, progress=show
+                )
             step()
 
-    def recover(self) -> None:
-        """Put back the polls of quarantined databases."""
-        from luxcli.maintenance import restore
+    def rebuild(self) -> None:
+        """Put back what a new database lacks."""
+        from luxcli.maintenance import rebuild
 
-        with progress("recovering") as show:
-            sources = restore.recover_pending(self.settings, show)
-        for source in sources:
-            (self.findings.append if source.problem else warn)(str(source))
+        with progress("rebuilding") as show:
+            restored = rebuild.complete(
+                self.settings, now_ms=self.now_ms, zone=self.zone, progress=show
+            )
+        self.findings += restored.problems
+        if restored.polls or restored.missed:
+            warn(f"the database was incomplete: {restored.describe()}")
 
     def write(self, kind: Kind, ending: date | None) -> None:
         """Write the CSVs of one kind."""

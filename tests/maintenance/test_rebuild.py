@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
-from luxcli.maintenance import archive, luxlog, prune, restore
+from luxcli.maintenance import archive, luxlog, prune, rebuild
 from luxcli.rollup import rollup
 from luxcli.store import owner
 from luxcli.store.store import Store
+from luxcli.system.clock import Clock
 from tests.support import reliability
 from tests.support.builders import real
 from tests.support.scenario import BERLIN, configured, ms, record
@@ -50,8 +51,15 @@ def expected(settings):
     return list(Store(copy / "cache.sqlite3").query(0, 1 << 62))
 
 
+NOW_MS = ms("2026-11-19T13:00")
+
+
 def run_restore(settings, **options):
-    return restore.restore(settings, zone=BERLIN, **options)
+    return rebuild.restore(settings, now_ms=NOW_MS, zone=BERLIN, **options).sources
+
+
+def run_complete(settings, **options):
+    return rebuild.complete(settings, now_ms=NOW_MS, zone=BERLIN, **options).sources
 
 
 def test_a_deleted_database_is_rebuilt_from_archives_and_buffer(recorded):
@@ -169,7 +177,7 @@ def test_restoring_a_period_leaves_the_rest_of_a_quarantined_database_for_later(
         path.unlink()
     quarantine(recorded)
     run_restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
-    restore.recover_pending(recorded)
+    run_complete(recorded)
     assert everything(recorded) == polls
 
 
@@ -180,8 +188,8 @@ def test_a_quarantined_database_that_is_locked_for_a_moment_stays_pending(record
     with closing(sqlite3.connect(damaged_path, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError):
-            restore.recover_pending(recorded)
-    restore.recover_pending(recorded)
+            run_complete(recorded)
+    run_complete(recorded)
     assert everything(recorded) == polls
 
 
@@ -206,25 +214,61 @@ def poll_pages(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 12])
 @pytest.mark.no_cover
-def test_polls_behind_unreadable_pages_are_recovered_too(tmp_path, count):
-    """The newest polls are in no archive yet and stand at the end of the table."""
-    settings = configured(tmp_path)
-    times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T16:00"), step_s=30)
+def test_of_a_quarantined_database_only_days_that_cannot_be_read_are_lost(tmp_path, count):
+    settings = configured(tmp_path, archive=False)
+    times = record(settings, ms("2026-11-15T01:00"), ms("2026-11-19T01:00"), step_s=120)
     store = Store(settings.cache_path)
     store.flush()
     pages = poll_pages(store.path)
     for page in pages[len(pages) // 3 :][:count]:
         zero_page(store.path, page - 1)
-    damaged_path = store.quarantine()
-    [source] = restore.recover_pending(settings)
+    store.quarantine()
+    [source] = run_complete(settings)
     back = [poll.taken_ms for poll in everything(settings)]
-    assert source.polls == len(back) >= len(times) - 45 * count
-    assert back[-1] == times[-1]
-    assert back[0] == times[0]
-    assert "parts unreadable" in source.problem
-    assert [path.name for path in store.quarantined_paths()] == [
-        f"{damaged_path.name}.salvaged-partly"
-    ]
+    assert source.polls == len(back) >= len(times) * 3 // 4 - 40 * count
+    assert (back[0], back[-1]) == (times[0], times[-1])
+    assert "1 days cannot be read whole (2026-11-16)" in source.problem
+
+
+def test_a_rebuild_is_made_once(recorded):
+    polls = expected(recorded)
+    quarantine(recorded)
+    assert sum(source.polls for source in run_complete(recorded)) == len(polls)
+    assert run_complete(recorded) == ()
+    assert everything(recorded) == polls
+
+
+def test_a_rebuild_whose_time_is_over_goes_on_where_it_ended(recorded, monkeypatch):
+    polls = expected(recorded)
+    quarantine(recorded)
+    ticks = itertools.count(step=40)  # the time of 60 looks at the clock
+    clock = Clock(monotonic=lambda: next(ticks))
+    found = [run_complete(recorded, clock=clock) for _ in range(4)]
+    assert [len(sources) for sources in found] == [4, 1, 1, 1]
+    first = found[0][-1]
+    assert "read to 2026-11-16T17:40:00Z" in first.problem
+    assert "the next 'luxcli rollup daily' goes on there" in first.problem
+    monkeypatch.setattr(rebuild, "_LIMIT_S", -1.0)
+    [none] = run_complete(recorded)
+    assert "not read yet; the next 'luxcli rollup daily' goes on there" in none.problem
+    monkeypatch.undo()
+    assert sum(source.polls for source in run_complete(recorded)) > 0
+    assert everything(recorded) == polls
+
+
+def test_archives_beyond_the_retention_are_left_to_restore(recorded):
+    settings = recorded._replace(cache_retention_days=1)
+    recorded.cache_path.unlink()
+    run_complete(settings)
+    assert everything(recorded)[0].taken_ms == ms("2026-11-18T00:00")
+    run_restore(settings)
+    assert everything(recorded)[0].taken_ms == ms("2026-11-16T00:00")
+
+
+def test_archives_that_were_read_are_not_written_again(recorded):
+    recorded.cache_path.unlink()
+    run_complete(recorded)
+    assert archive.archive_due(recorded, now_ms=NOW_MS, zone=BERLIN) == []
 
 
 @pytest.mark.slow
@@ -238,31 +282,33 @@ def test_a_database_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_p
     zero_page(store.path, root - 1)
     store.quarantine()
     began = time.monotonic()
-    [source] = restore.recover_pending(settings)
+    [source] = run_complete(settings)
     assert time.monotonic() - began < 5
-    assert (source.polls, "unreadable" in source.problem) == (0, True)
-    assert restore.recover_pending(settings) == []
+    assert source.polls == 0
+    assert "368 days cannot be read whole (2025-11-18 to 2026-11-20)" in source.problem
 
 
-def test_a_quarantined_database_of_a_newer_luxcli_stays_pending(recorded):
+def test_a_quarantined_database_of_a_newer_luxcli_is_reported_and_left(recorded):
     damaged_path = quarantine(recorded)
     with closing(sqlite3.connect(damaged_path)) as db:
         db.execute("PRAGMA user_version=99")
-    [source] = restore.recover_pending(recorded)
+    source = run_complete(recorded)[-1]
     assert "written by a newer luxcli" in source.problem
     assert damaged_path.exists()
-    [again] = restore.recover_pending(recorded)
-    assert again.problem == source.problem
+    assert run_restore(recorded)[-2].problem == source.problem
 
 
-def test_only_databases_that_were_read_whole_are_pruned(recorded):
+def test_damaged_databases_are_pruned_once_the_rebuild_is_done(recorded):
     store = Store(recorded.cache_path)
-    whole = "cache.sqlite3.damaged-20260101T000000Z.salvaged"
-    for name in (whole, f"{whole}-partly", "cache.sqlite3.damaged-20260102T000000Z"):
+    store.flush()
+    old = "cache.sqlite3.damaged-20260101T000000Z"
+    for name in (old, f"{old}-2", "cache.sqlite3.damaged-20261118T000000Z"):
         store.path.with_name(name).write_bytes(b"x")
-    result = prune.prune(recorded, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
-    assert [path.name for path in result.old_caches] == [whole]
-    assert len(store.quarantined_paths()) == 2
+    assert prune.prune(recorded, now_ms=NOW_MS, zone=BERLIN).old_caches == ()
+    run_complete(recorded)
+    result = prune.prune(recorded, now_ms=NOW_MS, zone=BERLIN)
+    assert [path.name for path in result.old_caches] == [old, f"{old}-2"]
+    assert len(store.quarantined_paths()) == 1
 
 
 def test_a_database_with_glob_characters_in_its_name_is_recovered_like_any_other(tmp_path):
@@ -271,7 +317,7 @@ def test_a_database_with_glob_characters_in_its_name_is_recovered_like_any_other
     store = Store(settings.cache_path)
     store.flush()
     store.quarantine()
-    [source] = restore.recover_pending(settings)
+    [source] = run_complete(settings)
     assert source.polls == len(times)
 
 
@@ -319,7 +365,7 @@ def test_restores_and_roll_ups_at_once_wait_for_each_other(recorded):
         try:
             rollup.rollup_due(recorded, "daily", **due)
         except DamagedError as exc:
-            restore.recreate(recorded, exc)
+            rebuild.recreate(recorded, exc, **due)
             rollup.rollup_due(recorded, "daily", **due)
 
     with ThreadPoolExecutor(4) as pool:

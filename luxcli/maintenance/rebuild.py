@@ -1,0 +1,360 @@
+"""Rebuilds the database from archives, the buffer and quarantined databases.
+
+Each poll has a second copy: in its day's archive, or in the buffer until that archive is written.
+A new database takes in the buffer with its first flush; the rest is done here, by the next roll-up
+(`complete`) or by ``luxcli restore``. Recovered polls are inserted by the same code as new ones, so
+repeating it changes nothing. Transactions are small, so that no poll has to wait for a long one.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, timedelta, tzinfo
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from luxcli import times
+from luxcli.config.config import Config
+from luxcli.errors import DamagedError, StorageError, UsageError
+from luxcli.maintenance import archive, luxlog, quarantined
+from luxcli.maintenance.restored import Restored, Source
+from luxcli.model import MissedPoll, Snapshot
+from luxcli.store import ledger, owner
+from luxcli.store.ledger import ArchiveRecord, RebuildRecord
+from luxcli.store.store import Store
+from luxcli.system.clock import SYSTEM_CLOCK, Clock
+from luxcli.system.progress import Progress, silent
+
+_LOGGER = logging.getLogger(__name__)
+# A day at a poll every 30 s.
+_BATCH: Final = 3000
+# A year of polls takes about a third of it on a Raspberry Pi. Hourly runs must not overlap.
+_LIMIT_S: Final = 2400.0
+_DAY_MS: Final = 86_400_000
+_EVER: Final = 1 << 62
+_GOES_ON: Final = "the next 'luxcli rollup daily' goes on there"
+
+
+def restore(
+    config: Config,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    since: date | None = None,
+    until: date | None = None,
+    progress: Progress = silent,
+) -> Restored:
+    """Insert the polls of archives, quarantined databases and quarantined buffer lines.
+
+    Args:
+        config: Says where the database is.
+        now_ms: UTC.
+        zone: Time zone of the user, for `since` and `until`.
+        since: First local day, None for all.
+        until: Last local day, None for all.
+        progress: Receives numbers of files.
+
+    Raises:
+        UsageError: `until` is before `since`.
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The database cannot be written, or the archives cannot be listed.
+    """
+    if since and until and until < since:
+        raise UsageError(f"--until {until} is before --since {since}")
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
+    low = archive.bounds(since, zone)[0] if since else 0
+    high = archive.bounds(until, zone)[1] if until else _EVER
+    with store.rollup_lock():
+        _quarantine_damaged(store)
+        run = _Run(config, store, now_ms, zone, progress)
+        run.low, run.high = low, high
+        sources = [*run.rebuild(), _from_rejected(store, low, high)]
+        if (low, high) == (0, _EVER):
+            _mark_complete(store)
+    return Restored(tuple(sources))
+
+
+def recreate(
+    config: Config,
+    damage: DamagedError,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    progress: Progress = silent,
+) -> list[str]:
+    """Quarantine a damaged database and begin to rebuild it.
+
+    Args:
+        config: Says where the database is.
+        damage: The failure that showed the damage.
+        now_ms: UTC.
+        zone: Time zone of the user.
+        progress: As `complete`.
+
+    Returns:
+        Messages for the user.
+
+    Raises:
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The new database cannot be written.
+    """
+    damaged_path = Store.open(config.cache_path, parents=config.may_create_parents).quarantine()
+    name = damaged_path.name if damaged_path else "another file by another process"
+    restored = complete(config, now_ms=now_ms, zone=zone, progress=progress)
+    return [
+        f"{damage}; quarantined as {name} and rebuilt: {restored.describe()}",
+        *restored.problems,
+    ]
+
+
+def complete(
+    config: Config,
+    *,
+    now_ms: int,
+    zone: tzinfo,
+    clock: Clock = SYSTEM_CLOCK,
+    progress: Progress = silent,
+) -> Restored:
+    """Put back what a new database lacks, as far as polls are kept; for the hourly roll-up.
+
+    Ends after some minutes; the next run goes on where this one ended.
+
+    Args:
+        config: Says where the database is, and how long polls are kept.
+        now_ms: UTC.
+        zone: Time zone of the user.
+        clock: Says when it has taken long enough.
+        progress: Receives numbers of files.
+
+    Raises:
+        DamagedError: The database is damaged.
+        LockHeldError: A roll-up or another restore is at work.
+        StorageError: The database cannot be written.
+    """
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
+    store.flush()  # fails if the database is damaged, before a CSV is written from it
+    if ledger.is_complete(store):
+        return Restored(())
+    with store.rollup_lock():
+        run = _Run(config, store, now_ms, zone, progress)
+        run.clock, run.deadline = clock, clock.monotonic() + _LIMIT_S
+        if config.cache_retention_days:
+            first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
+            run.low = archive.bounds(first, zone)[0]
+        sources = run.rebuild()
+        if not run.is_late:
+            _mark_complete(store)
+    return Restored(tuple(sources))
+
+
+def _mark_complete(store: Store) -> None:
+    if store.database.has_data():
+        ledger.record_rebuild(store, None)
+
+
+def _quarantine_damaged(store: Store) -> None:
+    """Quarantine the database if any of it is damaged; then it is rebuilt."""
+    try:
+        store.flush()
+        store.database.check()
+        for _poll in store.query(0, _EVER):
+            pass
+    except DamagedError as exc:
+        damaged_path = store.quarantine()
+        name = damaged_path.name if damaged_path else "-"
+        _LOGGER.error("%s; quarantined as %s and rebuilt", exc, name)
+        store.flush()
+
+
+class _Run:
+    """One run through all sources.
+
+    Args:
+        config: Says whose archives may be read.
+        store: The database to put polls into; the caller holds its lock of roll-ups.
+        now_ms: UTC.
+        zone: Time zone of the user.
+        progress: Receives numbers of files.
+
+    Attributes:
+        low: UTC ms, included; older polls are left out.
+        high: UTC ms, excluded.
+        clock: Says when `deadline` is over.
+        deadline: When to end, to go on there in the next run; None for what a user asked for.
+        is_late: The time was over before the last source.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, now_ms: int, zone: tzinfo, progress: Progress
+    ) -> None:
+        self._config, self._store, self._now_ms = config, store, now_ms
+        self._zone, self._progress = zone, progress
+        self.low, self.high = 0, _EVER
+        self.clock = SYSTEM_CLOCK
+        self.deadline: float | None = None
+        self.is_late = False
+
+    def rebuild(self) -> list[Source]:
+        """Insert the polls of all sources; return what came from each."""
+        archives = self._store.archive_paths()
+        if archives:
+            owner.reserve_directory(self._store.archive_directory, self._config.cache_path)
+        paths = [*archives, *self._store.quarantined_paths()]
+        sources: list[Source] = []
+        first, reached_ms = self._reached(paths)
+        for number, path in enumerate(paths[first:], first):
+            if self._is_over():
+                problem = f"{path}: not read yet; {_GOES_ON}"
+                return [*sources, Source(path, 0, 0, problem)]
+            if number < len(archives):
+                source = self._from_archive(path)
+            else:
+                source = self._from_database(path, reached_ms if number == first else 0)
+            if source:
+                sources.append(source)
+                if not self.is_late:
+                    self._record_progress(path)
+            self._progress(number + 1, len(paths))
+        return sources
+
+    def _reached(self, paths: Sequence[Path]) -> tuple[int, int]:
+        """Return the number of the source at which earlier runs ended, and how far in it."""
+        record = ledger.rebuild_record(self._store) if self.deadline else None
+        for number, path in enumerate(paths):
+            if record and path.name == record.name:
+                is_whole = record.reached_ms is None
+                return (number + 1, 0) if is_whole else (number, record.reached_ms or 0)
+        return 0, 0
+
+    def _record_progress(self, path: Path, reached_ms: int | None = None) -> None:
+        if self.deadline and self._store.database.has_data():
+            ledger.record_rebuild(self._store, RebuildRecord(path.name, reached_ms))
+
+    def _is_over(self) -> bool:
+        self.is_late = self.deadline is not None and self.clock.monotonic() > self.deadline
+        return self.is_late
+
+    def _from_archive(self, path: Path) -> Source | None:
+        """Insert the polls of an archive; None if its day is outside the interval."""
+        bounds = _bounds(path, self._zone)
+        if bounds and (bounds[1] + _DAY_MS <= self.low or bounds[0] - _DAY_MS >= self.high):
+            return None  # a day more, for archives that were written in another time zone
+        try:
+            day = luxlog.read(path)
+        except StorageError as exc:
+            return Source(path, 0, 0, str(exc))
+        source = self._merge(path, day.polls, day.missed)
+        entries = len(day.polls) + len(day.missed)
+        if bounds and not source.problem:
+            # The record keeps the archive from being written again.
+            self._record(path, bounds, entries)
+        return source
+
+    def _record(self, path: Path, bounds: tuple[int, int], entries: int) -> None:
+        if entries == self._store.database.count_entries(*bounds):
+            size, now_ms = path.stat().st_size, self._now_ms
+            record = ArchiveRecord(*bounds, str(path), entries, size, now_ms, now_ms)
+            ledger.record_archive(self._store, record)
+
+    def _from_database(self, path: Path, reached_ms: int) -> Source:
+        """Insert the polls that SQLite still gives of a quarantined database, day by day."""
+        old, low = Store(path), max(self.low, reached_ms)
+        days = quarantined.Days(old, self._now_ms, low, self.high)
+        polls = _InTime(days.polls(), self._is_over)
+        missed: list[MissedPoll] = []
+        with suppress(StorageError):
+            missed = old.database.missed(self.low, self.high)
+        source = self._merge(path, polls, missed)
+        with suppress(StorageError):  # then these files are only written once more
+            csvs = [*ledger.rollups(old, "daily"), *ledger.rollups(old, "weekly")]
+            ledger.merge(self._store, csvs, ledger.archives(old))
+        problems = [problem for problem in (source.problem, days.problem(path)) if problem]
+        if polls.is_cut:
+            self._record_progress(path, polls.last_ms + 1)
+            problems.append(f"{path}: read to {times.utc_text(polls.last_ms)}; {_GOES_ON}")
+        return replace(source, problem="; ".join(problems)) if problems else source
+
+    def _merge(self, path: Path, polls: Iterable[Snapshot], missed: Sequence[MissedPoll]) -> Source:
+        return _merge(self._store, path, polls, missed, self.low, self.high)
+
+
+class _InTime:
+    """Polls in order of time, until the time for them is over.
+
+    Attributes:
+        is_cut: More polls may come.
+        last_ms: The last poll.
+    """
+
+    def __init__(self, polls: Iterator[Snapshot], is_over: Callable[[], bool]) -> None:
+        self._polls, self._is_over = polls, is_over
+        self.is_cut, self.last_ms = False, 0
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        for poll in self._polls:
+            yield poll
+            self.last_ms = poll.taken_ms
+            if self._is_over():
+                self.is_cut = True
+                return
+
+
+def _bounds(path: Path, zone: tzinfo) -> tuple[int, int] | None:
+    """Return the interval of an archive by its name, None if that is no date."""
+    try:
+        return archive.bounds(date.fromisoformat(path.name[:10]), zone)
+    except ValueError:
+        return None
+
+
+def _from_rejected(store: Store, low: int, high: int) -> Source:
+    """Insert quarantined buffer lines that can be read now.
+
+    Such a line may be of a newer luxcli, or refer to settings that another line has.
+    """
+    path = store.rejected_path
+    content = store.rejected()
+    result = _merge(store, path, content.polls, content.missed, low, high)
+    if content.rejected:
+        result = replace(result, problem=f"{path}: {len(content.rejected)} lines cannot be read")
+    return result
+
+
+def _merge(
+    store: Store,
+    path: Path,
+    polls: Iterable[Snapshot],
+    missed: Sequence[MissedPoll],
+    low: int,
+    high: int,
+) -> Source:
+    """Insert the polls of this heat pump that lie in the interval; count those that were new."""
+    ours, foreign = owner.known_serial(store.path), 0
+    new_polls = new_missed = 0
+
+    def selected() -> Iterator[Snapshot]:
+        nonlocal foreign
+        for poll in polls:
+            if not low <= poll.taken_ms < high:
+                continue
+            theirs = owner.serial(poll)
+            if ours and theirs and theirs != ours:
+                foreign += 1
+            else:
+                yield poll
+
+    for batch in _batches(selected()):
+        new_polls += store.merge(batch, ()).polls
+    within = [entry for entry in missed if low <= entry.ts_ms < high] if not foreign else []
+    for start in range(0, len(within), _BATCH):
+        new_missed += store.merge((), within[start : start + _BATCH]).missed
+    problem = f"{path}: {foreign} polls of another heat pump left out" if foreign else None
+    return Source(path, new_polls, new_missed, problem)
+
+
+def _batches(polls: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:
+    source = iter(polls)
+    while batch := list(islice(source, _BATCH)):
+        yield batch
