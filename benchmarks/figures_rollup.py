@@ -114,4 +114,4 @@ def _daily(bench: Bench, history: History) -> Usage:
 
 
 def _yesterday(history: History) -> Path:
-    return history.directory / "archive" / "2025-11-30.luxlog.gz"
+    return history.directory / "archive" / "2025-11-30.json.xz"

@@ -30,7 +30,7 @@ _DECISIVE_FILES = (
     "store/schema.py",
     "store/sqlite_file.py",
     "store/tables.py",
-    "maintenance/luxlog.py",
+    "maintenance/document.py",
 )
 _BATCH_POLLS = 2880
 ZONE = ZoneInfo(year.ZONE)

@@ -377,7 +377,9 @@ def polls(
             continue
         if fate < _MISSED_SHARE:
             yield MissedPoll(
-                taken_ms, "timeout", 4, 254_000, "192.168.1.50:8889: no answer in 60 s"
+                *(taken_ms, "timeout", 4, 254_000),
+                "192.168.1.50:8889: no answer in 60 s",
+                *(late_ms, INTERVAL_S, 0),
             )
             continue
         retried = fate > 1 - _RETRY_SHARE
@@ -385,6 +387,7 @@ def polls(
         yield Snapshot(
             *(taken_ms, took_ms, 2 if retried else 1),
             *(calculations, unit.parameters, unit.visibilities),
+            *(late_ms, INTERVAL_S, 0),
         )
 
 

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recording": {"ground", "system", "config", "registers", "controller", "store"},
     "exports": {"ground", "system", "config", "registers"},
     "rollup": {"ground", "system", "config", "store", "recording", "exports"},
-    "maintenance": {"ground", "system", "config", "store", "rollup"},
+    "maintenance": {"ground", "system", "config", "registers", "store", "rollup"},
     "monitoring": {"ground", "system", "config", "store", "recording"},
     "validation": {
         "ground",

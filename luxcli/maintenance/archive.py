@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from datetime import time as clock_time
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from luxcli import periods, times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, combine
-from luxcli.maintenance import luxlog
-from luxcli.maintenance.luxlog import Day
-from luxcli.model import MissedPoll, Snapshot
+from luxcli.maintenance import document
+from luxcli.maintenance.document import Day
+from luxcli.model import MissedPoll, Repair, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
 from luxcli.store.store import Store
@@ -48,7 +49,7 @@ class Archived:
 
 def path_of(config: Config, day: date) -> Path:
     """Return the archive of one local day."""
-    return Store(config.cache_path).archive_directory / f"{day}.luxlog.gz"
+    return Store(config.cache_path).archive_directory / f"{day}.json.xz"
 
 
 def bounds(day: date, zone: tzinfo) -> tuple[int, int]:
@@ -130,7 +131,7 @@ def problem(config: Config, store: Store, day: date, zone: tzinfo) -> str | None
     if not path.exists():
         return f"no archive; {advice}"
     try:
-        content = luxlog.read(path)
+        content = document.read(path)
     except StorageError as exc:
         return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
     missing = polls_ms - {poll.taken_ms for poll in content.polls}
@@ -164,13 +165,16 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
     polls = {poll.taken_ms: poll for poll in fresh}
     missed = {entry.ts_ms: entry for entry in store.database.missed(start_ms, stop_ms)}
     entries = len(fresh) + len(damaged) + len(missed)
+    repairs: set[Repair] = set()
     if path.exists():
-        findings += _keep_earlier(path, polls, missed)
+        findings += _keep_earlier(path, polls, missed, repairs)
     content = Day(
         tuple(polls[ts_ms] for ts_ms in sorted(polls)),
         tuple(missed[ts_ms] for ts_ms in sorted(missed)),
+        tuple(sorted(repairs, key=attrgetter("done_ms", "old_ms"))),
+        (start_ms, stop_ms),
     )
-    size = luxlog.write(path, content)
+    size = document.write(path, content)
     ledger.record_archive(
         store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms, now_ms)
     )
@@ -178,11 +182,14 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
 
 
 def _keep_earlier(
-    path: Path, polls: dict[int, Snapshot], missed: dict[int, MissedPoll]
+    path: Path,
+    polls: dict[int, Snapshot],
+    missed: dict[int, MissedPoll],
+    repairs: set[Repair],
 ) -> Iterator[str]:
     """Add the entries of the day's earlier archive; quarantine a damaged one, and yield that."""
     try:
-        earlier = luxlog.read(path)
+        earlier = document.read(path)
     except DamagedError as exc:
         damaged_path, count = path.with_name(path.name + ".damaged"), 1
         while damaged_path.exists():
@@ -198,3 +205,4 @@ def _keep_earlier(
         polls.setdefault(poll.taken_ms, poll)
     for entry in earlier.missed:
         missed.setdefault(entry.ts_ms, entry)
+    repairs.update(earlier.repairs)

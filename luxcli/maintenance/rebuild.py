@@ -18,7 +18,7 @@ from typing import Final
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UsageError
-from luxcli.maintenance import archive, luxlog, quarantined
+from luxcli.maintenance import archive, document, quarantined
 from luxcli.maintenance.restored import Restored, Source
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.store import ledger, owner
@@ -242,7 +242,7 @@ class _Run:
         if bounds and (bounds[1] + _DAY_MS <= self.low or bounds[0] - _DAY_MS >= self.high):
             return None  # a day more, for archives that were written in another time zone
         try:
-            day = luxlog.read(path)
+            day = document.read(path)
         except StorageError as exc:
             return Source(path, 0, 0, str(exc))
         source = self._merge(path, day.polls, day.missed)

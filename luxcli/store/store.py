@@ -121,7 +121,7 @@ class Store:
             StorageError: Their directory is there but cannot be read.
         """
         found = paths.list_directory(self.archive_directory)
-        return [path for path in found if path.name.endswith(".luxlog.gz")]
+        return [path for path in found if path.match("????-??-??.json.xz")]
 
     def use_short_timeouts(self) -> None:
         """Wait for locks only as long as a process that was asked to end may take."""

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import year
 from luxcli.config.config import Config
-from luxcli.maintenance import archive, luxlog
-from luxcli.maintenance.luxlog import Day
+from luxcli.maintenance import archive, document
+from luxcli.maintenance.document import Day
 from luxcli.model import Snapshot
 from luxcli.rollup import rollup
 from luxcli.store import sqlite_file
@@ -173,7 +174,7 @@ def test_a_poll_of_the_simulated_year_takes_little_room_in_the_database(tmp_path
 
 @pytest.mark.slow
 def test_a_poll_of_the_simulated_year_takes_little_room_in_an_archive(tmp_path, day):
-    assert luxlog.write(tmp_path / "x.gz", Day(tuple(day), ())) / len(day) < 22
+    assert document.write(tmp_path / "x.xz", Day(tuple(day), ())) / len(day) < 20
 
 
 def test_a_poll_takes_one_short_line_of_the_buffer(store, day):
@@ -224,7 +225,7 @@ def test_a_report_holds_no_more_than_a_few_hundred_rows_at_a_time(store, day):
 def test_the_memory_of_an_archive_is_that_of_its_polls(tmp_path, day):
     tracemalloc.start()
     try:
-        luxlog.write(tmp_path / "x.gz", Day(tuple(day), ()))
+        document.write(tmp_path / "x.xz", Day(tuple(day), ()))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -235,8 +236,8 @@ def test_the_documented_queries_search_by_the_key(store):
     from benchmarks.figures_store import QUERIES
 
     store.merge([real(START_MS), small(START_MS + 1000)], ())
-    document = (luxlog.Path(__file__).parent.parent.parent / "docs" / "data.md").read_text("utf-8")
-    plain = "".join(document.split())
+    text = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text("utf-8")
+    plain = "".join(text.split())
     for query in QUERIES.values():
         text = query.format(sensor="ID_WEB_Temperatur_TVL")
         assert text.replace(":bucket", "21600000").replace(" ", "") in plain

@@ -1,161 +1,20 @@
 """The daily archive: lossless, verified, readable without luxcli, never losing what it has."""
 
-import gzip
-import json
-import random
+import lzma
 import re
 import sqlite3
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date
-from pathlib import Path
 
 import pytest
 
-from luxcli.errors import DamagedError, StorageError
-from luxcli.maintenance import archive, luxlog, prune, rebuild
-from luxcli.maintenance.luxlog import Day
-from luxcli.model import MissedPoll, Snapshot
-from luxcli.simulator.replay import Replay
+from luxcli.errors import StorageError
+from luxcli.maintenance import archive, document, prune, rebuild
+from luxcli.model import MissedPoll
 from luxcli.store.store import Store
 from tests.support.scenario import BERLIN, configured, ms, record
-
-DOCS = Path(__file__).parent.parent.parent / "docs" / "data.md"
-
-
-def day_of(profile="msw6", count=100, step_s=30):
-    replay = Replay(profile)
-    start = ms("2026-11-19T00:00") / 1000
-    polls = tuple(replay.at(start + n * step_s) for n in range(count))
-    missed = (MissedPoll(ms("2026-11-19T03:00"), "timeout", 4, 254_000, 'said "no" äöü\nand left'),)
-    return Day(polls, missed)
-
-
-@pytest.mark.parametrize("profile", ["msw6", "long"])
-def test_a_day_reads_back_exactly_as_it_was(tmp_path, profile):
-    day = day_of(profile)
-    path = tmp_path / "a" / "2026-11-19.luxlog.gz"
-    luxlog.write(path, day)
-    assert luxlog.read(path) == day
-
-
-def test_registers_that_come_and_go_within_a_day_differ_from_zero(tmp_path):
-    short, long = Replay("msw6"), Replay("long")
-    times = [ms("2026-11-19T00:00") / 1000 + n * 600 for n in range(9)]
-    polls = tuple((long if n in (2, 3, 7) else short).at(t) for n, t in enumerate(times))
-    luxlog.write(tmp_path / "x.gz", Day(polls, ()))
-    assert luxlog.read(tmp_path / "x.gz").polls == polls
-
-
-def test_archives_of_the_first_version_are_read(tmp_path):
-    polls = (
-        Snapshot(1000, 9, 1, (5, 7), (3,), (1,)),
-        Snapshot(31_000, 8, 2, (6, 7, 4), (3,), (1,)),
-    )
-    text, crc = json.dumps(((3,), (1,))), 0
-    for poll, settings in zip(polls, (text, text), strict=True):
-        head = (poll.taken_ms, poll.took_ms, poll.tries, poll.calculations)
-        crc = zlib.crc32(f"{json.dumps(head)}{settings}".encode(), crc)
-    lines = [
-        *("luxlog 1", "polls 2", "t 1000 30000", "d 9 -1", "n 1 1"),
-        *("c0 5 1", "c1 7", "c2 - 4", "p0 3", "s0 1"),
-        *('m 2000 busy 0 5 "in use"', f"crc {crc:08x}", "end", ""),
-    ]
-    (tmp_path / "x.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
-    missed = (MissedPoll(2000, "busy", 0, 5, "in use"),)
-    assert luxlog.read(tmp_path / "x.gz") == Day(polls, missed)
-
-
-def test_random_blocks_of_random_lengths_survive(tmp_path):
-    rng = random.Random(7)
-    polls = []
-    for n in range(60):
-        blocks = [
-            tuple(
-                rng.choice([0, 1, -1, 2**31 - 1, -(2**31), rng.randint(-999, 999)])
-                for _ in range(rng.randint(1, 12))
-            )
-            for _ in range(3)
-        ]
-        polls.append(Snapshot(n * 1000, rng.randint(0, 500), rng.randint(1, 4), *blocks))
-    luxlog.write(tmp_path / "x.gz", Day(tuple(polls), ()))
-    assert luxlog.read(tmp_path / "x.gz").polls == tuple(polls)
-
-
-def test_an_empty_day_and_a_single_poll_are_fine(tmp_path):
-    for day in (Day((), ()), day_of(count=1)):
-        luxlog.write(tmp_path / "x.gz", day)
-        assert luxlog.read(tmp_path / "x.gz") == day
-
-
-def test_the_same_day_gives_the_same_bytes(tmp_path):
-    luxlog.write(tmp_path / "x.gz", day_of())
-    luxlog.write(tmp_path / "y.gz", day_of())
-    assert (tmp_path / "x.gz").read_bytes() == (tmp_path / "y.gz").read_bytes()
-
-
-def test_a_day_at_thirty_seconds_takes_less_than_twenty_bytes_a_poll(tmp_path):
-    size = luxlog.write(tmp_path / "x.gz", day_of(count=2880))
-    assert size < 20 * 2880
-
-
-def test_the_reader_in_the_documentation_reads_it(tmp_path):
-    [code] = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    scope: dict = {}
-    exec(code, scope)
-    day = day_of("long", count=50)
-    luxlog.write(tmp_path / "x.gz", day)
-    registers = scope["read_luxlog"](tmp_path / "x.gz")
-    assert registers["t"] == [poll.taken_ms for poll in day.polls]
-    for letter, group in (("c", "calculations"), ("p", "parameters"), ("s", "visibilities")):
-        for index in range(len(day.polls[0].block(group))):
-            values = registers[f"{letter}{index}"]
-            sent = [poll.block(group)[index] for poll in day.polls]
-            assert values == sent or (len(values) == 1 and values * 50 == sent)
-
-
-def test_damage_at_any_place_is_noticed(tmp_path):
-    path = tmp_path / "x.gz"
-    day = day_of(count=5)
-    luxlog.write(path, day)
-    good = path.read_bytes()
-    rng = random.Random(3)
-    for _ in range(150):
-        bad = bytearray(good)
-        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
-        path.write_bytes(bad)
-        try:
-            same = luxlog.read(path) == day  # a bit of the gzip header that nobody needs
-        except StorageError:
-            same = True
-        assert same
-    for length in range(0, len(good), 97):
-        path.write_bytes(good[:length])
-        with pytest.raises(StorageError):
-            luxlog.read(path)
-
-
-def test_damage_that_gzip_does_not_see_is_noticed_by_the_checksum(tmp_path):
-    path = tmp_path / "x.gz"
-    luxlog.write(path, day_of(count=5))
-    text = gzip.decompress(path.read_bytes()).replace(b"\nc21 ", b"\nc21 1", 1)
-    path.write_bytes(gzip.compress(text))
-    with pytest.raises(StorageError, match="checksum differs"):
-        luxlog.read(path)
-
-
-@pytest.mark.parametrize("line", [b"i 0 ", b"e 0 "])
-def test_a_poll_whose_time_is_missing_is_damage(tmp_path, line):
-    path = tmp_path / "x.gz"
-    polls = tuple(Snapshot(n * 30_000 + n % 2, 9, 1, (n,), (3,), (1,)) for n in range(4))
-    luxlog.write(path, Day(polls, ()))
-    text = gzip.decompress(path.read_bytes())
-    assert text.count(b"\n" + line) == 1
-    path.write_bytes(gzip.compress(text.replace(b"\n" + line, b"\n" + line[:2] + b"_ ")))
-    with pytest.raises(DamagedError, match="a poll without a time"):
-        luxlog.read(path)
 
 
 def archived(settings, now="2026-11-20T12:00"):
@@ -166,9 +25,9 @@ def test_each_closed_local_day_gets_one_archive_and_only_once(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-17T20:00"), ms("2026-11-20T11:00"), step_s=3600)
     assert [entry.path.name for entry in archived(settings)] == [
-        "2026-11-17.luxlog.gz",
-        "2026-11-18.luxlog.gz",
-        "2026-11-19.luxlog.gz",
+        "2026-11-17.json.xz",
+        "2026-11-18.json.xz",
+        "2026-11-19.json.xz",
     ]
     assert [entry.polls for entry in archived(settings, "2026-11-21T01:00")] == [11]
     assert archived(settings, "2026-11-21T02:00") == []
@@ -180,7 +39,7 @@ def test_a_day_with_a_clock_change_is_one_archive_of_its_real_length(tmp_path, d
     start, stop = archive.bounds(date.fromisoformat(day), BERLIN)
     record(settings, start - 3_600_000, stop + 3_600_000, step_s=1800)
     entries = archive.archive_due(settings, now_ms=stop + 3_600_000, zone=BERLIN)
-    assert {e.path.name: e.polls for e in entries}[f"{day}.luxlog.gz"] == hours * 2
+    assert {e.path.name: e.polls for e in entries}[f"{day}.json.xz"] == hours * 2
 
 
 def test_polls_that_come_later_are_added_to_the_archive(tmp_path):
@@ -209,7 +68,7 @@ def test_polls_that_the_database_lost_stay_in_the_archive(tmp_path):
     settings.cache_path.unlink()
     times += record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
     [entry] = archived(settings)
-    assert [poll.taken_ms for poll in luxlog.read(entry.path).polls] == times
+    assert [poll.taken_ms for poll in document.read(entry.path).polls] == times
 
 
 def test_an_archive_that_cannot_be_read_is_quarantined_and_written_again(tmp_path):
@@ -233,11 +92,11 @@ def test_an_archive_that_the_disk_cannot_read_is_not_treated_as_damaged(tmp_path
     entry.path.symlink_to("/proc/self/mem")
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
     record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T15:00"))
-    with pytest.raises(StorageError, match=r"2026-11-19\.luxlog\.gz: cannot be read: Input/output"):
+    with pytest.raises(StorageError, match=r"2026-11-19\.json\.xz: cannot be read: Input/output"):
         archived(settings)
-    assert sorted(path.name for path in entry.path.parent.iterdir()) == [
-        "2026-11-18.luxlog.gz",
-        "2026-11-19.luxlog.gz",
+    assert sorted(path.name for path in entry.path.parent.glob("2*")) == [
+        "2026-11-18.json.xz",
+        "2026-11-19.json.xz",
     ]
     entry.path.unlink()
     entry.path.write_bytes(good)
@@ -248,11 +107,11 @@ def test_an_archive_of_a_newer_luxcli_is_kept_and_stops_no_other_day(tmp_path):
     settings = configured(tmp_path)
     path = archive.path_of(settings, date(2026, 11, 18))
     path.parent.mkdir(parents=True)
-    newer = gzip.compress(b"luxlog 3\nwhatever it may hold\n")
+    newer = lzma.compress(b'{"format":"luxcli archive","version":4,"whatever":"it may hold"}')
     path.write_bytes(newer)
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T12:00"))
     record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
-    with pytest.raises(StorageError, match=r"2026-11-18.*newer luxcli \(luxlog 3.*upgrade"):
+    with pytest.raises(StorageError, match=r"2026-11-18.*newer luxcli \(archive format 4.*upgrade"):
         archived(settings)
     assert path.read_bytes() == newer
     assert archive.path_of(settings, date(2026, 11, 19)).exists()
@@ -274,7 +133,7 @@ def test_missed_polls_are_archived_with_their_reasons(tmp_path):
     )
     Store(settings.cache_path).add_missed(missed)
     [entry] = archived(settings)
-    assert luxlog.read(entry.path).missed == (missed,)
+    assert document.read(entry.path).missed == (missed,)
 
 
 def run_prune(settings, **options):
@@ -345,7 +204,7 @@ def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old)
     good = path.read_bytes()
     middle = len(good) // 2
     path.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
-    assert "2026-11-14.luxlog.gz: not a readable archive" in run_prune(old).findings[0]
+    assert "2026-11-14.json.xz: not a readable archive" in run_prune(old).findings[0]
     archived(old)
     assert path.read_bytes() == good
     assert run_prune(old).findings == ()
@@ -360,7 +219,7 @@ def test_a_day_of_missed_polls_alone_is_archived_too(tmp_path):
     assert "2026-11-17: no archive" in run_prune(settings).findings[0]
     assert store.database.missed(0, ms("2026-11-20T12:00")) == [missed]
     [entry, *_] = archived(settings)
-    assert luxlog.read(entry.path).missed == (missed,)
+    assert document.read(entry.path).missed == (missed,)
     assert run_prune(settings).findings == ()
 
 
@@ -380,29 +239,7 @@ def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
         both = [pool.submit(archived, settings) for _ in range(2)]
         written = sorted(len(run.result()) for run in both)
     assert written == [0, 10]
-    assert len([luxlog.read(path) for path in (tmp_path / "archive").iterdir()]) == 10
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        "luxlog 1\npolls 1\nt 99999999999999999999 1\n",
-        "luxlog 1\npolls 1\nt 99999999999999999999\nd 1\nn 1\ncrc 0\nend\n",
-        "luxlog 1\npolls 99999999999\nt 1\nd 1\nn 1\ncrc 0\nend\n",
-        "luxlog 1\npolls -1\ncrc 0\nend\n",
-        "luxlog 1\npolls 1\nc0 1\nq0 1\nend\n",
-        "luxlog 2\npolls 2\nt 99999999999999999999 30000\ni 0 a\ne 0\nd 1\nn 1\ncrc 0\nend\n",
-        "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\nn 1\nc0 1 a+99999999999999999999\nend\n",
-        "luxlog 2\npolls 2\nt 1 30000\ni 0 aaa\ne 0\nd 1\nn 1\ncrc 0\nend\n",
-        "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\ncrc 0\nend\n",
-        "luxlog 2\npolls 2\nt 1 30000\ni 0 a\ne 0\nd 1\nn 1\nc0 =c1\ncrc 0\nend\n",
-    ],
-)
-def test_impossible_numbers_are_damage(lines, tmp_path):
-    path = tmp_path / "2026-11-19.luxlog.gz"
-    path.write_bytes(gzip.compress(lines.encode()))
-    with pytest.raises(DamagedError, match="not a readable archive"):
-        luxlog.read(path)
+    assert len([document.read(path) for path in (tmp_path / "archive").glob("2*")]) == 10
 
 
 def test_damaged_polls_that_stop_prune_are_reported_with_advice(old):
@@ -426,7 +263,7 @@ def test_a_damaged_archive_is_a_finding(tmp_path):
     [again] = archived(settings)
     [finding] = again.findings
     assert "not a readable archive" in finding
-    assert "quarantined as 2026-11-19.luxlog.gz.damaged" in finding
+    assert "quarantined as 2026-11-19.json.xz.damaged" in finding
 
 
 def test_archiving_reports_its_progress(tmp_path):

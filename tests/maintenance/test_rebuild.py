@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
-from luxcli.maintenance import archive, luxlog, prune, rebuild
+from luxcli.maintenance import archive, document, prune, rebuild
 from luxcli.rollup import rollup
 from luxcli.store import owner
 from luxcli.store.store import Store
@@ -347,7 +347,7 @@ def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
     store.add(ours.taken_ms, ours)
     foreign = [with_serial(real(ms("2026-11-18T00:00") + n), 2) for n in range(3)]
     path = archive.path_of(settings, date(2026, 11, 18))
-    luxlog.write(path, luxlog.Day(tuple(foreign), ()))
+    document.write(path, document.Day(tuple(foreign), ()))
     sources = run_restore(settings)
     assert [source.problem for source in sources if source.problem] == [
         f"{path}: 3 polls of another heat pump left out"

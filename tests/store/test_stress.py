@@ -28,7 +28,7 @@ from luxcli import times
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
-from luxcli.maintenance import archive, luxlog, rebuild
+from luxcli.maintenance import archive, document, rebuild
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.store.store import Store
@@ -432,7 +432,7 @@ def test_reports_and_archives_that_found_no_room_come_by_themselves_when_there_i
         assert (ran.status, ran.stderr) == (0, "")
         rows = [len(path.read_text().splitlines()) - 1 for path in settings.daily_dir.iterdir()]
         assert sorted(rows)[-2:] == [48, 48]
-        archived = [luxlog.read(path) for path in disk.glob("archive/*.gz")]
+        archived = [document.read(path) for path in disk.glob("archive/????-*.json.xz")]
         kept = {poll.taken_ms for day in archived for poll in day.polls}
         midnight = archive.bounds(_today(), BERLIN)[0]
         assert kept == {ts_ms for ts_ms in stamps if ts_ms < midnight}

@@ -43,7 +43,7 @@ from typing import Any, NamedTuple, Self
 import luxcli
 from luxcli.config import sources
 from luxcli.errors import FINDINGS, StorageError
-from luxcli.maintenance import luxlog
+from luxcli.maintenance import document
 from luxcli.model import Snapshot
 from luxcli.store.store import Store
 
@@ -613,7 +613,7 @@ def judge(
 def judge_files(data: Path, truth: Truth, verdict: Verdict) -> set[int]:
     """Compare CSVs and archives under their final names; return the times that archives hold."""
     archived: set[int] = set()
-    for path in [*data.rglob("*.csv"), *data.rglob("*.gz")]:
+    for path in [*data.rglob("*.csv"), *data.rglob("????-??-??.json.xz")]:
         if path.name.startswith("."):
             continue
         name = str(path.relative_to(data))
@@ -623,7 +623,7 @@ def judge_files(data: Path, truth: Truth, verdict: Verdict) -> set[int]:
                 verdict.complain("half", f"{name} is not what it should be")
             continue
         try:
-            day = luxlog.read(path)
+            day = document.read(path)
         except StorageError as exc:
             verdict.complain("half", str(exc))
             continue
