@@ -6,6 +6,7 @@ database, because a poll that goes to the buffer does not open SQLite.
 """
 
 import json
+import zlib
 from pathlib import Path
 
 from luxcli.errors import StorageError
@@ -110,16 +111,22 @@ def _read(path: Path) -> dict[str, str] | None:
         return None
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if isinstance(note, dict) and {"host", "serial"} <= note.keys():
-        return {"host": str(note["host"]), "serial": str(note["serial"])}
-    return None
+    if not isinstance(note, dict):
+        return None
+    checksum = note.pop("crc", None)
+    is_intact = note.keys() == {"host", "serial"} and checksum == _checksum(note)
+    return note if is_intact else None
+
+
+def _checksum(note: dict[str, str]) -> str:
+    return f"{zlib.crc32(json.dumps(note).encode()):08x}"
 
 
 def _write(path: Path, note: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(note).encode()
+    text = json.dumps({**note, "crc": _checksum(note)}).encode()
     try:
         files.replace_durably(path, temporary, lambda file: file.write(text))
     except OSError as exc:

@@ -55,6 +55,18 @@ def test_a_serial_number_that_is_missing_once_is_not_forgotten(database):
         owner.check_owner(database, "pump-a", pump((730214, 18)))
 
 
+def test_a_flipped_bit_of_the_note_does_not_make_another_heat_pump_of_it(database):
+    note, poll = database.with_name("cache.sqlite3.device.json"), pump()
+    owner.check_owner(database, "pump-a", poll)
+    whole = note.read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        note.write_bytes(damaged)
+        owner.check_owner(database, "pump-a", poll)
+        assert note.read_bytes() == whole
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00\xff"])
 def test_a_damaged_note_is_written_again(database, damage):
     note = database.with_name("cache.sqlite3.device.json")
