@@ -8,7 +8,8 @@
     │   └── ProtocolError   76   it answered, but not correctly
     ├── StorageError        74   a file of luxcli cannot be read or written
     │   ├── DamagedError    74   its content is damaged
-    │   └── UnavailableError 74  it may be intact, but cannot be used at the moment
+    │   ├── UnavailableError 74  it may be intact, but cannot be used at the moment
+    │   └── IncompatibleError 78 a development version made it, or SQLite is too old
     ├── LockHeldError       75   another luxcli is at work; nothing was done
     └── ConfigError         78   a setting is wrong; holds every problem found
 
@@ -103,6 +104,15 @@ class DamagedError(StorageError):
 
 class UnavailableError(StorageError):
     """A file cannot be used at the moment: locked, disk full or failing."""
+
+
+class IncompatibleError(StorageError):
+    """A file was made by a development version, or the SQLite library is too old to use it.
+
+    A poll is stored all the same, in the journal; any other command can do nothing.
+    """
+
+    exit_code = 78
 
 
 def combine(failures: Sequence[StorageError]) -> StorageError:

@@ -12,6 +12,10 @@ Group = Literal["calculations", "parameters", "visibilities"]
 GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities")
 
 
+# What is dated outside of the years 2000 to 2100, and not marked, is damage: no clock showed it.
+EARLIEST_MS: Final = 946_684_800_000
+LATEST_MS: Final = 4_102_444_800_000
+
 # Marks of a poll, the bits of `flags`. Its time is doubted: see `recording.clock`.
 CLOCK_DOUBTED: Final = 1
 # A block has another length than in the poll before; it looks wrong, but not enough to refuse it.

@@ -4,11 +4,14 @@ Reads only what was flushed; the buffer in front of it and the locks are the bus
 All times are milliseconds since the epoch, UTC; intervals are half-open.
 """
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luxcli.errors import DamagedError, IncompatibleError, StorageError
 from luxcli.model import Chunk, MissedPoll, Snapshot
 
 if TYPE_CHECKING:
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
     from luxcli.store.tables import Key
 
 _BUSY_WAIT_S = 2.0
+# Places in the header of a SQLite file, and what a development version wrote there.
+_HEADER_BYTES = 72
+_VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
+_LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
+_OLD_BUFFER = ".buffer.jsonl"
 _DAY_MS = 86_400_000
 
 
@@ -80,24 +88,55 @@ class Database:
         with self.connect() as db:
             return tables.known_registers(db)
 
+    def check_version(self) -> None:
+        """Refuse a file of a development version, by its header and without loading SQLite.
+
+        Raises:
+            IncompatibleError: It is one. Names the buffer that such a version may have left.
+            StorageError: It is not a regular file.
+        """
+        try:
+            # Opening a named pipe to read it would wait for its writer.
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return  # missing, or SQLite will say what is wrong
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise StorageError(
+                    f"{self.path}: not a regular file", advice="move it away and run again"
+                )
+            head = os.read(fd, _HEADER_BYTES)
+        finally:
+            os.close(fd)
+        if head[_APPLICATION] == _LUXCLI and head[_VERSION] == _DEVELOPMENT:
+            buffer = self.path.with_name(self.path.name + _OLD_BUFFER)
+            also = f" and {buffer.name} beside it" if buffer.exists() else ""
+            raise IncompatibleError(
+                f"{self.path}: made by a development version of luxcli; nothing was changed",
+                advice=f"move it{also} away",
+            )
+
     def span(self) -> tuple[int | None, int | None]:
-        """Return the times of the oldest and the newest poll, None if there is none."""
+        """Return the times of the oldest and the newest poll whose time is not doubted."""
         if not self.has_data():
             return None, None
         from luxcli.store import sqlite_file
 
         with self.connect() as db:
-            return sqlite_file.bounds(db)
+            return sqlite_file.span(db)
 
     def missed(self, start: int, stop: int) -> list[MissedPoll]:
         """Return the missed polls in ``start <= ts_ms < stop``."""
+        from luxcli.store import tables
+
         with self.reading() as db:
             if db is None:
                 return []
             rows = db.execute(
                 "SELECT * FROM missed WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
             )
-            return [MissedPoll(*row) for row in rows]
+            types = (int, str, int, int, str, int, int, int)
+            return [MissedPoll(*row) for row in tables.of_types(db, rows.fetchall(), *types)]
 
     def last_poll(self, ts_ms: int) -> int | None:
         """Return the time of the last poll at or before `ts_ms`."""
@@ -165,14 +204,39 @@ class Database:
     def check(self) -> None:
         """Let SQLite look through the whole file; takes seconds for a year.
 
+        The check runs in a thread: Python handles no signal while a statement runs, and ending the
+        process must not take that long.
+
         Raises:
             DamagedError: SQLite finds it damaged.
             StorageError: The file cannot be read.
         """
-        from luxcli.store import sqlite_file
+        with self.reading() as db:
+            if db is None:
+                return
+            results: list[str] = []
+            failures: list[Exception] = []
 
-        if self.has_data():
-            sqlite_file.check(self.path, busy_wait_s=self.busy_wait_s)
+            def quick_check() -> None:
+                try:
+                    results.extend(row[0] for row in db.execute("PRAGMA quick_check(1)"))
+                except Exception as exc:  # raised below; MemoryError is one way to be interrupted
+                    failures.append(exc)
+
+            import threading  # not needed by a poll
+
+            thread = threading.Thread(target=quick_check)
+            thread.start()
+            try:
+                thread.join()
+            except BaseException:
+                db.interrupt()
+                thread.join()
+                raise
+            if failures:
+                raise failures[0]
+            if results != ["ok"]:
+                raise DamagedError(f"{self.path}: damaged ({results[0]})")
 
     @contextmanager
     def reading(self) -> Iterator["sqlite3.Connection | None"]:
@@ -201,15 +265,23 @@ class Database:
                 self._open = None
 
     def transaction(self) -> AbstractContextManager["sqlite3.Connection"]:
-        """Write within the block, all or nothing; the caller holds the storage lock."""
+        """Write within the block, all or nothing; the caller holds the storage lock.
+
+        Raises what `check_version` and `sqlite_file.connect` raise.
+        """
+        self.check_version()
         from luxcli.store import sqlite_file
 
         return sqlite_file.transaction(self.path, busy_wait_s=self.busy_wait_s)
 
     def connect(self) -> AbstractContextManager["sqlite3.Connection"]:
-        """Open the file, which must exist; raises what `sqlite_file.connect` raises."""
+        """Open the file, which must exist.
+
+        Raises what `check_version` and `sqlite_file.connect` raise.
+        """
         if self._open:
             return nullcontext(self._open)
+        self.check_version()
         from luxcli.store import sqlite_file
 
         return sqlite_file.connect(self.path, busy_wait_s=self.busy_wait_s)

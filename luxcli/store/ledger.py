@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from luxcli.store import tables
 from luxcli.store.store import Store
 
 
@@ -53,7 +54,8 @@ def rollups(store: Store, kind: str) -> list[RollupRecord]:
         if db is None:
             return []
         rows = db.execute("SELECT * FROM rollup WHERE kind=? ORDER BY period_stop_ms", (kind,))
-        return [RollupRecord(*row) for row in rows]
+        types = (str, int, int, str, str, int, int, str)
+        return [RollupRecord(*row) for row in tables.of_types(db, rows.fetchall(), *types)]
 
 
 def record_rollup(store: Store, record: RollupRecord) -> None:
@@ -75,7 +77,9 @@ def archives(store: Store) -> list[ArchiveRecord]:
     with store.database.reading() as db:
         if db is None:
             return []
-        return [ArchiveRecord(*row) for row in db.execute("SELECT * FROM archive")]
+        rows = db.execute("SELECT * FROM archive").fetchall()
+        types = (int, int, str, int, int, int, int)
+        return [ArchiveRecord(*row) for row in tables.of_types(db, rows, *types)]
 
 
 def record_archive(store: Store, record: ArchiveRecord) -> None:

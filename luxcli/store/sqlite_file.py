@@ -3,20 +3,31 @@
 The journal mode is PERSIST, not WAL: each command is a process, and with WAL the last one to close
 the file would write a checkpoint each time. PERSIST creates and removes no file, which costs an SD
 card least. With ``synchronous=FULL`` a committed transaction survives a power cut.
+
+SQLite reports damage of its pages. A flipped bit elsewhere shows only in what is made of the
+content: a text where a number was stored, a table without its name. So after a failure that SQLite
+does not explain the file is compared with what luxcli writes.
 """
 
+import re
 import sqlite3
-import threading
+import struct
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from luxcli.errors import DamagedError, StorageError, UnavailableError
+from luxcli.errors import DamagedError, IncompatibleError, StorageError, UnavailableError
+from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, LATEST_MS
 from luxcli.store import schema
+from luxcli.store.views import VIEWS
 
-# Conditions of the moment or of the file system. Any other error than these and _DAMAGE is a bug,
-# unless a check finds that the file is damaged.
+# The oldest library with which the tests of this room pass, see docs/install.md. 3.8 to 3.14 lack
+# row values, which `writer.remove_polls` uses.
+OLDEST_LIBRARY: Final = (3, 15, 0)
+
+# Conditions of the moment or of the file system. Any other error than these and damage is a bug.
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "locked by another program for too long",
     sqlite3.SQLITE_LOCKED: "locked",
@@ -27,7 +38,36 @@ _ADVICE: Final = {
     sqlite3.SQLITE_IOERR: "the disk failed",
     sqlite3.SQLITE_NOMEM: "out of memory",
 }
+
+# What unexpected content leads to in code that relies on it.
+_SIGNS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error)
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_OF_THE_MOMENT: Final = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_INTERRUPT),
+)
+_MALFORMED: Final = re.compile(r"malformed database schema \((.+?)\) - (.+)")
+_REFUSED: Final = re.compile(r"syntax error|unknown|no such function|unrecognized")
+_HEADER_BYTES: Final = 100
+# Places in the header of a SQLite file: the versions of its format, and the application.
+_WRITE_FORMAT, _READ_FORMAT, _APPLICATION = 18, 19, slice(68, 72)
+_WAL: Final = 2
+_KINDS: Final = "kind BETWEEN 0 AND 2 AND idx BETWEEN 0 AND 9999"
+_COLUMN: Final = re.compile(r"c\d{1,4}")
+
+
+def check_library() -> None:
+    """Check that the SQLite library of this Python is not too old.
+
+    Raises:
+        IncompatibleError: It is; nothing has been touched.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_LIBRARY:
+        oldest = ".".join(map(str, OLDEST_LIBRARY))
+        raise IncompatibleError(
+            f"SQLite {sqlite3.sqlite_version} is too old: luxcli needs {oldest} or newer",
+            advice="use another Python, or upgrade the SQLite library of this one",
+        )
 
 
 @contextmanager
@@ -42,10 +82,13 @@ def connect(
         create: Create it if it does not exist.
 
     Raises:
-        DamagedError: luxcli wrote the file, but it can no longer be read.
+        DamagedError: luxcli wrote the file, but it can no longer be read, or something else than
+            luxcli wrote stands in it.
+        IncompatibleError: The SQLite library is too old.
         StorageError: The file cannot be opened, is not luxcli's or was written by a newer luxcli;
             or a statement within the block failed. ``__cause__`` is SQLite's error.
     """
+    check_library()
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         # isolation_level=None: Python begins no transaction by itself.
@@ -53,19 +96,43 @@ def connect(
             uri, uri=True, timeout=busy_wait_s, isolation_level=None, check_same_thread=False
         )
         with closing(connection) as db:
-            _refuse_foreign(path, db)
+            # One text that is not UTF-8 must not make its whole table unreadable.
+            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            _check_content(path, db)
             yield db
-    except (sqlite3.Error, UnicodeDecodeError) as exc:
-        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code not in _ADVICE and _was_ours(path) and (code in _DAMAGE or not _is_intact(path)):
-            raise DamagedError(f"{path}: damaged ({exc})") from exc
-        if code == sqlite3.SQLITE_NOTADB:
-            raise StorageError(
-                f"{path}: not a SQLite file; nothing was changed", advice="correct cache_path"
-            ) from exc
-        if code in _ADVICE:
-            raise UnavailableError(f"{path}: {_ADVICE[code]} ({exc})") from exc
-        raise StorageError(f"{path}: SQLite failed ({exc})") from exc
+    except (sqlite3.Error, MemoryError, *_SIGNS) as exc:
+        # A cursor in the frames of the traceback would keep the file open and locked.
+        traceback.clear_frames(exc.__traceback__)
+        failure = _failure(path, exc)
+        if failure is None:
+            raise  # a bug: the file is as luxcli wrote it
+        raise failure from exc
+
+
+def _failure(path: Path, exc: Exception) -> StorageError | None:
+    """Return what a failed statement means; None for an error that has nothing to do with SQLite.
+
+    What Python's sqlite3 raises by itself has no code.
+    """
+    extended = getattr(exc, "sqlite_errorcode", None)
+    code = sqlite3.SQLITE_NOMEM if isinstance(exc, MemoryError) else extended and extended & 0xFF
+    if damaged := _damage(path, exc, code, extended):
+        return damaged
+    if code == sqlite3.SQLITE_NOTADB:
+        return StorageError(
+            f"{path}: not a SQLite file; nothing was changed", advice="correct cache_path"
+        )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN} and is_wal(path):
+        return UnavailableError(
+            f"{path}: another program has turned it to WAL mode and keeps it open ({exc})",
+            advice="end that program, or let it set 'PRAGMA journal_mode=PERSIST'; luxcli then"
+            " goes on by itself",
+        )
+    if code in _ADVICE:
+        return UnavailableError(f"{path}: {_ADVICE[code]} ({exc or type(exc).__name__})")
+    if isinstance(exc, sqlite3.Error):
+        return StorageError(f"{path}: SQLite {sqlite3.sqlite_version} failed ({exc})")
+    return None
 
 
 @contextmanager
@@ -81,20 +148,28 @@ def transaction(path: Path, *, busy_wait_s: float) -> Iterator[sqlite3.Connectio
         try:
             db.execute("BEGIN IMMEDIATE")
             _migrate(db)
+            _check_times(db)
             yield db
             db.execute("COMMIT")
         except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
                 _give_back_journal(db)
             raise
 
 
 def bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
-    """Return the times of the oldest and the newest poll."""
+    """Return the times of the oldest and the newest poll, marked ones included."""
     # Two subqueries: asked for both in one SELECT, SQLite scans the whole table.
     oldest, newest = db.execute(
         "SELECT (SELECT min(ts_ms) FROM poll), (SELECT max(ts_ms) FROM poll)"
     ).fetchone()
+    return oldest, newest
+
+
+def span(db: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """Return the times of the oldest and the newest poll whose time is not doubted."""
+    sound = f"SELECT ts_ms FROM poll WHERE flags&{CLOCK_DOUBTED}=0 ORDER BY ts_ms"
+    oldest, newest = db.execute(f"SELECT ({sound} LIMIT 1), ({sound} DESC LIMIT 1)").fetchone()
     return oldest, newest
 
 
@@ -106,44 +181,12 @@ def _give_back_journal(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode=DELETE")
 
 
-def check(path: Path, *, busy_wait_s: float) -> None:
-    """Let SQLite look through the whole file; takes seconds for a year.
-
-    The check runs in a thread: Python handles no signal while a statement runs, and ending the
-    process must not take that long.
-
-    Raises:
-        DamagedError: The file is damaged.
-        StorageError: The file cannot be read.
-    """
-    with connect(path, busy_wait_s=busy_wait_s) as db:
-        results: list[str] = []
-        failures: list[Exception] = []
-
-        def quick_check() -> None:
-            try:
-                results.extend(row[0] for row in db.execute("PRAGMA quick_check(1)"))
-            except Exception as exc:  # raised below; MemoryError is one way to be interrupted
-                failures.append(exc)
-
-        thread = threading.Thread(target=quick_check)
-        thread.start()
-        try:
-            thread.join()
-        except BaseException:
-            db.interrupt()
-            thread.join()
-            raise
-        if failures:
-            raise failures[0]
-        if results != ["ok"]:
-            raise DamagedError(f"{path}: damaged ({results[0]})")
-
-
-def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
+def _check_content(path: Path, db: sqlite3.Connection) -> None:
+    """Refuse a file of another program or a newer luxcli."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table'")}
+    # Not sqlite_schema, which is a name of 3.33 for the same.
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
     if not tables and version == 0:
         return  # new
     if application != schema.APPLICATION_ID and "constant" not in tables:
@@ -152,6 +195,9 @@ def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
             advice="correct cache_path",
         )
     known = schema.NEWEST
+    # A flipped bit does not make another schema of it.
+    if not schema.DEVELOPMENT < version <= known and _is_flipped(db, version):
+        raise _ContentError(f"schema {version} in the header")
     if version > known:
         raise StorageError(
             f"{path}: written by a newer luxcli (schema {version}, this one knows {known});"
@@ -160,40 +206,19 @@ def _refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
         )
 
 
-def _is_intact(path: Path) -> bool:
-    """Whether the file has our schema and SQLite finds no damage: then a failure is a bug."""
-    try:
-        with (
-            closing(sqlite3.connect(path, timeout=1)) as db,
-            closing(sqlite3.connect(":memory:")) as model,
-        ):
-            for statements in schema.MIGRATIONS:
-                for statement in statements:
-                    model.execute(statement)
-            if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                return True  # about to be created
-            names = [name for (name,) in model.execute("SELECT name FROM sqlite_schema")]
-            for name in names:
-                columns = [row[1] for row in model.execute(f"PRAGMA table_info({name})")]
-                db.execute(f"SELECT {','.join(columns)} FROM {name} LIMIT 1").fetchall()
-            return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-    except (sqlite3.Error, UnicodeDecodeError):
-        return False
+def _check_times(db: sqlite3.Connection) -> None:
+    """Refuse times that no clock showed: every loop over days would run to them.
 
-
-def _was_ours(path: Path) -> bool:
-    """Whether a file that SQLite cannot read was written by luxcli.
-
-    Signs are our mark in its header, SQLite's own mark where ours is gone, or an empty first page,
-    as a failing card leaves it. Any other file is somebody else's and must not be moved away.
+    A poll whose clock was doubted may have any time; nothing loops over such polls.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError:
-        return False
-    mark = schema.APPLICATION_ID.to_bytes(4, "big")
-    return head[68:72] == mark or head.startswith(b"SQLite format 3\0") or not any(head)
+    for table in ("poll", "missed"):
+        # One after the other: a range of the key each. With OR, SQLite might read the whole table.
+        for beyond in (f"ts_ms<{EARLIEST_MS}", f"ts_ms>={LATEST_MS}"):
+            row = db.execute(
+                f"SELECT ts_ms FROM {table} WHERE {beyond} AND flags&{CLOCK_DOUBTED}=0 LIMIT 1"
+            ).fetchone()
+            if row is not None:
+                raise _ContentError(f"{table} of {row[0]} ms")
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -204,3 +229,143 @@ def _migrate(db: sqlite3.Connection) -> None:
     if version < schema.NEWEST:
         db.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
         db.execute(f"PRAGMA user_version={schema.NEWEST}")
+
+
+class _ContentError(ValueError):
+    """Something stands in the database that luxcli did not write."""
+
+
+def _damage(
+    path: Path, exc: Exception, code: int | None, extended: int | None
+) -> DamagedError | None:
+    """Return the damage that a failure shows, None if it has another cause.
+
+    Args:
+        path: The database, closed.
+        exc: What SQLite, or code that relies on the content, raised.
+        code: SQLite's primary code; None if it was not SQLite that raised.
+        extended: SQLite's extended code.
+    """
+    head = _header(path)
+    if code in _OF_THE_MOMENT or not _was_ours(head):
+        return None
+    if isinstance(exc, _ContentError):
+        is_damaged = True
+    elif code in _DAMAGE:
+        is_damaged = not _is_foreign_object(str(exc))
+    elif code == sqlite3.SQLITE_READONLY:
+        is_damaged = head[_WRITE_FORMAT] > _WAL
+    elif code == sqlite3.SQLITE_IOERR:
+        # Behind the end of the file.
+        is_damaged = extended == sqlite3.SQLITE_IOERR_SHORT_READ and not _is_intact(path)
+    else:
+        is_damaged = not _is_intact(path)
+    return DamagedError(f"{path}: damaged ({exc or type(exc).__name__})") if is_damaged else None
+
+
+def _header(path: Path) -> bytes:
+    """Return the first 100 bytes of a database, fewer if it is shorter or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEADER_BYTES)
+    except OSError:
+        return b""
+
+
+def is_wal(path: Path) -> bool:
+    """Whether a database is in WAL mode, which luxcli never sets."""
+    return _header(path)[_WRITE_FORMAT : _READ_FORMAT + 1] == bytes((_WAL, _WAL))
+
+
+def _is_flipped(db: sqlite3.Connection, version: int) -> bool:
+    """Whether a flipped bit made `version` of our schema's number: the tables are those of ours."""
+    return (version ^ schema.NEWEST).bit_count() == 1 and _has_schema(db, _model())
+
+
+def _was_ours(head: bytes) -> bool:
+    """Whether a file that SQLite cannot read was written by luxcli.
+
+    Signs are our mark in its header, SQLite's own mark where ours is gone, or an empty first page,
+    as a failing card leaves it. Any other file is somebody else's and must not be moved away.
+    """
+    mark = schema.APPLICATION_ID.to_bytes(4, "big")
+    is_empty = bool(head) and not any(head)
+    return head[_APPLICATION] == mark or head.startswith(b"SQLite format 3\0") or is_empty
+
+
+def _is_foreign_object(message: str) -> bool:
+    """Whether SQLite does not understand a table or view that another program has added.
+
+    Such as one with syntax of a newer SQLite. The rest of the file is as luxcli wrote it.
+    """
+    match = _MALFORMED.search(message)
+    if match is None or not _REFUSED.search(match[2]):
+        return False
+    name = match[1]
+    return name not in {*_model(), *VIEWS, "?"} and not name.startswith("sqlite_")
+
+
+_Columns = list[tuple[object, ...]]
+
+
+def _model() -> dict[str, _Columns]:
+    """Return the columns of each table of the present schema."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for statements in schema.MIGRATIONS:
+            for statement in statements:
+                model.execute(statement)
+        names = model.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
+        return {name: _columns(model, name) for (name,) in names}
+
+
+def _columns(db: sqlite3.Connection, table: str) -> _Columns:
+    return db.execute(f"PRAGMA table_info({table})").fetchall()
+
+
+def _has_schema(db: sqlite3.Connection, model: dict[str, _Columns]) -> bool:
+    """Whether the tables are those of the present schema; ``poll`` has grown further columns."""
+    for name, columns in model.items():
+        there = _columns(db, name)
+        more = there[len(columns) :]
+        if there[: len(columns)] != columns or (more and name != "poll"):
+            return False
+        if not all(_COLUMN.fullmatch(str(column[1])) for column in more):
+            return False
+    return True
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether the file has our schema and content, and SQLite finds no damage.
+
+    Then a failure is a bug, or a statement that this SQLite refuses.
+    """
+    # Outside of the try: what this SQLite refuses here says nothing about the file.
+    model = _model()
+    try:
+        with closing(sqlite3.connect(path, timeout=1)) as db:
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return True  # about to be created
+            return (
+                _has_schema(db, model)
+                and db.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+                and all(_has_types(db, name, model[name]) for name in model.keys() - {"poll"})
+            )
+    except MemoryError:
+        return True  # nobody can tell now
+    except (sqlite3.Error, *_SIGNS) as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        return code in _OF_THE_MOMENT or code == sqlite3.SQLITE_IOERR
+
+
+def _has_types(db: sqlite3.Connection, table: str, columns: _Columns) -> bool:
+    """Whether every value of a table is what its column says; polls have their checksum."""
+    wanted = []
+    names = set()
+    for _number, name, kind, is_required, *_ in columns:
+        names.add(name)
+        null = "" if is_required else f" OR {name} IS NULL"
+        wanted.append(f"(typeof({name})='{str(kind).lower()}'{null})")
+    if {"kind", "idx"} <= names:
+        wanted.append(_KINDS)
+    odd = f"SELECT count(*) FROM {table} WHERE NOT ({' AND '.join(wanted)})"
+    return not db.execute(odd).fetchone()[0]

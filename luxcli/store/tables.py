@@ -1,7 +1,7 @@
 """Queries on the tables that reader, writer and views share."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -74,6 +74,23 @@ def pairs_of_numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[
         if not isinstance(first, int) or not isinstance(second, int):
             raise db.DatabaseError("something else where a number was stored")
         found.append((first, second))
+    return found
+
+
+def of_types(
+    db: "Connection", rows: Iterable[tuple[object, ...]], *types: type
+) -> list[tuple[Any, ...]]:
+    """Return rows whose values have these types, or are None.
+
+    Raises:
+        sqlite3.DatabaseError: One of them has another type, as only damage makes it.
+    """
+    found = []
+    for row in rows:
+        for value, kind in zip(row, types, strict=True):
+            if not isinstance(value, kind) and value is not None:
+                raise db.DatabaseError("something else where a number or text was stored")
+        found.append(row)
     return found
 
 

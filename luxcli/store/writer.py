@@ -218,7 +218,7 @@ class Writer:
             )
             if cursor.following is not None:
                 self._db.executemany(
-                    "INSERT INTO setting VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+                    "INSERT OR IGNORE INTO setting VALUES (?,?,?,?)",
                     [(*key, cursor.following, before) for key, before, _here in changed],
                 )
                 # A change that was logged there may be none any more.

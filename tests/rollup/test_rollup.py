@@ -104,13 +104,13 @@ def test_an_empty_last_period_is_reported_once(tmp_path):
     assert due(settings, "2027-03-01T09:00") == []
 
 
-def test_one_poll_of_1970_does_not_make_a_run_step_through_all_days_since(tmp_path):
+def test_one_poll_of_2001_does_not_make_a_run_step_through_all_days_since(tmp_path):
     settings = configured(tmp_path, csv_retention_days=0)
-    record(settings, ms("1970-01-02T10:00"), ms("1970-01-02T11:00"))
+    record(settings, ms("2001-01-02T10:00"), ms("2001-01-02T11:00"))
     record(settings, ms("2026-11-18T10:00"), ms("2026-11-18T11:00"))
     began = time.monotonic()
     assert [r.path.name for r in due(settings, "2026-11-19T08:00")] == [
-        "1970-01-03_daily.csv",
+        "2001-01-03_daily.csv",
         "2026-11-19_daily.csv",
     ]
     assert time.monotonic() - began < 3

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, Interrupted, StorageError
-from luxcli.model import MissedPoll, Snapshot
+from luxcli.model import EARLIEST_MS, MissedPoll, Snapshot
 from luxcli.store import buffer, ledger
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import AddResult, FlushResult, Store
@@ -538,7 +538,7 @@ def change_counter(path: Path) -> int:
 
 
 def test_removal_of_decades_does_not_take_long(store):
-    add(store, [small(5_000), small(START_MS)])
+    add(store, [small(EARLIEST_MS), small(START_MS)])
     store.flush()
     started = time.monotonic()
     store.remove_before(START_MS)
