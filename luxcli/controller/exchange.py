@@ -6,7 +6,7 @@ Wire format, all integers big endian and signed (source: python-luxtronik 0.3.14
     request  int32 command, int32 0          3003 parameters, 3004 calculations, 3005 visibilities
     answer   int32 command, [int32 status], int32 n, n items
              status only for 3004, above 0 while the controller is busy (source:
-             chkrause/luxtronik2); items are int32, for 3005 int8
+             chkrause/luxtronik2), never below 0; items are int32, for 3005 int8
 
 python-luxtronik 0.3.14 has no time limit, takes the result of one ``recv`` for an integer and
 checks neither echo nor length, so it can hang for ever or shift every value onto the next
@@ -220,6 +220,8 @@ class Exchange:
                 raise DeviceBusyError(
                     f"{group}: controller is busy (status {self.status})", reason="busy"
                 )
+            if self.status < 0:
+                raise ProtocolError(f"{group}: impossible status {self.status}")
         (length,) = struct.unpack(">i", self._exactly(sock, 4))
         if not 1 <= length <= MAX_LENGTH:
             raise ProtocolError(f"{group}: impossible length {length}")

@@ -5,7 +5,7 @@ keeps nothing between calls.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,13 +13,20 @@ from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller import access, client
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, StorageError
-from luxcli.model import GROUPS, MissedPoll, Snapshot
-from luxcli.registers import structure
-from luxcli.store import owner
+from luxcli.model import GROUPS, LENGTH_CHANGED, SUSPICIOUS, MissedPoll, Snapshot
+from luxcli.registers import continuity
+from luxcli.store import buffer, owner
 from luxcli.store.store import AddResult, Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
 DEVICE_WAIT_S: Final = access.DEVICE_WAIT_S
+# An answer that contradicts the poll before is refused for so long, and for two intervals. What
+# the controller still sends then is what it has: new firmware, another board, or a poll before that
+# was wrong itself.
+_REFUSED_S: Final = 300
+_REFUSED_INTERVALS: Final = 2.5
+# As views and documents name them.
+_MARKS: Final = {SUSPICIOUS: "suspicious", LENGTH_CHANGED: "length-changed"}
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -83,7 +90,8 @@ def read(
     """
     directory = config.cache_path.parent
     with access.exclusive(config.require_host(), config.port, directory, wait_s=device_wait_s):
-        return _ask(config, config.retries if retries is None else retries, clock)
+        tries = config.retries if retries is None else retries
+        return _ask(config, tries, _Gate(config), clock)
 
 
 def poll_once(
@@ -113,6 +121,7 @@ def poll_once(
     job = _Job(config, clock)
     snapshot = job.read(lock_directory or config.cache_path.parent, device_wait_s)
     added = job.store_or_record(snapshot)
+    job.gate.report(job.address, snapshot)
     return PollResult(snapshot, added.warning, job.address)
 
 
@@ -126,6 +135,7 @@ class _Job:
         self._store = Store.open(
             config.cache_path, flush_polls=config.flush_polls, parents=config.may_create_parents
         )
+        self.gate = _Gate(config)
         self._began_s, self._began_ms = clock.monotonic(), clock.now_ms()
 
     def read(self, lock_directory: Path, wait_s: float) -> Snapshot:
@@ -134,7 +144,7 @@ class _Job:
         try:
             with access.exclusive(self._host, self._config.port, lock_directory, wait_s=wait_s):
                 connections = 1
-                return _ask(self._config, self._config.retries, self._clock)
+                return _ask(self._config, self._config.retries, self.gate, self._clock)
         except LockHeldError as exc:
             busy = LockHeldError(f"{self.address}: in use by another luxcli: {exc}")
             self._record(busy, "busy", 0)
@@ -173,15 +183,64 @@ class _Job:
         _try(failure, lambda: self._store.add_missed(missed))
 
 
-def _ask(config: Config, retries: int, clock: Clock) -> Snapshot:
-    return client.read_snapshot(
+class _Gate:
+    """Decides whether an answer may be stored, and how it is marked.
+
+    The last accepted poll is looked up when an answer has arrived; without one, as for the first
+    poll of a recording, an answer is judged by itself.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._previous: Snapshot | None = None
+        self._is_known = False
+        self._flags, self._messages = 0, list[str]()
+
+    def check(self, snapshot: Snapshot) -> Sequence[str]:
+        """Return the reasons why an answer must not be stored, none if it may be."""
+        if not self._is_known:
+            self._previous, self._is_known = self._last_poll(), True
+        within_s = max(_REFUSED_S, _REFUSED_INTERVALS * self._config.interval_sec)
+        reasons, self._flags, self._messages = continuity.judge(
+            snapshot, self._previous, round(within_s * 1000)
+        )
+        return reasons
+
+    def mark(self, snapshot: Snapshot) -> Snapshot:
+        """Return the answer that was checked last with its marks."""
+        return snapshot._replace(flags=snapshot.flags | self._flags)
+
+    def report(self, address: str, snapshot: Snapshot) -> None:
+        """Say what was noticed about a poll that is stored."""
+        if not self._messages:
+            return
+        marks = [name for mark, name in _MARKS.items() if mark & self._flags]
+        stored = f"stored and marked as {' and '.join(marks)}" if marks else "stored"
+        when = times.utc_text(snapshot.taken_ms)
+        _LOGGER.warning("%s: %s (poll of %s: %s)", address, "; ".join(self._messages), when, stored)
+
+    def _last_poll(self) -> Snapshot | None:
+        try:
+            previous = buffer.last_poll(Store(self._config.cache_path).buffer_path)
+        except StorageError as exc:
+            # Storing the poll will fail with the reason, or write past it.
+            _LOGGER.debug("the last poll cannot be read: %s", exc)
+            return None
+        if previous is None:
+            _LOGGER.debug("first poll: there is none to compare it with")
+        return previous
+
+
+def _ask(config: Config, retries: int, gate: _Gate, clock: Clock) -> Snapshot:
+    snapshot = client.read_snapshot(
         config.require_host(),
         config.port,
         timeout_s=config.timeout_sec,
         retries=retries,
-        check=structure.rejection,
+        check=gate.check,
         clock=clock,
     )
+    return gate.mark(snapshot)
 
 
 def _try(failure: BaseException, action: Callable[[], object]) -> None:

@@ -2,7 +2,9 @@
 
 Each rule holds in every known capture of a real controller (docs/registers.md, "Ranges"). A single
 contradiction is normal: a new model, an unusual firmware text, a clock that was lost. Two of them,
-or an answer far shorter than any controller's, are a reason not to store it (`rejection`).
+or an answer far shorter than any controller's, are a reason not to store it (`rejection`). Rules
+that rest on few captures are hints: they never keep an answer from being stored, however many fail.
+What the poll before says about an answer is judged in `continuity`.
 """
 
 import re
@@ -51,6 +53,30 @@ _LOG_TIMES: Final = (*every(numbers.ERROR_TIMES), *every(numbers.SWITCH_OFF_TIME
 _LOG_CODES: Final = (*every(numbers.ERROR_CODES), *every(numbers.SWITCH_OFF_CODES))
 _MOST_CODE: Final = 9999
 _VERSION: Final = re.compile(r"[A-Z][0-9]{1,2}\.[0-9]", re.ASCII)
+_STORED_TIMES: Final = every(numbers.STORED_SWITCH_OFF_TIMES)
+_STORED_CODES: Final = every(numbers.STORED_SWITCH_OFF_CODES)
+# Flow, return, outdoors and hot water are never all at exactly 0.0 degrees.
+_TEMPERATURES: Final = (
+    numbers.FLOW_TEMPERATURE,
+    numbers.RETURN_TEMPERATURE,
+    numbers.OUTDOOR_TEMPERATURE,
+    numbers.DHW_TEMPERATURE,
+)
+# Limits that service sets: 0.1 degC, 0.1 bar. Wide around the values of all captures. The later
+# ones are 0 where there is no such part.
+_LIMITS: Final = {
+    numbers.RETURN_LIMIT: (200, 700),
+    numbers.HOT_GAS_LIMIT: (800, 1600),
+    numbers.FLOW_LIMIT: (200, 900),
+    numbers.DHW_LIMIT: (300, 900),
+    numbers.LOW_PRESSURE_LIMIT: (0, 150),
+    numbers.HIGH_PRESSURE_LIMIT: (200, 700),
+}
+_OPTIONAL: Final = {numbers.LOW_PRESSURE_LIMIT, numbers.HIGH_PRESSURE_LIMIT}
+# Heat, in 0.01 kWh, for which a compressor must have run.
+_MUCH_HEAT: Final = 100_000
+# Visibilities of the captures that are 1: 120 of 327.
+_FEWEST_VISIBLE: Final = 20
 
 _Test = Callable[[Snapshot], str | None]
 
@@ -58,7 +84,7 @@ _Test = Callable[[Snapshot], str | None]
 def structural(snapshot: Snapshot) -> tuple[Issue, ...]:
     """Return an issue for each rule that the snapshot contradicts."""
     return tuple(
-        Issue(rule, "reject", message)
+        Issue(rule, "warning" if rule in HINTS else "reject", message)
         for rule, test in _STRUCTURAL
         if (message := test(snapshot)) is not None
     )
@@ -66,8 +92,13 @@ def structural(snapshot: Snapshot) -> tuple[Issue, ...]:
 
 def rejection(snapshot: Snapshot) -> list[str]:
     """Return the reasons why the snapshot must not be stored, none if it may be."""
-    issues = structural(snapshot)
-    if len(issues) < CONTRADICTIONS and all(issue.rule != _DECISIVE for issue in issues):
+    return reasons(structural(snapshot))
+
+
+def reasons(issues: Sequence[Issue]) -> list[str]:
+    """Return the reasons why a snapshot with these issues must not be stored, none if it may be."""
+    rules = [issue.rule for issue in issues if issue.severity == "reject"]
+    if len(rules) < CONTRADICTIONS and _DECISIVE not in rules:
         return []
     return [f"{issue.rule}: {issue.message}" for issue in issues]
 
@@ -119,7 +150,34 @@ def logs(snapshot: Snapshot) -> str | None:
     for index in _LOG_CODES:
         if index < len(block) and not -1 <= block[index] <= _MOST_CODE:
             return f"calculation {index} is {block[index]}, expected a code"
+    return _stored_logs(snapshot.parameters)
+
+
+def _stored_logs(block: Sequence[int]) -> str | None:
+    """Check the copy of the switch-off log in the parameters."""
+    if len(block) < numbers.STORED_SWITCH_OFF_TIMES.stop:
+        return None
+    for index in _STORED_TIMES:
+        if 0 < block[index] <= _MOST_CODE:
+            return f"parameter {index} is {block[index]}, expected a time"
+    for index in _STORED_CODES:
+        if not -1 <= block[index] <= _MOST_CODE:
+            return f"parameter {index} is {block[index]}, expected a code"
     return None
+
+
+def _zero_temperatures(snapshot: Snapshot) -> str | None:
+    block = snapshot.calculations
+    if any(block[index] for index in _TEMPERATURES if index < len(block)):
+        return None
+    return "calculations 10, 11, 15 and 17 are all 0, expected temperatures"
+
+
+def _clock(snapshot: Snapshot) -> str | None:
+    """Check that there is a time; a controller that lost it begins again at a date of its own."""
+    if any(snapshot.calculations[numbers.CLOCK : numbers.CLOCK + 1]):
+        return None
+    return f"calculation {numbers.CLOCK} is 0, expected a time"
 
 
 def _switches(snapshot: Snapshot) -> str | None:
@@ -168,11 +226,39 @@ def switch_off_log(snapshot: Snapshot) -> str | None:
     """
     times = snapshot.calculations[numbers.SWITCH_OFF_TIMES]
     copies = snapshot.parameters[numbers.STORED_SWITCH_OFF_TIMES]
-    if len(copies) < 5 or len(set(times)) < 5 or min(times) <= 0:
+    if len(copies) < 5:
         return None
-    if any(time == copy for time, copy in zip(times, copies, strict=True)):
+    if len(set(times)) < 5 or min(times) <= 0:
+        # A log that is empty beside a full copy of it.
+        if any(times) or len(times) < 5 or len(set(copies)) < 5 or min(copies) <= 0:
+            return None
+    elif any(time == copy for time, copy in zip(times, copies, strict=True)):
         return None
     return f"calculations 111..115 are {list(times)} but parameters 721..725 {list(copies)}"
+
+
+def _settings(snapshot: Snapshot) -> str | None:
+    block = snapshot.parameters
+    for index, (low, high) in _LIMITS.items():
+        if index >= len(block) or low <= block[index] <= high:
+            continue
+        if block[index] or index not in _OPTIONAL:
+            return f"parameter {index} is {block[index]}, expected {low} to {high}"
+    return None
+
+
+def _run_times(snapshot: Snapshot) -> str | None:
+    heat = snapshot.parameters[numbers.FINE_HEAT_TOTAL : numbers.FINE_HEAT_TOTAL + 1]
+    if any(snapshot.calculations[numbers.RUN_TIMES]) or sum(heat) < _MUCH_HEAT:
+        return None
+    return f"calculations 56..66 are all 0 but parameter {numbers.FINE_HEAT_TOTAL} is {heat[0]}"
+
+
+def _few_visible(snapshot: Snapshot) -> str | None:
+    count = len(snapshot.visibilities) - snapshot.visibilities.count(0)
+    if count >= _FEWEST_VISIBLE:
+        return None
+    return f"{count} visibilities are not 0, expected {_FEWEST_VISIBLE} or more"
 
 
 def _rules() -> Iterator[tuple[str, _Test]]:
@@ -185,8 +271,15 @@ def _rules() -> Iterator[tuple[str, _Test]]:
     yield "visibility-flags", _flags
     yield "heat-quantities", heat_quantities
     yield "switch-off-log", switch_off_log
+    yield "temperatures-zero", _zero_temperatures
+    yield "clock-zero", _clock
+    yield "settings", _settings
+    yield "run-times-zero", _run_times
+    yield "few-visible", _few_visible
 
 
+# Rules that rest on few captures.
+HINTS: Final = frozenset(("settings", "run-times-zero", "few-visible"))
 _STRUCTURAL: Final = tuple(_rules())
 # Ids of all structural rules.
 RULES: Final = tuple(rule for rule, _ in _STRUCTURAL)

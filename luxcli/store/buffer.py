@@ -21,6 +21,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -125,6 +126,21 @@ def append_missed(path: Path, missed: MissedPoll) -> None:
         "f": missed.flags,
     }
     _append(path, _line(fields), isolate=not tail.endswith(b"\n"))
+
+
+def last_poll(path: Path) -> Snapshot | None:
+    """Return the newest poll of the buffer, None if its end holds none; needs no lock.
+
+    Raises:
+        StorageError: The file exists but cannot be read.
+    """
+    found: Snapshot | None = None
+    settings: dict[str, _Settings] = {}
+    for line in _lines(_tail(path)):
+        with suppress(ValueError, KeyError, TypeError):
+            entry = _entry(line, settings)
+            found = entry if isinstance(entry, Snapshot) else found
+    return found
 
 
 def read(path: Path) -> Content:

@@ -51,7 +51,7 @@ def owner_conflict(cache_path: Path, host: str, snapshot: Snapshot) -> StorageEr
     return StorageError(
         f"{cache_path}: holds the polls of another heat pump ({known['host']})",
         advice=f"give {host} a cache_path of its own, in another directory, or if it is the same"
-        f" one under a new address remove {path.name}",
+        f" one with a new address or controller board remove {path.name}",
     )
 
 

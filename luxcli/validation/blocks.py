@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from luxcli.model import GROUPS, Snapshot
-from luxcli.registers import catalogue, numbers, ranges, structure
+from luxcli.model import GROUPS, LENGTH_CHANGED, SUSPICIOUS, Snapshot
+from luxcli.registers import catalogue, continuity, numbers, ranges, structure
 from luxcli.validation.findings import Check, Findings, Poll
 
 # The condition that this program was written for: a poll with fewer readings is hardly one.
@@ -42,7 +42,7 @@ class Lengths(Check):
         snapshot = _snapshot(poll)
         lengths = tuple(len(snapshot.block(group)) for group in GROUPS)
         if not self._lengths or lengths != self._lengths[-1]:
-            self._changed(poll.ts_ms, lengths)
+            self._changed(snapshot, lengths)
         if lengths[0] < 2 * FEWEST_READINGS + _TEXTS:
             count = readings(snapshot)
             if count < FEWEST_READINGS:
@@ -55,13 +55,35 @@ class Lengths(Check):
         if (message := structure.mostly_zero(snapshot)) is not None:
             self._findings.add("mostly-zero", poll.ts_ms, message)
 
-    def _changed(self, ts_ms: int, lengths: tuple[int, ...]) -> None:
-        if self._lengths:
-            words = [", ".join(map(str, found)) for found in (self._lengths[-1], lengths)]
-            text = f"calculations, parameters, visibilities: {words[0]} became {words[1]}"
+    def _changed(self, snapshot: Snapshot, lengths: tuple[int, ...]) -> None:
+        if self._lengths or snapshot.flags & LENGTH_CHANGED:
+            # The first poll says itself that those of the poll before it were others.
+            before = ", ".join(map(str, self._lengths[-1])) if self._lengths else "other lengths"
+            now = ", ".join(map(str, lengths))
+            text = f"calculations, parameters, visibilities: {before} became {now}"
             rule = "block-unsteady" if lengths in self._lengths else "block-length"
-            self._findings.add(rule, ts_ms, text)
+            self._findings.add(rule, snapshot.taken_ms, text)
         self._lengths = [*self._lengths[-_LENGTHS_KEPT:], lengths]
+
+
+class Marks(Check):
+    """Polls that were stored although they looked wrong, and why."""
+
+    rules = ("suspicious-polls",)
+
+    def __init__(self, findings: Findings) -> None:
+        super().__init__(findings)
+        self._last: Snapshot | None = None
+
+    def update(self, poll: Poll) -> None:
+        """Take the next poll."""
+        snapshot = _snapshot(poll)
+        if snapshot.flags & SUSPICIOUS:
+            # Without the poll before there may be nothing to see.
+            reasons, _, messages = continuity.judge(snapshot, self._last, 0)
+            text = "; ".join([*reasons, *messages]) or "marked when it was read; the log says why"
+            self._findings.add("suspicious-polls", poll.ts_ms, text)
+        self._last = snapshot
 
 
 class Firmware(Check):

@@ -1,7 +1,8 @@
 """Runs every rule about polls over a stream of them, in bounded memory.
 
 Pure: it takes snapshots in time order and returns findings at the end. It changes no poll and
-rejects none; which answers are not even stored is decided in `registers.structure`.
+rejects none; which answers are not even stored is decided in `registers.structure` and
+`registers.continuity`.
 """
 
 from collections.abc import Iterable
@@ -9,7 +10,16 @@ from typing import Final
 
 from luxcli.model import Group, Snapshot
 from luxcli.validation.behaviour import Compressors, Refrigerant, Water
-from luxcli.validation.blocks import Codes, Copies, Firmware, Lengths, Logs, Retries, ZeroOrOne
+from luxcli.validation.blocks import (
+    Codes,
+    Copies,
+    Firmware,
+    Lengths,
+    Logs,
+    Marks,
+    Retries,
+    ZeroOrOne,
+)
 from luxcli.validation.clocks import Clocks
 from luxcli.validation.counters import Counters
 from luxcli.validation.error_log import ErrorLog, OutdoorSensor
@@ -44,7 +54,7 @@ class Judge:
             *(self._ranges, DefaultValues(findings)),
             *(ErrorLog(findings, recent_s), OutdoorSensor(findings, single=recent_s > 0)),
             *(check(findings) for check in (Water, Refrigerant, Compressors)),
-            *(check(findings) for check in (Frozen, Spikes, Stuck, Retries)),
+            *(check(findings) for check in (Frozen, Spikes, Stuck, Retries, Marks)),
         )
 
     def add(self, snapshot: Snapshot) -> None:

@@ -227,6 +227,7 @@ _RECORDING: Final = (
         "recording",
         "block lengths that change with the firmware, not back and forth",
     ),
+    Rule("suspicious-polls", "warning", "recording", "polls that fit the poll before them"),
     Rule("visibility-flags", "warning", "recording", "0 or 1"),
     Rule("retries", "note", "recording", "nine of ten polls at the first attempt"),
     Rule("coverage-poor", "warning", "recording", "at least 95 % of the polls of the schedule"),

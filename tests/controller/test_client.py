@@ -367,9 +367,14 @@ def test_a_controller_that_stays_busy_ends_as_busy():
     assert waits == [5.0] * 3
 
 
-def test_a_negative_status_is_not_busy():
-    with FaultyController(Fault(status=-1)) as pump:
-        assert blocks(read(pump.port)) == blocks(pump.snapshot)
+@pytest.mark.parametrize("status", [-1, -(2**31)])
+def test_a_negative_status_is_a_damaged_answer(status):
+    with (
+        FaultyController(Fault(status=status)) as pump,
+        pytest.raises(ProtocolError, match=f"calculations: impossible status {status}") as failure,
+    ):
+        read(pump.port)
+    assert failure.value.reason == "protocol"
 
 
 # Trying again

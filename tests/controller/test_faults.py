@@ -136,6 +136,7 @@ def _check_runs(measured: Measured, controller: Controller) -> None:
     problems, profile = measured.problems, measured.profile
     values = max((len(poll.block(g)) for poll in controller.sent for g in GROUPS), default=0)
     allowed_s = measured.limit_s + START_S + values * len(GROUPS) * VALUE_S
+    warnings = iter(profile.warns)
     for run, status in zip(measured.runs, profile.statuses, strict=True):
         if run.status != status:
             problems.append(f"exit status {run.status} instead of {status}: {run.stderr}")
@@ -144,8 +145,9 @@ def _check_runs(measured: Measured, controller: Controller) -> None:
         if run.rss_kb > RSS_LIMIT_KB:
             problems.append(f"{run.rss_kb} kB of memory")
         if run.status == 0:
-            if run.stderr:
-                problems.append(f"said {run.stderr!r} although the poll succeeded")
+            warning = next(warnings, "")
+            if warning not in run.stderr or run.stderr.count("\n") != bool(warning):
+                problems.append(f"said {run.stderr!r} instead of {warning!r} about a stored poll")
             continue
         begin = f"luxcli: {HOST}:{controller.port}: "
         one_line = run.stderr.endswith("\n") and run.stderr.count("\n") == 1

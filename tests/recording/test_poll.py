@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,7 +28,7 @@ from luxcli.errors import (
     ProtocolError,
     StorageError,
 )
-from luxcli.model import GROUPS, MissedPoll, Snapshot
+from luxcli.model import EXTRA, GROUPS, LENGTH_CHANGED, SUSPICIOUS, MissedPoll, Snapshot
 from luxcli.recording.poll import poll_once
 from luxcli.registers import structure
 from luxcli.simulator.replay import Replay
@@ -657,3 +658,94 @@ def test_new_firmware_with_new_codes_in_several_enumerations_is_stored(settings_
     codes = list(snapshot.calculations)
     codes[78], codes[80], codes[117], codes[118] = 95, 9, 12, 4
     assert structure.rejection(snapshot._replace(calculations=tuple(codes))) == []
+
+
+# What the poll before says
+
+
+class Recording:
+    """A configuration and a controller whose time goes on, and which may be damaged in between."""
+
+    def __init__(self, settings_for: Callable[..., Config], **options: Any) -> None:
+        self.now_s = NOW_S
+        self._damage: Callable[[Snapshot], Snapshot] | None = None
+        self.pump = FaultyController(
+            Fault(change=lambda poll: self._damage(poll) if self._damage else poll),
+            clock=lambda: self.now_s,
+            **options,
+        )
+        self._settings_for = settings_for
+
+    def __enter__(self) -> "Recording":
+        self.pump.__enter__()
+        self.settings = self._settings_for(self.pump.port, retries=0)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.pump.__exit__(*error)
+
+    def poll(
+        self, after_s: int = 30, damage: Callable[[Snapshot], Snapshot] | None = None
+    ) -> Snapshot:
+        self.now_s, self._damage = self.now_s + after_s, damage
+        return poll_once(self.settings, clock=Clock(lambda: self.now_s)).snapshot
+
+
+def test_a_poll_that_lost_a_value_is_missed_and_the_next_right_one_stored(settings_for, caplog):
+    with Recording(settings_for) as recording:
+        recording.poll()
+        with pytest.raises(ProtocolError, match="parameters have the value that the next one had"):
+            recording.poll(damage=without("parameters", 900))
+        recording.poll()
+        assert [poll.flags for poll in polls(recording.settings)] == [EXTRA] * 2
+        assert [missed.reason for missed in misses(recording.settings)] == ["rejected"]
+    assert caplog.messages == []
+
+
+def test_what_a_controller_goes_on_sending_is_stored_and_marked_after_five_minutes(
+    settings_for, caplog
+):
+    with Recording(settings_for) as recording:
+        recording.poll()
+        for _ in range(10):
+            with pytest.raises(ProtocolError):
+                recording.poll(damage=without("parameters", 990))
+        first, second = (recording.poll(damage=without("parameters", 990)) for _ in range(2))
+    assert first.flags == EXTRA | SUSPICIOUS | LENGTH_CHANGED
+    assert second.flags == EXTRA
+    [message] = caplog.messages
+    assert "parameters: 1075 values became 1074" in message
+    assert "stored and marked as suspicious and length-changed" in message
+
+
+def test_the_first_poll_is_judged_by_itself_which_is_said_for_those_who_ask(settings_for, caplog):
+    caplog.set_level(logging.DEBUG, "luxcli.recording.poll")
+    with Recording(settings_for) as recording:
+        recording.poll(damage=without("parameters", 900))
+        assert "first poll: there is none to compare it with" in caplog.messages
+        caplog.clear()
+        right = recording.poll()
+        assert "parameters: 1074 values became 1075" in caplog.text
+    assert right.flags == EXTRA | LENGTH_CHANGED
+
+
+def test_marks_of_a_poll_are_stored_and_survive_the_flush(settings_for):
+    with Recording(settings_for) as recording:
+        recording.poll()
+        shorter = recording.poll(damage=without("visibilities", 326))
+        store = open_store(recording.settings)
+        store.flush()
+        assert [poll.flags for poll in polls(recording.settings)] == [EXTRA, shorter.flags]
+    assert shorter.flags == EXTRA | LENGTH_CHANGED
+
+
+def test_the_command_says_on_stderr_why_a_poll_is_marked_and_succeeds(settings_for, invoke):
+    with FaultyController(Fault(change=with_calculations({78: 500}))) as pump:
+        settings_for(pump.port)
+        ran = invoke("poll-once")
+    assert ran.status == 0
+    assert re.search(
+        r"WARNING .*127\.0\.0\.1:\d+: codes: calculation 78 is 500, expected a code of 0\.\.255"
+        r" \(poll of \S+: stored and marked as suspicious\)\n$",
+        ran.stderr,
+    )

@@ -77,12 +77,19 @@ CALCULATIONS: dict[str, str | tuple[str, str]] = {
     "POWER_INPUT": "AC_Power_Input",
 }
 PARAMETERS: dict[str, str | tuple[str, str]] = {
+    "RETURN_LIMIT": "ID_Einst_TRBegr_akt",
+    "HOT_GAS_LIMIT": "ID_Einst_THGmax_akt",
+    "FLOW_LIMIT": "ID_Einst_TVLmax_akt",
+    "STORED_SWITCH_OFF_CODES": ("ID_Switchoff_file_0_0", "ID_Switchoff_file_4_0"),
     "STORED_SWITCH_OFF_TIMES": ("ID_Switchoff_file_0_1", "ID_Switchoff_file_4_1"),
     "FINE_HEAT_TOTAL": "ID_Waermemenge_Seit",
     "FINE_HEAT_HEATING": "ID_Waermemenge_Hz",
     "SERIAL_NUMBER": ("ID_WP_SerienNummer_DATUM", "ID_WP_SerienNummer_HEX"),
     "FINE_HEAT_DHW": "ID_Waermemenge_BW",
     "FINE_HEAT_POOL": "ID_Waermemenge_SW",
+    "DHW_LIMIT": "ID_Einst_BW_max",
+    "LOW_PRESSURE_LIMIT": "ID_SEC_ND_Alarmgrenze",
+    "HIGH_PRESSURE_LIMIT": "ID_SEC_HD_Alarmgrenze",
     "ELECTRICITY": ("HEAT_ENERGY_INPUT", "COOLING_ENERGY_INPUT"),
 }
 

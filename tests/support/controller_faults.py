@@ -172,6 +172,7 @@ class Profile:
         statuses: Exit status of each run of `poll-once`, one after the other.
         reason: Why a failed run is recorded as missed.
         says: Part of the line that the user reads when a run fails.
+        warns: Parts of what successful runs say, one for each; the rest of them say nothing.
         retries: Further attempts of each run.
         row: Line of the table; profiles of the same row share one.
         quick: Whether the ordinary test suite tries it as well.
@@ -182,6 +183,7 @@ class Profile:
     statuses: tuple[int, ...] = (0,)
     reason: str = ""
     says: str = ""
+    warns: tuple[str, ...] = ()
     retries: int = 0
     row: str = ""
     quick: bool = True
@@ -453,6 +455,15 @@ def _recovering() -> Iterator[Profile]:
         retries=1,
         quick=False,
     )
+    for status in (-1, SMALLEST):
+        yield Profile(
+            name=f"status {status}",
+            row="negative status",
+            controller=_pump(Fault(status=status)),
+            says=f"calculations: impossible status {status}",
+            quick=status == -1,
+            **_WRONG,
+        )
     yield Profile(
         name="busy once", controller=_pump(Fault(status=1, times=1)), retries=1, quick=False
     )
@@ -579,6 +590,7 @@ def _content() -> Iterator[Profile]:
         name="restarts, but only one of its heat meters begins at 0",
         controller=_telling(_changed({}, {"calculations": {151: 7}})),
         statuses=(0, 0),
+        warns=("", "heat-quantities: "),
     )
     yield Profile(
         name="frozen: clock and values do not change",
@@ -606,8 +618,9 @@ def _content() -> Iterator[Profile]:
         "flags of -128 and 127": {"visibilities": {0: -128, 7: 127}},
         "a dead clock": {"calculations": {134: 0}},
     }
-    for name, change in unusual.items():
-        yield Profile(name=name, controller=_telling(_changed(change)))
+    rules = ("codes", "codes", "firmware-text", "visibility-flags", "clock-zero")
+    for (name, change), rule in zip(unusual.items(), rules, strict=True):
+        yield Profile(name=name, controller=_telling(_changed(change)), warns=(f"{rule}: ",))
     yield Profile(
         name="an unknown model and a switch that is neither on nor off",
         controller=_telling(_changed({"calculations": {78: 500, 40: 99}})),

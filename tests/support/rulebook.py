@@ -25,8 +25,10 @@ as the sensor shows nothing else; such sensors are listed.
 
 The rules only flag. An answer is not stored if it has fewer than {calculations} calculations,
 {parameters} parameters or {visibilities} visibilities, or if it contradicts itself in
-{contradictions} ways at once (`luxcli/registers/structure.py`). An answer with a single strange
-value, such as a stopped clock or an unknown model, is stored.
+{contradictions} ways at once (`luxcli/registers/structure.py`), or the last poll
+(`luxcli/registers/continuity.py`), as when a block has lost a value or ends with zeros. An answer
+with a single strange value, such as a stopped clock or an unknown model, is stored and marked as
+suspicious ([registers.md](registers.md#the-gate)).
 
 The tests plant at least one fault for every rule into good data and check that the rule finds it;
 [reliability.md](reliability.md) has the outcome. [commands.md](commands.md#validate) describes the

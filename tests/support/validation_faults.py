@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from luxcli.model import MissedPoll, Snapshot
+from luxcli.model import SUSPICIOUS, MissedPoll, Snapshot
 from tests.support.builders import reals
 from tests.support.scenario import HOUR_MS, ms
 
@@ -113,6 +113,16 @@ def _planting(
 def both(*plants: Callable[[Polls], Polls]) -> Callable[[Polls], Polls]:
     """Plant one thing after the other."""
     return lambda polls: functools.reduce(lambda found, plant: plant(found), plants, polls)
+
+
+def marked(number: int, mark: int = SUSPICIOUS) -> Callable[[Polls], Polls]:
+    """Mark one poll."""
+
+    def plant(polls: Polls) -> Polls:
+        polls[number] = polls[number]._replace(flags=polls[number].flags | mark)
+        return polls
+
+    return plant
 
 
 def cut(where: Sequence[int], **lengths: int) -> Callable[[Polls], Polls]:
@@ -712,6 +722,11 @@ def _recording() -> Iterator[Planted]:
         name="a shorter block now and then",
         rule="block-unsteady",
         plant=cut([80, 120], calculations=200),
+    )
+    yield Planted(
+        name="a poll whose parameters end with zeros, marked when it was read",
+        rule="suspicious-polls",
+        plant=both(parameters([150], dict.fromkeys(range(900, 1075), 0)), marked(150)),
     )
     yield Planted(
         name="visibility 99",

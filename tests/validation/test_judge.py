@@ -363,7 +363,9 @@ def test_a_block_that_lost_a_value_before_its_logs_is_rejected(group, indices):
 def test_an_answer_of_nothing_but_zeros_is_rejected():
     zeros = {group: (0,) * len(BASE[0].block(group)) for group in ("calculations", "parameters")}
     reasons = structure.rejection(BASE[0]._replace(**zeros))
-    assert [reason.partition(":")[0] for reason in reasons] == ["mostly-zero", "firmware-text"]
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        *("mostly-zero", "firmware-text", "temperatures-zero", "clock-zero", "settings"),
+    ]
 
 
 @pytest.mark.parametrize(
