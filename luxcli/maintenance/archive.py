@@ -122,7 +122,7 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
 def problem(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
     """Return why a day's entries of the database are not safe in its archive; None if they are."""
     span = bounds(day, zone)
-    polls_ms = set(store.database.times(*span))
+    polls_ms = set(store.database.times(*span, doubted=True))
     missed_ms = {missed.ts_ms for missed in store.database.missed(*span)}
     path = path_of(config, day)
     if not (polls_ms or missed_ms):

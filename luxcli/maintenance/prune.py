@@ -235,7 +235,7 @@ def _archived_until(
     Stops after a few minutes of reading archives; the next run goes on.
     """
     kept_from, _ = archive.bounds(oldest_kept, zone)
-    first, deadline = store.database.next_entry(0) or kept_from, time.monotonic() + _ARCHIVES_S
+    first, deadline = store.database.next_poll(0) or kept_from, time.monotonic() + _ARCHIVES_S
     for day in archive.days(store, kept_from, zone):
         start_ms, _ = archive.bounds(day, zone)
         progress(start_ms - first, kept_from - first)

@@ -1,7 +1,8 @@
 """The database of one heat pump: what polls, missed polls and registers it holds.
 
 Reads only what was flushed; the buffer in front of it and the locks are the business of `store`.
-All times are milliseconds since the epoch, UTC; intervals are half-open.
+All times are milliseconds since the epoch, UTC; intervals are half-open. What asks for times leaves
+out polls whose time is doubted, unless it says so: no report and no loop over days may meet 1970.
 """
 
 import os
@@ -17,6 +18,7 @@ from luxcli.model import Chunk, MissedPoll, Snapshot
 if TYPE_CHECKING:
     import sqlite3
 
+    from luxcli.model import Repair
     from luxcli.store.tables import Key
 
 _BUSY_WAIT_S = 2.0
@@ -26,6 +28,7 @@ _VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
 _LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
 _OLD_BUFFER = ".buffer.jsonl"
 _DAY_MS = 86_400_000
+_EVER = 1 << 62
 
 
 class Database:
@@ -53,7 +56,7 @@ class Database:
     ) -> Iterator[Chunk]:
         """Yield the raw values of some registers for ``start <= ts_ms < stop`` in time order.
 
-        No lock is held while the caller works.
+        Polls whose time is doubted are left out. No lock is held while the caller works.
 
         Args:
             keys: ``(kind, index)`` of the registers wanted.
@@ -72,7 +75,7 @@ class Database:
     def polls(self, start: int, stop: int, *, damaged: list[int]) -> Iterator[Snapshot]:
         """Yield every poll with ``start <= taken_ms < stop`` in time order, as it was sent.
 
-        Args and raises as `series`.
+        Those whose time is doubted are among them. Args and raises as `series`.
         """
         from luxcli.store import reader
 
@@ -144,17 +147,17 @@ class Database:
             if db is None:
                 return None
             found: int | None = db.execute(
-                "SELECT max(ts_ms) FROM poll WHERE ts_ms<=?", (ts_ms,)
+                "SELECT max(ts_ms) FROM poll WHERE ts_ms<=? AND NOT flags & 1", (ts_ms,)
             ).fetchone()[0]
             return found
 
     def next_poll(self, ts_ms: int) -> int | None:
         """Return the time of the first poll at or after `ts_ms`."""
         with self.reading() as db:
-            return None if db is None else _next(db, ts_ms, "poll")
+            return None if db is None else _next(db, ts_ms, "poll", "AND NOT flags & 1")
 
     def next_entry(self, ts_ms: int) -> int | None:
-        """Return the time of the first poll or missed poll at or after `ts_ms`."""
+        """Return the time of the first poll or missed poll at or after `ts_ms`, doubted or not."""
         with self.stepping() as next_entry:
             return next_entry(ts_ms)
 
@@ -162,15 +165,15 @@ class Database:
     def stepping(self) -> Iterator[Callable[[int], int | None]]:
         """Give `next_entry` for many steps: opening the file takes longer than one of them."""
         with self.reading() as db:
-            yield lambda ts_ms: None if db is None else _next(db, ts_ms, "poll", "missed")
+            yield lambda ts_ms: None if db is None else _next_entry(db, ts_ms)
 
     def count(self, start: int, stop: int) -> int:
         """Return the number of polls in ``start <= ts_ms < stop``."""
         return len(self.times(start, stop))
 
     def count_entries(self, start: int, stop: int) -> int:
-        """Return the number of polls and missed polls in ``start <= ts_ms < stop``."""
-        return self.count(start, stop) + len(self.missed(start, stop))
+        """Return the number of polls and missed polls in ``start <= ts_ms < stop``, all of them."""
+        return len(self.times(start, stop, doubted=True)) + len(self.missed(start, stop))
 
     def times_by_day(self, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
         """Yield ``(begins, times)`` of each 24 hours from `start` on, as `times`.
@@ -181,10 +184,29 @@ class Database:
             for begins in range(start, stop, _DAY_MS):
                 yield begins, [] if db is None else _times(db, begins, min(begins + _DAY_MS, stop))
 
-    def times(self, start: int, stop: int) -> list[int]:
-        """Return the times of the polls in ``start <= ts_ms < stop``."""
+    def times(self, start: int, stop: int, *, doubted: bool = False) -> list[int]:
+        """Return the times of the polls in ``start <= ts_ms < stop``; on request all of them."""
         with self.reading() as db:
-            return [] if db is None else _times(db, start, stop)
+            return [] if db is None else _times(db, start, stop, doubted=doubted)
+
+    def doubted(self, start: int = 0, stop: int = _EVER) -> list[int]:
+        """Return the times of the polls in ``start <= ts_ms < stop`` whose time is doubted."""
+        with self.reading() as db:
+            if db is None:
+                return []
+            # The same condition as that of the index, which holds nothing else.
+            rows = db.execute(
+                "SELECT ts_ms FROM poll WHERE flags & 1 AND ts_ms>=? AND ts_ms<? ORDER BY ts_ms",
+                (start, stop),
+            )
+            return [ts_ms for (ts_ms,) in rows.fetchall()]
+
+    def repairs(self) -> "list[Repair]":
+        """Return the repairs of wrong times, the oldest first."""
+        from luxcli.store import repairs
+
+        with self.reading() as db:
+            return [] if db is None else repairs.stored(db)
 
     def schema_version(self) -> tuple[int, int]:
         """Return the number of the schema in the file, and the newest that this luxcli knows."""
@@ -294,17 +316,23 @@ def library_version() -> str:
     return sqlite3.sqlite_version
 
 
-def _next(db: "sqlite3.Connection", ts_ms: int, *tables: str) -> int | None:
-    """Return the first time at or after `ts_ms` in any of the tables."""
-    found = [
-        db.execute(f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=?", (ts_ms,)).fetchone()[0]
-        for table in tables
-    ]
+def _next(db: "sqlite3.Connection", ts_ms: int, table: str, condition: str = "") -> int | None:
+    """Return the first time at or after `ts_ms` in a table."""
+    found: int | None = db.execute(
+        f"SELECT min(ts_ms) FROM {table} WHERE ts_ms>=? {condition}", (ts_ms,)
+    ).fetchone()[0]
+    return found
+
+
+def _next_entry(db: "sqlite3.Connection", ts_ms: int) -> int | None:
+    found = [_next(db, ts_ms, table) for table in ("poll", "missed")]
     return min((time for time in found if time is not None), default=None)
 
 
-def _times(db: "sqlite3.Connection", start: int, stop: int) -> list[int]:
+def _times(db: "sqlite3.Connection", start: int, stop: int, *, doubted: bool = False) -> list[int]:
+    condition = "" if doubted else "AND NOT flags & 1"
     rows = db.execute(
-        "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
+        f"SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? {condition} ORDER BY ts_ms",
+        (start, stop),
     )
     return [ts_ms for (ts_ms,) in rows.fetchall()]

@@ -29,6 +29,8 @@ def chunks(
 ) -> Iterator[Chunk]:
     """Yield the raw values of some registers for ``start_ms <= ts_ms < stop_ms``.
 
+    Polls whose time is doubted are left out.
+
     Args:
         db: The database.
         keys: ``(kind, index)`` of the registers wanted.
@@ -41,7 +43,7 @@ def chunks(
     def with_others() -> list[Key]:
         return [*keys, *(key for key in tables.known_registers(db) if key not in wanted)]
 
-    for interval in _intervals(db, with_others, start_ms, stop_ms):
+    for interval in _intervals(db, with_others, start_ms, stop_ms, "AND NOT flags & 1"):
         varying = tuple(slot for slot in interval.varying if slot < len(keys))
         # The columns in which they stand in a row, in the same order.
         head = HEAD_COLUMNS + len(varying)
@@ -124,7 +126,11 @@ def time_of(row: Row) -> int:
 
 
 def _intervals(
-    db: "Connection", all_keys: Callable[[], list[Key]], start_ms: int, stop_ms: int
+    db: "Connection",
+    all_keys: Callable[[], list[Key]],
+    start_ms: int,
+    stop_ms: int,
+    condition: str = "",
 ) -> Iterator["Interval"]:
     next_ms = start_ms
     while next_ms < stop_ms:
@@ -132,7 +138,8 @@ def _intervals(
         first = db.execute("SELECT min(ts_ms) FROM poll WHERE ts_ms>=?", (next_ms,)).fetchone()[0]
         if first is None or first >= stop_ms:
             return
-        interval = Interval(db, all_keys(), first, min(stop_ms, first + _INTERVAL_MS))
+        stop = min(stop_ms, first + _INTERVAL_MS)
+        interval = Interval(db, all_keys(), first, stop, condition)
         yield interval
         next_ms = interval.next_ms
 
@@ -145,6 +152,7 @@ class Interval:
         keys: All registers, those wanted first.
         start_ms: UTC, included.
         stop_ms: UTC, excluded.
+        condition: SQL that a row must fulfil besides.
 
     Attributes:
         keys: As given. A slot is a position in it.
@@ -153,12 +161,21 @@ class Interval:
         next_ms: Where the next batch begins.
     """
 
-    def __init__(self, db: "Connection", keys: Sequence[Key], start_ms: int, stop_ms: int) -> None:
+    def __init__(
+        self,
+        db: "Connection",
+        keys: Sequence[Key],
+        start_ms: int,
+        stop_ms: int,
+        condition: str = "",
+    ) -> None:
         self._db, self.keys, self._stop_ms = db, keys, stop_ms
         self.next_ms = start_ms
         self.fixed: dict[int, int | None] = {}
         self.varying: list[int] = []
-        db.execute("BEGIN")
+        # A writer reads within its own transaction.
+        self._within_transaction = db.in_transaction
+        self._begin_transaction()
         columns, constants = tables.layout(db)
         with_column = set(columns)
         self._version = self._data_version()
@@ -180,7 +197,8 @@ class Interval:
         self._changes = sorted(changes, key=lambda change: change[:2], reverse=True)
         columns_read = "".join(f",c{keys[slot][1]}" for slot in self.varying)
         self._select = (
-            f"SELECT {HEAD_SQL}{columns_read} FROM poll WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms"
+            f"SELECT {HEAD_SQL}{columns_read}"
+            f" FROM poll WHERE ts_ms>=? AND ts_ms<? {condition} ORDER BY ts_ms"
         )
 
     def read(self) -> list[Row] | None:
@@ -191,7 +209,7 @@ class Interval:
         """
         if self.next_ms >= self._stop_ms:
             return None
-        self._db.execute("BEGIN")
+        self._begin_transaction()
         rows, is_last = self._next_rows()
         unchanged = self._data_version() == self._version
         self._end_transaction()
@@ -224,8 +242,13 @@ class Interval:
         rows = self._db.execute(f"{self._select} LIMIT {_BATCH_ROWS}", bounds).fetchall()
         return rows, len(rows) < _BATCH_ROWS
 
+    def _begin_transaction(self) -> None:
+        if not self._within_transaction:
+            self._db.execute("BEGIN")
+
     def _end_transaction(self) -> None:
-        self._db.execute("COMMIT")
+        if not self._within_transaction:
+            self._db.execute("COMMIT")
 
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]

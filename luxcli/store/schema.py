@@ -39,6 +39,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
                                           -- 8 extra poll
             crc     INTEGER NOT NULL      -- CRC-32 of all before and all three blocks, signed
         )""",
+        # Empty, as a rule: it costs nothing and finds them at once.
+        "CREATE INDEX poll_doubted ON poll (ts_ms) WHERE flags & 1",
         """CREATE TABLE constant (
             kind  INTEGER NOT NULL,
             idx   INTEGER NOT NULL,

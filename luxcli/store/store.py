@@ -278,7 +278,7 @@ class Store:
             progress(oldest - first, cutoff - first)
             with self.writing() as db:
                 writer.remove_polls(db, min(cutoff, oldest + _DAY_MS))
-                oldest, _ = sqlite_file.bounds(db)
+                oldest, _ = sqlite_file.span(db)
         with self.writing() as db:
             writer.remove_records(db, cutoff)
         return max(0, self.database.free_bytes() - free_before)

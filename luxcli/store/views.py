@@ -10,6 +10,13 @@ VIEWS: Final = ("reading", "reading_long", "setting_change", "setting_now")
 _WIDEST: Final = 1990
 # SQLite takes 500 terms in a compound SELECT at most.
 _TERMS: Final = 400
+# The marks of a poll (`luxcli.model`) as words, NULL where it has none.
+MARKS: Final = (
+    "nullif(trim(CASE WHEN flags&1 THEN 'clock-doubted ' ELSE '' END"
+    "||CASE WHEN flags&2 THEN 'length-changed ' ELSE '' END"
+    "||CASE WHEN flags&4 THEN 'suspicious ' ELSE '' END"
+    "||CASE WHEN flags&8 THEN 'extra' ELSE '' END),'')"
+)
 
 
 def view_statements(
@@ -29,9 +36,10 @@ def view_statements(
     cells = [(r.id, _decoded(r, raw)) for r in calculations[:_WIDEST]]
     head = "ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', ts_ms/1000, 'unixepoch') AS time"
     wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells)
-    yield f"CREATE VIEW reading AS SELECT {head}, ts_ms{wide}\nFROM poll"
+    yield f"CREATE VIEW reading AS SELECT {head}, ts_ms, {MARKS} AS marks{wide}\nFROM poll"
     arms = [
-        f"SELECT ts_ms/1000 AS ts, '{name}' AS id, {expression} AS value, ts_ms FROM poll"
+        f"SELECT ts_ms/1000 AS ts, '{name}' AS id, {expression} AS value, ts_ms, {MARKS} AS marks"
+        " FROM poll"
         for name, expression in cells
     ]
     if arms:
@@ -41,7 +49,7 @@ def view_statements(
         ]
         if len(calculations) > _WIDEST:
             parts.append(
-                f"SELECT ts_ms/1000, id, {as_of(0, 'register.idx')}, ts_ms"
+                f"SELECT ts_ms/1000, id, {as_of(0, 'register.idx')}, ts_ms, {MARKS}"
                 f" FROM poll, register WHERE kind=0 AND idx>={_WIDEST}"
             )
         yield "CREATE VIEW reading_long AS " + "\nUNION ALL ".join(parts)

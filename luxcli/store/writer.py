@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 # A day on which the clock is set back by two hours, as some zones once did.
 _LONGEST_DAY_MS: Final = 26 * 3_600_000
 
+# Rows of the change log before a time whose poll has been removed.
+_WITHOUT_POLL: Final = (
+    "FROM register r CROSS JOIN setting s WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms<?"
+    " AND NOT EXISTS (SELECT 1 FROM poll WHERE ts_ms=s.ts_ms)"
+)
+
 
 class _Cursor:
     """Cursor into the settings log: the settings in force after the last inserted poll.
@@ -298,31 +304,39 @@ def _in_time_order(polls: Sequence[Snapshot]) -> list[Snapshot]:
 
 
 def remove_polls(db: "Connection", cutoff_ms: int) -> None:
-    """Remove polls before `cutoff_ms`; settings in force then are dated to the oldest poll left.
+    """Remove polls before `cutoff_ms`, but none whose time is doubted: that may be put right.
 
-    So each row of ``setting`` stands at the time of a poll that is there: `Writer` relies on it.
+    Settings in force at the removed polls are dated to the next poll that is left. So each row of
+    ``setting`` stands at the time of a poll that is there: `Writer` relies on it.
     """
-    db.execute("DELETE FROM poll WHERE ts_ms<?", (cutoff_ms,))
-    first = db.execute("SELECT min(ts_ms) FROM poll").fetchone()[0]
-    if first is None:
-        db.execute("DELETE FROM setting")
-        return
-    # One statement for all registers: a poll must not wait for two thousand of them.
+    db.execute("DELETE FROM poll WHERE ts_ms<? AND NOT flags & 1", (cutoff_ms,))
+    rows = db.execute(
+        f"SELECT DISTINCT (SELECT min(p.ts_ms) FROM poll p WHERE p.ts_ms>s.ts_ms) {_WITHOUT_POLL}",
+        (cutoff_ms,),
+    ).fetchall()
+    for following in sorted(ts_ms for (ts_ms,) in rows if ts_ms is not None):
+        # One statement for all registers: a poll must not wait for two thousand of them.
+        db.execute(
+            f"INSERT OR IGNORE INTO setting SELECT kind, idx, ?, value FROM ({_SETTINGS_AT})"
+            " WHERE value IS NOT NULL OR EXISTS (SELECT 1 FROM poll WHERE ts_ms<?)",
+            (following, following, following),
+        )
     db.execute(
-        "INSERT OR IGNORE INTO setting SELECT kind, idx, ?, value"
-        f" FROM ({_SETTINGS_AT}) WHERE value IS NOT NULL",
-        (first, first),
-    )
-    db.execute(
-        "DELETE FROM setting WHERE (kind, idx, ts_ms) IN (SELECT s.kind, s.idx, s.ts_ms"
-        " FROM register r CROSS JOIN setting s"
-        " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms<?)",
-        (first,),
+        "DELETE FROM setting WHERE (kind, idx, ts_ms) IN"
+        f" (SELECT s.kind, s.idx, s.ts_ms {_WITHOUT_POLL})",
+        (cutoff_ms,),
     )
 
 
 def remove_records(db: "Connection", cutoff_ms: int) -> None:
-    """Remove missed polls and what is recorded about CSVs and archives before `cutoff_ms`."""
-    db.execute("DELETE FROM missed WHERE ts_ms<?", (cutoff_ms,))
+    """Remove missed polls and what is recorded about CSVs and archives before `cutoff_ms`.
+
+    The record of an archive stays while the database has a poll of its day.
+    """
+    db.execute("DELETE FROM missed WHERE ts_ms<? AND NOT flags & 1", (cutoff_ms,))
     db.execute("DELETE FROM rollup WHERE period_stop_ms<?", (cutoff_ms,))
-    db.execute("DELETE FROM archive WHERE stop_ms<?", (cutoff_ms,))
+    db.execute(
+        "DELETE FROM archive WHERE stop_ms<? AND NOT EXISTS"
+        " (SELECT 1 FROM poll WHERE ts_ms>=archive.start_ms AND ts_ms<archive.stop_ms)",
+        (cutoff_ms,),
+    )

@@ -99,7 +99,7 @@ def test_each_row_has_its_time_in_seconds_milliseconds_and_iso_8601(rows):
 
 def test_the_columns_are_the_ids_in_the_order_of_the_registers(rows):
     ids = [catalogue.register("calculations", index).id for index in range(275)]
-    assert [name for name in rows[0] if name not in ("ts", "time", "ts_ms")] == ids
+    assert [name for name in rows[0] if name not in ("ts", "time", "ts_ms", "marks")] == ids
 
 
 def test_the_firmware_is_a_text(rows):
@@ -183,7 +183,7 @@ def test_the_view_fits_whatever_length_the_block_has(tmp_path, length):
     for row, poll in zip(rows, polls, strict=True):
         expected = numbers(poll)
         assert {id_: row[id_] for id_ in expected} == expected
-        assert len(row) == 3 + length
+        assert len(row) == 4 + length
 
 
 # reading_long
@@ -199,7 +199,7 @@ def test_the_long_form_holds_the_same_values_as_the_wide_one(store, rows):
         (row["ts_ms"], id_): value
         for row in rows
         for id_, value in row.items()
-        if id_ not in ("ts", "time", "ts_ms")
+        if id_ not in ("ts", "time", "ts_ms", "marks")
     }
 
 
@@ -401,7 +401,7 @@ def test_the_view_follows_when_registers_change_appear_and_vanish(tmp_path):
             assert {id_: row[id_] for id_ in expected} == expected
             for index in range(len(stored.calculations), 97):
                 assert row.get(catalogue.register("calculations", index).id) is None
-        assert len(rows[0]) == 3 + max(len(poll.calculations) for poll in sent)
+        assert len(rows[0]) == 4 + max(len(poll.calculations) for poll in sent)
 
 
 @pytest.mark.parametrize("empty_buffer", [False, True])
@@ -426,7 +426,7 @@ def test_another_version_of_luxcli_writes_names_and_views_again(tmp_path, empty_
             luxcli.__version__
         )
     assert after == before
-    assert len(readings(store)[0]) == 3 + 232
+    assert len(readings(store)[0]) == 4 + 232
 
 
 def test_labels_of_an_older_version_that_are_gone_now_disappear(tmp_path):
