@@ -3,7 +3,7 @@
 A shifted block breaks several rules at once; a single contradiction is a peculiarity of the model.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Final
 
@@ -12,7 +12,7 @@ from luxcli.diagnosis import findings as rendering
 from luxcli.diagnosis.sections import Line, Section, Table, counted, info, ok, problem, warning
 from luxcli.errors import ProtocolError
 from luxcli.model import Snapshot
-from luxcli.registers import numbers, ranges, structure
+from luxcli.registers import numbers, ranges
 from luxcli.registers.catalogue import error_meaning
 from luxcli.registers.codes import SWITCH_OFF_REASONS
 from luxcli.validation.findings import Finding
@@ -42,17 +42,17 @@ _MEANINGS: Final[Mapping[str, str]] = {
 }
 
 
-def alignment(snapshot: Snapshot, findings: Iterable[Finding]) -> Section:
+def alignment(findings: Iterable[Finding], refusals: Sequence[str]) -> Section:
     """Return every rule about how values agree, and whether it holds.
 
     Args:
-        snapshot: The poll.
-        findings: What the validation found in it.
+        findings: What the validation found in the poll.
+        refusals: The reasons for which `poll-once` would not store it, as it names them.
     """
     found: dict[str, list[Finding]] = {rule: [] for rule in _MEANINGS}
     for finding in rendering.cross_checks(findings):
         found.setdefault(finding.rule, []).append(finding)
-    gate = _gate(snapshot)
+    gate = _gate(refusals)
     lines = list(gate)
     for rule, here in found.items():
         lines += [rendering.line(finding) for finding in here]
@@ -66,22 +66,15 @@ def alignment(snapshot: Snapshot, findings: Iterable[Finding]) -> Section:
     return Section("cross checks", tuple(lines), (), {"rules": rules})
 
 
-def _gate(snapshot: Snapshot) -> list[Line]:
-    """Return the reasons for which `poll-once` would reject the answer, as it names them."""
-    reasons = structure.rejection(snapshot)
-    if not reasons:
+def _gate(refusals: Sequence[str]) -> list[Line]:
+    if not refusals:
         return []
     advice = "values stand on the wrong registers, or it is no heat pump: try again"
-    text = f"{len(reasons)} rules contradict this answer: 'poll-once' would not store it"
-    if len(reasons) == 1:
+    text = f"{len(refusals)} rules contradict this answer: 'poll-once' would not store it"
+    if len(refusals) == 1:
         text = "a rule contradicts this answer: 'poll-once' would not store it"
     status = ProtocolError.exit_code
-    return [problem(text, advice, status=status), *(warning(reason) for reason in reasons)]
-
-
-def is_accepted(snapshot: Snapshot) -> bool:
-    """Whether `poll-once` would store the poll."""
-    return not structure.rejection(snapshot)
+    return [problem(text, advice, status=status), *(warning(reason) for reason in refusals)]
 
 
 def logs(snapshot: Snapshot, findings: Iterable[Finding], now_ms: int, zone: tzinfo) -> Section:

@@ -33,6 +33,7 @@ from luxcli.diagnosis.storage import storage
 from luxcli.errors import FINDINGS, ConfigError, LockHeldError, StorageError
 from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
+from luxcli.recording.poll import Gate
 from luxcli.registers import catalogue
 from luxcli.registers.private import PRIVATE
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
@@ -132,6 +133,7 @@ def diagnose(
     sections = [_configuration(settings)]
     found: Probe | None = None
     report: Report | None = None
+    refusals: Sequence[str] = ()
     if settings.host and not offline:
         progress(0, _PARTS, "the heat pump")
         network, found = _network(settings, ports, device_wait_s, clock)
@@ -139,10 +141,11 @@ def diagnose(
     snapshot = found.snapshot if found else None
     if found and snapshot:
         report = stored.judge_snapshot(snapshot, settings.interval_sec)
+        refusals = Gate(settings).check(snapshot)
         sections += [
             _controller(settings, snapshot, found.last.status, report),
             device.sensor_values(snapshot, report),
-            consistency.alignment(snapshot, report.findings),
+            consistency.alignment(report.findings, refusals),
             consistency.logs(snapshot, report.findings, now_ms, zone),
         ]
     progress(1, _PARTS, "the files")
@@ -151,7 +154,7 @@ def diagnose(
     recorded, facts = recording.recorded(settings, now_ms=now_ms, zone=zone)
     progress(3, _PARTS, "the recorded data")
     sections += [recorded, recorded_data(settings, now_ms=now_ms), environment(zone, environ)]
-    return Diagnosis(now_ms, tuple(sections), _checklist(found, report, facts), snapshot)
+    return Diagnosis(now_ms, tuple(sections), _checklist(found, report, facts, refusals), snapshot)
 
 
 def without_configuration(
@@ -261,7 +264,10 @@ def _controller(
 
 
 def _checklist(
-    found: Probe | None, report: Report | None, recorded: recording.Facts
+    found: Probe | None,
+    report: Report | None,
+    recorded: recording.Facts,
+    refusals: Sequence[str],
 ) -> tuple[Item, ...]:
     snapshot = found.snapshot if found else None
 
@@ -278,7 +284,7 @@ def _checklist(
         _temperatures_item(snapshot, report),
         read(
             "validation passes before storage",
-            lambda snapshot, _report: consistency.is_accepted(snapshot),
+            lambda _snapshot, _report: not refusals,
         ),
         _csv_item(recorded.newest_csv),
         _connection_item(found),

@@ -91,7 +91,7 @@ def read(
     directory = config.cache_path.parent
     with access.exclusive(config.require_host(), config.port, directory, wait_s=device_wait_s):
         tries = config.retries if retries is None else retries
-        return _ask(config, tries, _Gate(config), clock)
+        return _ask(config, tries, Gate(config), clock)
 
 
 def poll_once(
@@ -135,7 +135,7 @@ class _Job:
         self._store = Store.open(
             config.cache_path, flush_polls=config.flush_polls, parents=config.may_create_parents
         )
-        self.gate = _Gate(config)
+        self.gate = Gate(config)
         self._began_s, self._began_ms = clock.monotonic(), clock.now_ms()
 
     def read(self, lock_directory: Path, wait_s: float) -> Snapshot:
@@ -183,7 +183,7 @@ class _Job:
         _try(failure, lambda: self._store.add_missed(missed))
 
 
-class _Gate:
+class Gate:
     """Decides whether an answer may be stored, and how it is marked.
 
     The last accepted poll is looked up when an answer has arrived; without one, as for the first
@@ -231,7 +231,7 @@ class _Gate:
         return previous
 
 
-def _ask(config: Config, retries: int, gate: _Gate, clock: Clock) -> Snapshot:
+def _ask(config: Config, retries: int, gate: Gate, clock: Clock) -> Snapshot:
     snapshot = client.read_snapshot(
         config.require_host(),
         config.port,

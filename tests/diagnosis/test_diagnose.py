@@ -439,6 +439,17 @@ def test_a_shifted_block_breaks_several_rules_and_would_not_be_stored(tmp_path):
     assert found.status == 76
 
 
+def test_an_answer_that_contradicts_the_last_poll_would_not_be_stored(tmp_path):
+    with FaultyController(Fault(change=without("parameters", 900)), clock=time.time) as pump:
+        settings = configured(tmp_path, port=pump.port, timeout_sec=1)
+        now_ms = round(time.time() * 1000)
+        record(settings, now_ms - 60_000, now_ms, step_s=30)
+        found = diagnosis.diagnose(settings, now_ms=now_ms, zone=BERLIN, environ={})
+    [text] = lines(found, "cross checks", "problem")
+    assert text == "a rule contradicts this answer: 'poll-once' would not store it"
+    assert passed(found)["validation passes before storage"] is False
+
+
 @pytest.mark.parametrize(
     ("changed", "rule"),
     [
