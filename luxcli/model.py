@@ -23,6 +23,13 @@ LENGTH_CHANGED: Final = 2
 SUSPICIOUS: Final = 4
 # No scheduled poll: made by hand.
 EXTRA: Final = 8
+# As views, commands and documents name them.
+MARKS: Final = {
+    CLOCK_DOUBTED: "clock-doubted",
+    LENGTH_CHANGED: "length-changed",
+    SUSPICIOUS: "suspicious",
+    EXTRA: "extra",
+}
 
 
 class Snapshot(NamedTuple):
@@ -54,6 +61,11 @@ class Snapshot(NamedTuple):
     def scheduled_ms(self) -> int | None:
         """The scheduled time that this poll was made for, None for an extra poll."""
         return None if self.flags & EXTRA else self.taken_ms - self.late_ms
+
+    @property
+    def marks(self) -> list[str]:
+        """The names of its marks."""
+        return [name for mark, name in MARKS.items() if mark & self.flags]
 
     def block(self, group: Group) -> tuple[int, ...]:
         """Return the block of that name."""

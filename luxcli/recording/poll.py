@@ -13,7 +13,7 @@ from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller import access, client
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, StorageError
-from luxcli.model import GROUPS, LENGTH_CHANGED, SUSPICIOUS, MissedPoll, Snapshot
+from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import continuity
 from luxcli.store import buffer, owner
 from luxcli.store.store import AddResult, Store
@@ -25,8 +25,6 @@ DEVICE_WAIT_S: Final = access.DEVICE_WAIT_S
 # was wrong itself.
 _REFUSED_S: Final = 300
 _REFUSED_INTERVALS: Final = 2.5
-# As views and documents name them.
-_MARKS: Final = {SUSPICIOUS: "suspicious", LENGTH_CHANGED: "length-changed"}
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -57,6 +55,7 @@ class PollResult(NamedTuple):
             "taken_ms": snapshot.taken_ms,
             "took_ms": snapshot.took_ms,
             "tries": snapshot.tries,
+            "marks": snapshot.marks,
             **{group: len(snapshot.block(group)) for group in GROUPS},
             "warning": self.warning,
         }
@@ -214,8 +213,8 @@ class Gate:
         """Say what was noticed about a poll that is stored."""
         if not self._messages:
             return
-        marks = [name for mark, name in _MARKS.items() if mark & self._flags]
-        stored = f"stored and marked as {' and '.join(marks)}" if marks else "stored"
+        marks = " and ".join(snapshot._replace(flags=self._flags).marks)
+        stored = f"stored and marked as {marks}" if marks else "stored"
         when = times.utc_text(snapshot.taken_ms)
         _LOGGER.warning("%s: %s (poll of %s: %s)", address, "; ".join(self._messages), when, stored)
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from luxcli import model
+
 if TYPE_CHECKING:
     from luxcli.registers.catalogue import Register
 
@@ -10,12 +12,13 @@ VIEWS: Final = ("reading", "reading_long", "setting_change", "setting_now")
 _WIDEST: Final = 1990
 # SQLite takes 500 terms in a compound SELECT at most.
 _TERMS: Final = 400
-# The marks of a poll (`luxcli.model`) as words, NULL where it has none.
+# The marks of a poll as words, NULL where it has none.
 MARKS: Final = (
-    "nullif(trim(CASE WHEN flags&1 THEN 'clock-doubted ' ELSE '' END"
-    "||CASE WHEN flags&2 THEN 'length-changed ' ELSE '' END"
-    "||CASE WHEN flags&4 THEN 'suspicious ' ELSE '' END"
-    "||CASE WHEN flags&8 THEN 'extra' ELSE '' END),'')"
+    "nullif(trim("
+    + "||".join(
+        f"CASE WHEN flags&{mark} THEN '{name} ' ELSE '' END" for mark, name in model.MARKS.items()
+    )
+    + "),'')"
 )
 
 

@@ -17,7 +17,7 @@ from tests.support.scenario import HOUR_MS, record
 
 # Keys of each object; a name stands for data or, with a table, for an object or a list of them.
 ERROR = {"error": "type exit text"}
-POLL = "ok taken taken_ms took_ms tries calculations parameters visibilities warning"
+POLL = "ok taken taken_ms took_ms tries marks calculations parameters visibilities warning"
 COVERAGE = {
     "start stop polls expected missing share reasons unexplained gaps": None,
     "longest_gaps": "start stop missing reasons",

@@ -715,7 +715,7 @@ def test_what_a_controller_goes_on_sending_is_stored_and_marked_after_five_minut
     assert second.flags == EXTRA
     [message] = caplog.messages
     assert "parameters: 1075 values became 1074" in message
-    assert "stored and marked as suspicious and length-changed" in message
+    assert "stored and marked as length-changed and suspicious" in message
 
 
 def test_the_first_poll_is_judged_by_itself_which_is_said_for_those_who_ask(settings_for, caplog):
