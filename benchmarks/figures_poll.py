@@ -114,8 +114,9 @@ class _Recording:
 
 
 def _shift(polls: Sequence[Snapshot], end_s: float) -> list[Snapshot]:
-    """Return the polls with later times, so that the last one is at `end_s`."""
-    later_ms = round(end_s * 1000) - polls[-1].taken_ms
+    """Return the polls of later scheduled times, so that the last one is before `end_s`."""
+    step_ms = polls[-1].interval_s * 1000
+    later_ms = (round(end_s * 1000) - polls[-1].taken_ms) // step_ms * step_ms
     return [poll._replace(taken_ms=poll.taken_ms + later_ms) for poll in polls]
 
 

@@ -74,12 +74,17 @@ class Snapshot(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """When a poll was taken, and for which scheduled time: as of `Snapshot`."""
+    """When a poll or missed poll was made, and for which scheduled time: as of `Snapshot`."""
 
     ts_ms: int
     late_ms: int
     interval_s: int
     flags: int
+
+    @property
+    def scheduled_ms(self) -> int | None:
+        """The scheduled time that it was made for, None for an extra poll."""
+        return None if self.flags & EXTRA else self.ts_ms - self.late_ms
 
 
 # Reason of a scheduled poll whose time was over before an earlier poll had ended.

@@ -135,7 +135,7 @@ def recorded(config: Config, *, now_ms: int, zone: tzinfo) -> tuple[Section, Fac
 
 
 def _last_poll(store: Store, now_ms: int, facts: Facts) -> Iterator[Line]:
-    found = state.state(store, now_ms, facts.interval_s)
+    found = state.state(store, now_ms)
     facts.last_ms, facts.age_s = found.last_ms, found.age_s
     if found.ahead_ms is not None:
         ahead = times.span((found.ahead_ms - now_ms) / 1000)
@@ -166,11 +166,11 @@ def _coverages(store: Store, now_ms: int, zone: tzinfo, facts: Facts) -> Iterato
     given: set[str | None] = set()
     spacing: list[Finding] = []
     for name, length_ms in _LOOKED_AT:
-        found = state.coverage(store, now_ms - length_ms, now_ms, facts.interval_s)
+        found = state.coverage(store, now_ms - length_ms, now_ms)
         findings = stored.judge_schedule(found, facts.interval_s)
         facts.coverage[name] = found
         # A few polls made by hand say nothing about the schedule.
-        if found.polls >= ENOUGH:
+        if found.made >= ENOUGH:
             facts.usual_s = found.usual_s
             spacing = rendering.of_rules(findings, _SPACING_RULES)
         if name == "24 h":

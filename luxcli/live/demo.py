@@ -106,7 +106,8 @@ def run(
         )
         for number in range(1, POLLS + 1):
             shown_s += STEP_S
-            result = poll.poll_once(settings, clock=Clock(now))
+            due = poll.Due.nearest(round(shown_s * 1000), STEP_S)
+            result = poll.poll_once(settings, due=due, clock=Clock(now))
             progress(number, POLLS)
     now_ms = round(shown_s * 1000) + 1
     rollups = tuple(rollup.rollup(settings, kind, now_ms=now_ms, zone=zone) for kind in KINDS)

@@ -11,6 +11,8 @@ _BESIDE_POLL_S: Final = 90.0
 # How long a run for the polls of a minute may go on into the next minutes (`pacing`). Its
 # notifications are sent when it ends, so not longer.
 MINUTES_S: Final = 300
+# How long after its scheduled time a poll may be taken: the longest poll, after the longest run.
+LATEST_S: Final = 4 * 3600
 # A small machine takes many minutes to recover a damaged database of a year.
 _LIMITS_S: Final = {"rollup": 7200.0, "prune": 3600.0}
 

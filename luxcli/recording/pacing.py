@@ -1,7 +1,9 @@
-"""Several polls at an even pace, for schedulers that are coarser than the interval.
+"""Polls of one run and their scheduled times, also for schedulers coarser than the interval.
 
-A run makes the polls of its minute or a fixed number of them. A scheduled poll that it cannot make,
-because the poll before took too long, is recorded as missed with that reason.
+A run makes one poll, the polls of its minute, or a fixed number of them. Scheduled times are the
+multiples of the interval since 1970 (UTC), so those of consecutive runs follow each other evenly
+whatever the interval, also over midnight and clock changes. A scheduled poll that a run cannot
+make, because the poll before took too long, is recorded as missed with that reason.
 
 Only one run for a minute works at a time. A run that reaches into the next minute makes the polls
 of that minute, too: supercronic and systemd start no other meanwhile, and a run that cron starts
@@ -18,9 +20,9 @@ from typing import Final, NamedTuple
 from luxcli.config.config import Config
 from luxcli.controller.access import DEVICE_WAIT_S
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
-from luxcli.model import OVERRUN, MissedPoll
+from luxcli.model import OVERRUN, MissedPoll, Timing
 from luxcli.recording import limits
-from luxcli.recording.poll import PollResult, poll_once
+from luxcli.recording.poll import Due, PollResult, poll_once
 from luxcli.store.store import Store
 from luxcli.system import locks
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
@@ -93,8 +95,6 @@ def _report_nothing(_outcome: PollResult | LuxcliError) -> None:
 def in_minute(now_s: float, interval_s: int) -> list[float]:
     """Return when a run that starts now polls, in seconds from now.
 
-    Scheduled times are the multiples of `interval_s` since 1970 (UTC), so those of consecutive
-    minutes follow each other evenly whatever the interval, also over midnight and clock changes.
     The run makes the polls of the minute it starts in, as late as itself: a run that starts at
     :00.4 polls at :00.4 and :30.4. There may be none.
     """
@@ -151,7 +151,7 @@ def poll_minute(
             config,
             moments,
             run,
-            every_s=every_s,
+            interval_s=every_s,
             # No other run records anything meanwhile.
             waits=waits._replace(grace_s=0.0),
             whole_minutes=True,
@@ -166,17 +166,26 @@ def lock_path(config: Config) -> Path:
     return config.cache_path.with_name(f"{config.cache_path.name}.minute.lock")
 
 
+class _Moment(NamedTuple):
+    """When a poll is made, in seconds from now, and its scheduled time, None of one by hand."""
+
+    offset_s: float
+    scheduled_ms: int | None
+
+
 def _minutes(
     now_s: float, interval_s: int, turn_s: float, clock: Clock, go_on: Callable[[], bool]
-) -> Iterator[float]:
-    """Yield when to poll, in seconds from now, until nothing reaches into the next minute.
+) -> Iterator[_Moment]:
+    """Yield when to poll until nothing reaches into the next minute.
 
     Minutes are those from start to start, which need not be those of the clock: the task planner of
-    a NAS may start it at :40.
+    a NAS may start it at :40. The scheduled times are those of the minute of the clock.
     """
     began, minute_s = clock.monotonic(), 0
     while True:
-        yield from (minute_s + offset_s for offset_s in in_minute(now_s + minute_s, interval_s))
+        begin_ms = int((now_s + minute_s) // MINUTE_S) * MINUTE_S * 1000
+        for offset_s in in_minute(now_s + minute_s, interval_s):
+            yield _Moment(minute_s + offset_s, begin_ms + int(offset_s) * 1000)
         minute_s += MINUTE_S
         ended_s = clock.monotonic() - began + turn_s
         if ended_s < minute_s or minute_s >= limits.MINUTES_S or not go_on():
@@ -216,7 +225,7 @@ def poll(
     config: Config,
     offsets_s: Iterable[float],
     *,
-    every_s: float,
+    interval_s: int | None = None,
     waits: Waits = _WAITS,
     report: Report = _report_nothing,
     clock: Clock = SYSTEM_CLOCK,
@@ -227,8 +236,9 @@ def poll(
 
     Args:
         config: Says where from, where to and how.
-        offsets_s: Seconds from now, in order.
-        every_s: The interval of the schedule, seconds; infinite when there is none.
+        offsets_s: Seconds from now, in order; multiples of the interval if there is one.
+        interval_s: That of the schedule: the first poll is for the scheduled time nearest to now.
+            None for polls by hand, which count as extra ones.
         waits: What other processes are allowed.
         report: Called at once with what each poll stored, or with its failure.
         clock: Dates the polls, measures and waits.
@@ -237,16 +247,21 @@ def poll(
         ConfigError: No heat pump is configured.
     """
     run = Run()
-    _poll(config, offsets_s, run, every_s=every_s, waits=waits, report=report, clock=clock)
+    first_ms = None if interval_s is None else Due.nearest(clock.now_ms(), interval_s).scheduled_ms
+    moments = (
+        _Moment(offset_s, None if first_ms is None else first_ms + round(offset_s * 1000))
+        for offset_s in offsets_s
+    )
+    _poll(config, moments, run, interval_s=interval_s, waits=waits, report=report, clock=clock)
     return run
 
 
 def _poll(
     config: Config,
-    offsets_s: Iterable[float],
+    moments: Iterable[_Moment],
     run: Run,
     *,
-    every_s: float,
+    interval_s: int | None,
     waits: Waits,
     whole_minutes: bool = False,
     report: Report,
@@ -257,72 +272,97 @@ def _poll(
     `whole_minutes`: no other process polls before the minute in which this one ends is over.
     """
     began, began_ms = clock.monotonic(), clock.now_ms()
-    taken_s: list[float] = []
+    offset_s = 0.0  # of the last moment, as is `due`
+    due: Due | None = None
+
+    def offsets_s() -> Iterator[float]:
+        nonlocal offset_s, due
+        for offset_s, scheduled_ms in moments:
+            if interval_s is not None and scheduled_ms is not None:
+                due = Due(scheduled_ms, interval_s)
+            yield offset_s
 
     def record_skipped(late_s: float) -> None:
-        run.overrun += _record(config, [round((clock.now() - late_s) * 1000)], around_ms=0)
+        run.overrun += _record(config, [due or round((clock.now() - late_s) * 1000)])
 
-    for _ in pace(_note_each(offsets_s, taken_s), clock=clock, on_skip=record_skipped):
+    for _ in pace(offsets_s(), clock=clock, on_skip=record_skipped):
         outcome: PollResult | LuxcliError
+        if due and abs(clock.now_ms() - began_ms - offset_s * 1000) > due.interval_s * 500:
+            due = Due.nearest(clock.now_ms(), due.interval_s)  # the clock was set
         try:
-            outcome = poll_once(config, device_wait_s=waits.device_s, clock=clock)
+            outcome = poll_once(config, due=due, device_wait_s=waits.device_s, clock=clock)
         except (DeviceError, LockHeldError, StorageError) as exc:
             outcome = exc
         run.outcomes.append(outcome)
         report(outcome)
+    if due is None:
+        return
     # Measured, not read from the clock: that may have been set meanwhile, by years.
     ended_s = clock.monotonic() - began + waits.exit_s
     if whole_minutes:
         ended_s = (ended_s // MINUTE_S + 1) * MINUTE_S - 0.001
-    due_s = _missed_moments(taken_s, every_s, ended_s)
-    if due_s and waits.grace_s:
-        clock.sleep(max(0.0, began + due_s[-1] + waits.grace_s - clock.monotonic()))
-    if due_s:
-        due_ms = [began_ms + round(offset_s * 1000) for offset_s in due_s]
-        run.overrun += _record(config, due_ms, around_ms=round(every_s * 500))
+    count = int(max(0.0, ended_s - offset_s) // due.interval_s)
+    if count and waits.grace_s:
+        last_s = began + offset_s + count * due.interval_s
+        clock.sleep(max(0.0, last_s + waits.grace_s - clock.monotonic()))
+    if count:
+        run.overrun += _record(config, [due.after(number) for number in range(1, count + 1)])
 
 
-def _note_each(offsets_s: Iterable[float], taken_s: list[float]) -> Iterator[float]:
-    for offset_s in offsets_s:
-        taken_s.append(offset_s)
-        yield offset_s
-
-
-def _missed_moments(taken_s: Sequence[float], every_s: float, now_s: float) -> list[float]:
-    """Return the scheduled times after those of the polls made that are over by now."""
-    if not taken_s:
-        return []
-    count = int(max(0.0, now_s - taken_s[-1]) // every_s)
-    return [taken_s[-1] + number * every_s for number in range(1, count + 1)]
-
-
-def record_overrun(store: Store, ts_ms: int) -> None:
+def record_overrun(store: Store, ts_ms: int, interval_s: int | None = None) -> None:
     """Record that a poll was missed because the one before took too long.
+
+    Args:
+        store: Where.
+        ts_ms: The scheduled time.
+        interval_s: That of the schedule, None if the poll would have been an extra one.
 
     Raises:
         StorageError: The missed poll cannot be written.
     """
-    store.add_missed(MissedPoll(ts_ms, OVERRUN, 0, 0, "the poll before took too long"))
+    missed = MissedPoll(ts_ms, OVERRUN, 0, 0, "the poll before took too long")
+    if interval_s is not None:
+        missed = missed._replace(interval_s=interval_s, flags=0)
+    store.add_missed(missed)
 
 
-def _record(config: Config, due_ms: Sequence[int], *, around_ms: int) -> int:
-    """Record the missed polls of which nothing is stored within `around_ms`; return how many.
+def _record(config: Config, missed: Sequence[Due | int]) -> int:
+    """Record missed polls; return how many. An extra one has only a time.
 
-    cron starts the next run while this one goes on, which records for itself that the heat pump
-    was in use; supercronic and systemd start nothing and record nothing.
+    Not those for whose scheduled time there is a poll or a missed poll: cron starts the next run
+    while this one goes on, which records for itself that the heat pump was in use; supercronic and
+    systemd start nothing and record nothing.
     """
     recorded = 0
     try:
         store = Store.open(config.cache_path, parents=config.may_create_parents)
-        start, stop = due_ms[0] - around_ms, due_ms[-1] + around_ms
-        waiting = store.waiting()
-        known = [missed.ts_ms for missed in (*waiting.missed, *store.database.missed(start, stop))]
-        known += [*waiting.polls_ms, *store.database.times(start, stop)]
-        for ts_ms in due_ms:
-            if not any(abs(ts_ms - known_ms) < around_ms for known_ms in known):
-                record_overrun(store, ts_ms)
-                recorded += 1
+        dues = [due for due in missed if isinstance(due, Due)]
+        known = _known(store, dues) if dues else set()
+        for due in missed:
+            if not isinstance(due, Due):
+                record_overrun(store, due)
+            elif due.scheduled_ms not in known:
+                record_overrun(store, due.scheduled_ms, due.interval_s)
+            else:
+                continue
+            recorded += 1
     except (LockHeldError, StorageError) as exc:
         # What the polls came to must not be hidden by this.
         _LOGGER.error("polls missed because one took too long could not be recorded: %s", exc)
     return recorded
+
+
+def _known(store: Store, dues: Sequence[Due]) -> set[int | None]:
+    """Return the scheduled times from those of `dues` on that have a poll or a missed poll."""
+    first_ms, last_ms = dues[0].scheduled_ms, dues[-1].scheduled_ms
+    waiting = store.waiting()
+    known = {poll.scheduled_ms for poll in waiting.polls}
+    known |= {missed.scheduled_ms for missed in waiting.missed}
+    # A poll is dated at most an interval before its scheduled time, after a change of the clock.
+    start_ms = first_ms - dues[0].interval_s * 1000
+    for part in store.database.timings(start_ms, last_ms + limits.LATEST_S * 1000):
+        known.update(
+            Timing(ts_ms, late_ms, interval_s, flags).scheduled_ms
+            for ts_ms, late_ms, interval_s, flags, _reason in part
+        )
+    return known

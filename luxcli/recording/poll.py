@@ -7,13 +7,14 @@ keeps nothing between calls.
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller import access, client
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, StorageError
-from luxcli.model import GROUPS, MissedPoll, Snapshot
+from luxcli.model import EXTRA, GROUPS, MissedPoll, Snapshot
+from luxcli.recording import limits
 from luxcli.registers import continuity
 from luxcli.store import buffer, owner
 from luxcli.store.store import AddResult, Store
@@ -26,6 +27,38 @@ DEVICE_WAIT_S: Final = access.DEVICE_WAIT_S
 _REFUSED_S: Final = 300
 _REFUSED_INTERVALS: Final = 2.5
 _LOGGER = logging.getLogger(__name__)
+
+
+class Due(NamedTuple):
+    """The scheduled time that a poll is made for: a multiple of the interval since 1970 (UTC).
+
+    Attributes:
+        scheduled_ms: UTC milliseconds since the epoch.
+        interval_s: Distance of scheduled polls.
+    """
+
+    scheduled_ms: int
+    interval_s: int
+
+    @classmethod
+    def nearest(cls, now_ms: int, interval_s: int) -> Self:
+        """Return the scheduled time nearest to a time, the later one of two."""
+        step_ms = interval_s * 1000
+        return cls((now_ms + step_ms // 2) // step_ms * step_ms, interval_s)
+
+    def after(self, count: int) -> Self:
+        """Return the scheduled time so many intervals later."""
+        return self._replace(scheduled_ms=self.scheduled_ms + count * self.interval_s * 1000)
+
+    def late_ms(self, ts_ms: int) -> int:
+        """Return how long after its scheduled time a poll of the time `ts_ms` was taken.
+
+        If the clock was set meanwhile, the poll counts for the nearest scheduled time.
+        """
+        late_ms = ts_ms - self.scheduled_ms
+        if -self.interval_s * 1000 <= late_ms <= limits.LATEST_S * 1000:
+            return late_ms
+        return ts_ms - self.nearest(ts_ms, self.interval_s).scheduled_ms
 
 
 class PollResult(NamedTuple):
@@ -96,6 +129,7 @@ def read(
 def poll_once(
     config: Config,
     *,
+    due: Due | None = None,
     lock_directory: Path | None = None,
     device_wait_s: float = DEVICE_WAIT_S,
     clock: Clock = SYSTEM_CLOCK,
@@ -107,6 +141,7 @@ def poll_once(
 
     Args:
         config: Says where from, where to and how.
+        due: The scheduled time that the poll is made for; without it, it is an extra one.
         lock_directory: Where the lock on the heat pump stands; beside the database by default.
         device_wait_s: How long to wait for another luxcli that talks to the heat pump.
         clock: Dates the snapshot and waits between attempts.
@@ -117,7 +152,7 @@ def poll_once(
         DeviceError: The heat pump could not be read.
         StorageError: The poll, or the reason why there is none, could not be written.
     """
-    job = _Job(config, clock)
+    job = _Job(config, due, clock)
     snapshot = job.read(lock_directory or config.cache_path.parent, device_wait_s)
     added = job.store_or_record(snapshot)
     job.gate.report(job.address, snapshot)
@@ -127,8 +162,8 @@ def poll_once(
 class _Job:
     """One poll on its way from the heat pump into the store."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
-        self._config, self._clock = config, clock
+    def __init__(self, config: Config, due: Due | None, clock: Clock) -> None:
+        self._config, self._due, self._clock = config, due, clock
         self._host = config.require_host()
         self.address = f"{self._host}:{config.port}"
         self._store = Store.open(
@@ -143,7 +178,8 @@ class _Job:
         try:
             with access.exclusive(self._host, self._config.port, lock_directory, wait_s=wait_s):
                 connections = 1
-                return _ask(self._config, self._config.retries, self.gate, self._clock)
+                snapshot = _ask(self._config, self._config.retries, self.gate, self._clock)
+                return self._for_schedule(snapshot)
         except LockHeldError as exc:
             busy = LockHeldError(f"{self.address}: in use by another luxcli: {exc}")
             self._record(busy, "busy", 0)
@@ -156,6 +192,16 @@ class _Job:
             self._record(exc, "interrupted", connections)
             _try(exc, self._store.flush)
             raise
+
+    def _for_schedule(self, snapshot: Snapshot) -> Snapshot:
+        """Say in a poll which scheduled time it was made for."""
+        if self._due is None:
+            return snapshot
+        return snapshot._replace(
+            late_ms=self._due.late_ms(snapshot.taken_ms),
+            interval_s=self._due.interval_s,
+            flags=snapshot.flags & ~EXTRA,
+        )
 
     def store_or_record(self, snapshot: Snapshot) -> AddResult:
         """Store a poll; that it belongs to another heat pump is recorded before it is raised."""
@@ -179,6 +225,9 @@ class _Job:
         """Record why there is no poll."""
         took_ms = round((self._clock.monotonic() - self._began_s) * 1000)
         missed = MissedPoll(self._began_ms, reason, tries, took_ms, str(failure))
+        if self._due is not None:
+            late_ms = self._due.late_ms(self._began_ms)
+            missed = missed._replace(late_ms=late_ms, interval_s=self._due.interval_s, flags=0)
         _try(failure, lambda: self._store.add_missed(missed))
 
 

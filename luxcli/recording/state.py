@@ -5,12 +5,19 @@ never keeps a poll waiting. Polls in the buffer count as well.
 """
 
 import os
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from luxcli.model import OVERRUN, MissedPoll
-from luxcli.recording.coverage import Coverage, CoverageCounter
+from luxcli.recording.counter import (
+    EARLIEST_MS,
+    LATEST_MS,
+    CoverageCounter,
+    Row,
+    is_scheduled,
+)
+from luxcli.recording.coverage import Coverage
 from luxcli.store.store import Store, Waiting
 
 # Bytes that a flush of the buffer needs, about.
@@ -20,35 +27,40 @@ _DAY_MS: Final = 86_400_000
 _CLOCK_SLACK_MS: Final = 2000
 
 
-def coverage(store: Store, start_ms: int, stop_ms: int, interval_s: int) -> Coverage:
-    """Compare what is stored in ``[start_ms, stop_ms)`` with a poll every `interval_s` seconds.
+def coverage(store: Store, start_ms: int, stop_ms: int) -> Coverage:
+    """Compare the polls stored for scheduled times in ``[start_ms, stop_ms)`` with the schedule.
+
+    Memory does not grow with the interval.
 
     Raises:
         StorageError: The database or the buffer cannot be read.
     """
     with store.database.kept_open():
-        return _coverage(store, store.waiting(), start_ms, stop_ms, interval_s)
+        return _coverage(store, store.waiting(), start_ms, stop_ms)
 
 
-def _coverage(
-    store: Store, waiting: Waiting, start_ms: int, stop_ms: int, interval_s: int
-) -> Coverage:
-    entries = [*waiting.polls_ms, *(entry.ts_ms for entry in waiting.missed)]
-    first_stored_ms = store.database.next_entry(0)
-    first = min(
-        [*entries, *([] if first_stored_ms is None else [first_stored_ms])], default=stop_ms
+def _coverage(store: Store, waiting: Waiting, start_ms: int, stop_ms: int) -> Coverage:
+    first_ms, end_ms = start_ms + EARLIEST_MS, stop_ms + LATEST_MS
+    rows: set[Row] = {(*poll, "") for poll in waiting.polls}
+    rows |= {
+        (entry.ts_ms, entry.late_ms, entry.interval_s, entry.flags, entry.reason)
+        for entry in waiting.missed
+    }
+    scheduled = sorted(row for row in rows if is_scheduled(row))
+    before = [(row[0] - row[1], row[2]) for row in scheduled if row[0] < first_ms][-1:]
+    stored = store.database.scheduled_before(first_ms)
+    counter = CoverageCounter(
+        start_ms, stop_ms, max([*before, *([stored] if stored else [])], default=None)
     )
-    begin_ms = max(start_ms, first)
-    if begin_ms >= stop_ms:
-        return Coverage(start_ms, stop_ms, 0, 0, 0, {})
-    days = _poll_times_by_day(store, waiting.polls_ms, begin_ms, stop_ms)
-    missed = {entry.ts_ms: entry for entry in store.database.missed(begin_ms, stop_ms)}
-    missed |= {entry.ts_ms: entry for entry in waiting.missed if begin_ms <= entry.ts_ms < stop_ms}
-    in_order = [missed[ts_ms] for ts_ms in sorted(missed)]
-    counter = CoverageCounter(in_order, begin_ms, interval_s * 1000)
-    for polls_ms in days:
-        counter.add(polls_ms)
-    return counter.result(stop_ms)
+    inside = sorted(row for row in rows if first_ms <= row[0] < end_ms)
+    for part in store.database.timings(first_ms, end_ms):
+        earlier = bisect_right(inside, part[-1][0], key=itemgetter(0))
+        # After a crash an entry is in the buffer and in the database.
+        counter.add(sorted({*part, *inside[:earlier]}) if earlier else part)
+        del inside[:earlier]
+    counter.add(inside)
+    followed = any(row[0] >= end_ms for row in scheduled)
+    return counter.result(followed=followed or store.database.scheduled_from(end_ms) is not None)
 
 
 class State(NamedTuple):
@@ -86,7 +98,7 @@ def default_max_age_s(interval_s: int) -> int:
     return max(300, 3 * interval_s)
 
 
-def state(store: Store, now_ms: int, interval_s: int) -> State:
+def state(store: Store, now_ms: int) -> State:
     """Determine whether polls keep coming.
 
     Raises:
@@ -98,7 +110,7 @@ def state(store: Store, now_ms: int, interval_s: int) -> State:
         last_ms, ahead_ms = _newest(store, waiting, limit_ms)
         since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
         missed = [*store.database.missed(since, limit_ms), *waiting.missed]
-        day = _coverage(store, waiting, now_ms - _DAY_MS, now_ms, interval_s)
+        day = _coverage(store, waiting, now_ms - _DAY_MS, now_ms)
     later = [entry for entry in missed if since <= entry.ts_ms <= limit_ms]
     # An overrun only follows from a poll that took long, whose failure is the reason.
     failure = max(later, key=lambda entry: (entry.reason != OVERRUN, entry.ts_ms), default=None)
@@ -142,13 +154,3 @@ def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, 
     polls_ms += [ms for ms in stored_ms if ms is not None]
     last_ms = max((ms for ms in polls_ms if ms <= limit_ms), default=None)
     return last_ms, max((ms for ms in polls_ms if ms > limit_ms), default=None)
-
-
-def _poll_times_by_day(
-    store: Store, waiting: Iterable[int], start_ms: int, stop_ms: int
-) -> Iterator[list[int]]:
-    """Yield the times of all polls in order, each once; a day at a time, so memory is bounded."""
-    waiting_ms = sorted({ms for ms in waiting if start_ms <= ms < stop_ms})
-    for day_ms, stored in store.database.times_by_day(start_ms, stop_ms):
-        first, last = (bisect_left(waiting_ms, ms) for ms in (day_ms, day_ms + _DAY_MS))
-        yield sorted({*stored, *waiting_ms[first:last]}) if last > first else stored

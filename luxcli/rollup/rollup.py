@@ -52,6 +52,7 @@ class RollupResult(NamedTuple):
         last_ms: Time of the last row.
         damaged: Polls left out, because they differ from their checksum in the database.
         kept: The file was there already, with as many polls of the period as the database or more.
+        polls: Polls of the period in the database, if the file was kept.
     """
 
     period: Period
@@ -64,11 +65,12 @@ class RollupResult(NamedTuple):
     last_ms: int = 0
     damaged: int = 0
     kept: bool = False
+    polls: int = 0
 
     @property
     def is_suspicious(self) -> bool:
         """Whether nothing is stored for the period, or less than the file holds."""
-        return self.path is None or (self.kept and self.rows > self.coverage.polls)
+        return self.path is None or (self.kept and self.rows > self.polls)
 
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints about the file."""
@@ -89,10 +91,11 @@ class RollupResult(NamedTuple):
         if self.path is None:
             return [f"{self.period.kind}: nothing is stored from {span}; no file written"]
         if self.kept:
-            polls = self.coverage.polls
             reason = f"it already holds all {self.rows} polls of the database"
-            if self.rows > polls:
-                reason = f"its {self.rows} rows are more than the {polls} polls in the database"
+            if self.rows > self.polls:
+                reason = (
+                    f"its {self.rows} rows are more than the {self.polls} polls in the database"
+                )
             return [f"{self.path}: left unchanged: {reason}"]
         data = f"; data: {verdict}" if verdict else ""
         return [
@@ -285,6 +288,7 @@ def _write_closed(run: _Run, period: Period, *, again: bool = False) -> RollupRe
             *(period, path, _coverage(run, period), row_count),
             size=path.stat().st_size,
             kept=True,
+            polls=poll_count,
         )
         record = RollupRecord(*head, str(path), "written", row_count, run.now_ms)
         ledger.record_rollup(run.store, record)
@@ -322,7 +326,7 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
         enums=config.csv_enums,
     )
     keys = csv_file.keys_for(registers)
-    if coverage.polls:
+    if (run.store.database.next_poll(period.start_ms) or period.stop_ms) < period.stop_ms:
         owner.reserve_directory(path.parent, config.cache_path)
     for attempt in (1, 2):
         try:
@@ -349,8 +353,7 @@ def _write_csv(run: _Run, period: Period, path: Path) -> RollupResult:
 
 
 def _coverage(run: _Run, period: Period) -> Coverage:
-    start_ms, stop_ms = period.start_ms, period.stop_ms
-    return state.coverage(run.store, start_ms, stop_ms, run.config.interval_sec)
+    return state.coverage(run.store, period.start_ms, period.stop_ms)
 
 
 def _with_progress(chunks: Iterable[Chunk], period: Period, progress: Progress) -> Iterator[Chunk]:

@@ -2,15 +2,16 @@
 
 A poll interval from 10 s to an hour becomes lines of a scheduler in one of three ways (`pace`):
 
-* An interval that divides the minute, or is whole minutes that divide the hour: the scheduler
-  starts each poll, if its smallest step allows that. Only wildcards are used, so the polls stay
-  even over midnight and clock changes.
-* An interval that divides the minute and is shorter than cron's smallest step: each minute starts
-  one process, which makes all polls of the minute. One start of the interpreter is cheaper than
-  several, and the task planner of a NAS can start something once a minute.
-* Any other interval, such as 45 s, 90 s or 7 min: each minute starts a process, which makes the
-  polls of that minute or none. The polls are at multiples of the interval since 1970
-  (`pacing.in_minute`), so that consecutive processes agree.
+* supercronic and systemd, which know seconds and run in UTC, start each poll whose interval divides
+  the minute, or is whole minutes that divide the hour. ``--scheduled`` says so. Only wildcards are
+  used, so the polls stay even over midnight and clock changes.
+* cron starts a process each minute, which makes the polls of that minute: several, one or none.
+  They are at multiples of the interval since 1970 (`pacing.in_minute`), so that consecutive
+  processes agree. One start of the interpreter is cheaper than several, and the task planner of a
+  NAS can start something once a minute. If the interval is whole minutes that divide a quarter of
+  an hour, cron starts only what polls. It starts by local time, which is whole quarters of an hour
+  from UTC: where that is half an hour, a job at each full hour would never see a multiple of it.
+* Any other interval, such as 45 s, 90 s or 7 min, is made as with cron by all schedulers.
 
 Roll-ups start every hour and write only what is due (``--if-due``). `csv_time` is therefore kept in
 local time whatever the zone of the scheduler, over clock changes, and after a pause.
@@ -33,6 +34,8 @@ from luxcli.recording import limits
 _LOGGER = logging.getLogger(__name__)
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
+# Local times differ from UTC by multiples of it.
+_QUARTER_S: Final = 900
 # After `csv_time`; until then the last poll of the day has used all its attempts.
 _ROLLUP_AFTER_MIN: Final = 7
 PRUNE_HOUR, PRUNE_MINUTE = 3, 20
@@ -59,9 +62,10 @@ def pace(interval_s: int, *, finest_s: int) -> Pace:
     """Return the pace for a scheduler whose smallest step is `finest_s` seconds, 1 or 60."""
     divides_minute = MINUTE_S % interval_s == 0
     divides_hour = interval_s % MINUTE_S == 0 and HOUR_S % interval_s == 0
-    if interval_s >= finest_s and (divides_minute or divides_hour):
-        return Pace(interval_s, ())
-    return Pace(MINUTE_S, ("--every", str(interval_s)))
+    if finest_s < MINUTE_S and (divides_minute or divides_hour):
+        return Pace(interval_s, ("--scheduled",))
+    divides_quarter = interval_s % MINUTE_S == 0 and _QUARTER_S % interval_s == 0
+    return Pace(interval_s if divides_quarter else MINUTE_S, ("--every", str(interval_s)))
 
 
 def cron(config: Config, command: Sequence[str], *, user: str | None = None) -> str:
@@ -181,17 +185,14 @@ _SYSTEM_PATH: Final = (
 def poll_comment(interval_s: int, polls: Pace) -> list[str]:
     """Return the lines of the comment about polls."""
     every = f"# A poll every {interval_s} seconds (interval_sec)"
-    if not polls.arguments:
+    if polls.step_s == interval_s:
         return [f"{every}."]
-    if MINUTE_S % interval_s == 0:
+    if interval_s < MINUTE_S and MINUTE_S % interval_s == 0:
         return [
             f"{every}. cron has no seconds, so each minute starts one process",
             "# for all its polls; after a slow last poll it makes those of the next minute too.",
         ]
-    return [
-        f"{every}, which divides neither the minute nor the hour.",
-        "# Each minute starts a process for its polls: several, one or none.",
-    ]
+    return [f"{every}.", "# Each minute starts a process for its polls: several, one or none."]
 
 
 def rollup_comment(config: Config) -> list[str]:

@@ -40,7 +40,8 @@ def units(
             "poll",
             "read the heat pump and store every value",
             ("poll-once", *polls.arguments),
-            crontabs.limit_s("poll", config) + (limits.MINUTES_S if polls.arguments else 0),
+            crontabs.limit_s("poll", config)
+            + (limits.MINUTES_S if "--every" in polls.arguments else 0),
             crontabs.poll_comment(config.interval_sec, polls),
             _calendar(polls.step_s),
             False,

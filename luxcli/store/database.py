@@ -10,10 +10,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luxcli.errors import DamagedError, IncompatibleError, StorageError
-from luxcli.model import Chunk, MissedPoll, Snapshot
+from luxcli.model import CLOCK_DOUBTED, EXTRA, Chunk, MissedPoll, Snapshot
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +27,14 @@ _HEADER_BYTES = 72
 _VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
 _LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
 _OLD_BUFFER = ".buffer.jsonl"
+# Entries that are read at once: a day of polls.
+_PART = 3000
+_TIMINGS = (
+    "SELECT ts_ms, late_ms, interval_s, flags, '' FROM poll WHERE ts_ms>=? AND ts_ms<?"
+    " UNION ALL"
+    " SELECT ts_ms, late_ms, interval_s, flags, reason FROM missed WHERE ts_ms>=? AND ts_ms<?"
+    f" ORDER BY 1 LIMIT {_PART}"
+)
 _DAY_MS = 86_400_000
 _EVER = 1 << 62
 
@@ -175,14 +183,43 @@ class Database:
         """Return the number of polls and missed polls in ``start <= ts_ms < stop``, all of them."""
         return len(self.times(start, stop, doubted=True)) + len(self.missed(start, stop))
 
-    def times_by_day(self, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
-        """Yield ``(begins, times)`` of each 24 hours from `start` on, as `times`.
+    def timings(self, start: int, stop: int) -> Iterator[list[tuple[int, int, int, int, str]]]:
+        """Yield the polls and missed polls of ``start <= ts_ms < stop``, in order, part by part.
 
-        The file is opened once, but no writer waits for more than a day's times.
+        Each is ``(ts_ms, late_ms, interval_s, flags, reason)`` as of `Timing`; a poll has no
+        reason. The file is opened once, but no writer waits for more than the polls of a day.
+
+        Raises:
+            DamagedError: A number is none.
+            StorageError: The database cannot be read.
         """
         with self.reading() as db:
-            for begins in range(start, stop, _DAY_MS):
-                yield begins, [] if db is None else _times(db, begins, min(begins + _DAY_MS, stop))
+            while db is not None and start < stop:
+                rows = db.execute(_TIMINGS, (start, stop, start, stop)).fetchall()
+                if not _are_whole(rows):
+                    raise DamagedError(f"{self.path}: the times of its polls cannot be read")
+                if len(rows) < _PART:
+                    start = stop
+                else:
+                    # What else has the time of the last one may be missing.
+                    start = rows[-1][0]
+                    rows = [row for row in rows if row[0] < start] or rows
+                    start += rows[-1][0] == start
+                if rows:
+                    yield rows
+
+    def scheduled_before(self, ts_ms: int) -> tuple[int, int] | None:
+        """Return scheduled time and interval of the last scheduled poll or missed poll before.
+
+        Before `ts_ms` by its own time. The interval is in seconds.
+        """
+        with self.reading() as db:
+            return None if db is None else _scheduled(db, "ts_ms<? ORDER BY ts_ms DESC", ts_ms, max)
+
+    def scheduled_from(self, ts_ms: int) -> tuple[int, int] | None:
+        """Return those of the first one at or after `ts_ms`, as `scheduled_before`."""
+        with self.reading() as db:
+            return None if db is None else _scheduled(db, "ts_ms>=? ORDER BY ts_ms", ts_ms, min)
 
     def times(self, start: int, stop: int, *, doubted: bool = False) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``; on request all of them."""
@@ -327,6 +364,28 @@ def _next(db: "sqlite3.Connection", ts_ms: int, table: str, condition: str = "")
 def _next_entry(db: "sqlite3.Connection", ts_ms: int) -> int | None:
     found = [_next(db, ts_ms, table) for table in ("poll", "missed")]
     return min((time for time in found if time is not None), default=None)
+
+
+def _scheduled(
+    db: "sqlite3.Connection", where: str, ts_ms: int, choose: Callable[..., tuple[int, int]]
+) -> tuple[int, int] | None:
+    found = [
+        db.execute(
+            f"SELECT ts_ms-late_ms, interval_s FROM {table}"
+            f" WHERE NOT flags&{EXTRA | CLOCK_DOUBTED} AND interval_s>0 AND {where} LIMIT 1",
+            (ts_ms,),
+        ).fetchone()
+        for table in ("poll", "missed")
+    ]
+    return choose((row for row in found if row and _are_whole([row])), default=None)
+
+
+def _are_whole(rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether the first columns hold whole numbers, as they do without damage."""
+    try:
+        return all(type(sum(column)) is int for column in list(zip(*rows, strict=True))[:4])
+    except TypeError:
+        return False
 
 
 def _times(db: "sqlite3.Connection", start: int, stop: int, *, doubted: bool = False) -> list[int]:

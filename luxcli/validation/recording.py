@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final
 
-from luxcli.recording.coverage import Coverage, fits_schedule
+from luxcli.recording.coverage import Coverage
 from luxcli.times import span, utc_text
 from luxcli.validation.findings import Findings
 
@@ -16,6 +16,9 @@ _HALF: Final = 0.5
 ENOUGH: Final = 10
 # Recording that began so much later than the interval is worth a note.
 _LATE_SHARE: Final = 0.05
+# Distances within these of the interval are those of the schedule.
+_SPACING_SLACK: Final = 0.1
+_SPACING_SLACK_S: Final = 2
 
 
 def is_complete(coverage: Coverage) -> bool:
@@ -46,22 +49,22 @@ class Schedule:
         self._unexplained()
         self._refused()
         found = self._coverage
-        if found.polls < ENOUGH or found.usual_s is None:
+        if found.made < ENOUGH or found.usual_s is None:
             return
         Spacing(self._findings).judge(
-            *(found.usual_s, self._interval_s, found.polls),
+            *(found.usual_s, self._interval_s, found.made),
             start_ms=found.start_ms,
             stop_ms=found.stop_ms,
         )
         if found.has_too_many:
-            text = f"{found.extra} polls between those of the schedule"
-            self._add("extra-polls", text, found.extra)
+            text = f"{found.duplicates} polls for scheduled times that have one already"
+            self._add("extra-polls", text, found.duplicates)
 
     def judge_beginning(self, start_ms: int) -> None:
         """Report a recording that began long after the interval did."""
         began_ms, length_ms = self._coverage.start_ms, self._coverage.stop_ms - start_ms
         if began_ms - start_ms > max(_HOUR_S * 1000, _LATE_SHARE * length_ms):
-            text = f"nothing is stored before {utc_text(began_ms)}"
+            text = f"no scheduled poll is stored before {utc_text(began_ms)}"
             self._findings.add("recording-began", began_ms, text, since_ms=start_ms)
 
     def judge_age(self, now_ms: int) -> None:
@@ -93,11 +96,7 @@ class Schedule:
         if found.unexplained <= few or found.expected < ENOUGH:
             return
         text = f"{found.unexplained} polls without a recorded reason"
-        # A schedule that is too slow leaves no gap.
-        gap = max(found.gaps, key=lambda one: one.unexplained, default=None)
-        if gap is None:
-            self._add("gaps-unexplained", text, found.unexplained)
-            return
+        gap = max(found.gaps, key=lambda one: one.unexplained)
         lasted = span((gap.stop_ms - gap.start_ms) / 1000)
         self._findings.add(
             "gaps-unexplained",
@@ -138,7 +137,8 @@ class Spacing:
         self, usual_s: int, interval_s: int, count: int, *, start_ms: int, stop_ms: int
     ) -> None:
         """Report a distance that is not that of the schedule."""
-        if not fits_schedule(usual_s, interval_s):
+        slack_s = max(_SPACING_SLACK_S, _SPACING_SLACK * interval_s)
+        if abs(usual_s - interval_s) > slack_s:
             text = f"polls arrive every {usual_s} s, interval_sec is {interval_s}"
             self._findings.add("spacing", stop_ms, text, since_ms=start_ms, count=count)
 

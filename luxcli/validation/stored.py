@@ -54,7 +54,7 @@ def validate(
     for snapshot in store.polls_with_waiting(start_ms, stop_ms, damaged=damaged_ms):
         judge.add(snapshot)
         progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
-    coverage = state.coverage(store, start_ms, stop_ms, config.interval_sec)
+    coverage = state.coverage(store, start_ms, stop_ms)
     if not judge.polls and not damaged_ms:
         raise NoDataError(_nothing(start_ms, stop_ms, store.database.missed(start_ms, stop_ms)))
     findings = Findings()

@@ -23,12 +23,12 @@ import luxcli
 from luxcli.cli import app as command_line
 from luxcli.config import config
 from luxcli.errors import LuxcliError
-from luxcli.model import GROUPS, MissedPoll
+from luxcli.model import GROUPS
 from luxcli.recording import poll
 from luxcli.registers import catalogue
 from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
-from tests.support.builders import real
+from tests.support.builders import missed, real
 from tests.support.faulty_controller import Fault, FaultyController, eventually, with_calculations
 from tests.support.scenario import open_store
 from tests.support.terminal import Terminal, on_a_terminal
@@ -367,7 +367,7 @@ def with_a_gap(configure):
     times = [now_ms - number * 30_000 for number in reversed(range(240))]
     away = times[100:180]
     store.merge([real(ts_ms) for ts_ms in times if ts_ms not in away], ())
-    store.merge((), [MissedPoll(ts_ms, "timeout", 4, 1000, "no answer") for ts_ms in away[:75]])
+    store.merge((), [missed(ts_ms, "timeout") for ts_ms in away[:75]])
     return file
 
 
@@ -497,12 +497,15 @@ def test_other_results_are_printed_on_a_terminal(cli, recorded):
     status, screen = on_a_terminal(cli, "rollup", "all", "-c", recorded)
     assert status == 0
     assert re.search(
-        r"^daily: 1 rows, \d+ columns, .*_daily.csv \(complete, 1 poll; data: \w+\)$",
+        r"^daily: 1 rows, \d+ columns, .*_daily.csv"
+        r" \(no scheduled polls, 1 extra poll; data: \w+\)$",
         screen,
         re.MULTILINE,
     )
     assert re.search(
-        r"^weekly: 1 rows, \d+ columns, .*_weekly.csv \(complete, 1 poll\)$", screen, re.MULTILINE
+        r"^weekly: 1 rows, \d+ columns, .*_weekly.csv \(no scheduled polls, 1 extra poll\)$",
+        screen,
+        re.MULTILINE,
     )
     status, screen = on_a_terminal(cli, "prune", "--dry-run", "-c", recorded)
     assert (status, screen) == (0, "would remove 0 CSV files (0.0 kB) and 0 polls\n")

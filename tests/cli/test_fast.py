@@ -26,7 +26,7 @@ STATUS_ROOMS = {"ground", "system", "config", "store", "recording", "cli", "__ma
 
 # Parameters beside those that each command has.
 COMMANDS: dict[str, dict[str, Any]] = {
-    "poll-once": {"every": None, "count": None},
+    "poll-once": {"every": None, "count": None, "scheduled": False},
     "status": {"max_age": None},
 }
 PIECES: list[tuple[str, ...]] = [
@@ -44,6 +44,7 @@ PIECES: list[tuple[str, ...]] = [
     ],
     *[("--date", "2026-11-24"), ("--date=yesterday",), ("--if-due",), ("--strict",), ("--date",)],
     *[("--if-due=1",), ("--strict", "--if-due"), ("--strict", "--json"), ("--no-strict",)],
+    *[("--scheduled",), ("--scheduled=1",), ("--no-scheduled",)],
     *[("-c", "unreadable"), ("-c", "directory"), ("--count", "1e3"), ("--version",), ("",)],
 ]
 

@@ -19,7 +19,8 @@ from tests.support.scenario import HOUR_MS, record
 ERROR = {"error": "type exit text"}
 POLL = "ok taken taken_ms took_ms tries marks calculations parameters visibilities warning"
 COVERAGE = {
-    "start stop polls expected missing share reasons unexplained gaps": None,
+    "start stop polls expected made missing share reasons unexplained gaps": None,
+    "extra duplicates doubted": None,
     "longest_gaps": "start stop missing reasons",
 }
 CSV = {"kind start stop path rows columns bytes": None, "coverage": COVERAGE}

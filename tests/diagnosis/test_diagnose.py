@@ -18,7 +18,7 @@ from luxcli.config.config import Config
 from luxcli.diagnosis import diagnose as diagnosis
 from luxcli.diagnosis import sections
 from luxcli.diagnosis.diagnose import Diagnosis
-from luxcli.model import GROUPS, MissedPoll, Snapshot
+from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue, ranges
 from luxcli.store.store import Store
 from luxcli.system import files, locks
@@ -26,7 +26,7 @@ from luxcli.system.clock import SYSTEM_CLOCK
 from luxcli.system.disks import mount_of
 from tests.cli.test_cli import on_a_terminal
 from tests.conftest import Cli
-from tests.support.builders import python
+from tests.support.builders import missed, python
 from tests.support.faulty_controller import (
     NOW_S,
     Fault,
@@ -697,7 +697,7 @@ def test_missed_polls_are_shown_with_their_reasons(tmp_path):
     store = Store(settings.cache_path)
     for number in range(30):
         ts_ms = NOW_MS - 12 * HOUR_MS + number * 600_000
-        store.add_missed(MissedPoll(ts_ms, "refused", 4, 15_000, "connect: connection refused"))
+        store.add_missed(missed(ts_ms, "refused", interval_s=600))
     found = diagnose(settings, offline=True)
     coverage = values(found, "recording")["coverage"]["24 h"]
     assert coverage["reasons"] == {"refused": 30}

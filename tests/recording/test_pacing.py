@@ -1,7 +1,6 @@
 """Several polls in one run: their spacing, what slow ones cost, and how the run ends."""
 
 import json
-import math
 import signal
 import time
 from itertools import pairwise
@@ -12,14 +11,16 @@ import pytest
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
-from luxcli.model import MissedPoll
+from luxcli.model import EXTRA, MissedPoll, Timing
 from luxcli.recording import pacing
 from luxcli.recording.pacing import Waits
 from luxcli.recording.poll import PollResult
 from luxcli.system import locks
 from luxcli.system.clock import Clock
+from tests.support.builders import missed
 from tests.support.faulty_controller import Fault, FaultyController, eventually
 from tests.support.scenario import configured, open_store
+from tests.support.terminal import on_a_terminal
 
 
 class Slow(FaultyController):
@@ -35,6 +36,23 @@ class Slow(FaultyController):
 
 
 NO_EXIT = Waits(exit_s=0.0)
+# Every 30 s, in a hundredth of the time.
+FASTER = 100
+INTERVAL_S = 30
+
+
+def faster_clock(begin_s: float) -> Clock:
+    """Return a clock that shows `begin_s` now and runs a hundred times as fast as it should."""
+    began = time.monotonic()
+
+    def elapsed_s() -> float:
+        return (time.monotonic() - began) * FASTER
+
+    return Clock(
+        now=lambda: begin_s + elapsed_s(),
+        sleep=lambda seconds: time.sleep(seconds / FASTER),
+        monotonic=elapsed_s,
+    )
 
 
 class FastClock:
@@ -42,12 +60,10 @@ class FastClock:
 
     def __init__(self, now_s: float) -> None:
         self.now_s = now_s
+        self.ahead_s = 0.0  # by how much the clock was set
 
     def clock(self) -> Clock:
-        return Clock(self._now, self._sleep, self._now)
-
-    def _now(self) -> float:
-        return self.now_s
+        return Clock(lambda: self.now_s + self.ahead_s, self._sleep, lambda: self.now_s)
 
     def _sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -64,25 +80,81 @@ def entries(settings: Config) -> list[tuple[str, int]]:
     return sorted(found, key=lambda entry: entry[1])
 
 
+def timings(settings: Config) -> list[tuple[str, int | None, int]]:
+    """Return reason, seconds from `AT_ZERO_S` to the scheduled time, and interval, in order."""
+    store = open_store(settings)
+    store.flush()
+    rows = [row for part in store.database.timings(0, 2**60) for row in part]
+    found = [(reason, Timing(*timing)) for *timing, reason in rows]
+    return sorted(
+        [
+            (why, at.scheduled_ms and at.scheduled_ms // 1000 - AT_ZERO_S, at.interval_s)
+            for why, at in found
+        ],
+        key=lambda entry: entry[1] or 0,
+    )
+
+
+AT_ZERO_S = 1_800_000_000
+
+
 def test_polls_are_spaced_exactly_from_the_start_of_the_run(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
-    run = pacing.poll(settings, [0.0, 0.4, 0.8], every_s=0.4, waits=NO_EXIT)
+    run = pacing.poll(settings, [0.0, 0.4, 0.8], waits=NO_EXIT)
     assert (len(run.outcomes), run.failure, run.overrun) == (3, None, 0)
     times = [ts_ms for _, ts_ms in entries(settings)]
     assert all(abs(b - a - 400) < 90 for a, b in pairwise(times))
+    assert timings(settings) == [("", None, 0)] * 3
+
+
+def test_polls_of_a_schedule_have_consecutive_scheduled_times(tmp_path, simulator):
+    settings = configured(tmp_path, port=simulator.port)
+    run = pacing.poll(
+        settings,
+        [0.0, 30.0, 60.0],
+        interval_s=INTERVAL_S,
+        waits=NO_EXIT,
+        clock=faster_clock(AT_ZERO_S + 2),
+    )
+    assert (len(run.outcomes), run.overrun) == (3, 0)
+    assert timings(settings) == [("", 0, 30), ("", 30, 30), ("", 60, 30)]
+
+
+@pytest.mark.parametrize(("late_s", "scheduled_s"), [(-14, 0), (0.4, 0), (14.9, 0), (15, 30)])
+def test_a_scheduled_poll_counts_for_the_scheduled_time_nearest_to_its_start(
+    tmp_path, simulator, late_s, scheduled_s
+):
+    settings = configured(tmp_path, port=simulator.port)
+    clock = FastClock(AT_ZERO_S + late_s).clock()
+    pacing.poll(settings, [0.0], interval_s=INTERVAL_S, clock=clock)
+    assert timings(settings) == [("", scheduled_s, 30)]
+    [poll] = open_store(settings).query(0, 2**60)
+    assert poll.late_ms == round((late_s - scheduled_s) * 1000)
+
+
+def test_a_missed_poll_has_the_scheduled_time_from_before_its_retries(tmp_path):
+    settings = configured(tmp_path, port=1, retries=2)
+    clock = FastClock(AT_ZERO_S + 0.4)
+    pacing.poll(settings, [0.0], interval_s=INTERVAL_S, waits=NO_EXIT, clock=clock.clock())
+    assert clock.now_s > AT_ZERO_S + 2  # it waited between the attempts
+    assert timings(settings) == [("refused", 0, 30)]
 
 
 def test_a_poll_missed_because_of_a_slow_one_is_recorded_and_the_next_is_made(tmp_path):
     with Slow(clock=time.time) as pump:
         pump.takes = (0.5,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0, 0.3, 0.6, 0.9], every_s=0.3, waits=NO_EXIT)
+        run = pacing.poll(
+            settings,
+            [0.0, 30.0, 60.0, 90.0],
+            interval_s=INTERVAL_S,
+            waits=NO_EXIT,
+            clock=faster_clock(AT_ZERO_S),
+        )
     assert (len(run.outcomes), run.overrun) == (3, 1)
-    (first, began), *rest = entries(settings)
-    assert [reason for reason, _ in rest] == ["overrun", "", ""]
-    assert first == ""
-    for number, (_, ts_ms) in enumerate(rest, 1):
-        assert abs(ts_ms - began - 300 * number) < 90
+    assert timings(settings) == [
+        *(("", 0, 30), ("overrun", 30, 30), ("", 60, 30), ("", 90, 30)),
+    ]
 
 
 def test_scheduled_times_at_which_nothing_was_started_are_recorded_when_the_poll_is_over(tmp_path):
@@ -90,11 +162,15 @@ def test_scheduled_times_at_which_nothing_was_started_are_recorded_when_the_poll
     with Slow(clock=time.time) as pump:
         pump.takes = (1.0,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0], every_s=0.3, waits=Waits(grace_s=0.2, exit_s=0.0))
+        run = pacing.poll(
+            settings,
+            [0.0],
+            interval_s=INTERVAL_S,
+            waits=Waits(grace_s=20, exit_s=0.0),
+            clock=faster_clock(AT_ZERO_S),
+        )
     assert run.overrun == 3
-    (_, began), *rest = entries(settings)
-    assert [reason for reason, _ in rest] == ["overrun"] * 3
-    assert all(abs(ts_ms - began - 300 * n) < 90 for n, (_, ts_ms) in enumerate(rest, 1))
+    assert timings(settings) == [("", 0, 30), *(("overrun", n * 30, 30) for n in (1, 2, 3))]
 
 
 def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_again(tmp_path):
@@ -104,32 +180,63 @@ def test_what_the_runs_that_cron_started_meanwhile_recorded_is_not_recorded_agai
 
         def others(result: PollResult | LuxcliError) -> None:
             assert isinstance(result, PollResult)
-            busy = MissedPoll(result.snapshot.taken_ms + 320, "busy", 0, 0, "in use")
-            open_store(settings).add_missed(busy)
+            store = open_store(settings)
+            store.add_missed(missed((AT_ZERO_S + 32) * 1000, "busy"))
+            store.flush()
+            # One by hand does not stand for a scheduled poll.
+            store.add_missed(MissedPoll((AT_ZERO_S + 60) * 1000, "busy", 0, 0, "in use"))
 
         run = pacing.poll(
             settings,
             [0.0],
-            every_s=0.3,
-            waits=Waits(grace_s=0.2, exit_s=0.0),
+            interval_s=INTERVAL_S,
+            waits=Waits(grace_s=20, exit_s=0.0),
             report=others,
+            clock=faster_clock(AT_ZERO_S),
         )
     assert run.overrun == 2
-    assert [reason for reason, _ in entries(settings)] == ["", "busy", "overrun", "overrun"]
+    assert [one for one in timings(settings) if one[1] is not None] == [
+        *(("", 0, 30), ("busy", 30, 30), ("overrun", 60, 30), ("overrun", 90, 30)),
+    ]
 
 
 def test_a_scheduled_time_just_after_the_end_of_the_process_is_recorded_as_well(tmp_path):
     # supercronic and systemd would start nothing then, either.
     with Slow(clock=time.time) as pump:
-        pump.takes = (0.6,)
+        pump.takes = (0.2,)
         settings = configured(tmp_path, port=pump.port)
-        run = pacing.poll(settings, [0.0], every_s=1.0, waits=Waits(grace_s=0.1, exit_s=0.5))
+        run = pacing.poll(
+            settings,
+            [0.0],
+            interval_s=60,
+            waits=Waits(grace_s=10, exit_s=45),
+            clock=faster_clock(AT_ZERO_S),
+        )
     assert run.overrun == 1
-    assert [reason for reason, _ in entries(settings)] == ["", "overrun"]
+    assert timings(settings) == [("", 0, 60), ("overrun", 60, 60)]
 
 
-# Every 100 s: the minute that begins here has a poll at :00, the next one at :40.
-AT_ZERO_S = 1_800_000_000
+def test_if_the_clock_is_set_during_a_run_polls_count_for_the_nearest_scheduled_time(
+    tmp_path, simulator
+):
+    settings = configured(tmp_path, port=simulator.port)
+    clock = FastClock(AT_ZERO_S)
+
+    def set_the_clock(_outcome: PollResult | LuxcliError) -> None:
+        clock.ahead_s = 7200.0
+
+    pacing.poll(
+        settings,
+        [0.0, 30.0],
+        interval_s=INTERVAL_S,
+        waits=NO_EXIT,
+        report=set_the_clock,
+        clock=clock.clock(),
+    )
+    assert timings(settings) == [("", 0, 30), ("", 7230, 30)]
+
+
+# Every 100 s: the minute that begins at AT_ZERO_S has a poll at :00, the next one at :40.
 
 
 class WaitingError(Exception):
@@ -163,6 +270,10 @@ def test_a_run_that_is_over_before_the_next_start_leaves_it_its_polls(tmp_path, 
     settings = configured(tmp_path, port=simulator.port)
     run = pacing.poll_minute(settings, every_s=100, clock=Clock(lambda: AT_ZERO_S + late_s, never))
     assert len(run.outcomes) == 1
+    # However late the minute's run starts, as the task planner of a NAS does.
+    assert timings(settings) == [("", 0, 100)]
+    [poll] = open_store(settings).query(0, 2**60)
+    assert poll.late_ms == late_s * 1000
 
 
 def test_polls_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tmp_path):
@@ -175,6 +286,7 @@ def test_polls_that_nobody_can_make_until_the_next_start_are_recorded_at_once(tm
     stored = [(reason, ts_ms - AT_ZERO_S * 1000) for reason, ts_ms in entries(settings)]
     overruns = [ts_ms for reason, ts_ms in stored if reason == "overrun"]
     assert overruns == [60_000, 80_000, 100_000]
+    assert [entry[1:] for entry in timings(settings)] == [(n * 20, 20) for n in range(6)]
 
 
 def test_while_the_run_of_a_minute_before_goes_on_another_does_nothing(tmp_path, simulator):
@@ -207,7 +319,7 @@ def test_a_run_that_even_its_time_limit_did_not_end_keeps_no_other_from_polling(
 
 def test_after_a_quick_poll_nothing_is_recorded_as_missed(tmp_path, simulator):
     settings = configured(tmp_path, port=simulator.port)
-    assert pacing.poll(settings, [0.0], every_s=10).overrun == 0
+    assert pacing.poll(settings, [0.0], interval_s=10).overrun == 0
     assert [reason for reason, _ in entries(settings)] == [""]
 
 
@@ -216,7 +328,7 @@ def test_a_poll_by_hand_neither_waits_nor_records_missed_polls(tmp_path):
         pump.takes = (0.5,)
         settings = configured(tmp_path, port=pump.port)
         began = time.monotonic()
-        assert pacing.poll(settings, [0.0], every_s=math.inf).overrun == 0
+        assert pacing.poll(settings, [0.0]).overrun == 0
     assert time.monotonic() - began < 2
     assert [reason for reason, _ in entries(settings)] == [""]
 
@@ -225,7 +337,7 @@ def test_a_poll_that_fails_does_not_prevent_the_next(tmp_path):
     reported: list[PollResult | LuxcliError] = []
     with FaultyController(Fault(times=1, close_after=0), clock=time.time) as pump:
         settings = configured(tmp_path, port=pump.port, retries=0)
-        run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, waits=NO_EXIT, report=reported.append)
+        run = pacing.poll(settings, [0.0, 0.3], waits=NO_EXIT, report=reported.append)
     assert [type(outcome) for outcome in run.outcomes] == [ProtocolError, PollResult]
     assert reported == run.outcomes
     assert [reason for reason, _ in entries(settings)] == ["protocol", ""]
@@ -239,7 +351,7 @@ def test_a_poll_that_cannot_be_stored_does_not_prevent_the_next(tmp_path, simula
             assert "/missing/data" in str(outcome)
             (tmp_path / "missing").mkdir()
 
-    run = pacing.poll(settings, [0.0, 0.3], every_s=0.3, waits=NO_EXIT, report=put_right)
+    run = pacing.poll(settings, [0.0, 0.3], waits=NO_EXIT, report=put_right)
     assert [type(outcome) for outcome in run.outcomes] == [StorageError, PollResult]
 
 
@@ -305,3 +417,48 @@ def test_what_no_run_can_do_is_refused(invoke, configure, simulator, arguments, 
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr.startswith(f"luxcli: {words}")
     assert simulator.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "intervals"),
+    [
+        # An input that is no terminal, as in an older crontab.
+        ((), [30]),
+        (("--scheduled",), [30]),
+        (("--scheduled", "--every", "60", "--count", "1"), [60]),
+        (("--count", "1"), [0]),
+        (("--count", "1", "--every", "60"), [0]),
+    ],
+)
+def test_a_poll_of_a_schedule_is_told_from_an_extra_one(
+    invoke, configure, simulator, tmp_path, arguments, intervals
+):
+    file = configure(port=simulator.port)
+    assert invoke("poll-once", *arguments, "-c", file).status == 0
+    settings = config.load(file, {}, tmp_path)
+    [poll] = open_store(settings).query(0, 2**60)
+    assert [poll.interval_s] == intervals
+    if poll.interval_s:
+        assert poll.scheduled_ms is not None
+        assert poll.scheduled_ms % (poll.interval_s * 1000) == 0
+        assert abs(poll.late_ms) <= poll.interval_s * 500
+    else:
+        assert (poll.scheduled_ms, poll.late_ms, poll.flags) == (None, 0, EXTRA)
+
+
+@pytest.mark.parametrize(("arguments", "interval_s"), [((), 0), (("--scheduled",), 30)])
+def test_a_poll_on_a_terminal_is_an_extra_one(
+    cli, configure, simulator, tmp_path, arguments, interval_s
+):
+    file = configure(port=simulator.port)
+    status, screen = on_a_terminal(cli, "poll-once", *arguments, "-c", file)
+    assert (status, screen[:6]) == (0, "stored")
+    [poll] = open_store(config.load(file, {}, tmp_path)).query(0, 2**60)
+    assert poll.interval_s == interval_s
+
+
+def test_a_failed_poll_on_a_terminal_is_an_extra_one(cli, configure, tmp_path):
+    file = configure(port=1)
+    assert on_a_terminal(cli, "poll-once", "-c", file)[0] == 69
+    [missed_poll] = open_store(config.load(file, {}, tmp_path)).waiting().missed
+    assert missed_poll.flags == EXTRA

@@ -1,15 +1,19 @@
 """Polls against the schedule: what is there, what is missing, and why."""
 
 import random
+from collections import Counter
 from datetime import UTC
 
 import pytest
 
 from luxcli.config.config import Config
-from luxcli.model import MissedPoll
-from luxcli.recording import coverage, state
+from luxcli.errors import DamagedError
+from luxcli.model import CLOCK_DOUBTED, EXTRA, SUSPICIOUS, MissedPoll
+from luxcli.recording import counter as counting
+from luxcli.recording import limits, state
+from luxcli.recording.poll import Due
 from luxcli.store.store import Store
-from tests.support.builders import small
+from tests.support.builders import missed, scheduled, small
 from tests.support.scenario import HOUR_MS, configured
 
 START_MS = 1_800_000_000_000
@@ -28,14 +32,17 @@ def put(store, *numbers, offset_ms=400):
     store.merge(polls, ())
 
 
+def by_hand(store, *numbers, offset_ms=9000):
+    polls = [small(START_MS + number * INTERVAL_MS + offset_ms) for number in numbers]
+    store.merge([poll._replace(late_ms=0, interval_s=0, flags=EXTRA) for poll in polls], ())
+
+
 def miss(store, number, reason):
-    store.merge(
-        (), [MissedPoll(START_MS + number * INTERVAL_MS + 300, reason, 1, 60_000, f"{reason}!")]
-    )
+    store.merge((), [missed(START_MS + number * INTERVAL_MS + 300, reason)])
 
 
 def hour(store):
-    return state.coverage(store, START_MS, START_MS + HOUR_MS, 30)
+    return state.coverage(store, START_MS, START_MS + HOUR_MS)
 
 
 def test_an_unbroken_hour_is_complete(store):
@@ -49,7 +56,7 @@ def test_an_unbroken_hour_is_complete(store):
 def test_nothing_stored_is_nothing_expected(store):
     found = hour(store)
     assert (found.polls, found.expected, found.share, found.last_ms) == (0, 0, 1.0, None)
-    assert state.state(store, START_MS + HOUR_MS, 30).last_ms is None
+    assert state.state(store, START_MS + HOUR_MS).last_ms is None
 
 
 def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
@@ -63,8 +70,7 @@ def test_a_gap_is_explained_by_what_was_recorded_in_it(store):
     assert found.unexplained == 1
     [gap] = found.gaps
     assert (gap.missing, gap.reasons, gap.unexplained) == (5, {"timeout": 3, "busy": 1}, 1)
-    assert gap.start_ms == START_MS + 9 * INTERVAL_MS + 400
-    assert gap.stop_ms == START_MS + 15 * INTERVAL_MS + 400
+    assert (gap.start_ms, gap.stop_ms) == (START_MS + 9 * INTERVAL_MS, START_MS + 15 * INTERVAL_MS)
 
 
 def test_a_silence_that_lasts_counts_up_to_now(store):
@@ -79,7 +85,7 @@ def test_only_failures_since_the_beginning_are_missing_polls(store):
         miss(store, number, "refused")
     found = hour(store)
     assert (found.polls, found.last_ms) == (0, None)
-    assert found.missing == found.expected == 119  # the last poll may still succeed
+    assert found.missing == found.expected == 120
     assert found.share == 0
     assert found.unexplained == 0
 
@@ -99,75 +105,218 @@ def test_recording_that_began_earlier_owes_the_beginning(store):
 
 def test_polls_by_hand_neither_fill_gaps_nor_are_expected(store):
     put(store, *range(50), *range(60, 120))
-    put(store, *range(50), offset_ms=9000)
+    by_hand(store, *range(50), 55)
     found = hour(store)
-    assert (found.polls, found.expected, found.missing) == (160, 120, 10)
-    assert found.usual_s == 30
+    assert (found.polls, found.expected, found.missing, found.extra) == (161, 120, 10, 51)
+    assert (found.usual_s, found.has_too_many) == (30, False)
+    assert found.describe(UTC).endswith(", 51 extra polls")
+
+
+def test_polls_by_hand_alone_are_no_schedule(store):
+    by_hand(store, 1, 2, 7)
+    found = hour(store)
+    assert (found.polls, found.expected, found.extra, found.share) == (3, 0, 3, 1.0)
+    assert found.describe(UTC) == "no scheduled polls, 3 extra polls"
+    assert found.last_ms == START_MS + 7 * INTERVAL_MS + 9000
 
 
 def test_the_newest_poll_may_be_one_by_hand(store):
     put(store, 0, 1)
-    put(store, 1, offset_ms=9000)
+    by_hand(store, 1)
     assert (
         hour(store).last_ms
-        == state.state(store, START_MS + HOUR_MS, 30).last_ms
+        == state.state(store, START_MS + HOUR_MS).last_ms
         == START_MS + INTERVAL_MS + 9000
     )
 
 
-def test_a_scheduler_of_another_interval_is_seen(store):
+def test_a_scheduler_that_starts_every_other_poll_is_seen(store):
     put(store, *range(0, 120, 2))
     found = hour(store)
-    assert (found.usual_s, found.missing, found.share) == (60, 60, 0.5)
+    assert (found.usual_s, found.missing, found.unexplained, found.share) == (60, 60, 60, 0.5)
 
 
-@pytest.mark.parametrize(("step_s", "share"), [(40, 0.75), (44, 82 / 120), (33, 1)])
-def test_a_schedule_that_is_more_than_a_tenth_too_slow_is_not_complete(store, step_s, share):
-    store.merge([small(START_MS + n * step_s * 1000) for n in range(3600 // step_s + 1)], ())
+def test_an_interval_that_was_changed_is_counted_by_each_of_its_entries(store):
+    """From 30 s to 45 s in the middle of the hour, with a gap on each side."""
+    half = HOUR_MS // 2
+    put(store, *(number for number in range(60) if number not in (57, 58)))
+    slow = range(START_MS + half, START_MS + HOUR_MS, 45_000)
+    store.merge([scheduled(small(ms + 400), 45) for ms in slow if ms != slow[7]], ())
     found = hour(store)
-    assert found.usual_s == step_s
-    assert found.share == pytest.approx(share, abs=0.01)
-    assert found.expected == (120 if share < 1 else found.polls)
-    assert found.missing == found.unexplained
-    assert coverage.fits_schedule(step_s, 30) == (share == 1)
+    assert (found.expected, found.made, found.missing) == (60 + 40, 58 + 39, 3)
+    assert [gap.missing for gap in found.gaps] == [2, 1]
 
 
-def test_reasons_of_missing_polls_of_a_slow_schedule_are_not_counted_twice(store):
-    put(store, *range(0, 120, 2))
-    for number in range(1, 120, 2):
-        miss(store, number, "timeout")
+def test_a_gap_has_the_interval_of_the_entry_before_it(store):
+    put(store, 0)
+    store.merge([scheduled(small(START_MS + 30 * 60_000 + 400), 600)], ())
     found = hour(store)
-    assert (found.expected, found.missing, found.unexplained) == (120, 60, 0)
-    assert found.reasons == {"timeout": 60}
+    # 59 in the first half; :40 and :50 after the other.
+    assert (found.made, found.unexplained) == (2, 59 + 2)
 
 
-@pytest.mark.parametrize("jitter_ms", [0, 300])
-def test_polls_twice_as_often_are_extra_and_not_complete(store, jitter_ms):
-    store.merge([small(START_MS + n * 15_000 + n % 2 * jitter_ms) for n in range(240)], ())
+def test_the_beginning_has_the_interval_of_the_last_entry_before(store):
+    store.merge([scheduled(small(START_MS - 400 * HOUR_MS), 90)], ())
+    assert hour(store).expected == hour(store).unexplained == 40
+    put(store, 60)
+    assert (hour(store).made, hour(store).unexplained) == (1, 20 + 59)
+
+
+def test_polls_for_one_scheduled_time_count_once_and_show_a_second_schedule(store):
+    put(store, *range(120))
+    put(store, *range(60), offset_ms=700)
     found = hour(store)
-    assert (found.polls, found.expected, found.missing, found.extra) == (240, 120, 0, 120)
-    assert (found.usual_s, found.has_too_many) == (15, True)
-    text = found.describe(UTC)
-    assert text == (
-        "none missing, but 240 polls where the schedule has 120:"
-        " a second schedule, or polls by hand"
+    assert (found.polls, found.expected, found.made, found.duplicates) == (180, 120, 120, 60)
+    assert found.has_too_many
+    assert found.describe(UTC) == (
+        "none missing, but 180 polls for 120 scheduled times: a second schedule, or one with"
+        " another interval"
     )
 
 
-@pytest.mark.parametrize("late_s", [*range(1, 30)])
-def test_one_late_poll_costs_nothing_however_late(store, late_s):
-    late = [late_s * 1000 if number % 10 == 4 else 0 for number in range(120)]
+def test_a_run_that_failed_beside_one_that_polled_misses_nothing(store):
+    put(store, *range(120))
+    miss(store, 7, "busy")
+    assert (hour(store).missing, hour(store).reasons) == (0, {})
+
+
+def test_of_two_reasons_for_one_scheduled_time_the_first_counts_and_an_overrun_last(store):
+    put(store, *range(7), *range(9, 120))
+    store.merge((), [missed(START_MS + 7 * INTERVAL_MS, "overrun")])
+    miss(store, 7, "timeout")
     store.merge(
-        [small(START_MS + number * INTERVAL_MS + late[number]) for number in range(120)], ()
+        (), [missed(START_MS + 8 * INTERVAL_MS + ms, why) for ms, why in ((1, "a"), (2, "b"))]
+    )
+    assert hour(store).reasons == {"timeout": 1, "a": 1}
+
+
+@pytest.mark.parametrize("late_s", [1, 29, 31, 250, limits.LATEST_S])
+def test_a_late_poll_counts_for_its_scheduled_time_however_late(store, late_s):
+    put(store, *(number for number in range(120) if number != 50))
+    assert hour(store).missing == 1
+    late = small(START_MS + 50 * INTERVAL_MS + late_s * 1000 + 1)
+    store.merge([late._replace(late_ms=late_s * 1000 + 1)], ())
+    within = late_s < limits.LATEST_S
+    assert (hour(store).missing, hour(store).polls) == ((0, 120) if within else (1, 119))
+
+
+def test_a_scheduled_poll_belongs_to_the_interval_of_its_scheduled_time(store):
+    put(store, *range(240))
+    late = small(START_MS + HOUR_MS + 20_000)
+    store.merge([late._replace(late_ms=20_000 + 30_000)], ())  # a second one for the last time
+    first = state.coverage(store, START_MS, START_MS + HOUR_MS)
+    second = state.coverage(store, START_MS + HOUR_MS, START_MS + 2 * HOUR_MS)
+    assert [(one.made, one.duplicates) for one in (first, second)] == [(120, 1), (120, 0)]
+
+
+def test_the_next_poll_may_come_a_little_late(store):
+    put(store, *range(100))
+    due_ms = START_MS + 100 * INTERVAL_MS
+    for late_ms, missing in ((1, 0), (15_000, 0), (16_000, 1)):
+        found = state.coverage(store, START_MS, due_ms + late_ms)
+        assert (found.expected, found.missing) == (100 + missing, missing)
+    # What has followed since shows that it is missing.
+    put(store, 101)
+    assert state.coverage(store, START_MS, due_ms + 1).missing == 1
+
+
+def test_polls_whose_clock_was_doubted_count_nowhere(store):
+    put(store, *range(100))
+    polls = [small(START_MS + number * INTERVAL_MS) for number in range(100, 120)]
+    store.merge(
+        [
+            poll._replace(flags=CLOCK_DOUBTED | number % 2 * EXTRA)
+            for number, poll in enumerate(polls)
+        ],
+        (),
     )
     found = hour(store)
-    assert (found.missing, found.has_too_many) == (0, False)
+    assert (found.polls, found.made, found.missing, found.doubted, found.extra) == (
+        100,
+        100,
+        20,
+        20,
+        0,
+    )
+    assert "20 with a doubted time" in found.describe(UTC)
 
 
-def test_late_polls_of_retries_are_not_gaps(store):
-    for number in range(120):
-        put(store, number, offset_ms=400 if number % 7 else 12_000)
-    assert hour(store).missing == 0
+def test_other_marks_change_nothing(store):
+    store.merge(
+        [small(START_MS + n * INTERVAL_MS)._replace(flags=SUSPICIOUS) for n in range(120)], ()
+    )
+    assert (hour(store).made, hour(store).missing) == (120, 0)
+
+
+def test_numbers_in_the_database_that_are_none_are_damage(store):
+    put(store, *range(120))
+    with store.writing() as db:
+        db.execute("UPDATE poll SET late_ms='x' WHERE ts_ms>?", (START_MS + 60_000,))
+    with pytest.raises(DamagedError, match="times of its polls cannot be read"):
+        hour(store)
+
+
+def test_an_interval_that_is_none_makes_no_schedule(store):
+    put(store, *range(120))
+    with store.writing() as db:
+        db.execute("UPDATE poll SET interval_s=0 WHERE ts_ms>?", (START_MS + HOUR_MS // 2,))
+    found = hour(store)
+    assert (found.made, found.extra, found.unexplained) == (60, 60, 60)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_counted_is_the_difference_of_two_sets(store, seed):
+    """Any mixture of polls, reasons, late and extra ones and intervals, against sets."""
+    rng = random.Random(seed)
+    schedule: list[tuple[int, int]] = []  # each scheduled time and its interval, made or not
+    ms, interval_s = START_MS - 3 * HOUR_MS, 30
+    while ms < START_MS + 10 * HOUR_MS:
+        step_ms = rng.choice([30, 30, 45, 600]) * 1000
+        first_ms = -(-ms // step_ms) * step_ms
+        # The old schedule goes on until the new one has its first poll.
+        schedule += [(old_ms, interval_s) for old_ms in range(ms, first_ms, interval_s * 1000)]
+        interval_s = step_ms // 1000
+        ms = first_ms + rng.randint(1, 300) * step_ms
+        schedule += [(new_ms, interval_s) for new_ms in range(first_ms, ms, step_ms)]
+    polls, missed_polls = [], []
+    made, explained = set(), {}
+    for number, (due_ms, interval_s) in enumerate(schedule):
+        fate = rng.random()
+        # An interval must be known before its first gap.
+        first = not number or schedule[number - 1][1] != interval_s
+        late_ms = rng.choice([0, 300, 400, 20_000, 250_000])
+        if fate < 0.03 and not first:
+            continue
+        if fate < 0.06:
+            reason = rng.choice(["timeout", "busy"])
+            later_ms = rng.choice([0, 300])
+            timing = (later_ms, interval_s, 0)
+            missed_polls.append(MissedPoll(due_ms + later_ms, reason, 1, 5, "", *timing))
+            explained[due_ms] = reason
+            continue
+        for _ in range(rng.choice([1] * 20 + [2])):
+            late_ms += 1
+            polls.append(small(due_ms + late_ms)._replace(late_ms=late_ms, interval_s=interval_s))
+        if rng.random() < 0.02:
+            polls.append(small(due_ms + 7777)._replace(flags=EXTRA))
+        made.add(due_ms)
+    assert len({poll.taken_ms for poll in polls}) == len(polls)
+    store.merge(polls[: len(polls) // 2], missed_polls[1::2])
+    for poll in polls[len(polls) // 2 :][-30:]:
+        store.add(poll.taken_ms, poll)
+    store.merge(polls[len(polls) // 2 : -30], missed_polls[::2])
+    start_ms, stop_ms = START_MS, START_MS + 6 * HOUR_MS + 17_000
+    found = state.coverage(store, start_ms, stop_ms)
+    due = {ms for ms, _ in schedule if start_ms <= ms < stop_ms}
+    assert found.expected == len(due)
+    assert found.made == len(due & made)
+    assert found.reasons == Counter(explained[ms] for ms in due & explained.keys())
+    assert found.unexplained == len(due - made - explained.keys())
+    scheduled_polls = [poll for poll in polls if not poll.flags and poll.scheduled_ms in due]
+    assert found.duplicates == len(scheduled_polls) - found.made
+    assert found.extra == sum(
+        poll.flags == EXTRA and start_ms <= poll.taken_ms < stop_ms for poll in polls
+    )
 
 
 def test_what_waits_in_the_buffer_counts_and_stays_there(store):
@@ -175,12 +324,12 @@ def test_what_waits_in_the_buffer_counts_and_stays_there(store):
     Store.open(store.path)
     for number in range(10, 15):
         store.add(START_MS + number * INTERVAL_MS, small(START_MS + number * INTERVAL_MS))
-    store.add_missed(MissedPoll(START_MS + 15 * INTERVAL_MS, "timeout", 4, 1, "no answer"))
+    store.add_missed(missed(START_MS + 15 * INTERVAL_MS, "timeout"))
     store.add(START_MS + 16 * INTERVAL_MS, small(START_MS + 16 * INTERVAL_MS))
     before = store.buffer_path.read_bytes()
-    found = state.coverage(store, START_MS, START_MS + 17 * INTERVAL_MS, 30)
+    found = state.coverage(store, START_MS, START_MS + 17 * INTERVAL_MS)
     assert (found.polls, found.missing, found.reasons) == (16, 1, {"timeout": 1})
-    assert state.state(store, START_MS + HOUR_MS, 30).last_ms == START_MS + 16 * INTERVAL_MS
+    assert state.state(store, START_MS + HOUR_MS).last_ms == START_MS + 16 * INTERVAL_MS
     assert store.buffer_path.read_bytes() == before
 
 
@@ -192,31 +341,52 @@ def test_a_poll_in_buffer_and_database_counts_once(store):
     kept = store.buffer_path.read_bytes()
     store.flush()
     store.buffer_path.write_bytes(kept)
-    assert state.coverage(store, START_MS, START_MS + 5 * INTERVAL_MS, 30).polls == 5
+    assert state.coverage(store, START_MS, START_MS + 5 * INTERVAL_MS).polls == 5
 
 
 def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
     numbers = [number for number in range(4000) if number % 100 >= number // 100]
     put(store, *numbers)
-    found = state.coverage(store, START_MS, START_MS + 4000 * INTERVAL_MS, 30)
+    found = state.coverage(store, START_MS, START_MS + 4000 * INTERVAL_MS)
     assert found.gap_count == 39
     assert [gap.missing for gap in found.gaps] == list(range(20, 40))
     assert found.missing == sum(range(40))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_polls_taken_together_count_as_they_do_one_by_one(seed):
+def test_polls_taken_together_count_as_they_do_one_by_one(seed, monkeypatch):
     rng = random.Random(seed)
-    ts_ms, times, missed_polls = 0, [], []
-    for _ in range(900):
-        ts_ms += 30_000 + rng.choice([0] * 60 + [rng.randint(-15_000, 15_000), 30_000, 90_000])
-        if rng.random() < 0.01:
-            missed_polls.append(MissedPoll(ts_ms, "timeout", 1, 5, ""))
-        else:
-            times.append(ts_ms)
-    together, single = (coverage.CoverageCounter(missed_polls, 0, 30_000) for _ in range(2))
-    together.add(times)
-    for time in times:
-        single._add_one(time)
-    assert together.result(ts_ms + 1) == single.result(ts_ms + 1)
-    assert single.result(ts_ms + 1).polls == len(times)
+    rows = []
+    for number in range(900):
+        if rng.random() < 0.97:
+            late_ms = rng.choice([0, 400, 400, 400, 45_000])
+            reason = rng.choice(["", "", "timeout", "overrun"]) if rng.random() < 0.02 else ""
+            rows.append((number * 30_000 + late_ms, late_ms, 30, 0, reason))
+    rows.sort()
+
+    def count():
+        counter = counting.CoverageCounter(0, 27_000_000, None)
+        for first in range(0, len(rows), 250):
+            counter.add(rows[first : first + 250])
+        return counter.result(followed=False)
+
+    together = count()
+    monkeypatch.setattr(counting, "_BATCH", 1)
+    assert together == count()
+    assert together.expected == 900
+
+
+def test_the_longest_poll_is_still_counted_for_its_scheduled_time(tmp_path):
+    slowest = configured(tmp_path, timeout_sec=600, retries=10)
+    assert limits.gone_after_s("poll", slowest) + limits.MINUTES_S + 60 < limits.LATEST_S
+
+
+def test_if_the_clock_was_set_during_a_poll_it_counts_for_the_nearest_scheduled_time():
+    due = Due(START_MS, 30)
+    assert [due.late_ms(START_MS + ms) for ms in (0, 400, -200, 3_600_000)] == [
+        *(0, 400, -200, 3_600_000)
+    ]
+    assert due.late_ms(START_MS + 50 * 86_400_000 + 400) == 400
+    assert due.late_ms(START_MS - 86_400_000 - 400) == -400
+    assert Due.nearest(START_MS + 15_000, 30).scheduled_ms == START_MS + 30_000
+    assert Due.nearest(START_MS + 14_999, 30).scheduled_ms == START_MS

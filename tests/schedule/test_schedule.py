@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -30,12 +31,13 @@ INTERVALS = range(10, 3601)
 
 def polls_of(pace: crontabs.Pace, begin_s: int, stop_s: int, late_s: float = 0.0) -> list[float]:
     """Return when polls are made if each run starts `late_s` after its time."""
-    options = dict(zip(pace.arguments[::2], map(int, pace.arguments[1::2]), strict=True))
+    every_s = int(pace.arguments[1]) if pace.arguments[0] == "--every" else None
+    assert every_s or pace.arguments == ("--scheduled",)
     found: list[float] = []
     for start_s in range(begin_s, stop_s, pace.step_s):
         now_s = start_s + late_s
-        if "--every" in options:
-            found += [now_s + offset_s for offset_s in pacing.in_minute(now_s, options["--every"])]
+        if every_s:
+            found += [now_s + offset_s for offset_s in pacing.in_minute(now_s, every_s)]
         else:
             found.append(now_s)
     return found
@@ -58,10 +60,24 @@ def test_every_interval_is_kept_exactly_over_the_hour_and_the_day(finest_s):
         assert {round(b - a, 6) for a, b in pairwise(found)} == {interval_s}, interval_s
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu"])
+@pytest.mark.no_cover
+def test_cron_starts_every_poll_in_any_zone(zone):
+    """Steps of cron count from the full hour of local time, scheduled times from that of UTC."""
+    for interval_s in INTERVALS:
+        pace = crontabs.pace(interval_s, finest_s=60)
+        begin_s = EVENING_S // 3600 * 3600
+        offset_s = datetime.fromtimestamp(begin_s, ZoneInfo(zone)).minute * 60
+        starts = range(begin_s - offset_s % pace.step_s, begin_s + 2 * 3600, pace.step_s)
+        minutes = {start_s for start_s in starts if (start_s + offset_s) % pace.step_s == 0}
+        due = range(-(-begin_s // interval_s) * interval_s, begin_s + 3600, interval_s)
+        assert {due_s // 60 * 60 for due_s in due} <= minutes, interval_s
+
+
 def test_what_needs_a_run_each_minute_is_over_before_the_next():
     for interval_s in INTERVALS:
         pace = crontabs.pace(interval_s, finest_s=60)
-        if pace.arguments:
+        if pace.step_s == 60:
             for start_s in range(EVENING_S, EVENING_S + 3600, 60):
                 offsets = pacing.in_minute(start_s + 0.9, interval_s)
                 assert all(0 <= offset_s < 60 for offset_s in offsets)
@@ -80,16 +96,18 @@ def test_a_minute_in_which_nothing_is_due_has_no_poll():
 @pytest.mark.parametrize(
     ("interval_s", "cron", "seven", "calendar"),
     [
-        (10, "* * * * * {} --every 10", "*/10 * * * * * * {}", "*-*-* *:*:00/10"),
-        (30, "* * * * * {} --every 30", "*/30 * * * * * * {}", "*-*-* *:*:00/30"),
+        (10, "* * * * * {} --every 10", "*/10 * * * * * * {} --scheduled", "*-*-* *:*:00/10"),
+        (30, "* * * * * {} --every 30", "*/30 * * * * * * {} --scheduled", "*-*-* *:*:00/30"),
         (25, "* * * * * {} --every 25", "0 * * * * * * {} --every 25", "*-*-* *:*:00"),
         (45, "* * * * * {} --every 45", "0 * * * * * * {} --every 45", "*-*-* *:*:00"),
-        (60, "* * * * * {}", "0 * * * * * * {}", "*-*-* *:*:00"),
+        (60, "* * * * * {} --every 60", "0 * * * * * * {} --scheduled", "*-*-* *:*:00"),
         (90, "* * * * * {} --every 90", "0 * * * * * * {} --every 90", "*-*-* *:*:00"),
-        (300, "*/5 * * * * {}", "0 */5 * * * * * {}", "*-*-* *:00/5:00"),
+        (300, "*/5 * * * * {} --every 300", "0 */5 * * * * * {} --scheduled", "*-*-* *:00/5:00"),
+        (900, "*/15 * * * * {} --every 900", "0 */15 * * * * * {} --scheduled", "*-*-* *:00/15:00"),
         (420, "* * * * * {} --every 420", "0 * * * * * * {} --every 420", "*-*-* *:*:00"),
-        (1800, "*/30 * * * * {}", "0 */30 * * * * * {}", "*-*-* *:00/30:00"),
-        (3600, "0 * * * * {}", "0 0 * * * * * {}", "*-*-* *:00:00"),
+        (600, "* * * * * {} --every 600", "0 */10 * * * * * {} --scheduled", "*-*-* *:00/10:00"),
+        (1800, "* * * * * {} --every 1800", "0 */30 * * * * * {} --scheduled", "*-*-* *:00/30:00"),
+        (3600, "* * * * * {} --every 3600", "0 0 * * * * * {} --scheduled", "*-*-* *:00:00"),
     ],
 )
 def test_the_line_of_each_kind_of_interval(tmp_path, interval_s, cron, seven, calendar):
@@ -386,7 +404,7 @@ def test_install_shows_the_change_and_uninstall_takes_it_back(
     assert ran.stderr == "luxcli: not a terminal: repeat with --yes to apply this change\n"
     ran = invoke(*install, "--yes", env=user_environment())
     assert (ran.status, ran.stderr) == (0, "")
-    line = f"*/5 * * * * /opt/luxcli poll-once --config {file}\n"
+    line = f"*/5 * * * * /opt/luxcli poll-once --every 300 --config {file}\n"
     assert f"+{line}" in ran.stdout
     assert ran.stdout.endswith("crontab: changed; the first poll follows within 5 min\n")
     installed = kept.read_bytes()
@@ -528,7 +546,7 @@ def test_settings_that_only_variables_hold_are_named(invoke, configure):
     ran = invoke("schedule", "supercronic", env={"INTERVAL_SEC": "60", "HOST": "10.0.0.7"})
     assert (ran.status, ran.stderr) == (0, "")
     assert re.search(
-        r"^0 \* \* \* \* \* \* exec \S+ -m luxcli poll-once$", ran.stdout, re.MULTILINE
+        r"^0 \* \* \* \* \* \* exec \S+ -m luxcli poll-once --scheduled$", ran.stdout, re.MULTILINE
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import luxcli
-from luxcli.model import Snapshot
+from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
 
 PROJECT = Path(luxcli.__file__).parent.parent
@@ -61,18 +61,38 @@ def replay(profile: str) -> Replay:
     return Replay(profile)
 
 
-def real(ts_ms: int, profile: str = "msw6") -> Snapshot:
+def missed(
+    ts_ms: int,
+    reason: str,
+    *,
+    tries: int = 4,
+    took_ms: int = 14_000,
+    detail: str = "no answer",
+    interval_s: int = 30,
+) -> MissedPoll:
+    """Return a missed poll of the last scheduled time before it."""
+    schedule = (ts_ms % (interval_s * 1000), interval_s, 0)
+    return MissedPoll(ts_ms, reason, tries, took_ms, detail, *schedule)
+
+
+def real(ts_ms: int, profile: str = "msw6", *, interval_s: int = 30) -> Snapshot:
     """Return a poll of a whole heat pump at that time."""
     poll = replay(profile).at(ts_ms / 1000)
     blocks = (poll.calculations, poll.parameters, poll.visibilities)
-    return scheduled(Snapshot(ts_ms, 97, 1, *blocks))
+    return scheduled(Snapshot(ts_ms, 97, 1, *blocks), interval_s)
 
 
 def reals(
-    count: int, profile: str = "msw6", *, start_ms: int = START_MS, step_ms: int = 30_000
+    count: int,
+    profile: str = "msw6",
+    *,
+    start_ms: int = START_MS,
+    step_ms: int = 30_000,
+    interval_s: int = 30,
 ) -> list[Snapshot]:
     """Return consecutive polls of a whole heat pump."""
-    return [real(start_ms + number * step_ms, profile) for number in range(count)]
+    times = range(start_ms, start_ms + count * step_ms, step_ms)
+    return [real(ts_ms, profile, interval_s=interval_s) for ts_ms in times]
 
 
 def buffer_line(poll: Snapshot) -> bytes:

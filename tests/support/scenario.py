@@ -10,7 +10,7 @@ from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.controller import access
 from luxcli.store.store import Store
-from tests.support.builders import buffer_line, replay
+from tests.support.builders import buffer_line, replay, scheduled
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000
@@ -55,16 +55,18 @@ def record(
 ) -> list[int]:
     """Put a poll every `step_s` in ``[start_ms, stop_ms)`` into the buffer; return their times.
 
+    They are scheduled polls of the configured interval.
     Written there at once: waiting for the disk after each is for the tests of the buffer.
     """
     times = range(start_ms, stop_ms, step_s * 1000)
     settings.cache_path.parent.mkdir(parents=True, exist_ok=True)
     with Store(settings.cache_path).buffer_path.open("ab") as file:
-        file.write(_lines(times, profile))
+        file.write(_lines(times, profile, settings.interval_sec))
     return list(times)
 
 
 @functools.lru_cache(maxsize=16)
-def _lines(times: range, profile: str) -> bytes:
+def _lines(times: range, profile: str, interval_s: int) -> bytes:
     source = replay(profile)
-    return b"".join(buffer_line(source.at(ts_ms / 1000)) for ts_ms in times)
+    polls = (scheduled(source.at(ts_ms / 1000), interval_s) for ts_ms in times)
+    return b"".join(buffer_line(poll) for poll in polls)

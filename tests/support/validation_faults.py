@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from luxcli.model import SUSPICIOUS, MissedPoll, Snapshot
-from tests.support.builders import reals
+from tests.support.builders import missed, reals
 from tests.support.scenario import HOUR_MS, ms
 
 # A brine unit's day: at rest, from 14:32 on the compressor heats for 87 minutes, at 16:04 it makes
@@ -63,7 +63,12 @@ class Planted:
     def misses(self) -> list[MissedPoll]:
         """Return the reasons of polls that are not there."""
         return [
-            MissedPoll(START_MS + number * self.step_s * 1000, reason, 1, 900, f"{reason}!")
+            missed(
+                START_MS + number * self.step_s * 1000,
+                reason,
+                detail=f"{reason}!",
+                interval_s=self.step_s,
+            )
             for number, reason in (self.missed or {}).items()
         ]
 
@@ -76,7 +81,7 @@ class Planted:
 def good(profile: str, hours: float, step_s: int) -> tuple[Snapshot, ...]:
     """Return polls without a fault."""
     count = round(hours * 3600 / step_s)
-    return tuple(reals(count, profile, start_ms=START_MS, step_ms=step_s * 1000))
+    return tuple(reals(count, profile, start_ms=START_MS, step_ms=step_s * 1000, interval_s=step_s))
 
 
 def changed(
@@ -142,6 +147,14 @@ def cut(where: Sequence[int], **lengths: int) -> Callable[[Polls], Polls]:
 def without(drop: Callable[[int], bool]) -> Callable[[Polls], Polls]:
     """Leave polls out."""
     return lambda polls: [poll for number, poll in enumerate(polls) if not drop(number)]
+
+
+def with_second_schedule(polls: Polls) -> Polls:
+    """Poll once more for each scheduled time, a little later."""
+    later = [
+        poll._replace(taken_ms=poll.taken_ms + 700, late_ms=poll.late_ms + 700) for poll in polls
+    ]
+    return sorted([*polls, *later], key=lambda poll: poll.taken_ms)
 
 
 def moved(where: Sequence[int], seconds: int) -> Callable[[Polls], Polls]:
@@ -792,19 +805,17 @@ def _recording() -> Iterator[Planted]:
     yield Planted(
         name="a third of the scheduled polls missing, evenly",
         rule="coverage-poor",
-        step_s=44,
-        interval_s=30,
+        plant=without(lambda number: number % 3 == 1),
     )
     yield Planted(
         name="two schedules at once",
         rule="extra-polls",
-        step_s=10,
-        interval_s=30,
+        plant=with_second_schedule,
         hours=1,
     )
     yield Planted(
-        name="twice as many polls as scheduled",
-        rule="extra-polls",
+        name="a schedule that polls twice as often as configured",
+        rule="spacing",
         step_s=15,
         interval_s=30,
         hours=1,

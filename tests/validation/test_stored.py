@@ -217,8 +217,9 @@ def test_an_interval_that_begins_before_the_recording_is_noted_and_no_fault(tmp_
 
 
 def test_a_poll_now_and_then_late_and_a_cron_line_for_each_minute_are_on_schedule(tmp_path):
+    late_ms = [14_000 if number % 9 == 4 else number % 3 * 700 for number in range(360)]
     polls = [
-        poll._replace(taken_ms=poll.taken_ms + (14_000 if number % 9 == 4 else number % 3 * 700))
+        poll._replace(taken_ms=poll.taken_ms + late_ms[number], late_ms=late_ms[number])
         for number, poll in enumerate(good("msw6", 3, 30))
     ]
     settings = configured(tmp_path)
@@ -226,7 +227,7 @@ def test_a_poll_now_and_then_late_and_a_cron_line_for_each_minute_are_on_schedul
     report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + 3 * HOUR_MS)
     assert report.findings == ()
     assert report.coverage
-    assert (report.coverage.missing, report.coverage.extra) == (0, 0)
+    assert (report.coverage.missing, report.coverage.duplicates) == (0, 0)
 
 
 def test_without_the_right_to_write_what_waits_in_the_buffer_is_judged_from_there(tmp_path):
@@ -261,7 +262,8 @@ def test_a_long_buffer_is_judged_in_the_order_of_time(backwards, tmp_path):
     settings = configured(tmp_path, interval_sec=60)
     times = [START_MS + number * 60_000 for number in range(300)]
     store = Store(settings.cache_path)
-    lines = [buffer_line(real(ts_ms)) for ts_ms in (reversed(times) if backwards else times)]
+    in_order = reversed(times) if backwards else times
+    lines = [buffer_line(real(ts_ms, interval_s=60)) for ts_ms in in_order]
     store.buffer_path.write_bytes(b"".join(lines))
     with locks.hold(store.lock_path, wait_s=1):
         report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + 5 * HOUR_MS)

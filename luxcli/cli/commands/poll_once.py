@@ -1,7 +1,7 @@
 """The command `poll-once`: read the heat pump and store every value."""
 
-import math
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from luxcli.cli.options import (
@@ -50,6 +50,14 @@ def poll_once(
             minimum=1,
         ),
     ] = None,
+    scheduled: Annotated[
+        bool,
+        Option(
+            "The poll is one of a schedule of interval_sec (or --every), and counts for the"
+            " scheduled time nearest to now. --every alone implies it, and so does an input that"
+            " is no terminal. Other polls count as extra ones."
+        ),
+    ] = False,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
@@ -66,21 +74,19 @@ def poll_once(
     settings.require_host()
     every_s = interval_option(every, "--every") or settings.interval_sec
     if count is None and every is None:
-        return _poll_single(settings, every_s, as_json=as_json)
+        # Older crontabs have no option; a person has a terminal.
+        interval_s = every_s if scheduled or not _has_terminal() else None
+        return _poll_single(settings, interval_s, as_json=as_json)
     if count is not None and (count - 1) * every_s >= _LONGEST_RUN_S:
         raise UsageError(f"--count {count}: takes an hour or longer; that is what cron is for")
 
-    def report(outcome: "PollResult | LuxcliError") -> None:
-        if isinstance(outcome, LuxcliError):
-            warn(str(outcome))
-        else:
-            _print_poll(outcome, as_json=as_json)
-
+    report = partial(_report, as_json=as_json)
     if count is None:
         run = pacing.poll_minute(settings, every_s=every_s, report=report)
     else:
         moments = [float(number * every_s) for number in range(count)]
-        run = pacing.poll(settings, moments, every_s=every_s, report=report)
+        interval_s = every_s if scheduled else None
+        run = pacing.poll(settings, moments, interval_s=interval_s, report=report)
     if not run.outcomes:
         session.suppress_notification()
     if as_json:
@@ -88,18 +94,30 @@ def poll_once(
     return run.failure.exit_code if run.failure else 0
 
 
-def _poll_single(settings: Config, every_s: int, *, as_json: bool) -> int:
+def _has_terminal() -> bool:
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _poll_single(settings: Config, interval_s: int | None, *, as_json: bool) -> int:
     from luxcli.recording import pacing
 
-    # A poll made by hand has no schedule, so no missed polls are recorded after it.
-    schedule_s = math.inf if sys.stdout.isatty() else every_s
-    [outcome] = pacing.poll(settings, [0.0], every_s=schedule_s).outcomes
+    [outcome] = pacing.poll(settings, [0.0], interval_s=interval_s).outcomes
     if isinstance(outcome, LuxcliError):
         raise outcome
     if as_json:
         print_json(outcome.to_json())
     _print_poll(outcome, as_json=as_json)
     return 0
+
+
+def _report(outcome: "PollResult | LuxcliError", *, as_json: bool) -> None:
+    if isinstance(outcome, LuxcliError):
+        warn(str(outcome))
+    else:
+        _print_poll(outcome, as_json=as_json)
 
 
 def _print_poll(result: "PollResult", *, as_json: bool) -> None:

@@ -52,7 +52,7 @@ def status(
     if limit_s is None:
         limit_s = state.default_max_age_s(settings.interval_sec)
     store = Store(settings.cache_path)
-    found = state.state(store, current_ms(), settings.interval_sec)
+    found = state.state(store, current_ms())
     obstacle = state.obstacle(store) if found.is_stale(limit_s) else None
     result = _Status(found, limit_s, obstacle, settings.cache_path, UTC)
     # Loading the rules of a time zone takes a tenth of the time of the command, so that is done
