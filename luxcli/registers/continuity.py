@@ -34,6 +34,8 @@ _ZEROED: Final[dict[Group, tuple[int, int]]] = {
 _RACES: Final = ("heat-quantities", "switch-off-log")
 # How much nearer a value has to be to one of two values.
 _MUCH: Final = 8
+# Above all settings and measurements; times and "no value" are larger.
+_UNIQUE: Final = 2**24
 # One register that stands where it stood outweighs as many that seem to have moved.
 _OUTWEIGHS: Final = 8
 # The most values that a shorter block may have lost in one place.
@@ -47,8 +49,9 @@ _LASTING: Final = (
     *every(numbers.SWITCH_OFF_TIMES),
     *(numbers.CLOCK, numbers.HIGH_PRESSURE, numbers.LOW_PRESSURE),
 )
-# Of those others, so many do not become 0 at once while nothing is switched.
+# Of those others, so many do not become 0 at once in steady operation, or after so long a rest.
 _MANY: Final = 3
+_SETTLED_S: Final = 300
 # Parameters that their owner may set back to 0 all at once: heat and electricity.
 _RESETTABLE: Final = frozenset(
     (852, 854, 878, 879, 1016, 1059, 1060, 1061, *range(1135, 1141)),
@@ -116,8 +119,8 @@ def _compare(
         mark = enough = 1 if same_firmware else enough
     else:
         flags, text = 0, ""
-    moved = _moved(before, now, max(lost, 1)) if 0 <= lost <= _MOST_LOST else 0
-    if moved >= mark:
+    moved, is_unique = _moved(before, now, max(lost, 1)) if 0 <= lost <= _MOST_LOST else (0, False)
+    if moved >= mark or is_unique:
         what = f"{moved} {group} have the value that the next one had"
         return flags | SUSPICIOUS, moved >= enough, f"{text}; {what}" if text else what
     if same_firmware:
@@ -129,10 +132,11 @@ def _compare(
     return flags, False, text
 
 
-def _moved(before: Sequence[int], now: Sequence[int], by: int) -> int:
+def _moved(before: Sequence[int], now: Sequence[int], by: int) -> tuple[int, bool]:
     """Return how many values up to the end of a block seem to stand `by` places lower than before.
 
-    Of all places where values may have been lost, the one with the most evidence counts.
+    Of all places where values may have been lost, the one with the most evidence counts. The second
+    is whether one of the values is so large that no other register has it by chance.
     """
     triples = list(zip(now, before, before[by:], strict=False))
     hints = [
@@ -141,16 +145,18 @@ def _moved(before: Sequence[int], now: Sequence[int], by: int) -> int:
         if new != own and new and _is_nearer(new, behind, own)
     ]
     if not hints:
-        return 0
-    moved = stayed = best = best_moved = 0
+        return 0, False
+    moved = stayed = best = 0
+    found, is_unique = (0, False), False
     for new, own, behind in reversed(triples[hints[0] :]):
         if new and _is_nearer(new, behind, own):
             moved += 1
+            is_unique = is_unique or abs(new) >= _UNIQUE
         elif _is_nearer(new, own, behind):
             stayed += 1
         if moved - _OUTWEIGHS * stayed > best:
-            best, best_moved = moved - _OUTWEIGHS * stayed, moved
-    return best_moved
+            best, found = moved - _OUTWEIGHS * stayed, (moved, is_unique)
+    return found
 
 
 def _is_nearer(value: int, one: int, other: int) -> bool:
@@ -168,8 +174,7 @@ def _zeroed(group: Group, before: Sequence[int], now: Sequence[int]) -> int:
     leading = sum(map(bool, before[:first]))
     if group == "calculations":
         behind = [place for place in _LASTING if last < place < length and before[place]]
-        if not behind and before[numbers.SWITCHES] == now[numbers.SWITCHES]:
-            # Nothing was switched off, so the registers of the compressor have no reason either.
+        if not behind and _is_steady(before, now):
             behind = [_MANY] * (sum(map(bool, before[last + 1 : length])) >= _MANY)
         return max(leading, len(behind))
     behind = [
@@ -178,6 +183,17 @@ def _zeroed(group: Group, before: Sequence[int], now: Sequence[int]) -> int:
         if before[place] and (group != "parameters" or place not in _RESETTABLE)
     ]
     return max(leading, len(behind))
+
+
+def _is_steady(before: Sequence[int], now: Sequence[int]) -> bool:
+    """Whether the compressor runs, or rests for long, so that its registers have no reason to be 0.
+
+    They follow a switch with a delay.
+    """
+    if before[numbers.SWITCHES] != now[numbers.SWITCHES]:
+        return False
+    runs = before[numbers.COMPRESSOR_1] or before[numbers.COMPRESSOR_2]
+    return bool(runs) or before[numbers.COMPRESSOR_STANDS] >= _SETTLED_S
 
 
 def _overruns(previous: Snapshot, snapshot: Snapshot) -> bool:

@@ -53,6 +53,7 @@ HEAT_PUMP_RUN_TIME: Final = 63
 HEATING_RUN_TIME: Final = 64
 DHW_RUN_TIME: Final = 65
 COOLING_RUN_TIME: Final = 66
+COMPRESSOR_STANDS: Final = 73
 
 # Calculations: which controller it is, and what it does.
 MODEL: Final = 78

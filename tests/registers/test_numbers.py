@@ -47,6 +47,7 @@ CALCULATIONS: dict[str, str | tuple[str, str]] = {
     "HEATING_RUN_TIME": "ID_WEB_Zaehler_BetrZeitHz",
     "DHW_RUN_TIME": "ID_WEB_Zaehler_BetrZeitBW",
     "COOLING_RUN_TIME": "ID_WEB_Zaehler_BetrZeitKue",
+    "COMPRESSOR_STANDS": "ID_WEB_Time_VDStd_akt",
     "MODEL": "ID_WEB_Code_WP_akt",
     "BIVALENCE_LEVEL": "ID_WEB_BIV_Stufe_akt",
     "OPERATING_MODE": "ID_WEB_WP_BZ_akt",
