@@ -1,5 +1,6 @@
 """Removes polls and CSVs that are too old, and warns of disks that are nearly full."""
 
+import math
 import re
 import time
 from collections.abc import Collection
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from luxcli import times
 from luxcli.config.config import Config
-from luxcli.errors import StorageError
+from luxcli.errors import DamagedError, StorageError
 from luxcli.maintenance import archive
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
@@ -34,7 +35,8 @@ class PruneResult:
         polls: Number of polls in the database.
         cache_bytes: Bytes of the database that can be used again.
         findings: What the user should act on.
-        old_caches: Damaged databases that were quarantined long ago, with SQLite's journals.
+        old_caches: Damaged databases and lines that were quarantined long ago.
+        archives: Archives that were missing and are written now.
         dry_run: Nothing was removed.
     """
 
@@ -44,6 +46,7 @@ class PruneResult:
     cache_bytes: int
     findings: tuple[str, ...]
     old_caches: tuple[Path, ...] = ()
+    archives: tuple[Path, ...] = ()
     dry_run: bool = False
 
     def to_json(self) -> dict[str, object]:
@@ -54,6 +57,7 @@ class PruneResult:
             "csv_files": [str(path) for path in self.csv_files],
             "csv_bytes": self.csv_bytes,
             "old_caches": [str(path) for path in self.old_caches],
+            "archives": [str(path) for path in self.archives],
             "polls": self.polls,
             "cache_bytes": self.cache_bytes,
             "findings": list(self.findings),
@@ -61,13 +65,15 @@ class PruneResult:
 
     def lines(self) -> list[str]:
         """Return what a person reads, without the findings."""
-        databases = f", {len(self.old_caches)} damaged databases" if self.old_caches else ""
+        more = f", {len(self.old_caches)} damaged files" if self.old_caches else ""
         done, free = "would remove", ""
         if not self.dry_run:
             done, free = "removed", f" ({size_text(self.cache_bytes)} free again in the database)"
+        written = [f"{len(self.archives)} missing archives written"] if self.archives else []
         return [
-            f"{done} {len(self.csv_files)} CSV files ({size_text(self.csv_bytes)}){databases}"
-            f" and {self.polls} polls{free}"
+            *written,
+            f"{done} {len(self.csv_files)} CSV files ({size_text(self.csv_bytes)}){more}"
+            f" and {self.polls} polls{free}",
         ]
 
 
@@ -82,8 +88,8 @@ def prune(
 ) -> PruneResult:
     """Remove CSVs and polls that are older than the configuration keeps; check the disks.
 
-    Never removes all CSVs or all polls, because that would be the effect of a wrong clock. Keeps
-    the days whose polls are not all in an archive that can be read.
+    Writes missing archives first. Never removes all CSVs or all polls, because that would be the
+    effect of a wrong clock. Keeps the days whose polls are not all in an archive that can be read.
 
     Args:
         config: Says what to keep, and where.
@@ -100,15 +106,18 @@ def prune(
     findings: list[str] = []
     files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
     caches = _old_quarantined(config, now_ms)
+    archives: list[Path] = []
     if not dry_run:
         for path in [*files, *caches]:
             _remove(path)
+        archives = _write_archives(config, now_ms, zone, findings)
     polls, cache_bytes = _prune_polls(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )
     findings += _full_disks(config)
     return PruneResult(
-        *(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches), dry_run)
+        *(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches)),
+        *(tuple(archives), dry_run),
     )
 
 
@@ -155,19 +164,43 @@ def _old_csvs(
 
 
 def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
-    """Return databases that were quarantined long ago, unless the present one may need them."""
-    store = Store(config.cache_path)
-    paths = store.quarantined_paths() if config.csv_retention_days else []
-    if not paths or not ledger.is_complete(store):
+    """Return damaged databases and lines that were quarantined long ago.
+
+    A database stays as long as the present one may need what can be read of it.
+    """
+    if not config.csv_retention_days:
         return []
+    store = Store(config.cache_path)
     oldest_kept = now_ms - config.csv_retention_days * _DAY_MS
-    found = []
-    for path in paths:
+    found = [path for path in (store.rejected_path,) if _modified_ms(path) < oldest_kept]
+    for path in store.quarantined_paths() if ledger.is_complete(store) else ():
         stamp = _QUARANTINED_NAME.fullmatch(path.name)
         if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
             journal = path.with_name(path.name + "-journal")
             found += [path, *([journal] if journal.exists() else [])]
     return found
+
+
+def _modified_ms(path: Path) -> float:
+    """Return when a file was written to, UTC ms; endless if it is not there."""
+    try:
+        return path.stat().st_mtime * 1000
+    except OSError:
+        return math.inf
+
+
+def _write_archives(config: Config, now_ms: int, zone: tzinfo, findings: list[str]) -> list[Path]:
+    """Write the archives that no roll-up has written; journals wait for them."""
+    try:
+        written = archive.archive_due(config, now_ms=now_ms, zone=zone)
+    except DamagedError:
+        raise
+    except StorageError as exc:
+        findings.append(str(exc))
+        return []
+    for one in written:
+        findings += one.findings
+    return [one.path for one in written]
 
 
 def _prune_polls(

@@ -30,7 +30,7 @@ class Days:
         self._latest_ms = min(high, now_ms + _DAY_MS)
         self._high = high
         self._damaged: list[int] = []
-        self._refused: list[int] = []
+        self._refused: list[tuple[int, int]] = []
         self._failure: StorageError | None = None
 
     def problem(self, path: Path) -> str | None:
@@ -39,11 +39,13 @@ class Days:
             return str(self._failure)
         if not (self._damaged or self._refused):
             return None
-        days = sorted({times.utc_text(ms)[:10] for ms in self._refused})
         texts = [f"{len(self._damaged)} polls damaged"] if self._damaged else []
-        if days:
-            more = f" to {days[-1]}" if len(days) > 1 else ""
-            texts.append(f"{len(days)} days cannot be read whole ({days[0]}{more})")
+        if self._refused:
+            first, last = (
+                times.utc_text(ms)[:10] for ms in (self._refused[0][0], self._refused[-1][1] - 1)
+            )
+            period = first if first == last else f"{first} to {last}"
+            texts.append(f"not all can be read of {period}")
         return f"{path}: {', '.join(texts)}"
 
     def polls(self) -> Iterator[Snapshot]:
@@ -56,7 +58,7 @@ class Days:
                 try:
                     yield from self._database.polls(begin, stop, damaged=self._damaged)
                 except DamagedError:
-                    self._refused.append(begin)
+                    self._refused.append((begin, stop))
                 begin = self._next(stop)
         except UnavailableError:
             raise  # it may be read the next time
@@ -64,13 +66,34 @@ class Days:
             self._failure = exc  # nothing can be read, or a newer luxcli wrote it
 
     def _next(self, ms: int) -> int | None:
-        """Return where the next polls are, or may be; None if there are none."""
+        """Return where the next polls are; None if there are none, or none that can be read."""
         if ms >= self._high:
             return None
         try:
             found = self._database.next_poll(ms)
         except DamagedError:
-            found = max(ms, _EARLIEST_MS)
-            if found >= self._latest_ms:
-                return None
+            found = self._behind_damage(max(ms, _EARLIEST_MS))
         return None if found is None or found >= self._high else found
+
+    def _behind_damage(self, start_ms: int) -> int | None:
+        """Return a moment that SQLite gives the next poll of, found by growing steps of days."""
+        low = high = 0
+        while not self._is_readable(start_ms + high * _DAY_MS):
+            if start_ms + high * _DAY_MS >= self._latest_ms:
+                self._refused.append((start_ms, self._latest_ms))
+                return None
+            low, high = high, max(1, 2 * high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (
+                (low, middle) if self._is_readable(start_ms + middle * _DAY_MS) else (middle, high)
+            )
+        self._refused.append((start_ms, start_ms + high * _DAY_MS))
+        return self._database.next_poll(start_ms + high * _DAY_MS)
+
+    def _is_readable(self, ms: int) -> bool:
+        try:
+            self._database.next_poll(ms)
+        except DamagedError:
+            return False
+        return True

@@ -7,7 +7,7 @@ repeating it changes nothing. Transactions are small, so that no poll has to wai
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta, tzinfo
@@ -149,6 +149,32 @@ def complete(
     return Restored(tuple(sources))
 
 
+def check_replaceable(config: Config, start_ms: int, stop_ms: int, zone: tzinfo) -> None:
+    """Raise if polls of an interval are damaged in the database but not elsewhere.
+
+    Raises:
+        DamagedError: An archive holds one of them.
+        StorageError: A file cannot be read.
+    """
+    store = Store(config.cache_path)
+    damaged: list[int] = []
+    for _poll in store.database.polls(start_ms, stop_ms, damaged=damaged):
+        pass
+    days = {times.local_date(ts_ms, zone) for ts_ms in damaged}
+    if any(_archive_holds(config, day, damaged) for day in days):
+        raise DamagedError(
+            f"{store.path}: {len(damaged)} polls of {min(days)} differ from their checksum"
+        )
+
+
+def _archive_holds(config: Config, day: date, times_ms: Collection[int]) -> bool:
+    try:
+        content = document.read(archive.path_of(config, day))
+    except StorageError:
+        return False
+    return not set(times_ms).isdisjoint(poll.taken_ms for poll in content.polls)
+
+
 def _mark_complete(store: Store) -> None:
     if store.database.has_data():
         ledger.record_rebuild(store, None)
@@ -247,9 +273,9 @@ class _Run:
             return Source(path, 0, 0, str(exc))
         source = self._merge(path, day.polls, day.missed)
         entries = len(day.polls) + len(day.missed)
-        if bounds and not source.problem:
+        if day.span == bounds and not source.problem:
             # The record keeps the archive from being written again.
-            self._record(path, bounds, entries)
+            self._record(path, day.span, entries)
         return source
 
     def _record(self, path: Path, bounds: tuple[int, int], entries: int) -> None:

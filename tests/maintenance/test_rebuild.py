@@ -1,6 +1,8 @@
 """A destroyed or damaged database: nothing wrong, nothing twice, nothing lost that has a copy."""
 
 import itertools
+import json
+import os
 import random
 import sqlite3
 import time
@@ -227,7 +229,7 @@ def test_of_a_quarantined_database_only_days_that_cannot_be_read_are_lost(tmp_pa
     back = [poll.taken_ms for poll in everything(settings)]
     assert source.polls == len(back) >= len(times) * 3 // 4 - 40 * count
     assert (back[0], back[-1]) == (times[0], times[-1])
-    assert "1 days cannot be read whole (2026-11-16)" in source.problem
+    assert source.problem.endswith("not all can be read of 2026-11-16")
 
 
 def test_a_rebuild_is_made_once(recorded):
@@ -285,7 +287,7 @@ def test_a_database_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_p
     [source] = run_complete(settings)
     assert time.monotonic() - began < 5
     assert source.polls == 0
-    assert "368 days cannot be read whole (2025-11-18 to 2026-11-20)" in source.problem
+    assert "not all can be read of 2025-11-18 to 2026-11-20" in source.problem
 
 
 def test_a_quarantined_database_of_a_newer_luxcli_is_reported_and_left(recorded):
@@ -435,3 +437,50 @@ def test_a_destroyed_database_and_the_table_of_recovered_polls(tmp_path):
 
 def blocks(poll):
     return (poll.calculations, poll.parameters, poll.visibilities)
+
+
+def environment(settings):
+    return {"LUXCLI_HOST": "127.0.0.1", "LUXCLI_CACHE_PATH": str(settings.cache_path)}
+
+
+def spoil(settings, *moments):
+    """Make polls differ from their checksum, as a flipped bit does."""
+    with closing(sqlite3.connect(settings.cache_path)) as db, db:
+        db.executemany("UPDATE poll SET took_ms=took_ms+1 WHERE ts_ms=?", [(m,) for m in moments])
+
+
+@pytest.mark.slow
+def test_a_damaged_poll_that_an_archive_holds_is_put_right_by_the_roll_up_that_finds_it(
+    recorded, invoke
+):
+    polls = expected(recorded)
+    Store(recorded.cache_path).flush()
+    spoil(recorded, ms("2026-11-17T12:00"), ms("2026-11-17T13:00"))
+    words = ("rollup", "daily", "--date", "2026-11-18", "--json")
+    ran = invoke(*words, env=environment(recorded))
+    assert ran.status == 3
+    report = json.loads(ran.stdout)
+    assert (
+        "2 polls of 2026-11-17 differ from their checksum; quarantined as" in report["findings"][0]
+    )
+    assert [file["rows"] for file in report["files"]] == [72]
+    assert everything(recorded) == polls
+    assert invoke(*words, env=environment(recorded)).status == 0
+
+
+def test_prune_writes_the_archives_that_no_roll_up_has_written(recorded):
+    path = archive.path_of(recorded, date(2026, 11, 17))
+    content = path.read_bytes()
+    path.unlink()
+    result = prune.prune(recorded, now_ms=NOW_MS, zone=BERLIN)
+    assert (result.archives, path.read_bytes()) == ((path,), content)
+    assert prune.prune(recorded, now_ms=NOW_MS, zone=BERLIN).archives == ()
+
+
+def test_rejected_lines_are_pruned_as_late_as_csvs(recorded):
+    rejected = Store(recorded.cache_path).rejected_path
+    rejected.write_bytes(b"x\n")
+    for days, is_there in ((29, True), (31, False)):
+        os.utime(rejected, (0, NOW_MS / 1000 - days * 86_400))
+        prune.prune(recorded, now_ms=NOW_MS, zone=BERLIN)
+        assert rejected.exists() == is_there

@@ -232,13 +232,17 @@ class _Run:
 
     def report(self, result: "RollupResult") -> None:
         """Judge the polls of a CSV, print and note what became of it."""
+        if result.damaged:
+            from luxcli.maintenance import rebuild
+
+            period = result.period
+            rebuild.check_replaceable(self.settings, period.start_ms, period.stop_ms, self.zone)
         file = _Csv(result, self.judge(result))
         self.files.append(file)
         if result.damaged:
             self.findings.append(
                 f"{result.period.label} {result.period.kind}: {result.damaged} polls are damaged in"
-                " the database and were left out; 'luxcli restore' replaces those that an archive"
-                " holds"
+                " the database and were left out; no archive holds them"
             )
         for text in file.shortcomings(self.zone):
             # The file is as good as it can be, so this is a failure only with --strict.
@@ -264,13 +268,16 @@ class _Run:
 
     def archive(self) -> None:
         """Write the archives that are due."""
-        from luxcli.maintenance import archive
+        from luxcli.maintenance import archive, rebuild
 
         with progress("archive") as show:
             written = archive.archive_due(
                 self.settings, now_ms=self.now_ms, zone=self.zone, progress=show
             )
         for entry in written:
+            if entry.findings:
+                span = archive.bounds(date.fromisoformat(entry.path.name[:10]), self.zone)
+                rebuild.check_replaceable(self.settings, *span, self.zone)
             self.archives.append(str(entry.path))
             self.findings += entry.findings
             size = size_text(entry.size)
