@@ -31,6 +31,7 @@ _PLAIN: Final = frozenset(
         *("errors", "switch_offs", "file_system", "percent", "free", "buffer", "cache_bytes"),
         *("schema", "oldest", "newest", "sound", "archives", "days_without_archive"),
         *("days_only_in_archives", "days_only_in_csvs", "interval_sec", "last_poll"),
+        *("archives_checked", "archives_oldest_check"),
         *("last_poll_age_s", "recent", "coverage", "covered", "usual_interval_sec", "rows"),
         *("looked_at", "complete", "verdict", "polls", "scores", "findings", "versions", "system"),
         *("distribution", "container", "zone", "clock_synchronised", "uid"),

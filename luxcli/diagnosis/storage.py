@@ -6,20 +6,19 @@ cannot be read becomes a line, and the others are still examined.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta, tzinfo
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller import access
+from luxcli.diagnosis.archives import archives
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
-from luxcli.maintenance import archive
 from luxcli.monitoring import channels
-from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
@@ -39,9 +38,6 @@ _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 _CHECKED_BYTES: Final = 500_000_000
 # Buffer and database need more than this within a day.
 _LEAST_FREE: Final = 20_000_000
-# Archives are written by the hourly roll-up, or by one in the morning.
-_ARCHIVE_DUE_MS: Final = 36 * 3_600_000
-_DAY: Final = timedelta(days=1)
 # Only a restore takes longer.
 _LONG_S: Final = 1800
 # An exchange with the heat pump takes a tenth of this.
@@ -61,10 +57,7 @@ class _Facts:
     schema: int | None = None
     span_ms: tuple[int | None, int | None] = (None, None)
     is_intact: bool | None = None
-    archives: int | None = None
-    only_in_archives: list[date] | None = None
-    only_in_csvs: list[date] | None = None
-    without_archive: list[date] | None = None
+    archives: dict[str, object] = field(default_factory=dict)
     holders: dict[Path, locks.Holder] | None = None
 
     def to_json(self) -> dict[str, object]:
@@ -76,16 +69,13 @@ class _Facts:
             "cache_bytes": self.database_bytes,
             "schema": self.schema,
             "sound": self.is_intact,
-            "archives": self.archives,
-            "days_only_in_archives": _texts(self.only_in_archives),
-            "days_only_in_csvs": _texts(self.only_in_csvs),
-            "days_without_archive": _texts(self.without_archive),
         }
         found: dict[str, object] = {
             "directory": str(self.directory),
             "file_system": self.file_system,
         }
         found |= {key: value for key, value in known.items() if value is not None}
+        found |= self.archives
         if self.schema is not None:
             found |= {"oldest": oldest, "newest": newest}
         if self.disks is not None:
@@ -113,7 +103,7 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
         lambda: _buffer(store, config.flush_polls, facts),
         lambda: _database(store, facts),
         lambda: _damage(store, facts),
-        lambda: _archives(config, store, now_ms, zone, facts),
+        lambda: archives(config, store, now_ms, zone, facts.archives),
         lambda: _locks(config, store, now_ms, facts),
     )
     lines = tuple(guarded(parts))
@@ -292,74 +282,6 @@ def _damage(store: Store, facts: _Facts) -> Iterator[Line]:
     store.database.check()
     facts.is_intact = True
     yield ok("the database is intact")
-
-
-def _archives(
-    config: Config, store: Store, now_ms: int, zone: tzinfo, facts: _Facts
-) -> Iterator[Line]:
-    there = [path.name for path in store.archive_paths()]
-    facts.archives = len(there)
-    stored_days = list(archive.days(store, now_ms, zone))
-    yield from _lost(config, stored_days, there, now_ms, zone, facts)
-    if not config.archive:
-        yield info(f"archives are switched off (archive: false); {len(there)} exist")
-        return
-    until_ms = now_ms - _ARCHIVE_DUE_MS
-    due = [day for day in stored_days if archive.bounds(day, zone)[1] <= until_ms]
-    missing = [day for day in due if archive.path_of(config, day).name not in there]
-    facts.without_archive = missing
-    archives = counted(len(there), "archive", "archives")
-    newest = f", the newest of {there[-1][:10]}" if there else ""
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        yield warning(
-            f"{archives}{newest}; none of {missing[0]}{more}",
-            "'luxcli rollup daily --if-due' writes them; is it in the crontab?",
-        )
-    else:
-        yield ok(f"{archives}{newest}; no day of the database is missing")
-
-
-def _lost(
-    config: Config,
-    stored_days: Sequence[date],
-    archives: Sequence[str],
-    now_ms: int,
-    zone: tzinfo,
-    facts: _Facts,
-) -> Iterator[Line]:
-    """Compare the database with the files made from it: a recreated one is empty and intact."""
-    first = date.min
-    if config.cache_retention_days:
-        first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
-    archived = {day for day in map(_dated, archives) if day and day >= first}
-    lost_days = sorted(archived.difference(stored_days))
-    facts.only_in_archives = lost_days
-    if lost_days:
-        text = f"{_days(lost_days)} in archives but not in the database"
-        yield warning(text, "'luxcli restore' puts them back")
-    # The daily CSV of a day is mostly about the day before.
-    days = {csv.day for csv in csvs(config) if csv.kind == "daily" and csv.is_closed}
-    written = {day - _DAY for day in days}
-    only = sorted(
-        day for day in written if day >= first and not {day, day + _DAY}.intersection(stored_days)
-    )
-    only = [day for day in only if day not in archived]
-    facts.only_in_csvs = only
-    if only:
-        advice = "no archive has them: keep the CSVs; was the database lost, or is this another?"
-        yield warning(f"{_days(only)} in CSVs but not in the database", advice)
-
-
-def _dated(name: str) -> date | None:
-    try:
-        return date.fromisoformat(name[:10])
-    except ValueError:
-        return None
-
-
-def _days(days: Sequence[date]) -> str:
-    return f"{days[0]} is" if len(days) == 1 else f"{len(days)} days ({days[0]} to {days[-1]}) are"
 
 
 def _locks(config: Config, store: Store, now_ms: int, facts: _Facts) -> Iterator[Line]:

@@ -17,10 +17,12 @@ from luxcli import periods, times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, combine
 from luxcli.maintenance import document
+from luxcli.maintenance.comparison import compare
 from luxcli.maintenance.document import Day
 from luxcli.model import MissedPoll, Repair, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
+from luxcli.store.repairs import Repairs
 from luxcli.store.store import Store
 from luxcli.system.progress import Progress, silent
 
@@ -99,7 +101,7 @@ def archive_due(
             if span[1] > now_ms or _is_there(path_of(config, day), record):
                 continue
             try:
-                done.append(_archive(config, store, day, now_ms, zone))
+                done.append(write(config, store, day, now_ms, zone))
             except DamagedError:
                 raise
             except StorageError as exc:
@@ -122,27 +124,38 @@ def days(store: Store, until_ms: int, zone: tzinfo) -> Iterator[date]:
 def problem(config: Config, store: Store, day: date, zone: tzinfo) -> str | None:
     """Return why a day's entries of the database are not safe in its archive; None if they are."""
     span = bounds(day, zone)
-    polls_ms = set(store.database.times(*span, doubted=True))
-    missed_ms = {missed.ts_ms for missed in store.database.missed(*span)}
     path = path_of(config, day)
-    if not (polls_ms or missed_ms):
+    if not store.database.count_entries(*span):
         return None
     advice = "run 'luxcli rollup daily'"
     if not path.exists():
         return f"no archive; {advice}"
     try:
-        content = document.read(path)
+        found = compare(document.read(path), store, *span)
     except StorageError as exc:
         return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
-    missing = polls_ms - {poll.taken_ms for poll in content.polls}
-    if not missing and missed_ms <= {missed.ts_ms for missed in content.missed}:
-        return None
-    damaged: list[int] = []
-    for _poll in store.query(*span, damaged=damaged):
-        pass
-    if missing and missing <= set(damaged):
-        advice = f"{len(missing)} polls are damaged in the database; run 'luxcli restore'"
-    return f"entries are missing from the archive; {advice}"
+    if not found.is_archived:
+        return f"entries are missing from the archive; {advice}"
+    if lost := found.damaged - found.restorable:
+        advice = f"{len(lost)} polls are damaged in the database; run 'luxcli restore'"
+        return f"entries are missing from the archive; {advice}"
+    return None
+
+
+def quarantine(path: Path) -> Path:
+    """Rename a damaged archive; return its new name.
+
+    Raises:
+        StorageError: It cannot be renamed.
+    """
+    damaged_path, count = path.with_name(path.name + ".damaged"), 1
+    while damaged_path.exists():
+        count += 1
+        damaged_path = path.with_name(f"{path.name}.damaged-{count}")
+    try:
+        return path.replace(damaged_path)
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be renamed: {exc.strerror}") from exc
 
 
 def _is_there(path: Path, record: ArchiveRecord | None) -> bool:
@@ -153,7 +166,12 @@ def _is_there(path: Path, record: ArchiveRecord | None) -> bool:
         return False
 
 
-def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
+def write(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) -> Archived:
+    """Write the archive of one day from the database, and from its earlier archive.
+
+    Raises:
+        LockHeldError, StorageError: The archive or its record cannot be written.
+    """
     path = path_of(config, day)
     owner.reserve_directory(path.parent, config.cache_path)
     start_ms, stop_ms = bounds(day, zone)
@@ -165,13 +183,13 @@ def _archive(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo)
     polls = {poll.taken_ms: poll for poll in fresh}
     missed = {entry.ts_ms: entry for entry in store.database.missed(start_ms, stop_ms)}
     entries = len(fresh) + len(damaged) + len(missed)
-    repairs: set[Repair] = set()
+    repairs = store.database.repairs()
     if path.exists():
         findings += _keep_earlier(path, polls, missed, repairs)
     content = Day(
         tuple(polls[ts_ms] for ts_ms in sorted(polls)),
         tuple(missed[ts_ms] for ts_ms in sorted(missed)),
-        tuple(sorted(repairs, key=attrgetter("done_ms", "old_ms"))),
+        tuple(_of_day(repairs, start_ms, stop_ms)),
         (start_ms, stop_ms),
     )
     size = document.write(path, content)
@@ -185,24 +203,28 @@ def _keep_earlier(
     path: Path,
     polls: dict[int, Snapshot],
     missed: dict[int, MissedPoll],
-    repairs: set[Repair],
+    repairs: list[Repair],
 ) -> Iterator[str]:
     """Add the entries of the day's earlier archive; quarantine a damaged one, and yield that."""
     try:
         earlier = document.read(path)
     except DamagedError as exc:
-        damaged_path, count = path.with_name(path.name + ".damaged"), 1
-        while damaged_path.exists():
-            count += 1
-            damaged_path = path.with_name(f"{path.name}.damaged-{count}")
-        try:
-            path.replace(damaged_path)
-        except OSError as failure:
-            raise StorageError(f"{path}: cannot be renamed: {failure.strerror}") from failure
-        yield f"{exc}; quarantined as {damaged_path.name} and written again from the database"
+        name = quarantine(path).name
+        yield f"{exc}; quarantined as {name} and written again from the database"
         return
+    repaired = Repairs(repairs)
     for poll in earlier.polls:
-        polls.setdefault(poll.taken_ms, poll)
+        if repaired.of(poll) is None:
+            polls.setdefault(poll.taken_ms, poll)
     for entry in earlier.missed:
         missed.setdefault(entry.ts_ms, entry)
-    repairs.update(earlier.repairs)
+    repairs += [repair for repair in earlier.repairs if repair not in repairs]
+
+
+def _of_day(repairs: list[Repair], start_ms: int, stop_ms: int) -> Iterator[Repair]:
+    """Yield the repairs that were made on a day, and those of its polls, the oldest first."""
+    for repair in sorted(repairs, key=attrgetter("done_ms", "old_ms")):
+        if any(
+            start_ms <= (at or 0) < stop_ms for at in (repair.old_ms, repair.new_ms, repair.done_ms)
+        ):
+            yield repair

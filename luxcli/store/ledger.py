@@ -102,6 +102,27 @@ def forget_archive(store: Store, start_ms: int) -> None:
         db.execute("DELETE FROM archive WHERE start_ms=?", (start_ms,))
 
 
+def checked_ms(store: Store) -> int | None:
+    """Return when the database and some archives were last checked, None if never.
+
+    Raises:
+        StorageError: The database cannot be read.
+    """
+    with store.database.reading() as db:
+        row = db and db.execute("SELECT value FROM meta WHERE key='checked_ms'").fetchone()
+    return int(row[0]) if row and str(row[0]).isdigit() else None
+
+
+def record_check(store: Store, now_ms: int) -> None:
+    """Record that the database and some archives were checked.
+
+    Raises:
+        LockHeldError, StorageError: The database cannot be written.
+    """
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('checked_ms',?)", (str(now_ms),))
+
+
 def merge(
     store: Store, rollup_records: Sequence[RollupRecord], archive_records: Sequence[ArchiveRecord]
 ) -> None:

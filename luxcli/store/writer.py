@@ -329,14 +329,10 @@ def remove_polls(db: "Connection", cutoff_ms: int) -> None:
 
 
 def remove_records(db: "Connection", cutoff_ms: int) -> None:
-    """Remove missed polls and what is recorded about CSVs and archives before `cutoff_ms`.
+    """Remove missed polls and records of CSVs before `cutoff_ms`.
 
-    The record of an archive stays while the database has a poll of its day.
+    Records of archives stay, as the archives do; this database holds nothing of them any more.
     """
     db.execute("DELETE FROM missed WHERE ts_ms<? AND NOT flags & 1", (cutoff_ms,))
     db.execute("DELETE FROM rollup WHERE period_stop_ms<?", (cutoff_ms,))
-    db.execute(
-        "DELETE FROM archive WHERE stop_ms<? AND NOT EXISTS"
-        " (SELECT 1 FROM poll WHERE ts_ms>=archive.start_ms AND ts_ms<archive.stop_ms)",
-        (cutoff_ms,),
-    )
+    db.execute("UPDATE archive SET entries=0 WHERE start_ms<?", (cutoff_ms,))

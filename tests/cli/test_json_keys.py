@@ -58,7 +58,8 @@ FACTS = {
     "cross checks": "rules",
     "heat pump's logs": "errors switch_offs",
     "storage": "directory file_system disks buffer set_aside cache_bytes schema oldest newest sound"
-    " archives days_only_in_archives days_only_in_csvs days_without_archive locks",
+    " archives days_only_in_archives days_only_in_csvs days_without_archive locks"
+    " archives_checked archives_oldest_check",
     "recording": "interval_sec last_poll last_poll_age_s recent coverage covered"
     " usual_interval_sec last_daily last_weekly",
     "recorded data": "verdict polls scores findings",

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from luxcli import times
 from luxcli.config.config import Config
 from luxcli.diagnosis import diagnose as diagnosis
 from luxcli.diagnosis.diagnose import Diagnosis
+from luxcli.maintenance import check
 from luxcli.maintenance.archive import archive_due
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
-from luxcli.store import owner
+from luxcli.store import ledger, owner
 from luxcli.store.store import Store
 from luxcli.system import files
 from luxcli.validation import stored
@@ -169,6 +171,33 @@ def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(
     assert "'luxcli restore' puts them back" in [line.advice for line in section.lines]
     assert invoke("restore", env={"LUXCLI_CACHE_PATH": str(settings.cache_path)}).status == 0
     assert values(diagnose(settings, offline=True), "storage")["days_only_in_archives"] == []
+
+
+def check_of(settings: Config, kind: str) -> str:
+    found = lines(diagnose(settings, offline=True), "storage", kind)
+    [text] = [text for text in found if "checked" in text and "archives" in text]
+    return text
+
+
+def test_it_says_when_the_archives_were_last_checked_and_which_longest_ago(tmp_path):
+    settings = archived(tmp_path)
+    assert "were never checked; the next 'luxcli rollup daily' does" in check_of(settings, "info")
+    store = Store(settings.cache_path)
+    ledger.record_rebuild(store, None)
+    check.check_due(settings, now_ms=NOW_MS - DAY_MS, zone=BERLIN)
+    facts = values(diagnose(settings, offline=True), "storage")
+    day_ago = times.utc_text(NOW_MS - DAY_MS)
+    assert (facts["archives_checked"], facts["archives_oldest_check"]) == (day_ago, day_ago)
+    assert check_of(settings, "ok") == (
+        f"database and archives were last checked on {day_ago}, each archive since {day_ago}"
+    )
+    [first, *_] = ledger.archives(store)
+    ledger.forget_archive(store, first.start_ms)
+    assert check_of(settings, "ok").endswith(f"{day_ago}, 1 archive not yet")
+    ledger.record_archive(store, first._replace(checked_ms=NOW_MS - 31 * DAY_MS))
+    assert f"each archive since {times.utc_text(NOW_MS - 31 * DAY_MS)}" in check_of(
+        settings, "warning"
+    )
 
 
 def test_archived_days_that_prune_has_removed_are_not_missed(tmp_path):

@@ -162,7 +162,7 @@ class _Run:
         """
         steps: list[Callable[[], None]] = [partial(self.write, kind, ending) for kind in kinds]
         if "daily" in kinds:
-            steps = [self.rebuild, *steps, self.archive]
+            steps = [self.rebuild, *steps, self.archive, self.check]
         if len(kinds) > 1:
             steps.append(self.clean_up)
         for step in steps:
@@ -282,6 +282,18 @@ class _Run:
             self.findings += entry.findings
             size = size_text(entry.size)
             self.report_line(f"archive: {entry.polls} polls, {size}: {entry.path}")
+
+    def check(self) -> None:
+        """Check the database and some archives, once a night."""
+        from luxcli.maintenance import check
+
+        with progress("check") as show:
+            checked = check.check_due(
+                self.settings, now_ms=self.now_ms, zone=self.zone, progress=show
+            )
+        self.findings += checked.findings
+        if checked.archives:
+            self.report_line(f"checked {checked.archives} archives and the database: intact")
 
     def clean_up(self) -> None:
         """Remove CSVs that are too old."""
