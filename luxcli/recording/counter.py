@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Final
 
-from luxcli.model import CLOCK_DOUBTED, EXTRA, OVERRUN
+from luxcli.model import CLOCK_DOUBTED, EXTRA, OVERRUN, SUSPICIOUS
 from luxcli.recording import limits
 from luxcli.recording.coverage import Coverage, Gap
 
@@ -66,6 +66,7 @@ class CoverageCounter:
         self._held: list[_Entry] = []
         self._followed = False
         self._made = self._unexplained = self._extra = self._duplicates = self._doubted = 0
+        self._suspicious = 0
         self._reasons: Counter[str] = Counter()
         self._newest_ms: int | None = None
         self._distances: Counter[int] = Counter()
@@ -113,6 +114,7 @@ class CoverageCounter:
             extra=self._extra,
             duplicates=self._duplicates,
             doubted=self._doubted,
+            suspicious=self._suspicious,
             gap_count=self._gap_count,
             gaps=tuple(sorted((g for _, _, g in self._longest), key=lambda gap: gap.start_ms)),
             usual_s=usual[0][0] // 1000 if usual else None,
@@ -140,6 +142,7 @@ class CoverageCounter:
                 continue
             if not reason and self._has(ts_ms):
                 self._newest_ms = ts_ms
+                self._suspicious += bool(flag & SUSPICIOUS)
             if flag & EXTRA or interval_s <= 0:
                 self._extra += not reason and self._has(ts_ms)
                 continue

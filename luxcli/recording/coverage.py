@@ -57,6 +57,7 @@ class Coverage(NamedTuple):
         extra: Polls without a scheduled time, made by hand.
         duplicates: Polls for a scheduled time that another poll was made for.
         doubted: Polls that count nowhere, because the machine's clock was doubted.
+        suspicious: How many of the polls looked wrong, but not enough to refuse them.
         gap_count: How many gaps there are.
         gaps: The longest of them, in time order.
         usual_s: Most frequent distance of scheduled polls in seconds, None when there are fewer
@@ -72,6 +73,7 @@ class Coverage(NamedTuple):
     extra: int = 0
     duplicates: int = 0
     doubted: int = 0
+    suspicious: int = 0
     gap_count: int = 0
     gaps: tuple[Gap, ...] = ()
     usual_s: int | None = None
@@ -135,6 +137,7 @@ class Coverage(NamedTuple):
             "extra": self.extra,
             "duplicates": self.duplicates,
             "doubted": self.doubted,
+            "suspicious": self.suspicious,
             "gaps": self.gap_count,
             "longest_gaps": [gap.to_json() for gap in self.gaps],
         }
@@ -144,6 +147,7 @@ class Coverage(NamedTuple):
         further = [
             *([f"{self.extra} extra {_polls(self.extra)}"] if self.extra else ()),
             *([f"{self.doubted} with a doubted time"] if self.doubted else ()),
+            *([f"{self.suspicious} marked as suspicious"] if self.suspicious else ()),
         ]
         return ", ".join([self._describe_scheduled(zone), *further])
 

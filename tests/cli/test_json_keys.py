@@ -20,7 +20,7 @@ ERROR = {"error": "type exit text"}
 POLL = "ok taken taken_ms took_ms tries marks calculations parameters visibilities warning"
 COVERAGE = {
     "start stop polls expected made missing share reasons unexplained gaps": None,
-    "extra duplicates doubted": None,
+    "extra duplicates doubted suspicious": None,
     "longest_gaps": "start stop missing reasons",
 }
 CSV = {"kind start stop path rows columns bytes": None, "coverage": COVERAGE}

@@ -8,7 +8,7 @@ import pytest
 
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError
-from luxcli.model import CLOCK_DOUBTED, EXTRA, SUSPICIOUS, MissedPoll
+from luxcli.model import CLOCK_DOUBTED, EXTRA, LENGTH_CHANGED, SUSPICIOUS, MissedPoll
 from luxcli.recording import counter as counting
 from luxcli.recording import limits, state
 from luxcli.recording.poll import Due
@@ -241,11 +241,13 @@ def test_polls_whose_clock_was_doubted_count_nowhere(store):
     assert "20 with a doubted time" in found.describe(UTC)
 
 
-def test_other_marks_change_nothing(store):
-    store.merge(
-        [small(START_MS + n * INTERVAL_MS)._replace(flags=SUSPICIOUS) for n in range(120)], ()
-    )
-    assert (hour(store).made, hour(store).missing) == (120, 0)
+def test_suspicious_polls_count_like_all_others_and_are_mentioned(store):
+    marks = [SUSPICIOUS, LENGTH_CHANGED, SUSPICIOUS | LENGTH_CHANGED, *[0] * 117]
+    polls = [small(START_MS + n * INTERVAL_MS)._replace(flags=mark) for n, mark in enumerate(marks)]
+    store.merge(polls, ())
+    found = hour(store)
+    assert (found.made, found.missing, found.suspicious) == (120, 0, 2)
+    assert found.describe(UTC) == "complete, 120 polls, 2 marked as suspicious"
 
 
 def test_numbers_in_the_database_that_are_none_are_damage(store):
