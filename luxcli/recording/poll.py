@@ -13,8 +13,8 @@ from luxcli import times
 from luxcli.config.config import Config
 from luxcli.controller import access, client
 from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, StorageError
-from luxcli.model import EXTRA, GROUPS, MissedPoll, Snapshot
-from luxcli.recording import limits
+from luxcli.model import CLOCK_DOUBTED, EXTRA, GROUPS, MissedPoll, Snapshot
+from luxcli.recording import clock_doubt, limits
 from luxcli.registers import continuity
 from luxcli.store import buffer, owner
 from luxcli.store.store import AddResult, Store
@@ -228,6 +228,8 @@ class _Job:
         if self._due is not None:
             late_ms = self._due.late_ms(self._began_ms)
             missed = missed._replace(late_ms=late_ms, interval_s=self._due.interval_s, flags=0)
+        if self.gate.doubt(missed.ts_ms, None):
+            missed = missed._replace(flags=missed.flags | CLOCK_DOUBTED)
         _try(failure, lambda: self._store.add_missed(missed))
 
 
@@ -246,13 +248,25 @@ class Gate:
 
     def check(self, snapshot: Snapshot) -> Sequence[str]:
         """Return the reasons why an answer must not be stored, none if it may be."""
-        if not self._is_known:
-            self._previous, self._is_known = self._last_poll(), True
         within_s = max(_REFUSED_S, _REFUSED_INTERVALS * self._config.interval_sec)
         reasons, self._flags, self._messages = continuity.judge(
-            snapshot, self._previous, round(within_s * 1000)
+            snapshot, self.previous(), round(within_s * 1000)
         )
+        if text := self.doubt(snapshot.taken_ms, clock_doubt.clock_ms(snapshot)):
+            self._flags |= CLOCK_DOUBTED
+            self._messages = [*self._messages, f"its time is doubted: {text}"]
         return reasons
+
+    def doubt(self, ts_ms: int, controller_ms: int | None) -> str | None:
+        """Return why a time of this computer's clock is doubted, None if it is not."""
+        interval_s = self._config.interval_sec
+        return clock_doubt.doubt(ts_ms, self.previous(), interval_s, controller_ms=controller_ms)
+
+    def previous(self) -> Snapshot | None:
+        """Return the last accepted poll, one with an undoubted time if there is one."""
+        if not self._is_known:
+            self._previous, self._is_known = self._last_poll(), True
+        return self._previous
 
     def mark(self, snapshot: Snapshot) -> Snapshot:
         """Return the answer that was checked last with its marks."""

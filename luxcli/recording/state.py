@@ -9,7 +9,7 @@ from bisect import bisect_right
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from luxcli.model import OVERRUN, MissedPoll
+from luxcli.model import CLOCK_DOUBTED, OVERRUN, MissedPoll
 from luxcli.recording.counter import (
     EARLIEST_MS,
     LATEST_MS,
@@ -70,6 +70,8 @@ class State(NamedTuple):
         now_ms: When this was determined.
         last_ms: The newest poll that is not in the future, None when there is none.
         ahead_ms: The newest poll where that is in the future: the host's clock was or is wrong.
+        doubted_ms: The newest poll up to now whose time is doubted, None when there is none. The
+            others leave such polls out.
         failure: The newest missed poll after `last_ms`; an overrun only if there is no other.
         day: The last 24 hours.
     """
@@ -77,6 +79,7 @@ class State(NamedTuple):
     now_ms: int
     last_ms: int | None
     ahead_ms: int | None
+    doubted_ms: int | None
     failure: MissedPoll | None
     day: Coverage
 
@@ -88,6 +91,10 @@ class State(NamedTuple):
     def is_stale(self, max_age_s: float) -> bool:
         """Whether the last poll is older than `max_age_s` seconds, or there is none."""
         return self.age_s is None or self.age_s > max_age_s
+
+    def is_clock_doubted(self, max_age_s: float) -> bool:
+        """Whether a poll of the last `max_age_s` seconds has a doubted time: the clock is wrong."""
+        return self.doubted_ms is not None and self.now_ms - self.doubted_ms <= max_age_s * 1000
 
 
 def default_max_age_s(interval_s: int) -> int:
@@ -108,13 +115,14 @@ def state(store: Store, now_ms: int) -> State:
     limit_ms = now_ms + _CLOCK_SLACK_MS
     with store.database.kept_open():
         last_ms, ahead_ms = _newest(store, waiting, limit_ms)
+        doubted_ms = _newest_doubted(store, waiting, limit_ms)
         since = max(now_ms - _DAY_MS, 0 if last_ms is None else last_ms)
         missed = [*store.database.missed(since, limit_ms), *waiting.missed]
         day = _coverage(store, waiting, now_ms - _DAY_MS, now_ms)
     later = [entry for entry in missed if since <= entry.ts_ms <= limit_ms]
     # An overrun only follows from a poll that took long, whose failure is the reason.
     failure = max(later, key=lambda entry: (entry.reason != OVERRUN, entry.ts_ms), default=None)
-    return State(now_ms, last_ms, ahead_ms, failure, day)
+    return State(now_ms, last_ms, ahead_ms, doubted_ms, failure, day)
 
 
 def obstacle(store: Store) -> str | None:
@@ -149,8 +157,16 @@ def last_poll_ms(store: Store, now_ms: int) -> int | None:
 
 def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, int | None]:
     """Return the newest poll up to `limit_ms`, and the newest of all where that is later."""
-    polls_ms = list(waiting.polls_ms)
+    polls_ms = [poll[0] for poll in waiting.polls if not poll[3] & CLOCK_DOUBTED]
     stored_ms = (store.database.last_poll(limit_ms), store.database.span()[1])
     polls_ms += [ms for ms in stored_ms if ms is not None]
     last_ms = max((ms for ms in polls_ms if ms <= limit_ms), default=None)
     return last_ms, max((ms for ms in polls_ms if ms > limit_ms), default=None)
+
+
+def _newest_doubted(store: Store, waiting: Waiting, limit_ms: int) -> int | None:
+    """Return the newest poll up to `limit_ms` whose time is doubted."""
+    polls_ms = [poll[0] for poll in waiting.polls if poll[3] & CLOCK_DOUBTED]
+    stored_ms = store.database.last_doubted(limit_ms)
+    polls_ms += [] if stored_ms is None else [stored_ms]
+    return max((ms for ms in polls_ms if ms <= limit_ms), default=None)

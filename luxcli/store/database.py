@@ -238,6 +238,24 @@ class Database:
             )
             return [ts_ms for (ts_ms,) in rows.fetchall()]
 
+    def last_doubted(self, ts_ms: int) -> int | None:
+        """Return the time of the last poll at or before `ts_ms` whose time is doubted."""
+        with self.reading() as db:
+            if db is None:
+                return None
+            found: int | None = db.execute(
+                "SELECT max(ts_ms) FROM poll WHERE flags & 1 AND ts_ms<=?", (ts_ms,)
+            ).fetchone()[0]
+            return found
+
+    def polls_at(self, times: Sequence[int]) -> list[Snapshot]:
+        """Return the polls of some sorted times; without those that differ from their checksum."""
+        from luxcli.store import reader
+
+        with self.reading() as db:
+            found = {} if db is None else reader.polls_at(db, times)
+            return [found[ts_ms] for ts_ms in sorted(found)]
+
     def repairs(self) -> "list[Repair]":
         """Return the repairs of wrong times, the oldest first."""
         from luxcli.store import repairs

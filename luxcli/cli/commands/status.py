@@ -61,7 +61,7 @@ def status(
     if not as_json and (found.ahead_ms or found.day.missing or unchecked):
         result = result._replace(zone=local_zone(settings.timezone))
     print_result(result, as_json=as_json)
-    return FINDINGS if result.is_stale else 0
+    return 0 if result.is_good else FINDINGS
 
 
 class _Status(NamedTuple):
@@ -86,14 +86,25 @@ class _Status(NamedTuple):
         """Whether the last poll is too old."""
         return self.state.is_stale(self.limit_s)
 
+    @property
+    def is_clock_doubted(self) -> bool:
+        """Whether this computer's clock is wrong, as far as the last poll shows."""
+        return self.state.is_clock_doubted(self.limit_s)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there is nothing to act on."""
+        return not (self.is_stale or self.is_clock_doubted)
+
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
         last_ms, ahead_ms, failure = self.state.last_ms, self.state.ahead_ms, self.state.failure
         return {
-            "ok": not self.is_stale,
+            "ok": self.is_good,
             "last": None if last_ms is None else times.utc_text(last_ms),
             "age_s": self.state.age_s,
             "max_age_s": self.limit_s,
+            "clock_doubted": self.is_clock_doubted,
             "ahead": None if ahead_ms is None else times.utc_text(ahead_ms),
             "failure": failure
             and {
@@ -108,7 +119,13 @@ class _Status(NamedTuple):
     def lines(self) -> list[str]:
         """Return one line for a person."""
         found = self.state
-        if found.age_s is None:
+        if self.is_clock_doubted:
+            dated = times.utc_text(found.doubted_ms or 0)
+            text = (
+                f"the last poll is dated {dated}, which this computer's clock cannot be right about;"
+                " set it, then 'luxcli repair-times' puts such polls right"
+            )
+        elif found.age_s is None:
             text = f"nothing recorded in {self.database}"
         else:
             text = f"last poll {times.span(found.age_s)} ago"
@@ -123,4 +140,6 @@ class _Status(NamedTuple):
             text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
         if found.day.expected:
             text += f"; 24 h: {found.day.describe(self.zone)}"
+        if self.is_clock_doubted:
+            return [f"clock wrong: {text}"]
         return [f"{'not recording' if self.is_stale else 'recording'}: {text}"]
