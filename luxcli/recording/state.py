@@ -167,6 +167,6 @@ def _newest(store: Store, waiting: Waiting, limit_ms: int) -> tuple[int | None, 
 def _newest_doubted(store: Store, waiting: Waiting, limit_ms: int) -> int | None:
     """Return the newest poll up to `limit_ms` whose time is doubted."""
     polls_ms = [poll[0] for poll in waiting.polls if poll[3] & CLOCK_DOUBTED]
-    stored_ms = store.database.last_doubted(limit_ms)
+    stored_ms = store.database.last_poll(limit_ms, doubted=True)
     polls_ms += [] if stored_ms is None else [stored_ms]
     return max((ms for ms in polls_ms if ms <= limit_ms), default=None)

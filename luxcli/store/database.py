@@ -149,14 +149,14 @@ class Database:
             types = (int, str, int, int, str, int, int, int)
             return [MissedPoll(*row) for row in tables.of_types(db, rows.fetchall(), *types)]
 
-    def last_poll(self, ts_ms: int) -> int | None:
-        """Return the time of the last poll at or before `ts_ms`."""
+    def last_poll(self, ts_ms: int, *, doubted: bool = False) -> int | None:
+        """Return the time of the last poll at or before `ts_ms`; on request of the doubted ones."""
         with self.reading() as db:
             if db is None:
                 return None
-            found: int | None = db.execute(
-                "SELECT max(ts_ms) FROM poll WHERE ts_ms<=? AND NOT flags & 1", (ts_ms,)
-            ).fetchone()[0]
+            which = "flags & 1" if doubted else "NOT flags & 1"
+            rows = db.execute(f"SELECT max(ts_ms) FROM poll WHERE {which} AND ts_ms<=?", (ts_ms,))
+            found: int | None = rows.fetchone()[0]
             return found
 
     def next_poll(self, ts_ms: int) -> int | None:
@@ -223,30 +223,19 @@ class Database:
 
     def times(self, start: int, stop: int, *, doubted: bool = False) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``; on request all of them."""
-        with self.reading() as db:
-            return [] if db is None else _times(db, start, stop, doubted=doubted)
+        return self._times("" if doubted else "AND NOT flags & 1", start, stop)
 
     def doubted(self, start: int = 0, stop: int = _EVER) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop`` whose time is doubted."""
+        return self._times("AND flags & 1", start, stop)  # as the condition of the index
+
+    def _times(self, condition: str, start: int, stop: int) -> list[int]:
+        select = "SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<?"
         with self.reading() as db:
             if db is None:
                 return []
-            # The same condition as that of the index, which holds nothing else.
-            rows = db.execute(
-                "SELECT ts_ms FROM poll WHERE flags & 1 AND ts_ms>=? AND ts_ms<? ORDER BY ts_ms",
-                (start, stop),
-            )
+            rows = db.execute(f"{select} {condition} ORDER BY ts_ms", (start, stop))
             return [ts_ms for (ts_ms,) in rows.fetchall()]
-
-    def last_doubted(self, ts_ms: int) -> int | None:
-        """Return the time of the last poll at or before `ts_ms` whose time is doubted."""
-        with self.reading() as db:
-            if db is None:
-                return None
-            found: int | None = db.execute(
-                "SELECT max(ts_ms) FROM poll WHERE flags & 1 AND ts_ms<=?", (ts_ms,)
-            ).fetchone()[0]
-            return found
 
     def polls_at(self, times: Sequence[int]) -> list[Snapshot]:
         """Return the polls of some sorted times; without those that differ from their checksum."""
@@ -404,12 +393,3 @@ def _are_whole(rows: Sequence[tuple[Any, ...]]) -> bool:
         return all(type(sum(column)) is int for column in list(zip(*rows, strict=True))[:4])
     except TypeError:
         return False
-
-
-def _times(db: "sqlite3.Connection", start: int, stop: int, *, doubted: bool = False) -> list[int]:
-    condition = "" if doubted else "AND NOT flags & 1"
-    rows = db.execute(
-        f"SELECT ts_ms FROM poll WHERE ts_ms>=? AND ts_ms<? {condition} ORDER BY ts_ms",
-        (start, stop),
-    )
-    return [ts_ms for (ts_ms,) in rows.fetchall()]

@@ -122,8 +122,8 @@ class _Status(NamedTuple):
         if self.is_clock_doubted:
             dated = times.utc_text(found.doubted_ms or 0)
             text = (
-                f"the last poll is dated {dated}, which this computer's clock cannot be right about;"
-                " set it, then 'luxcli repair-times' puts such polls right"
+                f"the last poll is dated {dated}, which cannot be right; set this computer's clock,"
+                " then 'luxcli repair-times' puts such polls right"
             )
         elif found.age_s is None:
             text = f"nothing recorded in {self.database}"
