@@ -28,7 +28,7 @@ ORDER = (
 # longer needed has to go.
 MAY_IMPORT: dict[str, set[str]] = {
     "system": {"ground"},
-    "config": {"ground"},
+    "config": {"ground", "system"},
     "registers": {"ground"},
     "controller": {"ground", "system", "registers"},
     "simulator": {"ground"},

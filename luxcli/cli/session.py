@@ -62,8 +62,8 @@ class Session:
             as_json: Value of ``--json``; failures are printed as JSON then, too.
             options: Settings from the command line, for `config.load`.
             further: Checks of settings, for `config.load`.
-            job: Name of a scheduled job: poll, rollup or prune. Such a run has a time limit, and
-                notifications report how it ended.
+            job: Name of a job with a time limit, see `limits`; notifications report how a scheduled
+                one ended: poll, rollup or prune.
             extra_s: Returns the seconds to add to the job's usual time limit.
 
         Raises:

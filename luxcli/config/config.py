@@ -20,6 +20,8 @@ from luxcli.times import WEEKDAYS
 
 _DEFAULT: Final = "default"
 _HIDDEN: Final = "(hidden)"
+# More than there are settings. What has more is no configuration.
+_MOST_PROBLEMS: Final = 60
 
 
 class Config(NamedTuple):
@@ -159,7 +161,11 @@ def load(
     _check_together(values, given, problems)
     if problems:
         in_order = sorted(problems, key=lambda problem: problem.line)
-        raise ConfigError([problem.text for problem in in_order])
+        texts = [problem.text for problem in in_order]
+        if len(texts) > _MOST_PROBLEMS:
+            more = len(texts) - _MOST_PROBLEMS
+            texts[_MOST_PROBLEMS:] = [f"{more} more problems like these"]
+        raise ConfigError(texts)
     origins = {s.key: given[s.key].origin if s.key in given else _DEFAULT for s in SETTINGS}
     paths = _paths(values, given, environ)
     flat = {s.key.replace(".", "_"): values[s.key] for s in SETTINGS if s.key not in PATHS}

@@ -9,19 +9,27 @@ from typing import Final
 import yaml
 
 from luxcli.config.sources import GROUP_KEYS, KEYS, Given, Problem, suggest
+from luxcli.system import files
 
+# The file may be a pipe, such as `-c <(...)` of a shell.
+_PIPE_S: Final = 10.0
+# A list has one. PyYAML takes seconds to find out that there are too many.
+_MOST_BRACKETS: Final = 1000
 _SECTIONS: Final = frozenset(key.split(".")[0] for key in KEYS if "." in key)
 
 
 def read(file: Path, problems: list[Problem]) -> dict[str, Given]:
     """Return the settings in a file; adds each mistake to `problems`."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.read_small(file, pipe_s=_PIPE_S)
     except (OSError, UnicodeDecodeError) as exc:
         why = getattr(exc, "strerror", None) or exc
         problems.append(Problem(0, f"{file}: cannot be read: {why}"))
         return {}
     reader = _Reader(file, problems)
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        problems.append(Problem(0, f"{file}: not usable: its lists or mappings are too deep"))
+        return {}
     try:
         loader = yaml.SafeLoader(text)
         try:
@@ -37,6 +45,9 @@ def read(file: Path, problems: list[Problem]) -> dict[str, Given]:
         place = f"{file}:{line}" if line else str(file)
         why = " ".join(str(getattr(exc, "problem", None) or exc).split())
         problems.append(Problem(line, f"{place}: not valid YAML: {why}"))
+        return {}
+    except (ArithmeticError, ValueError) as exc:  # an escape for a character that does not exist
+        problems.append(Problem(0, f"{file}: not valid YAML: {exc}"))
         return {}
     if root is not None:
         reader.read_section("", root)

@@ -252,6 +252,9 @@ def _database(store: Store, facts: _Facts) -> Iterator[Line]:
     if not size:
         yield info(f"{store.path}: empty")
         return
+    if store.database.is_wal():
+        text = f"{store.path}: another program has turned it to WAL mode"
+        yield warning(text, "close it there: until then polls wait and roll-ups may fail")
     facts.schema, newest_known = store.database.schema_version()
     yield ok(f"{store.path}: {size / 1e6:.1f} MB, schema {facts.schema} of {newest_known}")
     oldest, newest = facts.span_ms = store.database.span()

@@ -20,10 +20,12 @@ from luxcli.config import settings
 from luxcli.config.config import Config
 from luxcli.monitoring import web
 from luxcli.monitoring.messages import PING_CHANNELS, Message, Outcome, RefusedError
-from luxcli.system import threads
+from luxcli.system import files, threads
 
 _KILL_BEFORE_S: Final = 0.5
 _SHORTEST_S: Final = 0.05
+# A file with a secret may be a pipe, such as one of a password manager.
+_PIPE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,8 @@ def _secret(config: Config, name: str) -> Any:
     if value or path is None:
         return value
     try:
-        return settings.read_setting(f"monitoring.{name}", path.read_text(encoding="utf-8").strip())
+        text = files.read_small(path, pipe_s=_PIPE_S)
+        return settings.read_setting(f"monitoring.{name}", text.strip())
     except OSError as exc:
         raise RefusedError(f"{path}: cannot be read: {exc.strerror}") from None
     except ValueError as exc:  # also UnicodeDecodeError, whose text has the bytes

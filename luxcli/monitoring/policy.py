@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from luxcli.system import locks
+from luxcli.system import files, locks
 
 # A failure that lasts is reported again this often.
 REPEAT_EVERY_S: Final = 3600
@@ -137,7 +137,7 @@ def changing(path: Path) -> Iterator[None]:
 def read(path: Path) -> dict[str, State]:
     """Return the state of each job; what cannot be read or has the wrong type is left out."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(files.read_small(path))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):

@@ -156,7 +156,7 @@ def poll_once(
     snapshot = job.read(lock_directory or config.cache_path.parent, device_wait_s)
     added = job.store_or_record(snapshot)
     job.gate.report(job.address, snapshot)
-    return PollResult(snapshot, added.warning, job.address)
+    return PollResult(snapshot, added.warning or job.obstacle(), job.address)
 
 
 class _Job:
@@ -212,6 +212,14 @@ class _Job:
             # Nobody knows how far it came; adding the same poll again is harmless.
             _try(exc, lambda: self._add(snapshot))
             raise
+
+    def obstacle(self) -> str | None:
+        """Return why no poll comes into the database, though this one is durable."""
+        try:
+            self._store.database.check_version()
+        except StorageError as exc:
+            return f"{exc}; this poll is stored and waits"
+        return None
 
     def _add(self, snapshot: Snapshot) -> AddResult:
         try:

@@ -199,6 +199,7 @@ def rollup_due(
     run = _Run(config, store, now_ms, zone, clock, progress)
     results: list[RollupResult] = []
     failures: list[StorageError] = []
+    bugs: list[Exception] = []
     deadline = clock.monotonic() + _LIMIT_S
     with store.rollup_lock():
         run.store.flush()
@@ -208,13 +209,19 @@ def rollup_due(
                 break
             try:
                 result = _write_closed(run, period)
-            except DamagedError:
-                raise
             except StorageError as exc:
+                if isinstance(exc, DamagedError):
+                    raise
                 failures.append(exc)
+            except LuxcliError:
+                raise
+            except Exception as exc:  # the other files are wanted all the same
+                bugs.append(exc)
             else:
                 results.append(result)
                 report(result)
+    if bugs:
+        raise bugs[0]
     if failures:
         raise combine(failures) from failures[0]
     return results

@@ -260,6 +260,12 @@ class Database:
             version: int = db.execute("PRAGMA user_version").fetchone()[0]
             return version, schema.NEWEST
 
+    def is_wal(self) -> bool:
+        """Whether another program has turned the file to WAL mode; the next write turns it back."""
+        from luxcli.store import sqlite_file
+
+        return sqlite_file.is_wal(self.path)
+
     def free_bytes(self) -> int:
         """Return how many bytes of the file are free for new polls."""
         with self.connect() as db:

@@ -106,7 +106,7 @@ def _same(one: dict[str, str], other: dict[str, str]) -> bool:
 def _read(path: Path) -> dict[str, str] | None:
     """Return the note; None if it is missing, or damaged and has to be written again."""
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = json.loads(files.read_small(path))
     except FileNotFoundError:
         return None
     except OSError as exc:

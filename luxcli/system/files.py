@@ -1,9 +1,53 @@
-"""File operations that survive a power cut, and a check whether a directory can be written."""
+"""Files: reading small ones, writing that survives a power cut, whether a directory is writable."""
 
+import errno
 import os
+import select
+import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+# The largest small file: a configuration in which 600 sensors are named has 20 kB. Hostile ones of
+# this size cost PyYAML less than a second.
+SMALL_BYTES: Final = 32_768
+
+
+def read_small(path: Path, *, pipe_s: float = 0.0) -> str:
+    """Return the text of a small file, in bounded time and memory.
+
+    Args:
+        path: The file; a link is followed.
+        pipe_s: Seconds to wait for what comes out of a pipe or terminal; with 0 they are refused.
+
+    Raises:
+        OSError: It cannot be read, is too large or, without `pipe_s`, no regular file.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    # Opening a named pipe would wait for its writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        is_stream = not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        if is_stream and not pipe_s:
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        deadline = time.monotonic() + pipe_s
+        parts: list[bytes] = []
+        size = 0
+        while size <= SMALL_BYTES:
+            if is_stream:
+                readable, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+                if not readable:
+                    raise OSError(errno.ETIMEDOUT, f"it did not end in {pipe_s:g} s", str(path))
+            part = os.read(fd, SMALL_BYTES)
+            if not part:
+                return b"".join(parts).decode()
+            parts.append(part)
+            size += len(part)
+        raise OSError(errno.EFBIG, f"larger than {SMALL_BYTES // 1024} KiB", str(path))
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: Path) -> None:

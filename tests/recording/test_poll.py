@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -514,24 +513,32 @@ def test_a_second_signal_does_not_cut_short_what_the_first_one_started(cli, sett
     assert [missed.reason for missed in misses(settings)] == ["interrupted"]
 
 
+BEFORE_STORING = """
+import os, signal
+from luxcli import __main__
+from luxcli.store import owner
+check = owner.check_owner
+def with_signal(*args):
+    os.kill(os.getpid(), signal.SIGTERM)
+    check(*args)
+owner.check_owner = with_signal
+__main__.main()
+"""
+
+
 def test_a_signal_between_reading_and_storing_does_not_lose_what_was_read(cli, settings_for):
     with FaultyController() as pump:
         settings = settings_for(pump.port)
-        # The note of the owner is a named pipe here, which lets its reader wait.
-        note = settings.cache_path.with_name("cache.sqlite3.device.json")
-        note.parent.mkdir()
-        os.mkfifo(note)
-        process = cli.start("poll-once")
-        assert eventually(lambda: pump.closed_by_client == 1)
-        assert eventually(lambda: not has_open(process, device_lock(settings)))
-        time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
-        with suppress(OSError):  # nobody waits there
-            os.close(os.open(note, os.O_WRONLY | os.O_NONBLOCK))
-        ran = cli.end(process)
-        note.unlink()
-    assert ran == Ran(143, "", "")
+        done = subprocess.run(
+            [sys.executable, "-c", BEFORE_STORING, "poll-once"],
+            env=cli.environment(),
+            cwd=cli.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    assert Ran(done.returncode, done.stdout, done.stderr) == Ran(143, "", "")
     assert [blocks(poll) for poll in polls(settings)] == [blocks(pump.snapshot)]
 
 

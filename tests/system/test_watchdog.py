@@ -121,3 +121,16 @@ def test_the_limit_leaves_every_attempt_its_time(configure, tmp_path, timeout_se
     assert limits.limit_s("poll", settings) >= longest_s(timeout_sec, retries) + 60
     assert limits.gone_after_s("poll", settings) > limits.limit_s("poll", settings)
     assert limits.limit_s("rollup", settings) > limits.limit_s("prune", settings) >= 3600
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["poll-once"], ["rollup", "daily"], ["prune"], ["restore"], ["validate"], ["diagnose"]],
+    ids=" ".join,
+)
+def test_every_command_that_may_hang_on_a_disk_has_a_limit(configure, tmp_path, simulator, command):
+    armed: list[float] = []
+    file = configure(port=simulator.port)
+    CliRunner().invoke(app, [*command, "-c", str(file)], obj=armed.append)
+    job = command[0].partition("-")[0]
+    assert armed == [limits.limit_s(job, config.load(file, {}, tmp_path))]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EPILOG = epilog(
     "0 all is well; 3 warnings; of several problems the first of: 78 configuration,"
     " 74 storage, 76 bad answer, 69 unreachable, 75 controller busy, 65 data or recording;"
-    " 2 the bundle's file exists or its directory does not",
+    " 2 the bundle's file exists or its directory does not; 142 took too long",
     "luxcli diagnose --bundle report.zip",
 )
 
@@ -122,7 +122,7 @@ def _load(
 ) -> tuple[Config | None, ConfigError | None]:
     """Return the configuration, or its failure, which the diagnosis then reports."""
     try:
-        return session.start(path, level, as_json=as_json), None
+        return session.start(path, level, as_json=as_json, job="diagnose"), None
     except ConfigError as exc:
         log_setup.set_up(level_option(level) or default_level(), "text")
         return None, exc

@@ -19,7 +19,7 @@ from luxcli.errors import FINDINGS
 
 EPILOG = epilog(
     "0 done; 3 done, but some sources cannot be read whole; 74 storage; 75 storage locked;"
-    " 78 configuration",
+    " 78 configuration; 142 took too long: run it again, it goes on",
     "luxcli restore --since 2026-11-01",
 )
 
@@ -40,7 +40,7 @@ def restore(
     """Rebuild the database, or some days of it, from archives and quarantined files."""
     from luxcli.maintenance import rebuild
 
-    settings = session.start(config_path, log_level, as_json=as_json)
+    settings = session.start(config_path, log_level, as_json=as_json, job="restore")
     with progress("restoring") as show:
         result = rebuild.restore(
             settings,

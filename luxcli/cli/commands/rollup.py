@@ -143,22 +143,25 @@ class _Run:
         self.archives: list[str] = []
         self.findings: list[str] = []
         self.failures: list[LuxcliError] = []
+        self.bugs: list[Exception] = []
 
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
+        errors = [failure.to_json() for failure in self.failures]
+        errors += [{"type": type(bug).__name__, "exit": 1, "text": str(bug)} for bug in self.bugs]
         return {
-            "ok": not (self.failures or self.findings),
+            "ok": not (errors or self.findings),
             "files": [file.to_json() for file in self.files],
             "archives": self.archives,
             "findings": self.findings,
-            **({"error": self.failures[0].to_json()} if self.failures else {}),
+            **({"error": errors[0]} if errors else {}),
         }
 
     def run(self, kinds: Sequence[Kind], ending: date | None) -> int:
         """Do all steps, also after one that failed; return the exit status.
 
         The status is that of the first failure: the weekly CSV is wanted even if the daily one
-        could not be written.
+        could not be written. A bug is raised at the end, when the other steps have been done.
         """
         steps: list[Callable[[], None]] = [partial(self.write, kind, ending) for kind in kinds]
         if "daily" in kinds:
@@ -172,10 +175,16 @@ class _Run:
                 raise
             except LuxcliError as exc:
                 self.failures.append(exc)
+            except Exception as exc:
+                self.bugs.append(exc)
         for text in [*self.findings, *dict.fromkeys(map(str, self.failures))]:
             warn(text)
         if self.as_json:
             print_json(self.to_json())
+        if self.bugs:
+            for bug in self.bugs[1:]:
+                _LOGGER.critical("a bug, please report it", exc_info=bug)
+            raise self.bugs[0]
         if self.failures:
             return self.failures[0].exit_code
         return FINDINGS if self.findings else 0

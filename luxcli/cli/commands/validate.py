@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EPILOG = epilog(
     "0 good; 2 wrong usage; 3 warnings; 65 problems, or nothing stored; 69, 75, 76 heat pump"
-    " (--live); 74 storage; 78 configuration",
+    " (--live); 74 storage; 78 configuration; 142 took too long",
     "luxcli validate --last 7d",
 )
 _DAY_S = 86_400
@@ -64,7 +64,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> int:
     """Judge the data: complete, plausible, consistent? A score and one verdict."""
-    settings = session.start(config_path, log_level, as_json=as_json)
+    settings = session.start(config_path, log_level, as_json=as_json, job="validate")
     zone = local_zone(settings.timezone)
     interval = {"--since": since, "--until": until, "--last": last}
     _check_options(interval, live=live, csv=csv)
