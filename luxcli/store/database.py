@@ -5,15 +5,14 @@ All times are milliseconds since the epoch, UTC; intervals are half-open. What a
 out polls whose time is doubted, unless it says so: no report and no loop over days may meet 1970.
 """
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luxcli.errors import DamagedError, IncompatibleError, StorageError
+from luxcli.errors import DamagedError
 from luxcli.model import CLOCK_DOUBTED, EXTRA, Chunk, MissedPoll, Snapshot
+from luxcli.store import paths
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
     from luxcli.store.tables import Key
 
 _BUSY_WAIT_S = 2.0
-# Places in the header of a SQLite file, and what a development version wrote there.
-_HEADER_BYTES = 72
-_VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
-_LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
-_OLD_BUFFER = ".buffer.jsonl"
 # Entries that are read at once: a day of polls.
 _PART = 3000
 _TIMINGS = (
@@ -100,32 +94,8 @@ class Database:
             return tables.known_registers(db)
 
     def check_version(self) -> None:
-        """Refuse a file of a development version, by its header and without loading SQLite.
-
-        Raises:
-            IncompatibleError: It is one. Names the buffer that such a version may have left.
-            StorageError: It is not a regular file.
-        """
-        try:
-            # Opening a named pipe to read it would wait for its writer.
-            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return  # missing, or SQLite will say what is wrong
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise StorageError(
-                    f"{self.path}: not a regular file", advice="move it away and run again"
-                )
-            head = os.read(fd, _HEADER_BYTES)
-        finally:
-            os.close(fd)
-        if head[_APPLICATION] == _LUXCLI and head[_VERSION] == _DEVELOPMENT:
-            buffer = self.path.with_name(self.path.name + _OLD_BUFFER)
-            also = f" and {buffer.name} beside it" if buffer.exists() else ""
-            raise IncompatibleError(
-                f"{self.path}: made by a development version of luxcli; nothing was changed",
-                advice=f"move it{also} away",
-            )
+        """Refuse the file of a development version, see `paths.check_version`."""
+        paths.check_version(self.path)
 
     def span(self) -> tuple[int | None, int | None]:
         """Return the times of the oldest and the newest poll whose time is not doubted."""

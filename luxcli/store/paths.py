@@ -1,12 +1,18 @@
 """The directory of a database: creates it, lists it, renames databases in it."""
 
 import os
+import stat
 import time
 from pathlib import Path
 
-from luxcli.errors import StorageError
+from luxcli.errors import IncompatibleError, StorageError
 from luxcli.system import files
 
+# Places in the header of a SQLite file, and what a development version wrote there.
+_HEADER_BYTES = 72
+_VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
+_LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
+_OLD_BUFFER = ".buffer.jsonl"
 # In the name of a quarantined database, before the time.
 _QUARANTINED = ".damaged-"
 
@@ -54,6 +60,33 @@ def check(path: Path, *, parents: bool) -> None:
     except OSError as exc:
         who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
         raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
+
+
+def check_version(path: Path) -> None:
+    """Refuse a file of a development version, by its header and without loading SQLite.
+
+    Raises:
+        IncompatibleError: It is one. Names the buffer that such a version may have left.
+        StorageError: It is not a regular file.
+    """
+    try:
+        # Opening a named pipe to read it would wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # missing, or SQLite will say what is wrong
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StorageError(f"{path}: not a regular file", advice="move it away and run again")
+        head = os.read(fd, _HEADER_BYTES)
+    finally:
+        os.close(fd)
+    if head[_APPLICATION] == _LUXCLI and head[_VERSION] == _DEVELOPMENT:
+        buffer = path.with_name(path.name + _OLD_BUFFER)
+        also = f" and {buffer.name} beside it" if buffer.exists() else ""
+        raise IncompatibleError(
+            f"{path}: made by a development version of luxcli; nothing was changed",
+            advice=f"move it{also} away",
+        )
 
 
 def list_directory(directory: Path) -> list[Path]:
