@@ -41,13 +41,14 @@ def view_statements(
     wide = "".join(f',\n  {expression} AS "{name}"' for name, expression in cells)
     yield f"CREATE VIEW reading AS SELECT {head}, ts_ms, {MARKS} AS marks{wide}\nFROM poll"
     arms = [
-        f"SELECT ts_ms/1000 AS ts, '{name}' AS id, {expression} AS value, ts_ms, {MARKS} AS marks"
-        " FROM poll"
+        f"SELECT ts_ms/1000 AS ts, '{name}' AS id, {expression} AS value, ts_ms, flags FROM poll"
         for name, expression in cells
     ]
     if arms:
         parts = [
-            "SELECT * FROM (" + "\nUNION ALL ".join(arms[start : start + _TERMS]) + ")"
+            f"SELECT ts, id, value, ts_ms, {MARKS} AS marks FROM ("
+            + "\nUNION ALL ".join(arms[start : start + _TERMS])
+            + ")"
             for start in range(0, len(arms), _TERMS)
         ]
         if len(calculations) > _WIDEST:
