@@ -136,6 +136,10 @@ def _write(path: Path, text: str, accept: Callable[[Path], bool]) -> int:
             path, temporary, lambda file: file.write(content), lambda: accept(temporary)
         )
     except OSError as exc:
+        if path.parent.exists() and not path.parent.is_dir():
+            raise StorageError(
+                f"{path.parent}: is not a directory", advice="move it away and run again"
+            ) from exc
         raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
     if size is None:
         raise StorageError(f"{path}: does not read back as it was written; not kept")

@@ -109,6 +109,22 @@ def list_directory(directory: Path) -> list[Path]:
         raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
 
 
+def archive_paths(directory: Path) -> list[Path]:
+    """Return the daily archives in a directory, oldest first.
+
+    Raises:
+        IncompatibleError: There is one of a development version.
+        StorageError: The directory is there but cannot be read.
+    """
+    found = list_directory(directory)
+    if old := [path for path in found if path.name.endswith(".luxlog.gz")]:
+        raise IncompatibleError(
+            f"{old[0]}: made by a development version of luxcli; nothing was changed",
+            advice="move all *.luxlog.gz away",
+        )
+    return [path for path in found if path.match("????-??-??.json.xz")]
+
+
 def quarantined_paths(path: Path) -> list[Path]:
     """Return the damaged databases in quarantine, oldest first.
 

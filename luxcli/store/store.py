@@ -118,10 +118,10 @@ class Store:
         """Return the daily archives, oldest first.
 
         Raises:
+            IncompatibleError: There is one of a development version.
             StorageError: Their directory is there but cannot be read.
         """
-        found = paths.list_directory(self.archive_directory)
-        return [path for path in found if path.match("????-??-??.json.xz")]
+        return paths.archive_paths(self.archive_directory)
 
     def use_short_timeouts(self) -> None:
         """Wait for locks only as long as a process that was asked to end may take."""

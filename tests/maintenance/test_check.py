@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from luxcli.errors import DamagedError
+from luxcli.errors import DamagedError, IncompatibleError
 from luxcli.maintenance import archive, check, document, prune, rebuild
 from luxcli.maintenance.document import Day
 from luxcli.model import MissedPoll
@@ -234,3 +234,16 @@ def test_with_archive_false_only_the_database_is_checked(tmp_path, built):
     path_of(settings, "2026-10-21").write_bytes(b"rubbish")
     assert checked(settings) == (0, ())
     assert ledger.checked_ms(Store(settings.cache_path)) == ms(NOW)
+
+
+def test_archives_of_a_development_version_are_refused_and_left_as_they_are(settings):
+    old = path_of(settings, "2026-10-20").with_name("2026-10-20.luxlog.gz")
+    old.write_bytes(b"an old format")
+    match = (
+        r"2026-10-20\.luxlog\.gz: made by a development version .*; move all \*\.luxlog\.gz away"
+    )
+    with pytest.raises(IncompatibleError, match=match):
+        checked(settings)
+    with pytest.raises(IncompatibleError, match=match):
+        rebuild.restore(settings, now_ms=ms(NOW), zone=BERLIN)
+    assert old.read_bytes() == b"an old format"

@@ -646,7 +646,7 @@ def final_files(data: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(data)): path.read_bytes()
         for path in data.rglob("*")
-        if path.suffix in (".csv", ".gz")
+        if path.suffix == ".csv" or path.match("archive/????-??-??.json.xz")
     }
 
 
