@@ -12,8 +12,12 @@ import pytest
 
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive, document, prune, rebuild
-from luxcli.model import MissedPoll
+from luxcli.maintenance.comparison import compare
+from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair
+from luxcli.store import repairs
+from luxcli.store.repairs import poll_sha256
 from luxcli.store.store import Store
+from luxcli.store.writer import ingest
 from tests.support.scenario import BERLIN, configured, ms, record
 
 
@@ -134,6 +138,35 @@ def test_missed_polls_are_archived_with_their_reasons(tmp_path):
     Store(settings.cache_path).add_missed(missed)
     [entry] = archived(settings)
     assert document.read(entry.path).missed == (missed,)
+
+
+def test_repairs_of_wrong_times_are_archived_and_a_repaired_poll_does_not_come_back(tmp_path):
+    settings = configured(tmp_path)
+    right = record(settings, ms("2026-11-18T00:00"), ms("2026-11-20T00:00"), step_s=3600)
+    store = Store(settings.cache_path)
+    wrong = [
+        poll._replace(taken_ms=poll.taken_ms + 7_000, flags=CLOCK_DOUBTED)
+        for poll in store.query(right[3], right[5])
+    ]
+    store.merge(wrong, ())
+    archived(settings)
+    path = archive.path_of(settings, date(2026, 11, 18))
+    assert len(document.read(path).polls) == 26
+    done_ms = ms("2026-11-19T12:00")
+    moved, removed = (
+        Repair(poll_sha256(poll), poll.taken_ms, new_ms, done_ms)
+        for poll, new_ms in zip(wrong, (right[30] + 1_000, None), strict=True)
+    )
+    with store.writing() as db:
+        ingest(db, "1", repairs.record(db, [moved, removed]), ())
+    found = compare(document.read(path), store, *archive.bounds(date(2026, 11, 18), BERLIN))
+    assert (found.only_archived, found.entries) == (frozenset(), 24)
+    record(settings, ms("2026-11-18T00:30"), ms("2026-11-18T00:31"))  # both are written again
+    assert [entry.path.name[:10] for entry in archived(settings)] == ["2026-11-18", "2026-11-19"]
+    first = document.read(path)
+    second = document.read(archive.path_of(settings, date(2026, 11, 19)))
+    assert (len(first.polls), len(second.polls)) == (25, 25)
+    assert set(first.repairs) == set(second.repairs) == {moved, removed}
 
 
 def run_prune(settings, **options):
