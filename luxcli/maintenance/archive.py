@@ -131,9 +131,10 @@ def problem(config: Config, store: Store, day: date, zone: tzinfo) -> str | None
     if not path.exists():
         return f"no archive; {advice}"
     try:
-        found = compare(document.read(path), store, *span)
+        content = document.read(path)
     except StorageError as exc:
         return f"{exc}; {advice}" if isinstance(exc, DamagedError) else str(exc)
+    found = compare(content, store, *span)
     if not found.is_archived:
         return f"entries are missing from the archive; {advice}"
     if lost := found.damaged - found.restorable:

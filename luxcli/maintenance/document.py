@@ -42,9 +42,9 @@ _FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 20}]
 # Limits for a day at the shortest interval, 10 s: 9,000 polls, of which all may be missed ones.
 # What exceeds them is damaged, and reading it could need all memory.
 _MOST_BYTES: Final = 10_000_000
-_MOST_HEAD_BYTES: Final = 4_000_000
-_MOST_BRACKETS: Final = 50_000
-_MOST_QUOTES: Final = 500_000
+_MOST_HEAD_BYTES: Final = 8_000_000
+# Of these characters before the columns: each may stand for an object of 100 bytes in memory.
+_MOST: Final = {"[": 50_000, "{": 50_000, '"': 500_000, ",": 500_000}
 _MOST_POLLS: Final = 100_000
 _DECODER_BYTES: Final = 16_000_000
 _END_MS: Final = 253_402_300_800_000  # no calendar goes on after the year 9999
@@ -105,7 +105,7 @@ def write(path: Path, day: Day) -> int:
     }
     text = json.dumps(document, separators=_COMPACT)
     checksum = hashlib.sha256(text.encode("ascii")).hexdigest()
-    return _write(path, f'{text[:-1]},"sha256":"{checksum}"}}', lambda new: read(new) == day)
+    return _write(path, f'{text[:-1]},"sha256":"{checksum}"}}', lambda new: _holds(new, day))
 
 
 def read(path: Path) -> Day:
@@ -125,6 +125,14 @@ def read(path: Path) -> Day:
         raise DamagedError(f"{path}: not a readable archive: {exc}") from exc
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+
+
+def _holds(path: Path, day: Day) -> bool:
+    """Whether an archive is that of the day; a file that is only tried is not called damaged."""
+    try:
+        return read(path) == day
+    except DamagedError:
+        return False
 
 
 def _write(path: Path, text: str, accept: Callable[[Path], bool]) -> int:
@@ -237,7 +245,7 @@ def _parse(text: str) -> Day:
 
 
 def _head(text: str) -> dict[str, Any]:
-    if text.count("[") + text.count("{") > _MOST_BRACKETS or text.count('"') > _MOST_QUOTES:
+    if any(text.count(character) > most for character, most in _MOST.items()):
         raise ValueError("it is larger than any day")
     head = json.loads(text)
     if not isinstance(head["missed"], list) or not isinstance(head["repairs"], list):
@@ -245,9 +253,11 @@ def _head(text: str) -> dict[str, Any]:
     return dict(head)
 
 
-def _record(kind: Callable[..., Any], entry: Mapping[str, Any]) -> Any:
+def _record(kind: Callable[..., Any], entry: object) -> Any:
     """Return a `MissedPoll` or a `Repair`, each value of the type that it must have."""
-    for name, value in dict(entry).items():
+    if not isinstance(entry, dict):
+        raise ValueError("a missed poll or a repair is not one")
+    for name, value in entry.items():
         if name in ("reason", "detail", "sha256"):
             if not isinstance(value, str):
                 raise ValueError(f"{name} is not a text")

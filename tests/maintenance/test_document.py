@@ -251,6 +251,27 @@ def test_what_is_no_file_is_refused_in_one_line(path):
             document.read(path)
 
 
+def test_a_day_of_missed_polls_alone_at_the_shortest_interval_is_read(path):
+    """Nine thousand of them, on a day of 25 hours, each with a long reason."""
+    detail = 'pump.example:8889: calculations: no "answer", in 60 s [Errno 110] {}; ' * 4
+    missed = tuple(
+        MissedPoll(n * 10_000, "timeout", 4, 254_000, f"{detail}{n}", 12, 10) for n in range(9000)
+    )
+    document.write(path, Day((), missed))
+    assert document.read(path).missed == missed
+
+
+def test_a_day_that_would_not_be_read_is_not_written_and_not_called_damaged(path):
+    day = day_of(count=2)
+    document.write(path, day)
+    good = path.read_bytes()
+    missed = (MissedPoll(0, "timeout", 4, 254_000, "x" * 9_000_000),)
+    with pytest.raises(StorageError, match="does not read back as it was written") as failure:
+        document.write(path, Day(day.polls, missed))
+    assert not isinstance(failure.value, DamagedError)
+    assert path.read_bytes() == good
+
+
 HEAD = (
     '{"format":"luxcli archive","version":3,"luxcli":"0","day":"2026-11-19","start_ms":0,'
     '"stop_ms":1,"polls":2,"catalogue":"","registers":{},"missed":[],"repairs":[],"columns":{'
@@ -394,13 +415,18 @@ def hostile():
     many = 9_900_000
     yield "zeros", "\0" * 60_000_000
     yield "a beginning and zeros", HEAD + " " * 60_000_000
-    yield "nested lists", HEAD.replace('"missed":[]', '"missed":' + "[" * 3_900_000)
-    yield "nested objects", HEAD.replace('"missed":[]', '"missed":' + '{"a":' * 700_000)
-    yield "many lists", HEAD.replace("[]", f"[{'[],' * 1_300_000}[]]", 1)
-    yield "many objects", HEAD.replace("[]", f"[{'{},' * 1_300_000}{{}}]", 1)
-    yield "many numbers", HEAD.replace("[]", f"[{'300,' * 990_000}3]", 1)
+    yield "nested lists", HEAD.replace('"missed":[]', '"missed":' + "[" * 49_000)
+    yield "nested objects", HEAD.replace('"missed":[]', '"missed":' + '{"a":' * 49_000)
+    yield "many lists", HEAD.replace("[]", f"[{'[],' * 49_000}[]]", 1)
+    yield "many objects", HEAD.replace("[]", f"[{'{},' * 49_000}{{}}]", 1)
+    yield "many numbers", HEAD.replace("[]", f"[{'300,' * 499_000}3]", 1)
+    yield "more numbers", HEAD.replace("[]", f"[{'300,' * 1_990_000}3]", 1)
+    yield "a long text", HEAD.replace("[]", f'["{"x" * 7_900_000}"]', 1)
     yield "many texts", HEAD.replace("[]", "[" + '"ab",' * 200_000 + '"ab"]', 1)
     keys = ",".join(f'"{n:x}":1' for n in range(200_000))
+    mixed = ",".join(f'{{"{n:x}":[1{n},"{n:x}x"]}}' for n in range(48_000))
+    more = ",".join(f'"{n:x}z",1{n}' for n in range(150_000))
+    yield "all of it", HEAD.replace("[]", f"[{mixed},{more}]", 1)
     yield "many names", HEAD.replace('"registers":{}', f'"registers":{{{keys}}}')
     yield "a long number", HEAD.replace('"polls":2', f'"polls":{"9" * 3_900_000}')
     columns = ",".join(f'"c{n}":1' for n in range(100_000))
