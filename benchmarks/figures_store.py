@@ -5,7 +5,7 @@ import multiprocessing
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -16,9 +16,8 @@ from benchmarks.bench import Bench
 from benchmarks.histories import History
 from benchmarks.processes import Sample
 from benchmarks.report import Row, sample_row
-from luxcli.model import Snapshot
 from luxcli.store.store import Store
-from tests.support.builders import buffer_line
+from tests.support.builders import write_journals
 
 _SENSOR = "ID_WEB_Temperatur_TVL"
 # The queries of docs/data.md: the average of each bucket, by one search per bucket or by sorting
@@ -208,19 +207,15 @@ def flush(bench: Bench) -> Iterator[Row]:
         directory = bench.scratch / "long-buffer"
         directory.mkdir()
         store = Store(directory / "cache.sqlite3")
-        _write_buffer(store, ordered)
+        write_journals(store.path, ordered)
         began = time.process_time()
         store.flush()
         times[label] = time.process_time() - began
         shutil.rmtree(directory)
     yield Row(
-        *("flush", "flush of a long buffer: in reverse : in order"),
+        *("flush", "flush of a long journal: in reverse : in order"),
         times["in reverse"] / times["in order"],
         ours=f"{times['in reverse'] / len(polls) * 1000:.2f} ms/poll",
         reference=f"{times['in order'] / len(polls) * 1000:.2f} ms/poll",
         note=f"{len(polls)} polls, each read back and compared",
     )
-
-
-def _write_buffer(store: Store, polls: Sequence[Snapshot]) -> None:
-    store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))

@@ -118,7 +118,7 @@ FACE: dict[str, set[str]] = {
     },
     "controller": {"access", "client", "exchange", "probe"},
     "simulator": {"replay", "server"},
-    "store": {"store", "buffer", "database", "ledger", "owner", "repairs"},
+    "store": {"store", "database", "journal", "ledger", "owner", "repairs"},
     "recording": {"coverage", "limits", "pacing", "poll", "state"},
     "exports": {"columns", "csv_file"},
     "rollup": {"rollup", "files"},

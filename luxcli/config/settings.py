@@ -133,7 +133,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "flush_polls",
         readers.integer(1, 1000),
         "20",
-        "Polls collected in the buffer before they move into the database; 1 = at once, for\n"
+        "Polls collected in the journal before they go into the database; 1 = at once, for\n"
         "live dashboards, at three times the wear of an SD card.",
     ),
     Setting(

@@ -1,6 +1,6 @@
 """Whether the polls of the last day are good data, as ``luxcli validate`` judges them.
 
-A health check changes nothing: polls that wait in the buffer are judged from there.
+A health check changes nothing: polls that wait in the journals are judged from there.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,7 @@ def recorded_data(config: Config, *, now_ms: int) -> Section:
     """Return the verdict on the last 24 hours, its scores and findings."""
     try:
         start_ms = _beginning(Store(config.cache_path), now_ms)
-        report = stored.validate(
-            config, start_ms=start_ms, stop_ms=now_ms, now_ms=now_ms, flush=False
-        )
+        report = stored.validate(config, start_ms=start_ms, stop_ms=now_ms, now_ms=now_ms)
     except NoDataError:
         return Section("recorded data", (info("no polls of the last 24 h to judge"),))
     except LuxcliError as exc:

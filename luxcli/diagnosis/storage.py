@@ -1,6 +1,6 @@
-"""The disk's half of a health check: directories, buffer, database, archives, locks.
+"""The disk's half of a health check: directories, journals, database, archives, locks.
 
-Changes nothing: it neither flushes the buffer nor quarantines a damaged database. A part that
+Changes nothing: it neither flushes the journals nor quarantines a damaged database. A part that
 cannot be read becomes a line, and the others are still examined.
 """
 
@@ -19,7 +19,7 @@ from luxcli.diagnosis.archives import archives
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.monitoring import channels
-from luxcli.store import ledger
+from luxcli.store import journal, ledger
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
 from luxcli.system.disks import Disk, mount_of
@@ -135,7 +135,7 @@ def _directories(config: Config) -> Iterator[Line]:
 
 def _file_access(config: Config, store: Store) -> Iterator[Line]:
     """Look for files that this user cannot use, as after a run by hand as another user."""
-    paths = [*_lock_paths(config, store), store.buffer_path, store.path]
+    paths = [*_lock_paths(config, store), *journal.paths(store.path), store.path]
     there = [path for path in paths if path.exists()]
     for path in there:
         if not path.is_file() and path != store.path:  # `_place` reports the database
@@ -225,21 +225,24 @@ def _disks(config: Config, facts: _Facts) -> Iterator[Line]:
 
 def _buffer(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
     waiting = store.waiting()
-    entries, damaged = len(waiting.polls_ms) + len(waiting.missed), len(waiting.rejected)
+    entries, damaged = len(waiting.polls_ms) + len(waiting.missed), waiting.rejected
     facts.buffer = {"entries": entries, "bytes": waiting.size, "damaged_lines": damaged}
     # One interrupted flush is normal; more entries mean that the database could not be written.
-    text = f"in the buffer: {counted(entries, 'entry', 'entries')}, {waiting.size / 1e3:.0f} kB"
+    count = counted(entries, "entry", "entries")
+    text = f"waiting in the journals: {count}, {waiting.size / 1e3:.0f} kB"
     if entries > 3 * max(flush_polls, 10):
         yield warning(text, "the database could not be written for a while: see the other lines")
     else:
         yield ok(text)
     if damaged:
-        advice = "the next flush quarantines them; a failing card or a power cut leaves such lines"
+        advice = (
+            "a failing card or a power cut leaves such lines; the next flush copies them to a file"
+        )
         lines = counted(damaged, "damaged line", "damaged lines")
-        yield warning(f"{lines} in the buffer", advice)
+        yield warning(f"{lines} in the journals", advice)
     if store.rejected_path.exists():
         size = store.rejected_path.stat().st_size
-        text = f"{store.rejected_path}: {size} bytes of damaged buffer lines from an earlier run"
+        text = f"{store.rejected_path}: {size} bytes of damaged lines of journals from earlier runs"
         yield info(f"{text}, kept for 'luxcli restore'")
 
 

@@ -216,7 +216,7 @@ def _prune_polls(
     if not config.cache_retention_days:
         return 0, 0
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    store.flush()  # also in a dry run, which has to count the polls of the buffer
+    store.flush()  # also in a dry run, which has to count the polls of the journals
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
     polls = store.database.count(0, cutoff)

@@ -1,9 +1,10 @@
-"""Rebuilds the database from archives, the buffer and quarantined databases.
+"""Rebuilds the database from archives, journals and quarantined databases.
 
-Each poll has a second copy: in its day's archive, or in the buffer until that archive is written.
-A new database takes in the buffer with its first flush; the rest is done here, by the next roll-up
-(`complete`) or by ``luxcli restore``. Recovered polls are inserted by the same code as new ones, so
-repeating it changes nothing. Transactions are small, so that no poll has to wait for a long one.
+Each poll has a second copy: in the archive of its day, or in its journal until that archive is
+written. A new database takes in the journals with its first flushes; the rest is done here, by the
+next roll-up (`complete`) or by ``luxcli restore``. Recovered polls are inserted by the same code as
+new ones, so repeating it changes nothing. Transactions are small, so that no poll has to wait for a
+long one.
 """
 
 import logging
@@ -46,7 +47,7 @@ def restore(
     until: date | None = None,
     progress: Progress = silent,
 ) -> Restored:
-    """Insert the polls of archives, quarantined databases and quarantined buffer lines.
+    """Insert the polls of archives, quarantined databases and damaged lines of journals.
 
     Args:
         config: Says where the database is.
@@ -336,15 +337,18 @@ def _bounds(path: Path, zone: tzinfo) -> tuple[int, int] | None:
 
 
 def _from_rejected(store: Store, low: int, high: int) -> Source:
-    """Insert quarantined buffer lines that can be read now.
+    """Insert damaged lines of journals that can be read now.
 
     Such a line may be of a newer luxcli, or refer to settings that another line has.
     """
     path = store.rejected_path
-    content = store.rejected()
-    result = _merge(store, path, content.polls, content.missed, low, high)
-    if content.rejected:
-        result = replace(result, problem=f"{path}: {len(content.rejected)} lines cannot be read")
+    result, unreadable = Source(path, 0, 0), 0
+    for part in store.rejected():
+        unreadable += len(part.rejected)
+        more = _merge(store, path, part.polls, part.missed, low, high)
+        result = replace(more, polls=result.polls + more.polls, missed=result.missed + more.missed)
+    if unreadable:
+        result = replace(result, problem=f"{path}: {unreadable} lines cannot be read")
     return result
 
 

@@ -16,7 +16,7 @@ from luxcli.errors import DeviceError, Interrupted, LockHeldError, LuxcliError, 
 from luxcli.model import CLOCK_DOUBTED, EXTRA, GROUPS, MissedPoll, Snapshot
 from luxcli.recording import clock_doubt, limits
 from luxcli.registers import continuity
-from luxcli.store import buffer, owner
+from luxcli.store import journal, owner
 from luxcli.store.store import AddResult, Store
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 
@@ -190,7 +190,7 @@ class _Job:
         except Interrupted as exc:
             self._store.use_short_timeouts()
             self._record(exc, "interrupted", connections)
-            _try(exc, self._store.flush)
+            _try(exc, self._store.flush_some)
             raise
 
     def _for_schedule(self, snapshot: Snapshot) -> Snapshot:
@@ -291,7 +291,7 @@ class Gate:
 
     def _last_poll(self) -> Snapshot | None:
         try:
-            previous = buffer.last_poll(Store(self._config.cache_path).buffer_path)
+            previous = journal.last_poll(self._config.cache_path)
         except StorageError as exc:
             # Storing the poll will fail with the reason, or write past it.
             _LOGGER.debug("the last poll cannot be read: %s", exc)

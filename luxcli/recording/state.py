@@ -1,10 +1,11 @@
 """Answers whether polls keep coming, and how many of the scheduled ones are there.
 
 Reads only: neither flushes nor locks, so that a health check every minute wears no SD card out and
-never keeps a poll waiting. Polls in the buffer count as well.
+never keeps a poll waiting. Polls that wait in the journals count as well.
 """
 
 import os
+import time
 from bisect import bisect_right
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -18,9 +19,10 @@ from luxcli.recording.counter import (
     is_scheduled,
 )
 from luxcli.recording.coverage import Coverage
+from luxcli.store import journal
 from luxcli.store.store import Store, Waiting
 
-# Bytes that a flush of the buffer needs, about.
+# Bytes that a flush needs, about.
 _NEEDED_BYTES: Final = 65_536
 _DAY_MS: Final = 86_400_000
 # A poll is dated by another process; the clock may be corrected a little in between.
@@ -33,7 +35,7 @@ def coverage(store: Store, start_ms: int, stop_ms: int) -> Coverage:
     Memory does not grow with the interval.
 
     Raises:
-        StorageError: The database or the buffer cannot be read.
+        StorageError: The database or a journal cannot be read.
     """
     with store.database.kept_open():
         return _coverage(store, store.waiting(), start_ms, stop_ms)
@@ -55,7 +57,7 @@ def _coverage(store: Store, waiting: Waiting, start_ms: int, stop_ms: int) -> Co
     inside = sorted(row for row in rows if first_ms <= row[0] < end_ms)
     for part in store.database.timings(first_ms, end_ms):
         earlier = bisect_right(inside, part[-1][0], key=itemgetter(0))
-        # After a crash an entry is in the buffer and in the database.
+        # An entry that is flushed meanwhile is found in both.
         counter.add(sorted({*part, *inside[:earlier]}) if earlier else part)
         del inside[:earlier]
     counter.add(inside)
@@ -109,7 +111,7 @@ def state(store: Store, now_ms: int) -> State:
     """Determine whether polls keep coming.
 
     Raises:
-        StorageError: The database or the buffer cannot be read.
+        StorageError: The database or a journal cannot be read.
     """
     waiting = store.waiting()
     limit_ms = now_ms + _CLOCK_SLACK_MS
@@ -140,7 +142,8 @@ def obstacle(store: Store) -> str | None:
         return f"{directory}: the file system is read-only"
     if disk.f_bavail * disk.f_frsize < _NEEDED_BYTES:
         return f"{directory}: the disk is full"
-    for path in (directory, store.lock_path, store.buffer_path):
+    today = journal.path_at(store.path, round(time.time() * 1000))
+    for path in (directory, store.lock_path, today):
         if path.exists() and not os.access(path, os.W_OK):
             return f"{path}: cannot be written by uid {os.geteuid()}"
     return None
@@ -150,7 +153,7 @@ def last_poll_ms(store: Store, now_ms: int) -> int | None:
     """Return the time of the newest poll that is not in the future, None when there is none.
 
     Raises:
-        StorageError: The database or the buffer cannot be read.
+        StorageError: The database or a journal cannot be read.
     """
     return _newest(store, store.waiting(), now_ms + _CLOCK_SLACK_MS)[0]
 

@@ -1,1 +1,1 @@
-"""Keeps polls: the buffer, the database, and what is known about its files."""
+"""Keeps polls: the journals, the database, and what is known about its files."""

@@ -1,6 +1,6 @@
 """The database of one heat pump: what polls, missed polls and registers it holds.
 
-Reads only what was flushed; the buffer in front of it and the locks are the business of `store`.
+Reads only what was flushed; the journals beside it and the locks are the business of `store`.
 All times are milliseconds since the epoch, UTC; intervals are half-open. What asks for times leaves
 out polls whose time is doubted, unless it says so: no report and no loop over days may meet 1970.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from luxcli.model import Repair
-    from luxcli.store.tables import Key
+    from luxcli.store.rows import Key
 
 _BUSY_WAIT_S = 2.0
 # Entries that are read at once: a day of polls.
@@ -88,10 +88,10 @@ class Database:
         """Return ``(kind, index)`` of every register ever stored, sorted."""
         if not self.has_data():
             return []
-        from luxcli.store import tables
+        from luxcli.store import reader
 
         with self.connect() as db:
-            return tables.known_registers(db)
+            return reader.known_registers(db)
 
     def check_version(self) -> None:
         """Refuse the file of a development version, see `paths.check_version`."""
@@ -108,7 +108,7 @@ class Database:
 
     def missed(self, start: int, stop: int) -> list[MissedPoll]:
         """Return the missed polls in ``start <= ts_ms < stop``."""
-        from luxcli.store import tables
+        from luxcli.store import reader
 
         with self.reading() as db:
             if db is None:
@@ -117,7 +117,7 @@ class Database:
                 "SELECT * FROM missed WHERE ts_ms>=? AND ts_ms<? ORDER BY ts_ms", (start, stop)
             )
             types = (int, str, int, int, str, int, int, int)
-            return [MissedPoll(*row) for row in tables.of_types(db, rows.fetchall(), *types)]
+            return [MissedPoll(*row) for row in reader.of_types(db, rows.fetchall(), *types)]
 
     def last_poll(self, ts_ms: int, *, doubted: bool = False) -> int | None:
         """Return the time of the last poll at or before `ts_ms`; on request of the doubted ones."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from luxcli.store import tables
+from luxcli.store import reader
 from luxcli.store.store import Store
 
 
@@ -55,7 +55,7 @@ def rollups(store: Store, kind: str) -> list[RollupRecord]:
             return []
         rows = db.execute("SELECT * FROM rollup WHERE kind=? ORDER BY period_stop_ms", (kind,))
         types = (str, int, int, str, str, int, int, str)
-        return [RollupRecord(*row) for row in tables.of_types(db, rows.fetchall(), *types)]
+        return [RollupRecord(*row) for row in reader.of_types(db, rows.fetchall(), *types)]
 
 
 def record_rollup(store: Store, record: RollupRecord) -> None:
@@ -79,7 +79,7 @@ def archives(store: Store) -> list[ArchiveRecord]:
             return []
         rows = db.execute("SELECT * FROM archive").fetchall()
         types = (int, int, str, int, int, int, int)
-        return [ArchiveRecord(*row) for row in tables.of_types(db, rows, *types)]
+        return [ArchiveRecord(*row) for row in reader.of_types(db, rows, *types)]
 
 
 def record_archive(store: Store, record: ArchiveRecord) -> None:

@@ -2,7 +2,7 @@
 
 A heat pump is known by its serial number (parameters 874 and 875; source: Bouni/Luxtronik-2), or by
 its configured name or address where the number is 0. The note is ``NAME.device.json`` beside the
-database, because a poll that goes to the buffer does not open SQLite.
+database, because a poll that goes to the journal alone does not open SQLite.
 """
 
 import json

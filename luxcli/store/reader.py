@@ -6,12 +6,10 @@ and a column that was added between two batches is noticed.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from luxcli.model import Chunk, Snapshot
-from luxcli.store import tables
-from luxcli.store.rows import HEAD, HEAD_COLUMNS, HEAD_SQL, Layout, Row
-from luxcli.store.tables import Key
+from luxcli.store.rows import HEAD, HEAD_COLUMNS, HEAD_SQL, Key, Layout, Row
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -20,6 +18,17 @@ _BATCH_ROWS: Final = 500
 # The settings are looked up at the beginning of each interval; their changes within it are kept.
 _INTERVAL_MS: Final = 7 * 86_400_000
 _NEIGHBOURS_MS: Final = 3_600_000
+
+# By way of the register table: each register is one step in the change log's key, however long
+# the log has become.
+SETTINGS_AT: Final = (
+    "SELECT r.kind, r.idx, (SELECT s.value FROM setting s WHERE s.kind=r.kind AND s.idx=r.idx"
+    " AND s.ts_ms<=? ORDER BY s.ts_ms DESC LIMIT 1) AS value FROM register r"
+)
+_CHANGES: Final = (
+    "SELECT s.kind, s.idx, s.ts_ms, s.value FROM register r CROSS JOIN setting s"
+    " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms>? AND s.ts_ms<?"
+)
 
 Change = tuple[Key, int, int | None]  # register, time and new value
 
@@ -41,7 +50,7 @@ def chunks(
     wanted = set(keys)
 
     def with_others() -> list[Key]:
-        return [*keys, *(key for key in tables.known_registers(db) if key not in wanted)]
+        return [*keys, *(key for key in known_registers(db) if key not in wanted)]
 
     for interval in _intervals(db, with_others, start_ms, stop_ms, "AND NOT flags & 1"):
         varying = tuple(slot for slot in interval.varying if slot < len(keys))
@@ -70,7 +79,7 @@ def _chunk(
 
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
     """Yield every poll of ``start_ms <= ts_ms < stop_ms`` as it was sent; else as `chunks`."""
-    for interval in _intervals(db, lambda: tables.known_registers(db), start_ms, stop_ms):
+    for interval in _intervals(db, lambda: known_registers(db), start_ms, stop_ms):
         yield from snapshots(interval, damaged)
 
 
@@ -176,7 +185,7 @@ class Interval:
         # A writer reads within its own transaction.
         self._within_transaction = db.in_transaction
         self._begin_transaction()
-        columns, constants = tables.layout(db)
+        columns, constants = layout(db)
         with_column = set(columns)
         self._version = self._data_version()
         logged: dict[Key, list[int]] = {}
@@ -233,8 +242,8 @@ class Interval:
     def _settings(self, keys: Iterable[Key]) -> tuple[dict[Key, int | None], list[Change]]:
         """Return the settings at the start of the interval, and their changes within."""
         del keys  # all of them are read at once
-        at_start = tables.settings_at(self._db, self.next_ms)
-        return at_start, tables.setting_changes(self._db, self.next_ms, self._stop_ms)
+        at_start = settings_at(self._db, self.next_ms)
+        return at_start, setting_changes(self._db, self.next_ms, self._stop_ms)
 
     def _next_rows(self) -> tuple[list[Row], bool]:
         """Return the next rows, and whether they are the last."""
@@ -253,3 +262,74 @@ class Interval:
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
         return version
+
+
+def settings_at(db: "Connection", ts_ms: int) -> dict[Key, int | None]:
+    """Return all settings at a time, as `as_of`; None for calculations with a column."""
+    return {(kind, index): value for kind, index, value in db.execute(SETTINGS_AT, (ts_ms,))}
+
+
+def setting_changes(
+    db: "Connection", after_ms: int, before_ms: int
+) -> list[tuple[Key, int, int | None]]:
+    """Return the changes of settings between two times, both excluded: key, time, value.
+
+    Raises:
+        sqlite3.DatabaseError: The log is damaged.
+    """
+    rows = db.execute(_CHANGES, (after_ms, before_ms)).fetchall()
+    pairs_of_numbers(db, ((ts_ms, value or 0) for _kind, _index, ts_ms, value in rows))
+    return [((kind, index), ts_ms, value) for kind, index, ts_ms, value in rows]
+
+
+def as_of(db: "Connection", key: Key, ts_ms: int) -> int | None:
+    """Return the raw value that a setting had at a time, None when it was not sent then."""
+    row = db.execute(
+        "SELECT value FROM setting WHERE kind=? AND idx=? AND ts_ms<=? ORDER BY ts_ms DESC LIMIT 1",
+        (*key, ts_ms),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def known_registers(db: "Connection") -> list[Key]:
+    """Return ``(kind, index)`` of every register ever stored, sorted."""
+    return sorted(pairs_of_numbers(db, db.execute("SELECT kind, idx FROM register")))
+
+
+def pairs_of_numbers(db: "Connection", rows: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Return rows of two numbers; a damaged row may hold something else.
+
+    Raises:
+        sqlite3.DatabaseError: One of them is something else.
+    """
+    found = []
+    for first, second in rows:
+        if not isinstance(first, int) or not isinstance(second, int):
+            raise db.DatabaseError("something else where a number was stored")
+        found.append((first, second))
+    return found
+
+
+def of_types(
+    db: "Connection", rows: Iterable[tuple[object, ...]], *types: type
+) -> list[tuple[Any, ...]]:
+    """Return rows whose values have these types, or are None.
+
+    Raises:
+        sqlite3.DatabaseError: One of them has another type, as only damage makes it.
+    """
+    found = []
+    for row in rows:
+        for value, kind in zip(row, types, strict=True):
+            if not isinstance(value, kind) and value is not None:
+                raise db.DatabaseError("something else where a number or text was stored")
+        found.append(row)
+    return found
+
+
+def layout(db: "Connection") -> tuple[list[int], dict[int, int]]:
+    """Return the calculations that have a column in ``poll``, and the constant ones' values."""
+    names = [row[1] for row in db.execute("PRAGMA table_info(poll)")]
+    columns = [int(name[1:]) for name in names if name[1:].isdigit()]
+    rows = db.execute("SELECT idx, value FROM constant WHERE kind=0")
+    return columns, dict(pairs_of_numbers(db, rows))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import CLOCK_DOUBTED, Repair, Snapshot
-from luxcli.store import reader, tables
+from luxcli.store import reader
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -119,5 +119,5 @@ def take_out(db: "Connection", ts_ms: int) -> None:
         # What the next poll has like the one before is no change any more.
         db.executemany(
             "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms=? AND value IS ?",
-            [(*key, following, tables.as_of(db, key, following - 1)) for key in keys],
+            [(*key, following, reader.as_of(db, key, following - 1)) for key in keys],
         )

@@ -17,9 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from luxcli.store import checksums
-from luxcli.store.tables import Key
-
 # What every poll has, before its registers; the checksum follows as the last column of the head.
 HEAD: Final = ("ts_ms", "took_ms", "tries", "late_ms", "interval_s", "flags")
 _CRC: Final = len(HEAD)
@@ -27,8 +24,35 @@ HEAD_COLUMNS: Final = _CRC + 1
 # A row begins with these. The checksum is stored as a signed number.
 HEAD_SQL: Final = ",".join((*HEAD, "crc&4294967295"))
 _NUMBER: Final = struct.Struct(">q")
+Key = tuple[int, int]  # kind (index into GROUPS), register index
 Row = tuple[int | None, ...]
 Blocks = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def settings_crc(parameters: Sequence[int], visibilities: Sequence[int]) -> int:
+    """Return the CRC-32 of both blocks, the start value for `poll_crc`."""
+    return zlib.crc32(packed(visibilities), zlib.crc32(packed(parameters)))
+
+
+def poll_crc(head: Sequence[int | None], calculations: Sequence[int], settings: int) -> int:
+    """Return the checksum of a poll, 0 to 2**32 - 1; `signed` makes it what is stored.
+
+    Args:
+        head: What stands before it in a row: time, duration, tries, lateness, interval and flags.
+        calculations: The block as it was sent.
+        settings: The `settings_crc` of the other two blocks.
+    """
+    return zlib.crc32(packed(calculations), zlib.crc32(packed(head), settings))
+
+
+def packed(block: Sequence[int | None]) -> bytes:
+    """Return numbers as bytes, 64 bits each, the highest byte first."""
+    return struct.pack(f">{len(block)}q", *block)
+
+
+def signed(crc: int) -> int:
+    """Return a checksum as a signed number, which SQLite keeps in 4 bytes instead of 6."""
+    return crc - (1 << 32) if crc >= 1 << 31 else crc
 
 
 class Layout:
@@ -120,7 +144,7 @@ class Layout:
 
     def _is_intact(self, row: Row) -> bool:
         try:
-            crc = checksums.poll_crc(row[:_CRC], self.block(row), self._settings_crc)
+            crc = poll_crc(row[:_CRC], self.block(row), self._settings_crc)
             return crc == row[_CRC]
         except struct.error:
             return False
@@ -132,8 +156,8 @@ class Layout:
             self._index |= {slot: index for index, (slot, _) in enumerate(sent)}
             self._blocks.append([value for _, value in sent])
         try:
-            # As `checksums.settings_crc` does it, but kept: most changes are of one number.
-            self._packed = [bytearray(checksums.packed(block)) for block in self._blocks]
+            # As `settings_crc` does it, but kept: most changes are of one number.
+            self._packed = [bytearray(packed(block)) for block in self._blocks]
         except struct.error:
             self._packed = []
         self._update_settings_crc()

@@ -174,7 +174,7 @@ def span(db: sqlite3.Connection) -> tuple[int | None, int | None]:
 
 
 def _give_back_journal(db: sqlite3.Connection) -> None:
-    """Free the space of the journal on a full disk, where the buffer needs it."""
+    """Free the space of the journal on a full disk, where the journals need it."""
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")

@@ -1,27 +1,29 @@
-"""Everything that is kept of a heat pump: a durable buffer in front of a SQLite database.
+"""Everything that is kept of a heat pump: durable journals and a SQLite database.
 
-`Store.add` returns when a poll is safe in the buffer (one append, one fsync); every
-``flush_polls`` polls the buffer goes into the database in one transaction. Readers flush first, so
-they always see everything. If the database is locked, full or damaged, the buffer keeps growing and
-nothing is lost. All times are milliseconds since the epoch, UTC; intervals are half-open.
+`Store.add` returns when a poll is safe in the journal of its day (one append, one fsync); every
+``flush_polls`` polls what the database lacks of the journals goes into it. Nothing is removed from
+a journal by that: the database remembers how far it has taken in each, and a database that is lost
+is filled again. Readers read what still waits in the journals beside the database. If the database
+is locked, full or damaged, the journals keep growing and nothing is lost. All times are
+milliseconds since the epoch, UTC; intervals are half-open.
 
-Files beside the database ``NAME``: ``NAME.buffer.jsonl``, ``NAME.rejected.jsonl`` (damaged buffer
-lines), ``NAME.lock`` and SQLite's ``NAME-journal``. The directory must be local: neither the locks
-nor SQLite are safe on NFS or SMB.
+Files beside the database ``NAME``: ``NAME.polls-YYYY-MM-DD.jsonl`` (journals),
+``NAME.rejected.jsonl`` (copies of damaged lines), ``NAME.lock`` (held while the database is
+written, not by an append) and SQLite's ``NAME-journal``. The directory must be local: neither the
+locks nor SQLite are safe on NFS or SMB.
 """
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from luxcli import __version__
-from luxcli.errors import DamagedError, StorageError
-from luxcli.model import MissedPoll, Snapshot
-from luxcli.store import buffer, paths
+from luxcli.errors import DamagedError, LockHeldError, StorageError
+from luxcli.model import MissedPoll, Repair, Snapshot
+from luxcli.store import journal, paths
 from luxcli.store.database import Database
 from luxcli.system import locks
 from luxcli.system.progress import Progress, silent
@@ -31,17 +33,17 @@ if TYPE_CHECKING:
 
 
 _LOGGER = logging.getLogger(__name__)
-# A flush of a day's backlog or the removal of one day takes well below this on a Raspberry Pi.
+# Moving a part of a backlog or the removal of one day takes well below this on a Raspberry Pi.
 _LOCK_WAIT_S = 20.0
+_POLL_WAIT_S = 1.0  # for the database; the poll's line is durable already
+_PAUSE_S = 0.06  # longer than others wait before they try again to get the lock
 _SHORT_WAIT_S = 0.3
 # Roll-ups, archives and recovery take minutes on a small machine.
 _ROLLUP_WAIT_S = 60.0
-# Four hours at a poll every 30 s: a longer backlog goes in several transactions.
-_FLUSH_PART = 500
 _DAY_MS = 86_400_000
 _REMOVAL_S = 600.0
 
-Waiting = buffer.Waiting
+Waiting = journal.Waiting
 
 
 class AddResult(NamedTuple):
@@ -52,25 +54,29 @@ class AddResult(NamedTuple):
 
 
 class FlushResult(NamedTuple):
-    """What a flush moved into the database; lines that were there already do not count."""
+    """What a flush moved into the database; what was there already does not count."""
 
     polls: int
     missed: int
     rejected: int
 
 
+def _sum(results: Sequence[FlushResult]) -> FlushResult:
+    return FlushResult(*map(sum, zip(*results, strict=True))) if results else FlushResult(0, 0, 0)
+
+
 class Store:
-    """Buffer and database of one heat pump. Holds nothing open between calls.
+    """Journals and database of one heat pump. Holds nothing open between calls.
 
     Args:
         path: The database.
-        flush_polls: Polls after which the buffer is flushed.
+        flush_polls: Polls after which the journals are flushed.
         lock_wait_s: How long to wait for another process that writes, seconds.
 
     Attributes:
         database: What was flushed; see there for everything that is only read.
         archive_directory: That of the daily archives.
-        buffer_path, rejected_path, lock_path, rollup_lock_path: Files beside the database.
+        rejected_path, lock_path, rollup_lock_path: Files beside the database.
     """
 
     def __init__(
@@ -79,12 +85,12 @@ class Store:
         self.path = path
         self.database = Database(path)
         self.archive_directory = path.parent / "archive"
-        self.buffer_path = path.with_name(path.name + ".buffer.jsonl")
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
         self.rollup_lock_path = path.with_name(path.name + ".rollup.lock")
         self._flush_polls = flush_polls
         self._lock_wait_s = lock_wait_s
+        self._has_quarantined = False
 
     @classmethod
     def open(cls, path: Path, *, flush_polls: int = 20, parents: bool = False) -> Self:
@@ -92,7 +98,7 @@ class Store:
 
         Args:
             path: The database.
-            flush_polls: Polls after which the buffer is flushed.
+            flush_polls: Polls after which the journals are flushed.
             parents: Create the directories above as well; otherwise the parent must exist, so
                 that a forgotten mount or a typing error does not fill some other disk.
 
@@ -137,71 +143,126 @@ class Store:
         return locks.hold(self.rollup_lock_path, wait_s=wait_s)
 
     def add(self, timestamp: int, data: Snapshot) -> AddResult:
-        """Keep one poll: durable when this returns.
+        """Keep one poll: durable when this returns. Waits for no job that works on the database.
 
         Args:
             timestamp: Time of the poll, ms since the epoch, UTC; overrides ``data.taken_ms``.
             data: The complete snapshot.
 
         Raises:
-            LockHeldError: Another process kept the storage lock.
-            StorageError: The poll could be written neither to the buffer nor to the database.
+            StorageError: The poll could be written neither to its journal nor to the database.
         """
         poll = data._replace(taken_ms=timestamp)
-        with self._lock():
-            try:
-                waiting = buffer.append_poll(self.buffer_path, poll)
-            except StorageError as exc:
-                # The buffer's disk may be full while the database still has free pages.
-                self._write_past_buffer([poll], (), exc)
-                return AddResult(1, f"{exc}; stored in the database directly")
-            if waiting < self._flush_polls:
-                return AddResult(0)
-            try:
-                return AddResult(self._flush().polls)
-            except StorageError as exc:
-                return AddResult(0, f"{exc}; {waiting} entries wait in {self.buffer_path}")
+        try:
+            number, before = journal.append(self.path, poll, wait_s=self._lock_wait_s)
+        except (LockHeldError, StorageError) as exc:
+            # The disk may be full while the database still has free pages.
+            self._write_past_journal([poll], (), exc)
+            return AddResult(1, f"{exc}; stored in the database directly")
+        if number // self._flush_polls == before // self._flush_polls:
+            return AddResult(0)
+        try:
+            return AddResult(self.flush_some().polls)
+        except LockHeldError:
+            return AddResult(0)  # a later flush moves more
+        except StorageError as exc:
+            return AddResult(0, f"{exc}; it waits in {journal.path_at(self.path, timestamp)}")
 
     def add_missed(self, missed: MissedPoll) -> None:
         """Keep the reason why a scheduled poll was missed: durable when this returns.
 
         Raises:
-            LockHeldError: Another process kept the storage lock.
             StorageError: The reason could not be written.
         """
-        with self._lock():
-            try:
-                buffer.append_missed(self.buffer_path, missed)
-            except StorageError as exc:
-                self._write_past_buffer((), [missed], exc)
+        try:
+            journal.append(self.path, missed, wait_s=self._lock_wait_s)
+        except (LockHeldError, StorageError) as exc:
+            self._write_past_journal((), [missed], exc)
+
+    def add_repair(self, repair: Repair) -> None:
+        """Keep the repair of a wrong time: durable when this returns.
+
+        Raises:
+            LockHeldError: Another process kept the journal.
+            StorageError: It could not be written.
+        """
+        journal.append(self.path, repair, wait_s=self._lock_wait_s)
 
     def flush(self) -> FlushResult:
-        """Move everything from the buffer into the database; repeating it changes nothing.
+        """Move into the database what it lacks of the journals; repeating it changes nothing.
+
+        The storage lock is given away between parts.
 
         Raises:
-            LockHeldError: Another process kept the storage lock.
-            StorageError: The database could not be written; the buffer is as it was.
+            LockHeldError: Another process kept the storage lock, or a journal.
+            StorageError: The database could not be written, or a journal not be read; what could
+                not be moved waits in the journals.
         """
-        if not self.buffer_path.exists():
-            return FlushResult(0, 0, 0)
-        with self._lock():
-            return self._flush()
+        from luxcli.store import intake
+
+        moved = []
+        is_behind = intake.is_behind(self.database)
+        while is_behind:
+            with self._lock():
+                part = self._take_in_part()
+            if part is None:
+                break
+            moved.append(part)
+            if is_behind := intake.is_behind(self.database):
+                time.sleep(_PAUSE_S)
+        return _sum(moved)
+
+    def flush_some(self) -> FlushResult:
+        """Move into the database what a poll has time for: about a second's work.
+
+        Raises:
+            LockHeldError, StorageError: As `flush`.
+        """
+        moved: list[FlushResult] = []
+        most = max(journal.PART, 2 * self._flush_polls)
+        deadline = time.monotonic() + _POLL_WAIT_S
+        with locks.hold(self.lock_path, wait_s=min(_POLL_WAIT_S, self._lock_wait_s)):
+            while sum(map(sum, moved)) < most and time.monotonic() < deadline:
+                if (part := self._take_in_part()) is None:
+                    break
+                moved.append(part)
+        return _sum(moved)
 
     def waiting(self) -> Waiting:
-        """Return what waits in the buffer; without the lock, so its last line may still be missing.
+        """Return what is in the journals and not in the database; all if that cannot be read.
 
         Raises:
-            StorageError: The buffer cannot be read.
+            StorageError: A journal cannot be read.
         """
-        return buffer.waiting(self.buffer_path)
+        from luxcli.store import intake
 
-    def rejected(self) -> buffer.Content:
-        """Return what can now be read of the lines that a flush could not read.
+        return intake.waiting(self.database)
+
+    def rejected(self) -> Iterator[journal.Part]:
+        """Yield what can now be read of the lines that a flush could not read.
 
         Raises:
             StorageError: The file cannot be read.
         """
-        return buffer.read(self.rejected_path)
+        return journal.parts(self.rejected_path)
+
+    def remove_journal(self, path: Path, size: int) -> bool:
+        """Remove a journal that nobody has written to since it had `size` bytes.
+
+        Returns:
+            Whether it is gone.
+
+        Raises:
+            LockHeldError: Another process kept the storage lock, or the journal.
+            StorageError: It cannot be removed, or the database not be written.
+        """
+        is_gone = journal.remove(path, size, wait_s=self._lock_wait_s)
+        if is_gone and self.database.has_data():
+            from luxcli.store import intake
+
+            with self.writing() as db:
+                intake.forget(db, path.name)
+        return is_gone
 
     def merge(self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll]) -> FlushResult:
         """Put polls from elsewhere into the database in one transaction; known ones do not count.
@@ -209,16 +270,18 @@ class Store:
         Raises:
             LockHeldError, StorageError: As `flush`.
         """
+        from luxcli.store import writer
+
         with self.writing() as db:
-            return self._ingest(db, polls, missed)
+            return FlushResult(*writer.ingest(db, __version__, polls, missed), rejected=0)
 
     def query(
         self, start: int, stop: int, *, damaged: list[int] | None = None
     ) -> Iterator[Snapshot]:
         """Yield every poll with ``start <= taken_ms < stop`` in time order, as it was sent.
 
-        Streams: memory does not grow with the interval. Flushes first. Each poll is compared with
-        its checksum.
+        Streams: memory does not grow with the interval. Reads what waits in the journals beside the
+        database and writes nothing. Each poll is compared with its checksum.
 
         Args:
             start: ms since the epoch, included.
@@ -227,32 +290,15 @@ class Store:
                 Without it the first one is an error.
 
         Raises:
-            LockHeldError, StorageError: As `flush`, or the database cannot be read.
+            StorageError: The database or a journal cannot be read.
         """
-        self.flush()
+        from luxcli.store import intake
+
         found: list[int] = [] if damaged is None else damaged
-        for snapshot in self.database.polls(start, stop, damaged=found):
+        for snapshot in intake.polls_with_waiting(self.database, start, stop, found):
             self._refuse(found if damaged is None else ())
             yield snapshot
         self._refuse(found if damaged is None else ())
-
-    def polls_with_waiting(
-        self, start: int, stop: int, *, damaged: list[int]
-    ) -> Iterator[Snapshot]:
-        """Yield the polls of database and buffer in time order, each once; writes nothing.
-
-        Args and raises as `query`.
-        """
-        from heapq import merge  # not needed by a poll
-
-        # The buffer first: what is flushed meanwhile is then found in both, not in none.
-        waiting = buffer.polls(self.buffer_path, start, stop)
-        stored = self.database.polls(start, stop, damaged=damaged)
-        last_ms = None
-        for snapshot in merge(stored, waiting, key=attrgetter("taken_ms")):
-            if snapshot.taken_ms != last_ms:
-                yield snapshot
-            last_ms = snapshot.taken_ms
 
     def remove_before(self, cutoff: int, progress: Progress = silent) -> int:
         """Remove polls, missed polls and records older than `cutoff`; settings keep their value.
@@ -312,67 +358,26 @@ class Store:
     def _lock(self) -> AbstractContextManager[None]:
         return locks.hold(self.lock_path, wait_s=self._lock_wait_s)
 
-    def _flush(self) -> FlushResult:
-        try:
-            if not self.buffer_path.stat().st_size:
-                return FlushResult(0, 0, 0)
-        except OSError:
-            pass  # reading it will say what is wrong
+    def _take_in_part(self) -> FlushResult | None:
+        """Move one part of a journal, None if there is nothing to move; holds the storage lock."""
+        # Loaded before the transaction, for whose end others may be waiting.
+        from luxcli.store import intake
+
         self._report_if_gone()
         try:
-            flushed, rejected, size = self._ingest_all()
+            moved = intake.take_in_part(self.database, self.rejected_path)
         except DamagedError as exc:
+            if self._has_quarantined:
+                raise  # a new database does not help
+            self._has_quarantined = True
             damaged_path = paths.quarantine(self.path)
             _LOGGER.error(
                 "%s; quarantined as %s, a new database was created; the next roll-up puts its polls"
                 " back from archives and this file",
                 *(exc, damaged_path.name),
             )
-            flushed, rejected, size = self._ingest_all()
-        if rejected:
-            buffer.quarantine(self.rejected_path, rejected)
-            _LOGGER.error(
-                "%s: %d damaged lines moved to %s; 'luxcli restore' tries them again",
-                *(self.buffer_path, len(rejected), self.rejected_path),
-            )
-        buffer.clear(self.buffer_path, size)
-        return flushed
-
-    def _ingest_all(self) -> tuple[FlushResult, list[bytes], int]:
-        """Store the whole buffer, part by part; return what was new, damaged lines, bytes read."""
-        polls = missed = size = 0
-        rejected: list[bytes] = []
-        for content in buffer.parts(self.buffer_path, _FLUSH_PART):
-            flushed = FlushResult(0, 0, 0)
-            # The last part may be empty; a first one still brings the schema's views up to date.
-            if content.polls or content.missed or not size:
-                flushed = self._ingest_checked(content)
-            polls, missed, size = polls + flushed.polls, missed + flushed.missed, content.size
-            rejected += content.rejected
-        return FlushResult(polls, missed, len(rejected)), rejected, size
-
-    @staticmethod
-    def _ingest(
-        db: "sqlite3.Connection", polls: Sequence[Snapshot], missed: Sequence[MissedPoll]
-    ) -> FlushResult:
-        from luxcli.store import writer
-
-        return FlushResult(*writer.ingest(db, __version__, polls, missed), rejected=0)
-
-    def _ingest_checked(self, content: buffer.Content) -> FlushResult:
-        """Store what the buffer holds and read it back, before the buffer is cleared."""
-        # Loaded before the transaction, for whose end others may be waiting.
-        from luxcli.store import reader, writer
-
-        with self.database.transaction() as db:
-            stored: dict[int, Snapshot] = {}
-            new = writer.ingest(db, __version__, content.polls, content.missed, stored)
-            flushed = FlushResult(*new, rejected=0)
-        with self.database.connect() as db:
-            found = reader.polls_at(db, sorted(stored))
-            if found != stored:
-                raise DamagedError(f"{self.path}: does not read back as it was written")
-        return flushed
+            moved = intake.take_in_part(self.database, self.rejected_path)
+        return None if moved is None else FlushResult(*moved)
 
     def _report_if_gone(self) -> None:
         """Log an error if the database is empty or gone though archives show that there was one."""
@@ -383,11 +388,13 @@ class Store:
                 self.path,
             )
 
-    def _write_past_buffer(
-        self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll], reason: StorageError
+    def _write_past_journal(
+        self,
+        polls: Sequence[Snapshot],
+        missed: Sequence[MissedPoll],
+        reason: LockHeldError | StorageError,
     ) -> None:
         try:
-            with self.database.transaction() as db:
-                self._ingest(db, polls, missed)
-        except StorageError as exc:
+            self.merge(polls, missed)
+        except (LockHeldError, StorageError) as exc:
             raise StorageError(f"{reason}; nor can the database be written: {exc}") from exc

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from luxcli.model import GROUPS, MissedPoll, Snapshot
-from luxcli.store import schema, views
-from luxcli.store.checksums import poll_crc, settings_crc, signed
-from luxcli.store.rows import HEAD
-from luxcli.store.tables import _SETTINGS_AT, Key, as_of, known_registers, layout, settings_at
+from luxcli.errors import DamagedError
+from luxcli.model import GROUPS, MissedPoll, Repair, Snapshot
+from luxcli.store import reader, schema, views
+from luxcli.store.reader import SETTINGS_AT, as_of, known_registers, layout, settings_at
+from luxcli.store.rows import HEAD, Key, poll_crc, settings_crc, signed
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -65,27 +65,34 @@ class Writer:
         self._new: tuple[int, int] | None = None  # the first and the last poll that was new
         self._new_times: list[int] = []  # of polls and missed polls
         self._crc: tuple[tuple[tuple[int, ...], tuple[int, ...]], int] | None = None
+        self._at: dict[int, Snapshot] = {}  # polls that are stored at some times
+
+    def look_up(self, polls: Iterable[Snapshot]) -> None:
+        """Read those stored polls at once that these may be the same as."""
+        newest = self._db.execute("SELECT max(ts_ms) FROM poll").fetchone()[0]
+        if newest is not None:
+            times = sorted({poll.taken_ms for poll in polls if poll.taken_ms <= newest})
+            self._at |= reader.polls_at(self._db, [ts_ms for ts_ms in times if self._has(ts_ms)])
 
     def add_poll(self, snapshot: Snapshot) -> tuple[int, bool]:
         """Store one poll; return the time under which it is stored, and whether it is new.
 
-        A different poll with the same millisecond (the clock had stepped back) gets the next
-        free one: losing it would be worse.
+        It is known if the whole poll stored at its time is equal. A different poll with the same
+        millisecond (the clock had stepped back) gets the next free one: losing it would be worse.
+
+        Raises:
+            DamagedError: The poll stored at its time differs from its checksum.
         """
-        fast_indices, _slow = self._split(len(snapshot.calculations))
-        fast = {index: snapshot.calculations[index] for index in fast_indices}
-        settings = self._settings_crc(snapshot)
         ts_ms = snapshot.taken_ms
-        while True:
-            schedule = (snapshot.late_ms, snapshot.interval_s, snapshot.flags)
-            head = (ts_ms, snapshot.took_ms, snapshot.tries, *schedule)
-            crc = signed(poll_crc(head, snapshot.calculations, settings))
-            stored = self._db.execute("SELECT crc FROM poll WHERE ts_ms=?", (ts_ms,)).fetchone()
-            if stored is None:
-                break
-            if stored[0] == crc:
+        while self._has(ts_ms):
+            if self._stored_at(ts_ms) == snapshot._replace(taken_ms=ts_ms):
                 return ts_ms, False
             ts_ms += 1
+        fast_indices, _slow = self._split(len(snapshot.calculations))
+        fast = {index: snapshot.calculations[index] for index in fast_indices}
+        schedule = (snapshot.late_ms, snapshot.interval_s, snapshot.flags)
+        head = (ts_ms, snapshot.took_ms, snapshot.tries, *schedule)
+        crc = signed(poll_crc(head, snapshot.calculations, self._settings_crc(snapshot)))
         self._grow(fast)
         names = "".join(f",c{index}" for index in self._columns)
         marks = ",?" * len(self._columns)
@@ -98,6 +105,7 @@ class Writer:
         first, last = self._new or (ts_ms, ts_ms)
         self._new = (min(first, ts_ms), max(last, ts_ms))
         self._new_times.append(ts_ms)
+        self._at[ts_ms] = snapshot._replace(taken_ms=ts_ms)
         return ts_ms, True
 
     def add_missed(self, missed: MissedPoll) -> bool:
@@ -168,6 +176,18 @@ class Writer:
         self._db.executemany(
             "DELETE FROM archive WHERE start_ms>? AND start_ms<=? AND stop_ms>?", late
         )
+
+    def _has(self, ts_ms: int) -> bool:
+        found = self._db.execute("SELECT 1 FROM poll WHERE ts_ms=?", (ts_ms,)).fetchone()
+        return found is not None
+
+    def _stored_at(self, ts_ms: int) -> Snapshot:
+        if ts_ms not in self._at:
+            self._at |= reader.polls_at(self._db, [ts_ms])
+        if ts_ms not in self._at:
+            path = self._db.execute("PRAGMA database_list").fetchone()[2]
+            raise DamagedError(f"{path}: the poll of {ts_ms} ms differs from its checksum")
+        return self._at[ts_ms]
 
     def _settings_crc(self, snapshot: Snapshot) -> int:
         blocks = (snapshot.parameters, snapshot.visibilities)
@@ -268,6 +288,7 @@ def ingest(
     polls: Sequence[Snapshot],
     missed: Sequence[MissedPoll],
     stored: dict[int, Snapshot] | None = None,
+    repairs: Sequence[Repair] = (),
 ) -> tuple[int, int]:
     """Put everything into the tables.
 
@@ -277,11 +298,16 @@ def ingest(
         polls: In any order.
         missed: In any order.
         stored: Takes the polls by the time under which they are stored.
+        repairs: Recorded in the table ``repair``.
 
     Returns:
         How many polls and how many missed polls were new.
+
+    Raises:
+        DamagedError: A poll that may be the same as one of these differs from its checksum.
     """
     writer = Writer(db, version)
+    writer.look_up(polls)
     new_polls = 0
     for poll in _in_time_order(polls):
         ts_ms, is_new = writer.add_poll(poll)
@@ -289,6 +315,7 @@ def ingest(
         if stored is not None:
             stored[ts_ms] = poll._replace(taken_ms=ts_ms)
     new_missed = sum([writer.add_missed(entry) for entry in missed])
+    db.executemany("INSERT OR IGNORE INTO repair VALUES (?,?,?,?)", repairs)
     writer.finish()
     return new_polls, new_missed
 
@@ -317,7 +344,7 @@ def remove_polls(db: "Connection", cutoff_ms: int) -> None:
     for following in sorted(ts_ms for (ts_ms,) in rows if ts_ms is not None):
         # One statement for all registers: a poll must not wait for two thousand of them.
         db.execute(
-            f"INSERT OR IGNORE INTO setting SELECT kind, idx, ?, value FROM ({_SETTINGS_AT})"
+            f"INSERT OR IGNORE INTO setting SELECT kind, idx, ?, value FROM ({SETTINGS_AT})"
             " WHERE value IS NOT NULL OR EXISTS (SELECT 1 FROM poll WHERE ts_ms<?)",
             (following, following, following),
         )

@@ -67,7 +67,7 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
             f"{path}: the lock file cannot be opened{user}: {exc.strerror}{_owner_note(path)}"
         ) from exc
     try:
-        _acquire(fd, path, time.monotonic() + wait_s)
+        acquire(fd, path, wait_s=wait_s)
         yield
     finally:
         os.close(fd)
@@ -98,10 +98,24 @@ def _owner_note(path: Path) -> str:
     return ""
 
 
-def _acquire(fd: int, path: Path, deadline: float) -> None:
+def acquire(fd: int, path: Path, *, wait_s: float, shared: bool = False) -> None:
+    """Lock an open file, until it is closed.
+
+    Args:
+        fd: The file.
+        path: Its name, for messages.
+        wait_s: Seconds to wait for the lock; 0 tries once.
+        shared: Keep only those out that do not share it.
+
+    Raises:
+        LockHeldError: Another process kept it for `wait_s`; names that process.
+        StorageError: Its file system has no ``flock``.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    deadline = time.monotonic() + wait_s
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except OSError as exc:
             if exc.errno not in _CONTENDED:
                 raise StorageError(f"{path}: cannot lock: {exc.strerror}") from exc

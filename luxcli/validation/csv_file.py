@@ -373,7 +373,7 @@ class _WholeFile:
         period = period_of(config, path, zone)
         if period and period.start_ms - 1000 < start_ms and stop_ms <= period.stop_ms + 1000:
             start_ms, stop_ms = period.start_ms, period.stop_ms
-        # The buffer first: a poll that is flushed meanwhile is found in both, not in neither.
+        # The journals first: a poll flushed meanwhile is then found in both, not in neither.
         waiting = set(store.waiting().polls_ms)
         times = waiting.union(store.database.times(start_ms, stop_ms))
         poll_count = sum(start_ms <= ts_ms < stop_ms for ts_ms in times)

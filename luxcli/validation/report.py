@@ -27,7 +27,7 @@ class Report:
         findings: Problems first.
         coverage: Polls against the schedule; None where no schedule applies.
         not_fitted: Ids of sensors that showed nothing but their value for "not fitted".
-        remark: A warning about the judgement itself, such as a buffer that could not be flushed.
+        remark: A warning about the judgement itself as a whole.
         judged: The areas that had something to judge.
     """
 

@@ -1,7 +1,7 @@
 """The validation jobs: judge stored polls, or one poll that is read from the heat pump now."""
 
 from luxcli.config.config import Config
-from luxcli.errors import LockHeldError, NoDataError, StorageError
+from luxcli.errors import NoDataError
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.recording import state
 from luxcli.recording.coverage import Coverage
@@ -26,32 +26,29 @@ def validate(
     start_ms: int,
     stop_ms: int,
     now_ms: int | None = None,
-    flush: bool = True,
     progress: Progress = silent,
 ) -> Report:
     """Judge every stored poll of ``[start_ms, stop_ms)`` and the gaps between them.
 
-    Memory does not grow with the interval. Reading is enough: where the buffer cannot be moved into
-    the database, its polls are judged from there.
+    Memory does not grow with the interval. Nothing is written: polls that wait in the journals are
+    judged from there.
 
     Args:
         config: Where the database is, and the schedule.
         start_ms: UTC, included.
         stop_ms: UTC, excluded.
         now_ms: The present time; where the interval ends with it, polls must arrive until then.
-        flush: Try to move the buffer into the database first; without it nothing is changed.
         progress: Called with the number of judged milliseconds and the length of the interval.
 
     Raises:
         NoDataError: Nothing is stored in that time.
-        StorageError: The database or the buffer cannot be read.
+        StorageError: The database or a journal cannot be read.
     """
     store = Store(config.cache_path, flush_polls=config.flush_polls)
     store.check_path(parents=config.may_create_parents)
-    remark = _flush(store) if flush else None
     judge = Judge(config.interval_sec)
     damaged_ms: list[int] = []
-    for snapshot in store.polls_with_waiting(start_ms, stop_ms, damaged=damaged_ms):
+    for snapshot in store.query(start_ms, stop_ms, damaged=damaged_ms):
         judge.add(snapshot)
         progress(snapshot.taken_ms - start_ms, stop_ms - start_ms)
     coverage = state.coverage(store, start_ms, stop_ms)
@@ -69,7 +66,6 @@ def validate(
         findings=in_order([*judge.end(), *findings.all()]),
         coverage=coverage,
         not_fitted=judge.not_fitted(),
-        remark=remark,
     )
 
 
@@ -78,21 +74,6 @@ def judge_schedule(coverage: Coverage, interval_s: int) -> tuple[Finding, ...]:
     findings = Findings()
     Schedule(findings, coverage, interval_s).judge()
     return findings.all()
-
-
-def _flush(store: Store) -> str | None:
-    """Move the buffer into the database; return a message if that was not possible."""
-    hasty = Store(store.path)
-    hasty.use_short_timeouts()
-    try:
-        hasty.flush()
-    except LockHeldError:
-        return None  # another process does it now
-    except StorageError as exc:
-        count = len(store.waiting().polls_ms)
-        where = f"{count} {'poll' if count == 1 else 'polls'} judged from the buffer"
-        return f"{exc}; {where}" if count else None
-    return None
 
 
 def validate_live(

@@ -22,7 +22,7 @@ from luxcli.rollup import rollup
 from luxcli.store import sqlite_file
 from luxcli.store.store import Store
 from luxcli.validation import stored
-from tests.support.builders import START_MS, buffer_line, real, reals, small, traced
+from tests.support.builders import START_MS, journals, real, reals, small, traced, write_journals
 from tests.support.scenario import BERLIN, configured, ms, record
 
 # Much data, paths that other tests go through as well: measuring would double the time.
@@ -67,7 +67,7 @@ def day() -> list[Snapshot]:
 
 
 def waiting(store: Store, polls: list[Snapshot]) -> None:
-    store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))
+    write_journals(store.path, polls)
 
 
 def test_a_flush_asks_twice_for_each_poll_and_no_more_than_that_for_the_rest(store):
@@ -177,10 +177,10 @@ def test_a_poll_of_the_simulated_year_takes_little_room_in_an_archive(tmp_path, 
     assert document.write(tmp_path / "x.xz", Day(tuple(day), ())) / len(day) < 20
 
 
-def test_a_poll_takes_one_short_line_of_the_buffer(store, day):
+def test_a_poll_takes_one_short_line_of_its_journal(store, day):
     for poll in day[:12]:
         store.add(poll.taken_ms, poll)
-    lines = store.buffer_path.read_bytes().splitlines()
+    lines = b"".join(journals(store.path).values()).splitlines()
     assert [len(line) < 1200 for line in lines] == [False, *[True] * 11]
 
 

@@ -26,6 +26,7 @@ from luxcli.errors import LuxcliError
 from luxcli.model import GROUPS
 from luxcli.recording import poll
 from luxcli.registers import catalogue
+from luxcli.store import journal
 from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
 from tests.support.builders import missed, real
@@ -860,7 +861,7 @@ def test_a_demo_directory_that_cannot_be_made_is_one_line(output, invoke, tmp_pa
 
 def test_a_demo_that_was_stopped_early_can_be_repeated(cli, tmp_path):
     directory = tmp_path / "luxcli-demo"
-    stop_demo(cli, start_demo(cli), directory / "cache.sqlite3.buffer.jsonl")
+    stop_demo(cli, start_demo(cli), directory / "cache.sqlite3.lock")
     stop_demo(cli, start_demo(cli), directory / "cache.sqlite3")
 
 
@@ -930,12 +931,12 @@ def test_letters_that_the_encoding_lacks_become_question_marks(cli, configure, t
 
 
 @pytest.mark.parametrize("command", ["poll-once", "status"])
-def test_a_named_pipe_in_place_of_the_buffer_is_reported_without_waiting(
+def test_a_named_pipe_in_place_of_the_journal_is_reported_without_waiting(
     invoke, configure, simulator, tmp_path, command
 ):
     file = configure(port=simulator.port)
     (tmp_path / "data").mkdir()
-    pipe = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
+    pipe = journal.path_at(tmp_path / "data" / "cache.sqlite3", round(time.time() * 1000))
     os.mkfifo(pipe)
     ran = invoke(command, "-c", file)
     if command == "poll-once":  # it can write into the database itself

@@ -14,9 +14,10 @@ import pytest
 from luxcli import times
 from luxcli.model import MissedPoll
 from luxcli.recording import state
+from luxcli.store import journal
 from luxcli.store.store import Store
 from tests.store.test_stress import fill, small_disk
-from tests.support.builders import PROJECT, python, small
+from tests.support.builders import PROJECT, journals, python, small
 
 DAY_S = 86_400
 
@@ -46,13 +47,13 @@ def test_recording_is_0_and_one_line_on_stdout(invoke, file, store):
     )
 
 
-def test_a_poll_that_only_waits_in_the_buffer_counts_and_the_buffer_stays(invoke, file, store):
+def test_a_poll_that_only_waits_in_its_journal_counts_and_the_journal_stays(invoke, file, store):
     now_ms = round(time.time() * 1000)
     store.add(now_ms - 5000, small(now_ms - 5000))
-    before = store.buffer_path.read_bytes()
+    before = journals(store.path)
     ran = invoke("status", "-c", file)
     assert (ran.status, ran.stdout[:20]) == (0, "recording: last poll")
-    assert store.buffer_path.read_bytes() == before
+    assert journals(store.path) == before
     assert not store.path.exists()
 
 
@@ -139,14 +140,17 @@ def test_a_full_disk_is_named_because_no_missed_poll_can_be_recorded(invoke, con
         assert "full" not in invoke("status", "-c", file).stdout
 
 
-@pytest.mark.parametrize("which", ["", "cache.sqlite3.lock", "cache.sqlite3.buffer.jsonl"])
+@pytest.mark.parametrize("which", ["", "cache.sqlite3.lock", "journal"])
 def test_files_of_another_user_are_named_as_the_obstacle(which):
     code = """if True:
-        import os, sys
+        import os, sys, time
         from pathlib import Path
         from luxcli.recording import state
+        from luxcli.store import journal
         from luxcli.store.store import Store
         path = Path(sys.argv[1], sys.argv[2])
+        if sys.argv[2] == "journal":
+            path = journal.path_at(Path(sys.argv[1], "cache.sqlite3"), round(time.time() * 1000))
         path.is_dir() or path.touch()
         path.chmod(0o555)
         if not os.geteuid():
@@ -159,6 +163,8 @@ def test_files_of_another_user_are_named_as_the_obstacle(which):
         os.chmod(directory, 0o777)
         said, _ = python(code, directory, which).communicate()
     path = Path(directory, which)
+    if which == "journal":
+        path = journal.path_at(path.with_name("cache.sqlite3"), round(time.time() * 1000))
     assert said == f"{path}: cannot be written by uid {os.geteuid() or 65534}\n"
 
 

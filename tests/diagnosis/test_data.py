@@ -22,7 +22,7 @@ from luxcli.store.store import Store
 from luxcli.system import files
 from luxcli.validation import stored
 from tests.diagnosis.test_diagnose import diagnose, lines, passed, state, values
-from tests.support.builders import buffer_line, python
+from tests.support.builders import python, write_journals
 from tests.support.faulty_controller import NOW_S, Fault, FaultyController, with_calculations
 from tests.support.scenario import BERLIN, HOUR_MS, configured, record
 
@@ -32,11 +32,10 @@ TODAY = date(2027, 1, 15)
 
 
 def recorded(settings: Config, change: Callable[[Snapshot], Snapshot], hours: int = 26) -> None:
-    """Put changed polls of the last hours into the buffer, one every ten minutes."""
+    """Put changed polls of the last hours into the journals, one every ten minutes."""
     replay = Replay("msw6")
     times = range(NOW_MS - hours * HOUR_MS, NOW_MS, 600_000)
-    with Store(settings.cache_path).buffer_path.open("ab") as file:
-        file.writelines(buffer_line(change(replay.at(ms / 1000))) for ms in times)
+    write_journals(settings.cache_path, (change(replay.at(ms / 1000)) for ms in times))
 
 
 def tenfold(snapshot: Snapshot) -> Snapshot:

@@ -20,6 +20,7 @@ from luxcli.diagnosis import sections
 from luxcli.diagnosis.diagnose import Diagnosis
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue, ranges
+from luxcli.store import journal
 from luxcli.store.store import Store
 from luxcli.system import files, locks
 from luxcli.system.clock import SYSTEM_CLOCK
@@ -239,7 +240,7 @@ def test_it_stores_nothing_and_counts_as_no_poll(pump_settings, tmp_path):
     store = Store(pump_settings.cache_path)
     store.flush()
     record(pump_settings, NOW_MS - HOUR_MS + 1, NOW_MS)
-    with store.buffer_path.open("ab") as file:
+    with journal.path_at(store.path, NOW_MS).open("ab") as file:
         file.write(b"half a li")
     before = state(tmp_path)
     found = diagnose(pump_settings)
@@ -537,19 +538,22 @@ def test_a_directory_that_cannot_be_written_is_a_problem_of_storage(tmp_path):
     assert found.status == 74
 
 
-@pytest.mark.parametrize("which", ["lock", "device", "buffer"])
+@pytest.mark.parametrize("which", ["lock", "device", "journal"])
 def test_a_file_that_a_run_as_another_user_left_is_a_problem(which):
     code = """if True:
         import os, sys
         from pathlib import Path
         from luxcli.diagnosis import storage
         from tests.support.scenario import device_lock
+        from luxcli.store import journal
         from luxcli.store.store import Store
         from tests.support.scenario import BERLIN, configured
         settings = configured(Path(sys.argv[1]))
         store = Store(settings.cache_path)
         path = {
-            "lock": store.lock_path, "device": device_lock(settings), "buffer": store.buffer_path
+            "lock": store.lock_path,
+            "device": device_lock(settings),
+            "journal": journal.path_at(store.path, 0),
         }[sys.argv[2]]
         path.touch(mode=0)
         if not os.geteuid():
@@ -608,7 +612,7 @@ def test_waiting_entries_damaged_lines_and_quarantined_databases_are_counted(tmp
     settings = configured(tmp_path)
     record(settings, NOW_MS - 4 * HOUR_MS, NOW_MS)
     store = Store(settings.cache_path)
-    with store.buffer_path.open("ab") as file:
+    with journal.path_at(store.path, NOW_MS).open("ab") as file:
         file.write(b"not a line of ours\n")
     store.rejected_path.write_bytes(b"an earlier one\n")
     damaged_path = store.path.with_name(store.path.name + ".damaged-20261124T070000Z")

@@ -286,6 +286,7 @@ def test_damaged_polls_that_stop_prune_are_reported_with_advice(old):
     [finding] = run_prune(old).findings
     assert "1 polls are damaged in the database; run 'luxcli restore'" in finding
     rebuild.restore(old, now_ms=ms("2026-11-20T00:00"), zone=BERLIN)
+    assert archived(old)[0].path.name == "2026-11-12.json.xz"
     assert run_prune(old).findings == ()
 
 

@@ -16,7 +16,7 @@ import pytest
 from luxcli.errors import DamagedError, StorageError, UnavailableError, UsageError
 from luxcli.maintenance import archive, document, prune, rebuild
 from luxcli.rollup import rollup
-from luxcli.store import owner
+from luxcli.store import journal, owner
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.support import reliability
@@ -30,12 +30,14 @@ def half_a_week(directory: Path) -> None:
     record(settings, ms("2026-11-16T00:00"), ms("2026-11-19T12:00"), step_s=1200)
     Store(settings.cache_path).flush()
     archive.archive_due(settings, now_ms=ms("2026-11-19T12:00"), zone=BERLIN)
+    for path in journal.paths(settings.cache_path):
+        path.unlink()
     record(settings, ms("2026-11-19T12:00"), ms("2026-11-19T13:00"), step_s=1200)
 
 
 @pytest.fixture
 def recorded(tmp_path, built):
-    """Three archived days, half a day that is only in the database, three polls in the buffer."""
+    """Three archived days, half a day that is only in the database, three polls that wait."""
     built(half_a_week, tmp_path)
     return configured(tmp_path)
 
@@ -47,8 +49,7 @@ def everything(settings, damaged=None):
 def expected(settings):
     copy = settings.cache_path.parent / "copy"
     copy.mkdir()
-    for suffix in ("", ".buffer.jsonl"):
-        source = settings.cache_path.with_name(settings.cache_path.name + suffix)
+    for source in (settings.cache_path, *journal.paths(settings.cache_path)):
         (copy / source.name).write_bytes(source.read_bytes())
     return list(Store(copy / "cache.sqlite3").query(0, 1 << 62))
 
@@ -64,7 +65,7 @@ def run_complete(settings, **options):
     return rebuild.complete(settings, now_ms=NOW_MS, zone=BERLIN, **options).sources
 
 
-def test_a_deleted_database_is_rebuilt_from_archives_and_buffer(recorded):
+def test_a_deleted_database_is_rebuilt_from_archives_and_journals(recorded):
     polls = expected(recorded)
     recorded.cache_path.unlink()
     run_restore(recorded)
@@ -105,7 +106,8 @@ def test_restoring_into_an_intact_database_changes_nothing(recorded):
 
 def test_a_period_can_be_restored_alone(recorded):
     recorded.cache_path.unlink()
-    Store(recorded.cache_path).buffer_path.unlink()
+    for path in journal.paths(recorded.cache_path):
+        path.unlink()
     run_restore(recorded, since=date(2026, 11, 17), until=date(2026, 11, 17))
     times = [p.taken_ms for p in everything(recorded)]
     assert (times[0], len(times)) == (ms("2026-11-17T00:00"), 72)
@@ -235,7 +237,7 @@ def test_of_a_quarantined_database_only_days_that_cannot_be_read_are_lost(tmp_pa
 def test_a_rebuild_is_made_once(recorded):
     polls = expected(recorded)
     quarantine(recorded)
-    assert sum(source.polls for source in run_complete(recorded)) == len(polls)
+    assert sum(source.polls for source in run_complete(recorded)) == len(polls) - 3
     assert run_complete(recorded) == ()
     assert everything(recorded) == polls
 
@@ -318,6 +320,8 @@ def test_a_database_with_glob_characters_in_its_name_is_recovered_like_any_other
     times = record(settings, ms("2026-11-19T00:00"), ms("2026-11-19T04:00"))
     store = Store(settings.cache_path)
     store.flush()
+    for path in journal.paths(settings.cache_path):
+        path.unlink()
     store.quarantine()
     [source] = run_complete(settings)
     assert source.polls == len(times)

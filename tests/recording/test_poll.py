@@ -31,6 +31,7 @@ from luxcli.model import EXTRA, GROUPS, LENGTH_CHANGED, SUSPICIOUS, MissedPoll, 
 from luxcli.recording.poll import poll_once
 from luxcli.registers import structure
 from luxcli.simulator.replay import Replay
+from luxcli.store import journal
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.conftest import Cli, Ran
@@ -141,7 +142,7 @@ def test_the_process_stores_what_the_controller_sent(profile, invoke, settings_f
 
 
 @pytest.mark.parametrize("flush_polls", [1, 3, 20])
-def test_polls_are_all_there_however_often_the_buffer_is_flushed(flush_polls, settings_for):
+def test_polls_are_all_there_however_often_the_journal_is_flushed(flush_polls, settings_for):
     with FaultyController() as pump:
         settings = settings_for(pump.port, flush_polls=flush_polls)
         taken = [
@@ -320,7 +321,7 @@ def test_a_missing_directory_is_made_only_if_its_parent_exists(settings_for, tmp
         assert not (tmp_path / "mnt").exists()
 
 
-def test_a_database_that_cannot_be_written_leaves_the_poll_in_the_buffer_with_a_warning(
+def test_a_database_that_cannot_be_written_leaves_the_poll_in_its_journal_with_a_warning(
     invoke, settings_for
 ):
     with FaultyController() as pump:
@@ -471,29 +472,31 @@ def test_a_signal_ends_the_poll_with_its_status_even_if_the_storage_is_gone(cli,
     assert "Traceback" not in ran.stderr
 
 
-def test_a_signal_to_a_poll_that_waits_for_the_storage_ends_it_with_its_status(cli, settings_for):
+def test_a_signal_to_a_poll_that_waits_for_its_journal_ends_it_with_its_status(cli, settings_for):
     with FaultyController() as pump:
         settings = settings_for(pump.port)
-        store = open_store(settings)
-        with Lock(store.lock_path):
+        open_store(settings)
+        path = journal.path_at(settings.cache_path, round(time.time() * 1000))
+        with Lock(path):
             process = cli.start("poll-once")
             assert eventually(lambda: pump.closed_by_client == 1)
-            assert eventually(lambda: has_open(process, store.lock_path))
+            assert eventually(lambda: has_open(process, path))
             ran = stopped(cli, process, signal.SIGTERM)
     assert (ran.status, ran.stdout) == (143, "")
     assert "Traceback" not in ran.stderr
 
 
-def test_a_signal_to_a_poll_that_waits_for_the_storage_does_not_lose_what_was_read(
+def test_a_signal_to_a_poll_that_waits_for_its_journal_does_not_lose_what_was_read(
     cli, settings_for
 ):
     with FaultyController() as pump:
         settings = settings_for(pump.port)
-        store = open_store(settings)
-        with Lock(store.lock_path):
+        open_store(settings)
+        path = journal.path_at(settings.cache_path, round(time.time() * 1000))
+        with Lock(path):
             process = cli.start("poll-once")
             assert eventually(lambda: pump.closed_by_client == 1)
-            assert eventually(lambda: has_open(process, store.lock_path))
+            assert eventually(lambda: has_open(process, path))
             process.send_signal(signal.SIGTERM)
         ran = cli.end(process)
     assert ran == Ran(143, "", "")

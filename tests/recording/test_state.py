@@ -13,7 +13,7 @@ from luxcli.recording import counter as counting
 from luxcli.recording import limits, state
 from luxcli.recording.poll import Due
 from luxcli.store.store import Store
-from tests.support.builders import missed, scheduled, small
+from tests.support.builders import journals, missed, scheduled, small
 from tests.support.scenario import HOUR_MS, configured
 
 START_MS = 1_800_000_000_000
@@ -321,28 +321,29 @@ def test_what_is_counted_is_the_difference_of_two_sets(store, seed):
     )
 
 
-def test_what_waits_in_the_buffer_counts_and_stays_there(store):
+def test_what_waits_in_the_journals_counts_and_stays_there(store):
     put(store, *range(10))
     Store.open(store.path)
     for number in range(10, 15):
         store.add(START_MS + number * INTERVAL_MS, small(START_MS + number * INTERVAL_MS))
     store.add_missed(missed(START_MS + 15 * INTERVAL_MS, "timeout"))
     store.add(START_MS + 16 * INTERVAL_MS, small(START_MS + 16 * INTERVAL_MS))
-    before = store.buffer_path.read_bytes()
+    before = journals(store.path)
     found = state.coverage(store, START_MS, START_MS + 17 * INTERVAL_MS)
     assert (found.polls, found.missing, found.reasons) == (16, 1, {"timeout": 1})
     assert state.state(store, START_MS + HOUR_MS).last_ms == START_MS + 16 * INTERVAL_MS
-    assert store.buffer_path.read_bytes() == before
+    assert journals(store.path) == before
+    assert len(store.waiting().polls) == 6
 
 
-def test_a_poll_in_buffer_and_database_counts_once(store):
-    """A crash between the commit and the clearing of the buffer leaves both."""
+def test_a_poll_that_waits_and_is_in_the_database_as_well_counts_once(store):
+    """Another file in place of the journal is read from its beginning."""
     Store.open(store.path)
     for number in range(5):
         store.add(START_MS + number * INTERVAL_MS, small(START_MS + number * INTERVAL_MS))
-    kept = store.buffer_path.read_bytes()
     store.flush()
-    store.buffer_path.write_bytes(kept)
+    with store.writing() as db:
+        db.execute("DELETE FROM journal")
     assert state.coverage(store, START_MS, START_MS + 5 * INTERVAL_MS).polls == 5
 
 

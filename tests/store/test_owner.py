@@ -83,5 +83,6 @@ def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_p
         with pytest.raises(StorageError, match="cache_path of its own"):
             poll_once(configured(tmp_path, port=simulator.port, host="localhost"))
     store = Store(settings.cache_path)
+    store.flush()
     assert [poll.taken_ms for poll in store.query(0, 1 << 62)] == [first.snapshot.taken_ms]
     assert [missed_poll.reason for missed_poll in store.database.missed(0, 1 << 62)] == ["foreign"]

@@ -14,7 +14,7 @@ from luxcli.errors import DamagedError, Interrupted
 from luxcli.model import CHUNK_HEAD
 from luxcli.store import reader
 from luxcli.store.store import Store
-from tests.support.builders import START_MS, buffer_line, small
+from tests.support.builders import START_MS, small, write_journals
 
 EVER = 1 << 60
 
@@ -26,7 +26,7 @@ def stored(path: Path, count: int, length: int) -> Store:
         small(START_MS + n * 30_000, {i: n * i for i in range(length)}, lengths=(length, 4, 3))
         for n in range(count)
     ]
-    store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))
+    write_journals(store.path, polls)
     store.flush()
     return store
 

@@ -17,19 +17,19 @@ from pathlib import Path
 import pytest
 
 from luxcli.errors import DamagedError, Interrupted, StorageError
-from luxcli.model import EARLIEST_MS, MissedPoll, Snapshot
-from luxcli.store import buffer, ledger
+from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, MissedPoll, Snapshot
+from luxcli.store import intake, journal, ledger
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import AddResult, FlushResult, Store
 from tests.support.builders import (
     START_MS,
-    buffer_line,
     differing,
+    journals,
     python,
     real,
     reals,
     small,
-    traced,
+    write_journals,
 )
 from tests.support.tiers import sampled
 
@@ -43,7 +43,7 @@ TABLES = (
 
 @pytest.fixture
 def store(tmp_path):
-    """Flushes only on request, or before it is read."""
+    """Flushes only on request."""
     return Store(tmp_path / "cache.sqlite3", flush_polls=1000)
 
 
@@ -60,7 +60,7 @@ def add(store: Store, polls: Iterable[Snapshot]) -> None:
 
 def add_quickly(store: Store, polls: Iterable[Snapshot]) -> None:
     """Put many polls into the database without waiting for the disk after each."""
-    store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))
+    write_journals(store.path, polls)
     store.flush()
 
 
@@ -68,8 +68,10 @@ def everything(store: Store) -> list[Snapshot]:
     return list(store.query(-EVER, EVER))
 
 
-def buffered(store: Store) -> list[Snapshot]:
-    return list(buffer.read(store.buffer_path).polls)
+def waiting(store: Store) -> list[Snapshot]:
+    """Return the polls that the database lacks."""
+    places = intake.unread(store.database)
+    return [poll for place in places for poll in journal.polls(*place, -EVER, EVER)]
 
 
 @contextlib.contextmanager
@@ -106,14 +108,16 @@ def test_polls_are_readable_before_and_after_they_reach_the_database(tmp_path):
     for count, poll in enumerate(sent, start=1):
         added = store.add(poll.taken_ms, poll)
         assert added == AddResult(5 if count % 5 == 0 else 0)
-        assert len(buffered(store)) == count % 5
+        assert len(waiting(store)) == count % 5
+        assert everything(store) == sent[:count]
+    assert store.flush() == FlushResult(2, 0, 0)
     assert everything(store) == sent
-    assert buffered(store) == []
+    assert waiting(store) == []
 
 
 def test_the_given_time_counts_and_not_that_in_the_snapshot(store):
     store.add(START_MS, small(7))
-    assert everything(store) == [small(START_MS)]
+    assert everything(store) == [small(7)._replace(taken_ms=START_MS)]
 
 
 def test_an_empty_store_answers_everything_and_creates_no_database(store):
@@ -165,6 +169,7 @@ def test_a_register_that_changes_after_a_long_time_keeps_its_old_value_for_old_p
         assert (0, 20, 1020) in list(db.execute("SELECT * FROM constant"))
     after = [small(START_MS + 100 + n, {20: -7, 21: 2**31 - 1}) for n in range(2)]
     add(store, after)
+    store.flush()
     assert everything(store) == [*before, *after]
     with opened(store.path) as db:
         old = db.execute("SELECT DISTINCT c20, c21 FROM poll WHERE ts_ms<?", (START_MS + 50,))
@@ -189,6 +194,7 @@ def test_calculations_beyond_what_a_table_can_hold_are_logged_like_settings(stor
     """SQLite takes 2,000 columns; the client accepts blocks of up to 10,000."""
     sent = [small(START_MS + n, {1499: n, 1500: n}, lengths=(1502, 1, 1)) for n in range(3)]
     add(store, sent)
+    store.flush()
     assert everything(store) == sent
     with opened(store.path) as db:
         columns = [row[1] for row in db.execute("PRAGMA table_info(poll)")]
@@ -200,9 +206,9 @@ def test_calculations_beyond_what_a_table_can_hold_are_logged_like_settings(stor
 def test_extreme_integers_and_times_come_back(store):
     extremes = (2**31 - 1, -(2**31), 0, -1)
     sent = [
-        Snapshot(-1, 0, 0, extremes, extremes, (-128, 127)),
-        Snapshot(0, 1, 1, (0, 0, 0, 0), (0, 0), (0, 0)),
-        Snapshot(5, 10**6, 99, extremes[::-1], extremes[::-1], (127, -128)),
+        Snapshot(-1, 0, 0, extremes, extremes, (-128, 127), flags=CLOCK_DOUBTED),
+        Snapshot(0, 1, 1, (0, 0, 0, 0), (0, 0), (0, 0), flags=CLOCK_DOUBTED),
+        Snapshot(5, 10**6, 99, extremes[::-1], extremes[::-1], (127, -128), flags=CLOCK_DOUBTED),
     ]
     add(store, sent)
     assert everything(store) == sent
@@ -239,7 +245,7 @@ def random_poll(rng: random.Random, ts_ms: int) -> Snapshot:
     )
 
 
-def test_flushing_the_same_buffer_again_changes_nothing(store):
+def test_flushing_the_same_journals_again_changes_nothing(store):
     add(
         store,
         [
@@ -250,25 +256,43 @@ def test_flushing_the_same_buffer_again_changes_nothing(store):
     )
     add(store, [real(START_MS), real(START_MS)._replace(took_ms=5)])
     store.add_missed(MissedPoll(START_MS + 1, "timeout", 4, 9, "silent"))
-    saved = store.buffer_path.read_bytes()
     assert store.flush() == FlushResult(13, 1, 0)
     rows, polls = contents(store.path), everything(store)
     for _ in range(2):
-        store.buffer_path.write_bytes(saved)
+        with opened(store.path) as db:
+            db.execute("DELETE FROM journal")
         assert store.flush() == FlushResult(0, 0, 0)
         assert contents(store.path) == rows
         assert everything(store) == polls
 
 
-def test_the_tail_of_a_buffer_that_reappears_is_not_stored_twice(store):
+def test_a_journal_that_another_file_has_replaced_is_taken_in_from_its_beginning(store):
     add(store, reals(10))
-    saved = store.buffer_path.read_bytes()
     store.flush()
-    add(store, reals(5, start_ms=START_MS + DAY_MS))
+    others = reals(12, start_ms=START_MS + 5000)
+    path = journal.path_at(store.path, START_MS)
+    path.unlink()
+    add(store, others)
+    assert waiting(store) == others
     store.flush()
-    store.buffer_path.write_bytes(saved)
-    expected = [*reals(10), *reals(5, start_ms=START_MS + DAY_MS)]
-    assert everything(store) == expected
+    assert waiting(store) == []
+    expected = sorted([*reals(10), *others], key=lambda poll: poll.taken_ms)
+    assert list(store.database.polls(0, EVER, damaged=[])) == expected
+
+
+def test_a_journal_that_a_power_cut_has_shortened_is_taken_in_again_and_nothing_is_twice(store):
+    add(store, reals(10))
+    whole = journals(store.path)
+    store.flush()
+    rows = contents(store.path)
+    for name, content in whole.items():
+        store.path.with_name(name).write_bytes(content[:-7])
+    assert store.flush() == FlushResult(0, 0, 1)
+    later = real(START_MS + 600_000)
+    store.add(later.taken_ms, later)
+    store.flush()
+    assert everything(store) == [*reals(10), later]
+    assert len(contents(store.path)["poll"]) == len(rows["poll"]) + 1
 
 
 @pytest.mark.parametrize(
@@ -290,15 +314,19 @@ def test_different_polls_of_one_millisecond_are_both_kept(store, change):
     first, second = small(START_MS), small(START_MS, **change)
     add(store, [first, second, first, second])
     assert everything(store) == [first, second._replace(taken_ms=START_MS + 1)]
+    store.flush()
+    assert everything(store) == [first, second._replace(taken_ms=START_MS + 1)]
     add(store, [second, first])
     assert len(everything(store)) == 2
+    assert store.flush() == FlushResult(0, 0, 0)
 
 
 def test_a_poll_gives_way_to_one_that_has_the_next_millisecond_already(store):
     add(store, [small(START_MS), small(START_MS + 1, {1: 1}), small(START_MS, {1: 2})])
+    store.flush()
     assert everything(store) == [
         *(small(START_MS), small(START_MS + 1, {1: 1})),
-        small(START_MS + 2, {1: 2}),
+        small(START_MS, {1: 2})._replace(taken_ms=START_MS + 2),
     ]
 
 
@@ -307,7 +335,9 @@ def test_a_clock_that_was_at_1970_for_a_while_loses_nothing(store):
     sent = reals(4)
     add(store, sent[:2])
     store.flush()
-    early = [small(5_000 + n, {10: n}, {2: n})._replace(took_ms=n) for n in range(3)]
+    early = [
+        small(5_000 + n, {10: n}, {2: n})._replace(took_ms=n, flags=CLOCK_DOUBTED) for n in range(3)
+    ]
     add(store, [*early, *sent[2:]])
     store.flush()
     assert list(store.query(START_MS, EVER)) == sent
@@ -315,7 +345,7 @@ def test_a_clock_that_was_at_1970_for_a_while_loses_nothing(store):
 
 
 def test_a_query_over_decades_without_polls_does_not_take_long(store):
-    add(store, [real(5_000), real(START_MS)])
+    add(store, [real(5_000)._replace(flags=CLOCK_DOUBTED), real(START_MS)])
     store.flush()
     code = """
 import sys
@@ -453,6 +483,7 @@ def test_missed_polls_come_back_sorted_within_half_open_bounds(store):
 def test_a_poll_may_be_missed_and_made_in_the_same_millisecond(store):
     store.add_missed(MissedPoll(START_MS, "timeout", 1, 5, ""))
     store.add(START_MS, small(START_MS))
+    store.flush()
     assert everything(store) == [small(START_MS)]
     assert len(store.database.missed(0, EVER)) == 1
 
@@ -561,7 +592,7 @@ def test_removing_twice_or_nothing_changes_nothing(store):
 @pytest.mark.parametrize("ago_ms", [3 * DAY_MS, 0, -4])
 @pytest.mark.parametrize("change", [{}, {"parameters": {1: 77}}, {"lengths": (95, 5, 4)}], ids=str)
 def test_a_poll_from_before_a_removal_does_not_alter_what_is_left(store, ago_ms, change):
-    """A clock at 1970 after a power cut, a restored archive, a buffer that reappears."""
+    """A clock at 1970 after a power cut, a restored archive, a journal that is read again."""
     sent = [small(START_MS + n, {1: n}, {1: n // 3}) for n in range(10)]
     add(store, sent)
     store.flush()
@@ -618,7 +649,7 @@ sys.stdin.readline()
     assert added.flushed == 0
     assert "locked by another program" in added.warning
     assert str(eager.path) in added.warning
-    assert buffered(eager) == [sent[1]]
+    assert waiting(eager) == [sent[1]]
     assert eager.add(sent[2].taken_ms, sent[2]) == AddResult(2)
     assert everything(eager) == sent
 
@@ -633,7 +664,7 @@ def test_polls_are_safe_while_a_reader_keeps_its_transaction_open(eager):
         added = eager.add(sent[1].taken_ms, sent[1])
         assert added.flushed == 0
         assert "locked by another program" in added.warning
-        assert buffered(eager) == [sent[1]]
+        assert waiting(eager) == [sent[1]]
         assert reader.execute("SELECT count(*) FROM poll").fetchone() == (1,)
     assert eager.add(sent[2].taken_ms, sent[2]) == AddResult(2)
     assert everything(eager) == sent
@@ -666,8 +697,8 @@ def test_a_damaged_database_is_quarantined_as_it_is_and_recreated(eager, damage,
     assert eager.path.read_bytes() == damaged
 
     poll = real(START_MS + DAY_MS)
-    assert eager.add(poll.taken_ms, poll) == AddResult(1)
-    assert everything(eager) == [poll]
+    assert eager.add(poll.taken_ms, poll) == AddResult(3)
+    assert everything(eager) == [*reals(2), poll]
     (damaged_path,) = eager.quarantined_paths()
     assert damaged_path.read_bytes() == damaged
     (record,) = caplog.records
@@ -679,10 +710,10 @@ def test_a_damaged_database_is_quarantined_as_it_is_and_recreated(eager, damage,
 def test_a_database_damaged_twice_in_one_second_is_quarantined_twice(eager):
     damaged = []
     for number in range(2):
-        add(eager, [real(START_MS + number)])
+        add(Store(eager.path, flush_polls=1), [real(START_MS + number)])
         damaged.append(b"\0" * 100 + eager.path.read_bytes()[100:])
         eager.path.write_bytes(damaged[-1])
-    add(eager, [real(START_MS + 5)])
+    add(Store(eager.path, flush_polls=1), [real(START_MS + 5)])
     assert sorted(path.read_bytes() for path in eager.quarantined_paths()) == sorted(damaged)
 
 
@@ -692,12 +723,12 @@ def test_a_file_that_is_no_database_is_left_alone_and_polls_wait(eager, content)
     added = eager.add(START_MS, real(START_MS))
     assert added.flushed == 0
     assert "not a SQLite file" in added.warning
-    assert str(eager.buffer_path) in added.warning
+    assert str(journal.path_at(eager.path, START_MS)) in added.warning
     for call in (lambda: everything(eager), eager.flush, eager.database.span):
         with pytest.raises(StorageError, match="correct cache_path"):
             call()
     assert eager.path.read_bytes() == content
-    assert buffered(eager) == [real(START_MS)]
+    assert waiting(eager) == [real(START_MS)]
     assert eager.quarantined_paths() == []
     eager.path.unlink()
     assert everything(eager) == [real(START_MS)]
@@ -762,7 +793,7 @@ def test_a_newer_database_is_refused_and_left_untouched(eager):
         with pytest.raises(StorageError, match="newer luxcli"):
             call()
     assert eager.path.read_bytes() == before
-    assert buffered(eager) == [poll]
+    assert waiting(eager) == [*reals(2), poll]  # nobody knows what is in it
 
 
 @pytest.mark.parametrize("journal_mode", ["DELETE", "WAL"])
@@ -791,7 +822,7 @@ def test_another_programs_file_is_refused_and_left_untouched(
         with pytest.raises(StorageError, match="not a luxcli database"):
             call()
     assert eager.path.read_bytes() == before
-    assert buffered(eager) == [real(START_MS)]
+    assert waiting(eager) == [real(START_MS)]
 
 
 def test_an_empty_file_becomes_a_database(eager):
@@ -804,7 +835,7 @@ def test_the_database_is_marked_as_ours_and_keeps_its_journal_file(eager):
     add(eager, reals(1))
     with opened(eager.path) as db:
         assert db.execute("PRAGMA application_id").fetchone() == (0x4C757843,)
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert eager.path.read_bytes()[18:20] == b"\1\1", "a WAL file would wear the card"
     assert eager.path.with_name("cache.sqlite3-journal").exists()
@@ -832,23 +863,44 @@ def test_merging_polls_from_elsewhere_counts_only_what_is_new(eager):
     ]
 
 
-def test_a_buffer_that_cannot_be_written_is_no_loss_while_the_database_can(eager):
-    eager.buffer_path.mkdir()
+def test_a_journal_that_cannot_be_written_is_no_loss_while_the_database_can(eager):
+    path = journal.path_at(eager.path, START_MS)
+    path.mkdir()
     added = eager.add(START_MS, real(START_MS))
     assert added.flushed == 1
-    assert str(eager.buffer_path) in added.warning
-    eager.buffer_path.rmdir()
+    assert str(path) in added.warning
+    path.rmdir()
     assert everything(eager) == [real(START_MS)]
 
 
-def test_when_neither_buffer_nor_database_can_be_written_the_poll_has_failed(eager):
-    eager.buffer_path.mkdir()
+def test_when_neither_journal_nor_database_can_be_written_the_poll_has_failed(eager):
+    path = journal.path_at(eager.path, START_MS)
+    path.mkdir()
     eager.path.write_text("not a database, and longer than a header" * 9)
     with pytest.raises(StorageError) as error:
         eager.add(START_MS, real(START_MS))
-    assert str(eager.buffer_path) in str(error.value)
+    assert str(path) in str(error.value)
     assert f"{eager.path}: " in str(error.value)
     assert error.value.exit_code == 74
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "link"])
+def test_one_journal_that_cannot_be_read_is_named_and_the_others_are_flushed(store, kind):
+    add(store, [real(START_MS), real(START_MS + DAY_MS)])
+    path = journal.path_at(store.path, START_MS)
+    kept = path.rename(path.with_name("kept"))
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(kept)
+    with pytest.raises(StorageError, match=path.name):
+        store.flush()
+    assert store.database.times(0, EVER) == [START_MS + DAY_MS]
+    path.rmdir() if kind == "directory" else path.unlink()
+    kept.rename(path)
+    assert store.flush().polls == 1
 
 
 # Directories
@@ -879,15 +931,17 @@ def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path, parents):
             Store.open(path, parents=parents)
 
 
-# Damaged lines of the buffer
+# Damaged lines of journals
 
 
-def test_damaged_lines_are_quarantined_and_reported_and_the_others_stored(store, caplog):
+def test_damaged_lines_are_copied_once_and_reported_and_the_others_stored(store, caplog):
     sent = reals(3)
     add(store, sent[:2])
-    with store.buffer_path.open("ab") as file:
+    path = journal.path_at(store.path, START_MS)
+    with path.open("ab") as file:
         file.write(b'garbage\n\xff\xfe\n{"v":1,"torn')
     add(store, sent[2:])
+    before = path.read_bytes()
     assert store.flush() == FlushResult(3, 0, 3)
     assert everything(store) == sent
     assert store.rejected_path.read_bytes() == b'garbage\n\xff\xfe\n{"v":1,"torn\n'
@@ -897,26 +951,34 @@ def test_damaged_lines_are_quarantined_and_reported_and_the_others_stored(store,
     assert str(store.rejected_path) in record.getMessage()
     assert store.flush() == FlushResult(0, 0, 0)
     assert len(caplog.records) == 1
+    assert path.read_bytes() == before
+    store.path.unlink()
+    assert store.flush().rejected == 3
+    assert store.rejected_path.read_bytes() == b'garbage\n\xff\xfe\n{"v":1,"torn\n'
 
 
-def test_a_buffer_of_nothing_but_damage_is_quarantined_too(store):
-    store.buffer_path.write_bytes(b"\0" * 5000)
+def test_a_journal_of_nothing_but_damage_is_passed_over(store):
+    path = journal.path_at(store.path, START_MS)
+    path.write_bytes(b"\0" * 5000)
     assert store.flush() == FlushResult(0, 0, 1)
-    assert store.buffer_path.stat().st_size == 0
+    assert store.flush() == FlushResult(0, 0, 0)
+    assert path.read_bytes() == b"\0" * 5000
     assert store.rejected_path.read_bytes() == b"\0" * 5000 + b"\n"
-
-
-def test_damaged_lines_stay_in_the_buffer_while_they_cannot_be_quarantined(store):
     add(store, reals(2))
-    with store.buffer_path.open("ab") as file:
-        file.write(b"garbage")
-    before = store.buffer_path.read_bytes()
+    assert store.flush() == FlushResult(2, 0, 0)
+
+
+def test_damaged_lines_wait_while_they_cannot_be_copied(store):
+    add(store, reals(2))
+    path = journal.path_at(store.path, START_MS)
+    with path.open("ab") as file:
+        file.write(b"garbage\n")
     store.rejected_path.mkdir()
     with pytest.raises(StorageError, match="rejected"):
         store.flush()
-    assert store.buffer_path.read_bytes() == before
+    assert waiting(store) == reals(2)
     store.rejected_path.rmdir()
-    assert everything(store) == reals(2)
+    assert store.flush() == FlushResult(2, 0, 1)
     assert store.rejected_path.read_bytes() == b"garbage\n"
 
 
@@ -991,7 +1053,6 @@ def test_what_a_killed_process_acknowledged_is_there_once_and_equal(store, flush
 def test_a_process_killed_in_the_middle_of_a_flush_leaves_all_or_nothing(store):
     """The flush is killed a little later each time."""
     sent = [written(START_MS + n) for n in range(200)]
-    data = b"".join(map(buffer_line, sent))
     code = """
 import sys
 from pathlib import Path
@@ -1004,7 +1065,7 @@ store.flush()
     for delay_ms in (0, 5, 10, 15, 20, 30, 40):
         for path in store.path.parent.glob("cache.sqlite3*"):
             path.unlink()
-        store.buffer_path.write_bytes(data)
+        write_journals(store.path, sent)
         with python(code, store.path) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
@@ -1014,32 +1075,9 @@ store.flush()
             with opened(store.path) as db:  # takes back what was half done, as any reader does
                 is_there = db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,)
             assert not is_there or store.database.count(0, EVER) == 200
-        assert everything(store) == sent
-        assert store.path.stat().st_size > 0
-
-
-def test_the_buffer_is_emptied_only_when_the_database_is_on_the_disk(eager):
-    add(eager, reals(1))
-    add(Store(eager.path), reals(2))
-    code = """
-import sys
-from pathlib import Path
-from luxcli.store.store import Store
-Store(Path(sys.argv[1])).flush()
-"""
-    calls = traced(code, eager.path)
-    if calls is None:
-        pytest.skip("needs strace")
-    emptied = next(n for n, call in enumerate(calls) if f"{eager.buffer_path}>, 0) = 0" in call)
-    written = [
-        n
-        for n, call in enumerate(calls)
-        if call.startswith("pwrite64") and (f"<{eager.path}>" in call)
-    ]
-    synced = [n for n, call in enumerate(calls) if "sync(" in call and f"<{eager.path}>" in call]
-    assert written
-    assert max(written) < max(synced) < emptied
-    assert everything(eager) == reals(2)
+            assert not is_there or waiting(store) == []
+        store.flush()
+        assert list(store.database.polls(0, EVER, damaged=[])) == sent
 
 
 def test_polls_may_come_in_while_old_ones_are_removed(store):
@@ -1062,11 +1100,8 @@ def test_different_missed_polls_of_one_millisecond_are_both_kept(store):
     assert store.database.missed(0, EVER) == [first, second._replace(ts_ms=START_MS + 1)]
 
 
-def test_a_missed_poll_goes_to_the_database_where_the_buffer_cannot_be_written(store):
-    add(store, [small(START_MS)])
-    store.flush()
-    store.buffer_path.unlink()
-    store.buffer_path.mkdir()
+def test_a_missed_poll_goes_to_the_database_where_the_journal_cannot_be_written(store):
+    journal.path_at(store.path, START_MS).mkdir()
     missed_poll = MissedPoll(START_MS + 1, "timeout", 4, 1000, "a")
     store.add_missed(missed_poll)
     assert store.database.missed(0, EVER) == [missed_poll]
@@ -1075,6 +1110,7 @@ def test_a_missed_poll_goes_to_the_database_where_the_buffer_cannot_be_written(s
 def test_a_controller_with_more_calculations_than_a_view_can_show_is_still_stored(store):
     poll = small(START_MS, lengths=(2500, 4, 3))
     add(store, [poll])
+    store.flush()
     assert everything(store) == [poll]
     with opened(store.path) as db:
         assert db.execute("SELECT count(*) FROM reading").fetchone() == (1,)
@@ -1087,7 +1123,7 @@ def test_a_signal_ends_the_check_of_a_big_database_at_once(store):
     with contextlib.closing(sqlite3.connect(store.path)) as db, db:
         db.execute(
             "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i+1 FROM n WHERE i<1000000)"
-            " INSERT INTO missed SELECT i, 'timeout', 4, 1000, hex(zeroblob(60)) FROM n"
+            " INSERT INTO missed SELECT i, 'timeout', 4, 1000, hex(zeroblob(60)), 0, 0, 0 FROM n"
         )
     began = time.monotonic()
     store.database.check()
@@ -1129,18 +1165,15 @@ def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
     peaks = []
     for count in (500, 4000):
         store = Store(tmp_path / f"{count}.sqlite3")
-        lines = [buffer_line(poll) for poll in reals(500)]
-        sent = []
-        with store.buffer_path.open("wb") as file:
-            for number in range(count):
-                poll = real(START_MS)._replace(taken_ms=START_MS + number * 30_000)
-                sent.append(poll.taken_ms)
-                file.write(buffer_line(poll) if number >= len(lines) else lines[number])
+        sent = [
+            real(START_MS)._replace(taken_ms=START_MS + number * 30_000) for number in range(count)
+        ]
+        write_journals(store.path, [*reals(min(count, 500)), *sent[500:]])
         with peak_of_memory() as peak:
             assert store.flush().polls == count
         peaks += peak
-        assert store.buffer_path.stat().st_size == 0
-        assert store.database.times(0, EVER) == sent
+        assert waiting(store) == []
+        assert store.database.times(0, EVER) == [poll.taken_ms for poll in sent]
     assert peaks[1] - peaks[0] < 15_000_000  # all of them at once would be twice that
 
 
@@ -1151,19 +1184,20 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
     for poll in reals(3):
         store.add(poll.taken_ms, poll)
     store.add_missed(MissedPoll(START_MS + 200_000, "timeout", 1, 5, "no answer"))
-    with store.buffer_path.open("ab") as file:
-        file.write(b'{"v":1,"i":5,"t":18000000')
-    waiting = store.waiting()
-    content = buffer.read(store.buffer_path)
-    assert list(waiting.polls_ms) == [poll.taken_ms for poll in content.polls]
-    assert [poll[1:] for poll in waiting.polls] == [
+    path = journal.path_at(store.path, START_MS)
+    with path.open("ab") as file:
+        file.write(b'{"v":1,"i":5,"t":18000000\n')
+    found = store.waiting()
+    [content] = journal.parts(path)
+    assert list(found.polls_ms) == [poll.taken_ms for poll in content.polls]
+    assert [poll[1:] for poll in found.polls] == [
         (poll.late_ms, poll.interval_s, poll.flags) for poll in content.polls
     ]
-    assert {poll.interval_s for poll in waiting.polls} == {30}
-    assert (waiting.missed, waiting.rejected) == (content.missed, content.rejected)
-    assert waiting.size == content.size == store.buffer_path.stat().st_size
-    line = buffer_line(real(START_MS))
-    store.buffer_path.write_bytes(line * 6000)
+    assert {poll.interval_s for poll in found.polls} == {30}
+    assert (found.missed, found.rejected) == (content.missed, len(content.rejected))
+    assert found.size == content.offset == path.stat().st_size
+    path.unlink()
+    write_journals(store.path, [real(START_MS)] * 6000)
     with peak_of_memory() as peak:
         assert len(store.waiting().polls_ms) == 6000
     assert peak[0] < 25_000_000  # decoded they are twice that
@@ -1172,14 +1206,12 @@ def test_what_waits_is_counted_in_little_memory(tmp_path):
 def test_a_database_that_turns_out_damaged_in_the_middle_of_a_long_flush_loses_nothing(tmp_path):
     store = Store(tmp_path / "c.sqlite3", flush_polls=10_000)
     polls = [small(START_MS + number * 1000) for number in range(1200)]
-    with store.buffer_path.open("wb") as file:
-        file.writelines(map(buffer_line, polls))
+    write_journals(store.path, polls)
     store.flush()
     later = [small(START_MS + number * 1000) for number in range(1200, 2400)]
     with store.path.open("r+b") as file:
         file.write(bytes(100))
-    with store.buffer_path.open("wb") as file:
-        file.writelines(map(buffer_line, later))
-    assert store.flush().polls == 1200
-    assert everything(store) == later
+    write_journals(store.path, later)
+    assert store.flush().polls == 2400
+    assert list(store.database.polls(0, EVER, damaged=[])) == [*polls, *later]
     assert len(store.quarantined_paths()) == 1

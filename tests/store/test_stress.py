@@ -31,11 +31,12 @@ from luxcli.errors import StorageError
 from luxcli.maintenance import archive, document, rebuild
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.recording.poll import poll_once
+from luxcli.store import journal
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.conftest import Cli
 from tests.controller.test_faults import launch
-from tests.support.builders import python, real, small
+from tests.support.builders import journals, python, real, small
 from tests.support.faulty_controller import NOW_S, FaultyController
 from tests.support.reliability import record, sample
 from tests.support.scenario import BERLIN, ms
@@ -50,6 +51,8 @@ DAY_MS = 86_400_000
 
 
 def everything(path: Path) -> list[Snapshot]:
+    """Return all polls after a flush."""
+    Store(path).flush()
     return list(Store(path).query(0, EVER))
 
 
@@ -234,10 +237,10 @@ def test_polls_beside_every_job_at_length(tmp_path):
         f" Polls: {sum(one.polls for one in found)}, lost: {sum(o.lost for o in found)},"
         f" wrong: {sum(o.wrong for o in found)}; these counts include the polls of the five days,"
         " except those that prune had to delete. A reader or writer holds its transaction all the"
-        " time: the poll waits 2 s, prints a warning, exits with 0, and stays in the buffer until a"
-        " later poll flushes it."
+        " time: the poll waits 2 s, prints a warning, exits with 0, and waits in its journal until"
+        " a later poll flushes it."
     )
-    columns = ("beside", "polls", "exit status", "left in the buffer", "longest", "lost", "wrong")
+    columns = ("beside", "polls", "exit status", "left in the journal", "longest", "lost", "wrong")
     rows = [
         (
             *(f"{one.name} ({one.job})", one.polls, ", ".join(map(str, one.statuses)), one.waited),
@@ -306,7 +309,7 @@ TIGHT_POLLS = 6
 # How far a recording has come when the disk fills: polls before, and how many make a flush.
 STATES = {
     "first poll ever": (0, 1),
-    "poll goes to the buffer": (3, 1000),
+    "poll goes to the journal": (3, 1000),
     "poll creates the database": (4, 5),
     "poll flushes into the database": (9, 5),
     "each poll is flushed": (3, 1),
@@ -375,7 +378,7 @@ class SettableClock(FaultyController):
 
 
 @pytest.mark.parametrize(
-    "state", sampled({name: name for name in STATES}, ["poll goes to the buffer"])
+    "state", sampled({name: name for name in STATES}, ["poll goes to the journal"])
 )
 def test_on_a_full_disk_a_poll_is_durable_or_refused_and_recording_resumes(state, tmp_path):
     with small_disk(tmp_path / "disk") as disk, SettableClock() as pump:
@@ -394,7 +397,7 @@ def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left
         settings = configured(disk, port=pump.port)
         assert launch(disk, "poll-once").status == 0
         filler = fill(disk, pages_left)
-        for _ in range(9):
+        for _ in range(12):
             ran = launch(disk, "poll-once", "--json")
             if ran.status:
                 break
@@ -534,12 +537,12 @@ def test_a_poll_beside_a_database_of_a_newer_schema_leaves_it_as_it_is(tmp_path)
         ran = launch(tmp_path, "poll-once")
         assert ran.status == 0
         assert "written by a newer luxcli" in ran.stderr
-        assert "wait in " in ran.stderr
+        assert "; it waits in " in ran.stderr
         for command in (("restore",), ("prune",), ("rollup", "daily")):
             assert launch(tmp_path, *command).status == 74
         assert settings.cache_path.read_bytes() == before
         with contextlib.closing(sqlite3.connect(settings.cache_path)) as db:
-            db.execute("PRAGMA user_version=1")
+            db.execute("PRAGMA user_version=2")
         assert len(everything(settings.cache_path)) == 2
 
 
@@ -765,7 +768,7 @@ def test_hundreds_of_damaged_databases_and_the_table_of_what_was_left(template, 
     )
     silent = sum(t.recovered < t.only_in_database and not t.reported for t in trials)
     buffers = [
-        damage_buffer(tmp_path / "buffer", seed) for seed in range(0, 20 * len(TEARS), sample())
+        damage_journal(tmp_path / "journal", seed) for seed in range(0, 20 * len(TEARS), sample())
     ]
     text = (
         f"{seeds} databases were damaged at random (reproducible seeds). Then polls ran, then"
@@ -787,10 +790,10 @@ def test_hundreds_of_damaged_databases_and_the_table_of_what_was_left(template, 
         group = [trial for trial in trials if trial.damage == name]
         rows.append(_summary(f"database: {name}", group))
     rows += [
-        _summary(f"buffer: {name}", [one for one in buffers if one.damage == name])
+        _summary(f"journal: {name}", [one for one in buffers if one.damage == name])
         for name in TEARS
     ]
-    record(60, "Damaged databases and buffers", text, columns, rows)
+    record(60, "Damaged databases and journals", text, columns, rows)
     assert [trial.problem for trial in (*trials, *buffers) if trial.problem] == []
     assert sum(t.lost + t.wrong + t.twice for t in (*trials, *buffers)) == 0
 
@@ -822,7 +825,7 @@ def _summary(name: str, trials: Sequence[Trial]) -> tuple[object, ...]:
     )
 
 
-# A damaged buffer
+# A damaged journal
 
 Tear = Callable[[bytes, random.Random], bytes]
 
@@ -873,8 +876,8 @@ TEARS: dict[str, Tear] = {
 
 
 @functools.cache
-def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
-    """Return the polls of 50 lines, some of them missed polls, and the buffer with these lines."""
+def _filled_journal() -> tuple[dict[int, Snapshot], bytes]:
+    """Return the polls of 50 lines, some of them missed polls, and the journal with these lines."""
     polls = {}
     with tempfile.TemporaryDirectory() as directory:
         store = Store(Path(directory) / "cache.sqlite3", flush_polls=1000)
@@ -885,20 +888,21 @@ def _filled_buffer() -> tuple[dict[int, Snapshot], bytes]:
                 continue
             polls[ts_ms] = small(ts_ms, {1: number, 7: number // 3}, {1: number // 17})
             store.add(ts_ms, polls[ts_ms])
-        return polls, store.buffer_path.read_bytes()
+        [whole] = journals(store.path).values()
+        return polls, whole
 
 
-def damage_buffer(directory: Path, seed: int) -> Trial:
-    """Damage a buffer, go on polling and flush: whole lines are stored, others quarantined."""
+def damage_journal(directory: Path, seed: int) -> Trial:
+    """Damage a journal, go on polling and flush: whole lines are stored, others copied apart."""
     rng = random.Random(seed)
     name = list(TEARS)[seed % len(TEARS)]
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     store = Store(directory / "cache.sqlite3", flush_polls=1000)
-    polls, whole = _filled_buffer()
+    polls, whole = _filled_journal()
     polls = dict(polls)
     damaged = TEARS[name](whole, rng)
-    store.buffer_path.write_bytes(damaged)
+    journal.path_at(store.path, NOW_S * 1000).write_bytes(damaged)
     intact = _intact(whole, damaged)
 
     after = [small(NOW_S * 1000 + 10**7 + number, {1: 5}, {1: number}) for number in range(3)]
@@ -950,8 +954,8 @@ def _intact(whole: bytes, damaged: bytes) -> set[int]:
 
 
 @pytest.mark.parametrize("seed", range(len(TEARS)), ids=TEARS)
-def test_a_damaged_buffer_loses_only_the_damaged_lines(seed, tmp_path):
-    trial = damage_buffer(tmp_path / "buffer", seed)
+def test_a_damaged_journal_loses_only_the_damaged_lines(seed, tmp_path):
+    trial = damage_journal(tmp_path / "journal", seed)
     assert trial.problem == ""
     assert (trial.lost, trial.wrong, trial.twice) == (0, 0, 0)
 

@@ -15,8 +15,9 @@ import pytest
 import luxcli
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue
+from luxcli.store import journal
 from luxcli.store.store import Store
-from tests.support.builders import START_MS, buffer_line, real, reals, small
+from tests.support.builders import START_MS, real, reals, small, write_journals
 
 DAY_MS = 86_400_000
 NOT_NUMBERS = ("text", "character", "address")
@@ -25,7 +26,7 @@ NOT_NUMBERS = ("text", "character", "address")
 def store_at(directory: Path, *polls: Snapshot) -> Store:
     """Return a store whose database holds these polls."""
     store = Store(directory / "cache.sqlite3", flush_polls=1000)
-    store.buffer_path.write_bytes(b"".join(map(buffer_line, polls)))
+    write_journals(store.path, polls)
     store.flush()
     return store
 
@@ -404,8 +405,8 @@ def test_the_view_follows_when_registers_change_appear_and_vanish(tmp_path):
         assert len(rows[0]) == 4 + max(len(poll.calculations) for poll in sent)
 
 
-@pytest.mark.parametrize("empty_buffer", [False, True])
-def test_another_version_of_luxcli_writes_names_and_views_again(tmp_path, empty_buffer):
+@pytest.mark.parametrize("empty_line", [False, True])
+def test_another_version_of_luxcli_writes_names_and_views_again(tmp_path, empty_line):
     store = store_at(tmp_path, real(START_MS))
     with opened(store) as db:
         before = views_and_names(db)
@@ -415,10 +416,11 @@ def test_another_version_of_luxcli_writes_names_and_views_again(tmp_path, empty_
         for view in ("reading", "reading_long", "setting_change", "setting_now"):
             db.execute(f"DROP VIEW {view}")
         db.execute("CREATE VIEW reading AS SELECT ts_ms, 'old' AS old FROM poll")
-    if not empty_buffer:
+    if not empty_line:
         store.add(START_MS + 1, real(START_MS))
     else:
-        store.buffer_path.write_bytes(b"\n")
+        with journal.path_at(store.path, START_MS).open("ab") as file:
+            file.write(b"\n")
     store.flush()
     with opened(store) as db:
         after = views_and_names(db)

@@ -5,6 +5,7 @@ registers of a whole heat pump.
 """
 
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import luxcli
 from luxcli.model import MissedPoll, Snapshot
 from luxcli.simulator.replay import Replay
+from luxcli.store import journal
 
 PROJECT = Path(luxcli.__file__).parent.parent
 START_MS = 1_800_000_000_123
@@ -95,11 +97,12 @@ def reals(
     return [real(ts_ms, profile, interval_s=interval_s) for ts_ms in times]
 
 
-def buffer_line(poll: Snapshot) -> bytes:
-    """Return a complete line of the buffer, made by the description of the format."""
+def journal_line(poll: Snapshot, number: int = 1) -> bytes:
+    """Return a line of a journal with settings, made by the description of the format."""
+    settings = json.dumps((poll.parameters, poll.visibilities), separators=(",", ":"))
     fields = {
-        "v": 2,
-        "i": 1,
+        "v": 1,
+        "i": number,
         "t": poll.taken_ms,
         "d": poll.took_ms,
         "n": poll.tries,
@@ -107,11 +110,28 @@ def buffer_line(poll: Snapshot) -> bytes:
         "e": poll.interval_s,
         "f": poll.flags,
         "c": poll.calculations,
+        "h": hashlib.sha256(settings.encode()).hexdigest()[:32],
         "p": poll.parameters,
         "s": poll.visibilities,
     }
     body = json.dumps(fields, separators=(",", ":")).encode()[:-1]
     return body + f',"k":"{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+def write_journals(cache_path: Path, polls: Iterable[Snapshot]) -> None:
+    """Append polls to the journals of their days without waiting for the disk after each."""
+    lines: dict[Path, list[bytes]] = {}
+    for poll in polls:
+        path = journal.path_at(cache_path, poll.taken_ms)
+        lines.setdefault(path, []).append(journal_line(poll))
+    for path, those in lines.items():
+        with path.open("ab") as file:
+            file.writelines(those)
+
+
+def journals(cache_path: Path) -> dict[str, bytes]:
+    """Return the content of each journal."""
+    return {path.name: path.read_bytes() for path in journal.paths(cache_path)}
 
 
 def python(code: str, *arguments: object, **options: Any) -> "subprocess.Popen[str]":

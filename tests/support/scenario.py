@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.controller import access
+from luxcli.model import Snapshot
 from luxcli.store.store import Store
-from tests.support.builders import buffer_line, replay, scheduled
+from tests.support.builders import replay, scheduled, write_journals
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000
@@ -53,20 +54,18 @@ def alone_with_device(settings: Config) -> AbstractContextManager[None]:
 def record(
     settings: Config, start_ms: int, stop_ms: int, step_s: int = 600, profile: str = "msw6"
 ) -> list[int]:
-    """Put a poll every `step_s` in ``[start_ms, stop_ms)`` into the buffer; return their times.
+    """Put a poll every `step_s` in ``[start_ms, stop_ms)`` into the journals; return their times.
 
     They are scheduled polls of the configured interval.
-    Written there at once: waiting for the disk after each is for the tests of the buffer.
+    Written there at once: waiting for the disk after each is for the tests of the journal.
     """
     times = range(start_ms, stop_ms, step_s * 1000)
     settings.cache_path.parent.mkdir(parents=True, exist_ok=True)
-    with Store(settings.cache_path).buffer_path.open("ab") as file:
-        file.write(_lines(times, profile, settings.interval_sec))
+    write_journals(settings.cache_path, _polls(times, profile, settings.interval_sec))
     return list(times)
 
 
 @functools.lru_cache(maxsize=16)
-def _lines(times: range, profile: str, interval_s: int) -> bytes:
+def _polls(times: range, profile: str, interval_s: int) -> tuple[Snapshot, ...]:
     source = replay(profile)
-    polls = (scheduled(source.at(ts_ms / 1000), interval_s) for ts_ms in times)
-    return b"".join(buffer_line(poll) for poll in polls)
+    return tuple(scheduled(source.at(ts_ms / 1000), interval_s) for ts_ms in times)

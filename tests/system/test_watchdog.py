@@ -14,6 +14,7 @@ from luxcli.cli.app import app
 from luxcli.config import config
 from luxcli.controller.client import longest_s
 from luxcli.recording import limits
+from luxcli.store import journal
 from tests.support.builders import python
 from tests.support.faulty_controller import Fault, FaultyController, eventually
 
@@ -109,10 +110,9 @@ def test_a_poll_that_is_ended_by_the_alarm_records_why_it_is_missing(cli, config
         ran = cli.end(process)
     assert (ran.status, ran.stdout) == (142, "")
     assert re.fullmatch(r"luxcli: took longer than its limit of \d+ s\n", ran.stderr)
-    waiting = tmp_path / "data" / "cache.sqlite3.buffer.jsonl"
     rows = cli("status", "--json", "-c", tmp_path / "luxcli.yaml")
     assert json.loads(rows.stdout)["failure"]["reason"] == "interrupted"
-    assert waiting.exists()
+    assert journal.paths(tmp_path / "data" / "cache.sqlite3")
 
 
 @pytest.mark.parametrize(("timeout_sec", "retries"), [(60, 3), (600, 10), (1, 0)])

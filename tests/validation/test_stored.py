@@ -18,7 +18,7 @@ from luxcli.validation import stored
 from luxcli.validation.findings import Finding
 from luxcli.validation.report import Report
 from luxcli.validation.rules import RULES
-from tests.support.builders import buffer_line, real, small
+from tests.support.builders import real, small, write_journals
 from tests.support.csv_faults import CSV_FAULTS
 from tests.support.faulty_controller import NOW_S, Fault, FaultyController
 from tests.support.reliability import record, sample
@@ -77,6 +77,7 @@ def test_what_cannot_be_a_heat_pumps_answer_is_caught_before_it_is_stored(
     assert f"answer rejected: {sent.rule}: " in ran.stderr or f"; {sent.rule}: " in ran.stderr
     store = Store(tmp_path / "data" / "cache.sqlite3")
     assert list(store.query(0, 1 << 62)) == []
+    store.flush()
     [missed] = store.database.missed(0, 1 << 62)
     assert missed.reason == "rejected"
 
@@ -230,41 +231,37 @@ def test_a_poll_now_and_then_late_and_a_cron_line_for_each_minute_are_on_schedul
     assert (report.coverage.missing, report.coverage.duplicates) == (0, 0)
 
 
-def test_without_the_right_to_write_what_waits_in_the_buffer_is_judged_from_there(tmp_path):
+def test_what_waits_in_the_journals_is_judged_from_there_and_nothing_is_written(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     recorded(settings, START_MS, START_MS + HOUR_MS, 600)
     store = Store(settings.cache_path)
     store.flush()
     recorded(settings, START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, 600)
-    store.lock_path.unlink()
-    store.lock_path.mkdir()
-    report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + 2 * HOUR_MS)
-    assert (report.polls, report.findings) == (12, ())
-    assert report.remark
-    assert report.remark.startswith(f"{store.lock_path}: ")
-    assert report.remark.endswith("; 6 polls judged from the buffer")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with locks.hold(store.lock_path, wait_s=1):
+        report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + 2 * HOUR_MS)
+    assert (report.polls, report.findings, report.remark) == (12, (), None)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_polls_of_the_buffer_that_a_crash_left_in_both_are_judged_once(tmp_path):
+def test_polls_that_wait_and_are_in_the_database_as_well_are_judged_once(tmp_path):
     settings = configured(tmp_path, interval_sec=600)
     recorded(settings, START_MS, START_MS + HOUR_MS, 600)
     store = Store(settings.cache_path)
-    kept = store.buffer_path.read_bytes()
     store.flush()
-    store.buffer_path.write_bytes(kept)
-    with locks.hold(store.lock_path, wait_s=1):
-        report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + HOUR_MS)
-    assert (report.polls, report.findings, report.remark) == (6, (), None)
+    with store.writing() as db:
+        db.execute("DELETE FROM journal")
+    report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + HOUR_MS)
+    assert (report.polls, report.findings) == (6, ())
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_long_buffer_is_judged_in_the_order_of_time(backwards, tmp_path):
+def test_a_long_journal_is_judged_in_the_order_of_time(backwards, tmp_path):
     settings = configured(tmp_path, interval_sec=60)
     times = [START_MS + number * 60_000 for number in range(300)]
     store = Store(settings.cache_path)
     in_order = reversed(times) if backwards else times
-    lines = [buffer_line(real(ts_ms, interval_s=60)) for ts_ms in in_order]
-    store.buffer_path.write_bytes(b"".join(lines))
+    write_journals(store.path, (real(ts_ms, interval_s=60) for ts_ms in in_order))
     with locks.hold(store.lock_path, wait_s=1):
         report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + 5 * HOUR_MS)
     assert (report.polls, report.findings) == (300, ())

@@ -68,7 +68,7 @@ class _Status(NamedTuple):
     """Whether polls keep coming, and since when not.
 
     Attributes:
-        state: Of the database and the buffer.
+        state: Of the database and the journals.
         limit_s: Age in seconds from which the last poll is too old.
         obstacle: What keeps polls from being stored, if the last one is too old.
         database: Its path.
