@@ -1,10 +1,8 @@
 """Compares polls with the schedule, by their scheduled times: a difference of two sets."""
 
 import heapq
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from luxcli.model import CLOCK_DOUBTED, EXTRA, OVERRUN, SUSPICIOUS
@@ -13,20 +11,20 @@ from luxcli.recording.coverage import Coverage, Gap
 
 # The longest gaps are listed, for people; an outage of months is one gap anyway.
 _LISTED_GAPS: Final = 20
-# Polls that are looked at together: an hour of them.
-_BATCH: Final = 120
 # How late the next poll may be stored that nothing follows yet: the process has to start, the heat
 # pump to answer.
 _GRACE_MS: Final = 30_000
 # A task planner may start the polls of a minute so late.
 _LATE_START_MS: Final = 60_000
 
-# ``(ts_ms, late_ms, interval_s, flags, reason)`` of a poll, without reason, or of a missed poll.
-Row = tuple[int, int, int, int, str]
+# As of `Database.timings`.
+Row = tuple[int, int, int, int, str, int]
 # Entries of the schedule are sorted by scheduled time; where there are several for one, a poll
 # comes first, and an overrun, which only follows from a poll that took long, last:
-# ``(scheduled_ms, rank, ts_ms, interval_ms, reason)``.
-_Entry = tuple[int, int, int, int, str]
+# ``(scheduled_ms, rank, ts_ms, interval_ms, reason, count)``. A count above 1 is a run of polls for
+# consecutive scheduled times, of which ``scheduled_ms`` is the first, and ``ts_ms`` is the time of
+# the last.
+_Entry = tuple[int, int, int, int, str, int]
 _POLL, _MISSED, _OVERRUN = range(3)
 # By its own time, a poll or missed poll lies so far before or behind its scheduled time at most.
 EARLIEST_MS: Final = -3_600_000
@@ -35,7 +33,7 @@ LATEST_MS: Final = limits.LATEST_S * 1000
 
 def is_scheduled(row: Row) -> bool:
     """Whether a poll or missed poll is part of the schedule."""
-    _ts_ms, late_ms, interval_s, flags, _reason = row
+    _ts_ms, late_ms, interval_s, flags, _reason, _count = row
     return (
         not flags & (EXTRA | CLOCK_DOUBTED)
         and interval_s > 0
@@ -84,10 +82,16 @@ class CoverageCounter:
         if not rows:
             return
         # Late ones come after those of later scheduled times.
-        self._held = sorted([*self._held, *self._entries(rows)])
-        complete = bisect_left(self._held, (rows[-1][0] - LATEST_MS,))
-        self._count(self._held[:complete])
-        del self._held[:complete]
+        held = sorted([*self._held, *self._entries(rows)])
+        complete, ended_ms = 0, self._start_ms + EARLIEST_MS - LATEST_MS
+        for number, entry in enumerate(held):
+            if ended_ms < entry[0]:
+                complete = number  # nothing before reaches into what comes
+            ended_ms = max(ended_ms, _end(entry))
+            if ended_ms >= rows[-1][0] - LATEST_MS:
+                break
+        self._count(held[:complete])
+        self._held = held[complete:]
 
     def result(self, *, followed: bool) -> Coverage:
         """Return the coverage of the interval.
@@ -102,7 +106,7 @@ class CoverageCounter:
         if not (followed or self._followed):
             late_ms = min(max(0, self._late_ms), _LATE_START_MS)
             stop_ms -= late_ms + min(self._interval_ms // 2, _GRACE_MS)
-        self._miss("", self._unrecorded_until(stop_ms))
+        self._lacking[""] += self._unrecorded_until(stop_ms)
         self._end_gap(self._stop_ms)
         usual = self._distances.most_common(1)
         return Coverage(
@@ -121,68 +125,55 @@ class CoverageCounter:
             last_ms=self._newest_ms,
         )
 
-    def _entries(self, rows: Sequence[Row]) -> Iterable[_Entry]:
-        """Return the entries of the schedule among rows; count the others."""
-        times_ms, late_ms, intervals_s, flags, reasons = zip(*rows, strict=True)
-        if (
-            not (any(flags) or any(reasons))
-            and min(intervals_s) == max(intervals_s) > 0
-            and EARLIEST_MS <= min(late_ms) <= max(late_ms) <= LATEST_MS
-        ):
-            inside = bisect_left(times_ms, self._stop_ms)
-            if inside and times_ms[inside - 1] >= self._start_ms:
-                self._newest_ms = times_ms[inside - 1]
-            scheduled_ms = map(int.__sub__, times_ms, late_ms)
-            alike = (repeat(intervals_s[0] * 1000), repeat(""))
-            return zip(scheduled_ms, repeat(_POLL), times_ms, *alike, strict=False)
-        entries = []
-        for ts_ms, late, interval_s, flag, reason in rows:
-            if flag & CLOCK_DOUBTED or not EARLIEST_MS <= late <= LATEST_MS:
-                self._doubted += not reason and self._has(ts_ms)
+    def _entries(self, rows: Sequence[Row]) -> Iterator[_Entry]:
+        """Yield the entries of the schedule among rows; count the others."""
+        for ts_ms, late_ms, interval_s, flags, reason, count in rows:
+            is_poll_inside = not reason and self._start_ms <= ts_ms < self._stop_ms
+            if flags & CLOCK_DOUBTED or not EARLIEST_MS <= late_ms <= LATEST_MS:
+                self._doubted += is_poll_inside
                 continue
-            if not reason and self._has(ts_ms):
+            if is_poll_inside:
                 self._newest_ms = ts_ms
-                self._suspicious += bool(flag & SUSPICIOUS)
-            if flag & EXTRA or interval_s <= 0:
-                self._extra += not reason and self._has(ts_ms)
+                self._suspicious += bool(flags & SUSPICIOUS)
+            if flags & EXTRA or interval_s <= 0:
+                self._extra += is_poll_inside
                 continue
             rank = _OVERRUN if reason == OVERRUN else _MISSED if reason else _POLL
-            entries.append((ts_ms - late, rank, ts_ms, interval_s * 1000, reason))
-        return entries
-
-    def _has(self, ts_ms: int) -> bool:
-        return self._start_ms <= ts_ms < self._stop_ms
+            step_ms = interval_s * 1000
+            first_ms = ts_ms - late_ms - (count - 1) * step_ms
+            yield (first_ms, rank, ts_ms, step_ms, reason, count)
 
     def _count(self, entries: Sequence[_Entry]) -> None:
-        for first in range(0, len(entries), _BATCH):
-            batch = entries[first : first + _BATCH]
-            if not self._count_regular(batch):
-                for entry in batch:
-                    self._count_one(entry)
+        for first_ms, rank, ts_ms, step_ms, reason, count in self._split(entries):
+            self._count_one(first_ms, rank, ts_ms, step_ms, reason)
+            if count > 1:
+                self._made += count - 1
+                self._distances[step_ms] += count - 1
+                self._last_ms = self._last_made_ms = first_ms + (count - 1) * step_ms
+                self._late_ms = ts_ms - self._last_ms
 
-    def _count_regular(self, batch: Sequence[_Entry]) -> bool:
-        """Count polls that follow the one before and each other, at once; False if they do not."""
-        first, last, interval_ms = batch[0], batch[-1], self._interval_ms
-        if (
-            self._last_made_ms is None
-            or self._last_made_ms != self._last_ms
-            or first[0] < self._start_ms
-            or last[0] >= self._stop_ms
-            or last[0] - self._last_made_ms != len(batch) * interval_ms
-        ):
-            return False
-        scheduled_ms, ranks, _times_ms, intervals_ms, _reasons = zip(*batch, strict=True)
-        expected = range(first[0], last[0] + 1, interval_ms)
-        if any(ranks) or scheduled_ms != tuple(expected) or {*intervals_ms} != {interval_ms}:
-            return False
-        self._made += len(batch)
-        self._distances[interval_ms] += len(batch)
-        self._last_ms = self._last_made_ms = last[0]
-        self._late_ms = last[2] - last[0]
-        return True
+    def _split(self, entries: Sequence[_Entry]) -> list[_Entry]:
+        """Return entries with single polls for runs that another one or a bound lies within."""
+        single: list[_Entry] = []
+        ended_ms = self._start_ms - 1
+        for number, entry in enumerate(entries):
+            first_ms, rank, ts_ms, step_ms, reason, count = entry
+            last_ms, following = _end(entry), entries[number + 1 : number + 2]
+            inside = ended_ms < first_ms and last_ms < self._stop_ms
+            if count == 1 or (inside and (not following or last_ms < following[0][0])):
+                single.append(entry)
+            else:
+                late_ms = ts_ms - last_ms
+                single += [
+                    (due_ms, rank, due_ms + late_ms, step_ms, reason, 1)
+                    for due_ms in range(first_ms, last_ms + 1, step_ms)
+                ]
+            ended_ms = max(ended_ms, last_ms)
+        return sorted(single)
 
-    def _count_one(self, entry: _Entry) -> None:
-        scheduled_ms, rank, ts_ms, interval_ms, reason = entry
+    def _count_one(
+        self, scheduled_ms: int, rank: int, ts_ms: int, interval_ms: int, reason: str
+    ) -> None:
         if scheduled_ms >= self._stop_ms:
             self._followed = True
             return
@@ -192,11 +183,11 @@ class CoverageCounter:
         if scheduled_ms >= self._start_ms:
             if self._begin_ms is None:
                 self._begin_ms = scheduled_ms
-            self._miss("", self._unrecorded_until(scheduled_ms))
+            self._lacking[""] += self._unrecorded_until(scheduled_ms)
             if rank == _POLL:
                 self._make(scheduled_ms)
             else:
-                self._miss(reason, 1)
+                self._lacking[reason] += 1
         else:
             self._begin_ms = self._start_ms
             if self._last_ms is not None and scheduled_ms < self._last_ms:
@@ -218,9 +209,6 @@ class CoverageCounter:
             self._distances[scheduled_ms - self._last_made_ms] += 1
         self._last_made_ms = scheduled_ms
 
-    def _miss(self, reason: str, count: int) -> None:
-        self._lacking[reason] += count
-
     def _end_gap(self, stop_ms: int) -> None:
         missing = self._lacking.total()
         if not missing:
@@ -238,3 +226,9 @@ class CoverageCounter:
             heapq.heappush(self._longest, entry)
         else:
             heapq.heappushpop(self._longest, entry)
+
+
+def _end(entry: _Entry) -> int:
+    """Return the scheduled time of the last poll of a run, or of the only entry."""
+    first_ms, _rank, _ts_ms, step_ms, _reason, count = entry
+    return first_ms + (count - 1) * step_ms

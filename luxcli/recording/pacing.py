@@ -363,6 +363,6 @@ def _known(store: Store, dues: Sequence[Due]) -> set[int | None]:
     for part in store.database.timings(start_ms, last_ms + limits.LATEST_S * 1000):
         known.update(
             Timing(ts_ms, late_ms, interval_s, flags).scheduled_ms
-            for ts_ms, late_ms, interval_s, flags, _reason in part
+            for ts_ms, late_ms, interval_s, flags, _reason, _count in part
         )
     return known

@@ -43,21 +43,22 @@ def coverage(store: Store, start_ms: int, stop_ms: int) -> Coverage:
 
 def _coverage(store: Store, waiting: Waiting, start_ms: int, stop_ms: int) -> Coverage:
     first_ms, end_ms = start_ms + EARLIEST_MS, stop_ms + LATEST_MS
-    rows: set[Row] = {(*poll, "") for poll in waiting.polls}
-    rows |= {
-        (entry.ts_ms, entry.late_ms, entry.interval_s, entry.flags, entry.reason)
-        for entry in waiting.missed
-    }
-    scheduled = sorted(row for row in rows if is_scheduled(row))
+    rows: list[Row] = [(*poll, "", 1) for poll in waiting.polls]
+    rows += [
+        (one.ts_ms, one.late_ms, one.interval_s, one.flags, one.reason, 1) for one in waiting.missed
+    ]
+    rows = sorted({*rows})
+    scheduled = [row for row in rows if is_scheduled(row)]
     before = [(row[0] - row[1], row[2]) for row in scheduled if row[0] < first_ms][-1:]
-    stored = store.database.scheduled_before(first_ms)
-    counter = CoverageCounter(
-        start_ms, stop_ms, max([*before, *([stored] if stored else [])], default=None)
-    )
-    inside = sorted(row for row in rows if first_ms <= row[0] < end_ms)
-    for part in store.database.timings(first_ms, end_ms):
+    if stored := store.database.scheduled_before(first_ms):
+        before.append(stored)
+    counter = CoverageCounter(start_ms, stop_ms, max(before, default=None))
+    inside = [row for row in rows if first_ms <= row[0] < end_ms]
+    # What is flushed meanwhile is in the buffer and in the database, as after a crash: found by
+    # comparing single rows.
+    runs = (start_ms, min([stop_ms, *(row[0] for row in inside[:1])]))
+    for part in store.database.timings(first_ms, end_ms, runs=runs):
         earlier = bisect_right(inside, part[-1][0], key=itemgetter(0))
-        # An entry that is flushed meanwhile is found in both.
         counter.add(sorted({*part, *inside[:earlier]}) if earlier else part)
         del inside[:earlier]
     counter.add(inside)

@@ -8,27 +8,20 @@ out polls whose time is doubted, unless it says so: no report and no loop over d
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from luxcli.errors import DamagedError
-from luxcli.model import CLOCK_DOUBTED, EXTRA, Chunk, MissedPoll, Snapshot
+from luxcli.model import Chunk, MissedPoll, Snapshot
 from luxcli.store import paths
 
 if TYPE_CHECKING:
     import sqlite3
 
     from luxcli.model import Repair
+    from luxcli.store import timings
     from luxcli.store.rows import Key
 
 _BUSY_WAIT_S = 2.0
-# Entries that are read at once: a day of polls.
-_PART = 3000
-_TIMINGS = (
-    "SELECT ts_ms, late_ms, interval_s, flags, '' FROM poll WHERE ts_ms>=? AND ts_ms<?"
-    " UNION ALL"
-    " SELECT ts_ms, late_ms, interval_s, flags, reason FROM missed WHERE ts_ms>=? AND ts_ms<?"
-    f" ORDER BY 1 LIMIT {_PART}"
-)
 _DAY_MS = 86_400_000
 _EVER = 1 << 62
 
@@ -153,43 +146,48 @@ class Database:
         """Return the number of polls and missed polls in ``start <= ts_ms < stop``, all of them."""
         return len(self.times(start, stop, doubted=True)) + len(self.missed(start, stop))
 
-    def timings(self, start: int, stop: int) -> Iterator[list[tuple[int, int, int, int, str]]]:
-        """Yield the polls and missed polls of ``start <= ts_ms < stop``, in order, part by part.
+    def timings(
+        self, start: int, stop: int, *, runs: tuple[int, int] = (0, 0)
+    ) -> "Iterator[list[timings.Row]]":
+        """Yield the polls and missed polls of ``start <= ts_ms < stop`` in order, a day at once.
 
-        Each is ``(ts_ms, late_ms, interval_s, flags, reason)`` as of `Timing`; a poll has no
-        reason. The file is opened once, but no writer waits for more than the polls of a day.
+        No writer waits for more than a day. What a row holds: `timings.between`.
+
+        Args:
+            start: ms since the epoch, included.
+            stop: ms since the epoch, excluded.
+            runs: From which time to which an hour of regular polls may be one row.
 
         Raises:
-            DamagedError: A number is none.
+            DamagedError: It holds something else than times.
             StorageError: The database cannot be read.
         """
+        from luxcli.store import timings
+
         with self.reading() as db:
-            while db is not None and start < stop:
-                rows = db.execute(_TIMINGS, (start, stop, start, stop)).fetchall()
-                if not _are_whole(rows):
+            while db is not None and (first := _next_entry(db, start)) is not None and first < stop:
+                start = min(first + _DAY_MS, stop)
+                rows = timings.between(db, first, start, runs)
+                if not timings.are_intact(rows):
                     raise DamagedError(f"{self.path}: the times of its polls cannot be read")
-                if len(rows) < _PART:
-                    start = stop
-                else:
-                    # What else has the time of the last one may be missing.
-                    start = rows[-1][0]
-                    rows = [row for row in rows if row[0] < start] or rows
-                    start += rows[-1][0] == start
-                if rows:
-                    yield rows
+                yield rows
 
     def scheduled_before(self, ts_ms: int) -> tuple[int, int] | None:
         """Return scheduled time and interval of the last scheduled poll or missed poll before.
 
         Before `ts_ms` by its own time. The interval is in seconds.
         """
+        from luxcli.store import timings
+
         with self.reading() as db:
-            return None if db is None else _scheduled(db, "ts_ms<? ORDER BY ts_ms DESC", ts_ms, max)
+            return None if db is None else timings.scheduled_before(db, ts_ms)
 
     def scheduled_from(self, ts_ms: int) -> tuple[int, int] | None:
         """Return those of the first one at or after `ts_ms`, as `scheduled_before`."""
+        from luxcli.store import timings
+
         with self.reading() as db:
-            return None if db is None else _scheduled(db, "ts_ms>=? ORDER BY ts_ms", ts_ms, min)
+            return None if db is None else timings.scheduled_from(db, ts_ms)
 
     def times(self, start: int, stop: int, *, doubted: bool = False) -> list[int]:
         """Return the times of the polls in ``start <= ts_ms < stop``; on request all of them."""
@@ -347,25 +345,3 @@ def _next(db: "sqlite3.Connection", ts_ms: int, table: str, condition: str = "")
 def _next_entry(db: "sqlite3.Connection", ts_ms: int) -> int | None:
     found = [_next(db, ts_ms, table) for table in ("poll", "missed")]
     return min((time for time in found if time is not None), default=None)
-
-
-def _scheduled(
-    db: "sqlite3.Connection", where: str, ts_ms: int, choose: Callable[..., tuple[int, int]]
-) -> tuple[int, int] | None:
-    found = [
-        db.execute(
-            f"SELECT ts_ms-late_ms, interval_s FROM {table}"
-            f" WHERE NOT flags&{EXTRA | CLOCK_DOUBTED} AND interval_s>0 AND {where} LIMIT 1",
-            (ts_ms,),
-        ).fetchone()
-        for table in ("poll", "missed")
-    ]
-    return choose((row for row in found if row and _are_whole([row])), default=None)
-
-
-def _are_whole(rows: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether the first columns hold whole numbers, as they do without damage."""
-    try:
-        return all(type(sum(column)) is int for column in list(zip(*rows, strict=True))[:4])
-    except TypeError:
-        return False

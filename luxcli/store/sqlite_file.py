@@ -21,7 +21,6 @@ from typing import Final
 from luxcli.errors import DamagedError, IncompatibleError, StorageError, UnavailableError
 from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, LATEST_MS
 from luxcli.store import schema
-from luxcli.store.views import VIEWS
 
 # The oldest library with which the tests of this room pass, see docs/install.md. 3.8 to 3.14 lack
 # row values, which `writer.remove_polls` uses.
@@ -302,7 +301,7 @@ def _is_foreign_object(message: str) -> bool:
     if match is None or not _REFUSED.search(match[2]):
         return False
     name = match[1]
-    return name not in {*_model(), *VIEWS, "?"} and not name.startswith("sqlite_")
+    return name not in {*_model(), *schema.VIEWS, "?"} and not name.startswith("sqlite_")
 
 
 _Columns = list[tuple[object, ...]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from luxcli.errors import DamagedError
 from luxcli.model import GROUPS, MissedPoll, Repair, Snapshot
-from luxcli.store import reader, schema, views
+from luxcli.store import reader, schema
 from luxcli.store.reader import SETTINGS_AT, as_of, known_registers, layout, settings_at
 from luxcli.store.rows import HEAD, Key, poll_crc, settings_crc, signed
 
@@ -158,7 +158,7 @@ class Writer:
                 [(register.id, code, text) for code, text in register.labels.items()],
             )
         calculations = [registers[key] for key in sorted(self._known) if key[0] == 0]
-        for statement in views.view_statements(
+        for statement in schema.view_statements(
             calculations, frozenset(self._columns), self._constants
         ):
             self._db.execute(statement)
@@ -215,7 +215,7 @@ class Writer:
     def _add_column(self, index: int, default: str) -> None:
         if not self._views_stale:
             # SQLite parses every view again for each column that is added.
-            for view in views.VIEWS:
+            for view in schema.VIEWS:
                 self._db.execute(f"DROP VIEW IF EXISTS {view}")
         self._db.execute(f"ALTER TABLE poll ADD COLUMN c{index} INTEGER{default}")
         self._columns.append(index)

@@ -86,7 +86,7 @@ def timings(settings: Config) -> list[tuple[str, int | None, int]]:
     store = open_store(settings)
     store.flush()
     rows = [row for part in store.database.timings(0, 2**60) for row in part]
-    found = [(reason, Timing(*timing)) for *timing, reason in rows]
+    found = [(reason, Timing(*timing)) for *timing, reason, _count in rows]
     return sorted(
         [
             (why, at.scheduled_ms and at.scheduled_ms // 1000 - AT_ZERO_S, at.interval_s)

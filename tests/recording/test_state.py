@@ -357,26 +357,46 @@ def test_the_longest_of_many_gaps_are_kept_in_time_order(store):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_polls_taken_together_count_as_they_do_one_by_one(seed, monkeypatch):
+def test_hours_of_regular_polls_count_as_their_polls_do(store, seed):
     rng = random.Random(seed)
-    rows = []
-    for number in range(900):
-        if rng.random() < 0.97:
-            late_ms = rng.choice([0, 400, 400, 400, 45_000])
-            reason = rng.choice(["", "", "timeout", "overrun"]) if rng.random() < 0.02 else ""
-            rows.append((number * 30_000 + late_ms, late_ms, 30, 0, reason))
-    rows.sort()
+    polls, misses = [], []
+    for number in range(-200, 1800):
+        late_ms = rng.choice([0, *[400] * 400, 45_000, 4_000_000])
+        reason = rng.choice(["timeout", "overrun"]) if rng.random() < 0.003 else ""
+        due_ms = START_MS + number * INTERVAL_MS
+        poll = small(due_ms + late_ms)._replace(late_ms=late_ms)
+        twice = poll._replace(taken_ms=poll.taken_ms + 7, late_ms=late_ms + 7)
+        by_hand = twice._replace(flags=EXTRA)
+        if reason:
+            misses.append(missed(due_ms, reason))
+        else:
+            polls += [poll, *([rng.choice([twice, by_hand])] if rng.random() < 0.003 else ())]
+    store.merge(polls, misses)
+    start_ms, stop_ms = START_MS + 1, START_MS + 1500 * INTERVAL_MS
+    rows = [row for part in store.database.timings(0, 2 * START_MS) for row in part]
+    runs = [
+        row for part in store.database.timings(0, 2 * START_MS, runs=(0, stop_ms)) for row in part
+    ]
+    assert {row[5] for row in rows} == {1}
+    assert max(row[5] for row in runs) == 120
+    assert sum(row[5] for row in runs) == sum(row[5] for row in rows) == len(polls) + len(misses)
 
-    def count():
-        counter = counting.CoverageCounter(0, 27_000_000, None)
+    def count(rows):
+        counter = counting.CoverageCounter(start_ms, stop_ms, None)
         for first in range(0, len(rows), 250):
             counter.add(rows[first : first + 250])
-        return counter.result(followed=False)
+        return counter.result(followed=True)
 
-    together = count()
-    monkeypatch.setattr(counting, "_BATCH", 1)
-    assert together == count()
-    assert together.expected == 900
+    found = count(rows)
+    assert found == state.coverage(store, start_ms, stop_ms)
+    assert found.expected == 1499
+    # Where a run reaches over a bound, its polls count as single ones, too.
+    for bounds in ((start_ms, stop_ms), (start_ms + 1_000_000, stop_ms - 1_000_000)):
+        one, other = (counting.CoverageCounter(*bounds, None) for _ in range(2))
+        one.add(rows)
+        other.add(runs)
+        once, twice = (counter.result(followed=True) for counter in (one, other))
+        assert once._replace(last_ms=0) == twice._replace(last_ms=0)
 
 
 def test_the_longest_poll_is_still_counted_for_its_scheduled_time(tmp_path):
