@@ -11,7 +11,7 @@ from pathlib import Path
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError
-from luxcli.maintenance import archive
+from luxcli.maintenance import archive, journals, rebuild
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store
@@ -37,6 +37,7 @@ class PruneResult:
         findings: What the user should act on.
         old_caches: Damaged databases and lines that were quarantined long ago.
         archives: Archives that were missing and are written now.
+        journals: Journals that are no longer needed, since archives hold their lines.
         dry_run: Nothing was removed.
     """
 
@@ -47,6 +48,7 @@ class PruneResult:
     findings: tuple[str, ...]
     old_caches: tuple[Path, ...] = ()
     archives: tuple[Path, ...] = ()
+    journals: tuple[Path, ...] = ()
     dry_run: bool = False
 
     def to_json(self) -> dict[str, object]:
@@ -58,6 +60,7 @@ class PruneResult:
             "csv_bytes": self.csv_bytes,
             "old_caches": [str(path) for path in self.old_caches],
             "archives": [str(path) for path in self.archives],
+            "journals": [str(path) for path in self.journals],
             "polls": self.polls,
             "cache_bytes": self.cache_bytes,
             "findings": list(self.findings),
@@ -69,6 +72,7 @@ class PruneResult:
         done, free = "would remove", ""
         if not self.dry_run:
             done, free = "removed", f" ({size_text(self.cache_bytes)} free again in the database)"
+        more += f", {len(self.journals)} journals" if self.journals else ""
         written = [f"{len(self.archives)} missing archives written"] if self.archives else []
         return [
             *written,
@@ -88,8 +92,9 @@ def prune(
 ) -> PruneResult:
     """Remove CSVs and polls that are older than the configuration keeps; check the disks.
 
-    Writes missing archives first. Never removes all CSVs or all polls, because that would be the
-    effect of a wrong clock. Keeps the days whose polls are not all in an archive that can be read.
+    Writes missing archives first and removes the journals whose lines archives hold. Never removes
+    all CSVs or all polls, because that would be the effect of a wrong clock. Keeps the days whose
+    polls are not all in an archive that can be read.
 
     Args:
         config: Says what to keep, and where.
@@ -111,13 +116,14 @@ def prune(
         for path in [*files, *caches]:
             _remove(path)
         archives = _write_archives(config, now_ms, zone, findings)
+    safe = journals.remove_safe(config, now_ms=now_ms, zone=zone, dry_run=dry_run)
     polls, cache_bytes = _prune_polls(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )
     findings += _full_disks(config)
     return PruneResult(
         *(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches)),
-        *(tuple(archives), dry_run),
+        *(tuple(archives), safe.paths, dry_run),
     )
 
 
@@ -189,6 +195,16 @@ def _modified_ms(path: Path) -> float:
         return math.inf
 
 
+def _rebuild(config: Config, now_ms: int, zone: tzinfo) -> list[str]:
+    """Put back what a new database lacks; what is missing would look like a pause."""
+    try:
+        return rebuild.complete(config, now_ms=now_ms, zone=zone).problems
+    except DamagedError:
+        raise
+    except StorageError as exc:
+        return [str(exc)]
+
+
 def _write_archives(config: Config, now_ms: int, zone: tzinfo, findings: list[str]) -> list[Path]:
     """Write the archives that no roll-up has written; journals wait for them."""
     try:
@@ -216,7 +232,10 @@ def _prune_polls(
     if not config.cache_retention_days:
         return 0, 0
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    store.flush()  # also in a dry run, which has to count the polls of the journals
+    if dry_run:
+        store.flush()  # it has to count the polls of the journals
+    else:
+        findings += _rebuild(config, now_ms, zone)
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
     polls = store.database.count(0, cutoff)

@@ -19,9 +19,9 @@ from typing import Final
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UsageError
-from luxcli.maintenance import archive, document, quarantined
+from luxcli.maintenance import archive, document, journals, quarantined
 from luxcli.maintenance.restored import Restored, Source
-from luxcli.model import MissedPoll, Snapshot
+from luxcli.model import MissedPoll, Repair, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord, RebuildRecord
 from luxcli.store.store import Store
@@ -154,7 +154,7 @@ def check_replaceable(config: Config, start_ms: int, stop_ms: int, zone: tzinfo)
     """Raise if polls of an interval are damaged in the database but not elsewhere.
 
     Raises:
-        DamagedError: An archive holds one of them.
+        DamagedError: A journal or an archive holds one of them.
         StorageError: A file cannot be read.
     """
     store = Store(config.cache_path)
@@ -162,7 +162,9 @@ def check_replaceable(config: Config, start_ms: int, stop_ms: int, zone: tzinfo)
     for _poll in store.database.polls(start_ms, stop_ms, damaged=damaged):
         pass
     days = {times.local_date(ts_ms, zone) for ts_ms in damaged}
-    if any(_archive_holds(config, day, damaged) for day in days):
+    if damaged and (
+        journals.hold(config, damaged) or any(_archive_holds(config, day, damaged) for day in days)
+    ):
         raise DamagedError(
             f"{store.path}: {len(damaged)} polls of {min(days)} differ from their checksum"
         )
@@ -272,6 +274,7 @@ class _Run:
             day = document.read(path)
         except StorageError as exc:
             return Source(path, 0, 0, str(exc))
+        self._add_repairs(day.repairs)
         source = self._merge(path, day.polls, day.missed)
         entries = len(day.polls) + len(day.missed)
         if day.span == bounds and not source.problem:
@@ -292,6 +295,8 @@ class _Run:
         polls = _InTime(days.polls(), self._is_over)
         missed: list[MissedPoll] = []
         with suppress(StorageError):
+            self._add_repairs(old.database.repairs())
+        with suppress(StorageError):
             missed = old.database.missed(self.low, self.high)
         source = self._merge(path, polls, missed)
         with suppress(StorageError):  # then these files are only written once more
@@ -302,6 +307,11 @@ class _Run:
             self._record_progress(path, polls.last_ms + 1)
             problems.append(f"{path}: read to {times.utc_text(polls.last_ms)}; {_GOES_ON}")
         return replace(source, problem="; ".join(problems)) if problems else source
+
+    def _add_repairs(self, repairs: Sequence[Repair]) -> None:
+        """Record repairs of wrong times, which apply to the polls that come then."""
+        if repairs:
+            self._store.merge((), (), repairs)
 
     def _merge(self, path: Path, polls: Iterable[Snapshot], missed: Sequence[MissedPoll]) -> Source:
         return _merge(self._store, path, polls, missed, self.low, self.high)

@@ -246,25 +246,12 @@ class Store:
         """
         return journal.parts(self.rejected_path)
 
-    def remove_journal(self, path: Path, size: int) -> bool:
-        """Remove a journal that nobody has written to since it had `size` bytes.
-
-        Returns:
-            Whether it is gone.
-
-        Raises:
-            LockHeldError: Another process kept the storage lock, or the journal.
-            StorageError: It cannot be removed, or the database not be written.
-        """
-        is_gone = journal.remove(path, size, wait_s=self._lock_wait_s)
-        if is_gone and self.database.has_data():
-            from luxcli.store import intake
-
-            with self.writing() as db:
-                intake.forget(db, path.name)
-        return is_gone
-
-    def merge(self, polls: Sequence[Snapshot], missed: Sequence[MissedPoll]) -> FlushResult:
+    def merge(
+        self,
+        polls: Sequence[Snapshot],
+        missed: Sequence[MissedPoll],
+        repairs: Sequence[Repair] = (),
+    ) -> FlushResult:
         """Put polls from elsewhere into the database in one transaction; known ones do not count.
 
         Raises:
@@ -273,7 +260,8 @@ class Store:
         from luxcli.store import writer
 
         with self.writing() as db:
-            return FlushResult(*writer.ingest(db, __version__, polls, missed), rejected=0)
+            new = writer.ingest(db, __version__, polls, missed, None, repairs)
+            return FlushResult(*new, rejected=0)
 
     def query(
         self, start: int, stop: int, *, damaged: list[int] | None = None

@@ -238,8 +238,9 @@ class Writer:
                 for key in cursor.values.keys() | present.keys()
                 if cursor.values.get(key) != present.get(key)
             ]
+            # Where damage has taken polls, rows of theirs may still be here.
             self._db.executemany(
-                "INSERT INTO setting VALUES (?,?,?,?)",
+                "INSERT OR REPLACE INTO setting VALUES (?,?,?,?)",
                 [(*key, ts_ms, here) for key, _before, here in changed],
             )
             if cursor.following is not None:

@@ -72,7 +72,8 @@ STORED: dict[str, Any] = {
     "rollup weekly": ROLLUP,
     "rollup all": ROLLUP,
     "rollup daily --date 2020-01-01": {"ok files archives findings": None, **ERROR},
-    "prune": "ok dry_run csv_files csv_bytes old_caches archives polls cache_bytes findings",
+    "prune": "ok dry_run csv_files csv_bytes old_caches archives journals polls cache_bytes"
+    " findings",
     "restore": {"ok polls missed": None, "sources": "path polls missed problem"},
     "config check": "ok file",
     "config show": {"ok": None, "settings": {"*": "value origin"}},

@@ -150,6 +150,8 @@ def test_a_clock_that_runs_ahead_removes_neither_csvs_nor_polls(tmp_path):
     assert [p.taken_ms for p in Store(settings.cache_path).query(0, 1 << 62)] == times
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.no_cover
 def test_a_pause_of_weeks_only_postpones_the_removal(tmp_path):
     settings = configured(tmp_path, cache_retention_days=60, archive=False)

@@ -165,7 +165,7 @@ class _Run:
         """
         steps: list[Callable[[], None]] = [partial(self.write, kind, ending) for kind in kinds]
         if "daily" in kinds:
-            steps = [self.rebuild, *steps, self.archive, self.check]
+            steps = [self.rebuild, *steps, self.archive, self.check, self.remove_journals]
         if len(kinds) > 1:
             steps.append(self.clean_up)
         for step in steps:
@@ -251,7 +251,7 @@ class _Run:
         if result.damaged:
             self.findings.append(
                 f"{result.period.label} {result.period.kind}: {result.damaged} polls are damaged in"
-                " the database and were left out; no archive holds them"
+                " the database and were left out; no archive and no journal holds them"
             )
         for text in file.shortcomings(self.zone):
             # The file is as good as it can be, so this is a failure only with --strict.
@@ -291,6 +291,14 @@ class _Run:
             self.findings += entry.findings
             size = size_text(entry.size)
             self.report_line(f"archive: {entry.polls} polls, {size}: {entry.path}")
+
+    def remove_journals(self) -> None:
+        """Remove the journals whose lines are in archives."""
+        from luxcli.maintenance import journals
+
+        removed = journals.remove_safe(self.settings, now_ms=self.now_ms, zone=self.zone)
+        if removed.paths:
+            _LOGGER.info("removed %d journals, whose lines are in archives", len(removed.paths))
 
     def check(self) -> None:
         """Check the database and some archives, once a night."""

@@ -1,0 +1,198 @@
+"""Removes the journals whose lines are safe in archives.
+
+A journal goes when each of its lines has been found, equal, in archives that were read back, and a
+day after its own end at the earliest. Where no archives are wanted, it goes a week after its end.
+"""
+
+import math
+import time
+from collections.abc import Collection
+from datetime import UTC, date, datetime, tzinfo
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from luxcli import times
+from luxcli.config.config import Config
+from luxcli.errors import StorageError
+from luxcli.maintenance import archive, document
+from luxcli.model import MissedPoll, Repair, Snapshot
+from luxcli.store import intake, journal
+from luxcli.store.repairs import Repairs, repaired
+from luxcli.store.store import Store
+
+_DAY_MS: Final = 86_400_000
+# After the end of its day, in days.
+_AT_LEAST: Final = 1
+WITHOUT_ARCHIVES: Final = 7
+# Looking for the lines of one journal takes seconds; after a pause there may be many.
+_LIMIT_S: Final = 120.0
+# Nobody keeps a journal longer than it takes to append a line.
+_LOCK_WAIT_S: Final = 5.0
+# A journal spans two local days, rarely three.
+_DAYS_IN_MEMORY: Final = 3
+
+
+class Removed(NamedTuple):
+    """What became of old journals.
+
+    Attributes:
+        paths: Those removed.
+        kept: Those whose days were archived without some of their lines.
+    """
+
+    paths: tuple[Path, ...] = ()
+    kept: tuple[Path, ...] = ()
+
+
+def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = False) -> Removed:
+    """Remove the journals that are no longer needed; the caller has flushed.
+
+    The next flush takes in once more a journal whose days were archived without some of its lines.
+
+    Args:
+        config: Says where the journals are, and whether archives are wanted.
+        now_ms: UTC.
+        zone: Time zone of the user.
+        dry_run: Remove nothing.
+
+    Raises:
+        LockHeldError, StorageError: A journal cannot be read or removed.
+    """
+    store = Store.open(config.cache_path, parents=config.may_create_parents)
+    deadline = time.monotonic() + _LIMIT_S
+    removed: list[Path] = []
+    kept: list[Path] = []
+    archived = _Archived(config, store, zone)
+    waiting = {path for path, _offset in intake.unread(store.database)}
+    for path in journal.paths(store.path):
+        if time.monotonic() > deadline:
+            break
+        days = _AT_LEAST if config.archive else WITHOUT_ARCHIVES
+        if path in waiting or now_ms < _end_ms(path) + days * _DAY_MS:
+            continue
+        size = path.stat().st_size
+        if config.archive and not archived.has(path, size):
+            kept += [path] if archived.is_complete else []
+        elif dry_run or journal.remove(path, size, wait_s=_LOCK_WAIT_S):
+            removed.append(path)
+    if (kept or removed) and not dry_run:
+        with store.writing() as db:
+            for path in (*kept, *removed):
+                intake.forget(db, path.name)
+    return Removed(tuple(removed), tuple(kept))
+
+
+def hold(config: Config, times_ms: Collection[int]) -> bool:
+    """Return whether journals hold a poll of one of these times.
+
+    Raises:
+        StorageError: A journal cannot be read.
+    """
+    wanted = set(times_ms)
+    paths = {journal.path_at(config.cache_path, ts_ms) for ts_ms in wanted}
+    return any(
+        poll.taken_ms in wanted
+        for path in paths
+        for part in journal.parts(path)
+        for poll in part.polls
+    )
+
+
+def _end_ms(path: Path) -> float:
+    """Return the end of a journal's day, UTC ms; endless if its name has no such date."""
+    _, _, day = path.name.removesuffix(".jsonl").rpartition(".polls-")
+    try:
+        begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    except ValueError:
+        return math.inf
+    return begin.timestamp() * 1000 + _DAY_MS
+
+
+class _Day(NamedTuple):
+    """What the archive of a day holds: SHA-256 of polls by time, missed polls, repairs."""
+
+    polls: dict[int, bytes]
+    missed: dict[int, MissedPoll]
+    repairs: frozenset[Repair]
+
+
+class _Archived:
+    """Looks for the lines of journals in archives.
+
+    Attributes:
+        is_complete: Whether the archives of all days of the last journal could be read.
+    """
+
+    def __init__(self, config: Config, store: Store, zone: tzinfo) -> None:
+        self._config, self._zone = config, zone
+        self._repairs = Repairs(store.database.repairs())
+        self._days: dict[date, _Day | None] = {}
+        self.is_complete = True
+
+    def has(self, path: Path, size: int) -> bool:
+        """Whether archives hold all lines of a journal of `size` bytes, but for damaged ones."""
+        self.is_complete = True
+        return all(
+            all(map(self._has_poll, part.polls))
+            and all(map(self._has_missed, part.missed))
+            and all(map(self._has_repair, part.repairs))
+            for part in journal.parts(path, stop=size)
+        )
+
+    def _has_poll(self, poll: Snapshot) -> bool:
+        if repair := self._repairs.of(poll):
+            if repair.new_ms is None:
+                return True  # it was written to a file of its own
+            poll = repaired(poll, repair.new_ms)
+        day = self._day(poll.taken_ms)
+        if day is None:
+            return False
+        # A poll whose millisecond was taken is stored under the next free one.
+        ts_ms, digest = poll.taken_ms, _digest(poll)
+        while ts_ms in day.polls:
+            if day.polls[ts_ms] == digest:
+                return True
+            ts_ms += 1
+        return False
+
+    def _has_missed(self, missed: MissedPoll) -> bool:
+        day = self._day(missed.ts_ms)
+        ts_ms = missed.ts_ms
+        while day and ts_ms in day.missed:
+            if day.missed[ts_ms][1:] == missed[1:]:
+                return True
+            ts_ms += 1
+        return False
+
+    def _has_repair(self, repair: Repair) -> bool:
+        moments = (repair.old_ms, repair.new_ms, repair.done_ms)
+        days = [self._day(ts_ms) for ts_ms in moments if ts_ms is not None]
+        return any(day and repair in day.repairs for day in days)
+
+    def _day(self, ts_ms: int) -> _Day | None:
+        """Return the day of a moment, None if its archive cannot be read."""
+        day = times.local_date(ts_ms, self._zone)
+        if day not in self._days:
+            if len(self._days) >= _DAYS_IN_MEMORY:
+                self._days.pop(next(iter(self._days)))
+            self._days[day] = self._read(day)
+        found = self._days[day]
+        self.is_complete = self.is_complete and found is not None
+        return found
+
+    def _read(self, day: date) -> _Day | None:
+        try:
+            content = document.read(archive.path_of(self._config, day))
+        except StorageError:
+            return None
+        return _Day(
+            {poll.taken_ms: _digest(poll) for poll in content.polls},
+            {missed.ts_ms: missed for missed in content.missed},
+            frozenset(content.repairs),
+        )
+
+
+def _digest(poll: Snapshot) -> bytes:
+    """Return the SHA-256 of everything of a poll but its time."""
+    return sha256(repr(poll[1:]).encode()).digest()
