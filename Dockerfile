@@ -45,10 +45,11 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=unknown
 ARG SOURCE=unknown
-# Does it run on this base: libraries, time zones, supercronic? Behind the arguments, for without a
+# Does it run on this base: libraries, SQLite, time zones, supercronic? Behind the arguments, for without a
 # RUN that has them older builders take the labels from their cache.
 RUN TIMEZONE=Europe/Berlin luxcli schedule supercronic --command luxcli > /tmp/crontab \
  && supercronic -test /tmp/crontab \
+ && python -c 'from luxcli.store.database import check_library; check_library()' \
  && rm /tmp/crontab
 USER 1000:1000
 WORKDIR /data

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from luxcli.monitoring.monitor import RunReport
 
 
+# A poll is stored whatever the database is like, and a diagnosis says what is wrong with it.
+_WITHOUT_LIBRARY = ("poll", "diagnose")
+
+
 class Session:
     """One run of a command.
 
@@ -69,7 +73,8 @@ class Session:
         Raises:
             UsageError: There is no such log level.
             ConfigError: The configuration cannot be used.
-            StorageError: The current directory does not exist any more.
+            StorageError: The current directory does not exist any more; or SQLite is too old for
+                the job.
         """
         self.as_json = as_json
         given = {"log_level": level_option(level), **options}
@@ -88,6 +93,10 @@ class Session:
             self._limit_s = limits.limit_s(job, loaded) + extra_s(loaded)
             if self._arm_watchdog:
                 self._arm_watchdog(self._limit_s)
+            if job not in _WITHOUT_LIBRARY:
+                from luxcli.store import database
+
+                database.check_library()
         return loaded
 
     def _open_log(self, loaded: Config, level: str, run: log_setup.Run, *, watched: bool) -> None:

@@ -3,6 +3,7 @@
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.monitoring import channels
+from luxcli.store import database
 from luxcli.store.store import Store
 from luxcli.system.files import write_obstacle
 
@@ -17,8 +18,10 @@ def check(config: Config) -> None:
     """Check that every directory can be written and every file with a secret can be read.
 
     Raises:
+        IncompatibleError: SQLite is too old, or a development version made the database.
         StorageError: Some cannot; the text has a line for each.
     """
+    database.check_library()
     store = Store.open(config.cache_path, parents=config.may_create_parents)
     failures = [write_obstacle(config.cache_path.parent)]
     failures += map(write_obstacle, sorted({config.daily_dir, config.weekly_dir}))

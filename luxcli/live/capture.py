@@ -30,6 +30,7 @@ from luxcli.recording import pacing
 from luxcli.recording.poll import DEVICE_WAIT_S, poll_once
 from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
+from luxcli.store import database
 from luxcli.store.store import Store
 from luxcli.system import files
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
@@ -158,9 +159,11 @@ def prepare(config: Config, directory: Path, interval_s: float) -> Config:
     """Make the directory of a capture and return the configuration for it.
 
     Raises:
+        IncompatibleError: The SQLite library is too old; nothing was made.
         UsageError: The directory is not empty; nothing in it is changed.
         StorageError: The directory cannot be made or written.
     """
+    database.check_library()
     directory = directory.absolute()
     try:
         files.make_directory(directory)

@@ -18,6 +18,7 @@ from luxcli.config import settings
 from luxcli.config.config import Config
 from luxcli.errors import ConfigError, StorageError
 from luxcli.schedule import supervisor
+from luxcli.store import database
 from luxcli.store.store import Store
 from luxcli.system import files
 
@@ -32,8 +33,10 @@ def check(config: Config, environ: Mapping[str, str]) -> str:
 
     Raises:
         ConfigError: No heat pump is configured, or the variable TZ is not a time zone.
-        StorageError: The data cannot be written, or supercronic is missing or cannot be started.
+        StorageError: The data cannot be written, the SQLite library is too old, or supercronic is
+            missing or cannot be started.
     """
+    database.check_library()
     if config.host is None:
         raise ConfigError(
             ["host: missing; set HOST in the environment, or host in a configuration file"]

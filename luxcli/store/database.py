@@ -40,11 +40,18 @@ class Database:
         self._open: sqlite3.Connection | None = None
 
     def has_data(self) -> bool:
-        """Whether anything was ever committed; SQLite makes an empty file before that."""
+        """Whether anything was ever committed; SQLite makes an empty file before that.
+
+        Raises:
+            StorageError: It is neither a file nor missing.
+        """
         try:
-            return self.path.stat().st_size > 0
+            size = self.path.stat().st_size
         except OSError:
-            return False
+            size = 0
+        if not size:
+            self.check_version()
+        return size > 0
 
     def series(
         self, keys: "Sequence[Key]", start: int, stop: int, *, damaged: list[int]
@@ -325,6 +332,17 @@ class Database:
         from luxcli.store import sqlite_file
 
         return sqlite_file.connect(self.path, busy_wait_s=self.busy_wait_s)
+
+
+def check_library() -> None:
+    """Check that the SQLite library of this Python is not too old.
+
+    Raises:
+        IncompatibleError: It is.
+    """
+    from luxcli.store import sqlite_file
+
+    sqlite_file.check_library()
 
 
 def library_version() -> str:

@@ -1,5 +1,6 @@
 """The directory of a database: creates it, lists it, renames databases in it."""
 
+import errno
 import os
 import stat
 import time
@@ -13,6 +14,8 @@ _HEADER_BYTES = 72
 _VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
 _LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
 _OLD_BUFFER = ".buffer.jsonl"
+# What SQLite adds to the name for its own files.
+_BESIDE = ("-journal", "-wal", "-shm")
 # In the name of a quarantined database, before the time.
 _QUARANTINED = ".damaged-"
 
@@ -67,12 +70,28 @@ def check_version(path: Path) -> None:
 
     Raises:
         IncompatibleError: It is one. Names the buffer that such a version may have left.
-        StorageError: It is not a regular file.
+        StorageError: It, or a file that SQLite keeps beside it, is not a regular file; or it is a
+            link that leads nowhere.
     """
+    for suffix in _BESIDE:
+        # SQLite would wait for the writer of a named pipe.
+        beside = f"{path}{suffix}"
+        try:
+            is_regular = stat.S_ISREG(os.stat(beside).st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise StorageError(f"{beside}: cannot be read: {exc.strerror}") from exc
+        if not is_regular:
+            raise StorageError(f"{beside}: not a regular file", advice="move it away and run again")
     try:
         # Opening a named pipe to read it would wait for its writer.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as exc:
+        if path.is_symlink() and exc.errno in (errno.ENOENT, errno.ELOOP):
+            raise StorageError(
+                f"{path}: leads to {path.readlink()}, which does not exist: is it mounted?"
+            ) from exc
         return  # missing, or SQLite will say what is wrong
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -22,8 +22,9 @@ from luxcli.errors import DamagedError, IncompatibleError, StorageError, Unavail
 from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, LATEST_MS
 from luxcli.store import schema
 
-# The oldest library with which the tests of this room pass, see docs/install.md. 3.8 to 3.14 lack
-# row values, which `writer.remove_polls` uses.
+# The oldest library with which the tests of `store`, `rollup`, `exports` and `maintenance` pass.
+# Tried: 3.15.0, 3.26.0, 3.31.1, 3.34.0 and 3.40.1. Before 3.15 there are no row values, with which
+# `writer.remove_polls` removes settings.
 OLDEST_LIBRARY: Final = (3, 15, 0)
 
 # Conditions of the moment or of the file system. Any other error than these and damage is a bug.
@@ -117,7 +118,9 @@ def _failure(path: Path, exc: Exception) -> StorageError | None:
     code = sqlite3.SQLITE_NOMEM if isinstance(exc, MemoryError) else extended and extended & 0xFF
     if damaged := _damage(path, exc, code, extended):
         return damaged
-    if code == sqlite3.SQLITE_NOTADB:
+    # Older versions of SQLite may say of another kind of file that its format is not supported.
+    is_refused = code == sqlite3.SQLITE_ERROR and not _was_ours(_header(path))
+    if code == sqlite3.SQLITE_NOTADB or is_refused:
         return StorageError(
             f"{path}: not a SQLite file; nothing was changed", advice="correct cache_path"
         )

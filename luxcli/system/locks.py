@@ -76,7 +76,7 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
 def holder(path: Path) -> Holder | None:
     """Return the process that holds the lock on `path` now, None when it is free or unreadable."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
