@@ -8,7 +8,7 @@ from typing import Final
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.diagnosis.sections import Line, counted, info, ok, warning
-from luxcli.maintenance import archive
+from luxcli.maintenance import archive, journals
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
 from luxcli.store.store import Store
@@ -34,7 +34,10 @@ def archives(
     stored_days = list(archive.days(store, now_ms, zone))
     yield from _lost(config, stored_days, there, now_ms, zone, facts)
     if not config.archive:
-        yield info(f"archives are switched off (archive: false); {len(there)} exist")
+        yield info(
+            f"archives are switched off (archive: false); {len(there)} exist; a damaged database is"
+            f" rebuilt from the journals of {journals.WITHOUT_ARCHIVES} days only"
+        )
         return
     until_ms = now_ms - _ARCHIVE_DUE_MS
     due = [day for day in stored_days if archive.bounds(day, zone)[1] <= until_ms]

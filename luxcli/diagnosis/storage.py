@@ -19,6 +19,7 @@ from luxcli.diagnosis.archives import archives
 from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok, problem, warning
 from luxcli.errors import StorageError
 from luxcli.monitoring import channels
+from luxcli.recording.state import MANY_JOURNALS, journal_count
 from luxcli.store import journal, ledger
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
@@ -234,6 +235,11 @@ def _buffer(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
         yield warning(text, "the database could not be written for a while: see the other lines")
     else:
         yield ok(text)
+    if (journals := journal_count(store)) > MANY_JOURNALS:
+        advice = (
+            "'luxcli rollup daily --if-due' or 'luxcli prune' removes them; are they scheduled?"
+        )
+        yield warning(f"{journals} journals: their days are in no archive yet", advice)
     if damaged:
         advice = (
             "a failing card or a power cut leaves such lines; the next flush copies them to a file"

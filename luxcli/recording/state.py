@@ -25,6 +25,8 @@ from luxcli.store.store import Store, Waiting
 # Bytes that a flush needs, about.
 _NEEDED_BYTES: Final = 65_536
 _DAY_MS: Final = 86_400_000
+# Two or three are usual, a week's where no archives are wanted.
+MANY_JOURNALS: Final = 10
 # A poll is dated by another process; the clock may be corrected a little in between.
 _CLOCK_SLACK_MS: Final = 2000
 
@@ -126,6 +128,15 @@ def state(store: Store, now_ms: int) -> State:
     # An overrun only follows from a poll that took long, whose failure is the reason.
     failure = max(later, key=lambda entry: (entry.reason != OVERRUN, entry.ts_ms), default=None)
     return State(now_ms, last_ms, ahead_ms, doubted_ms, failure, day)
+
+
+def journal_count(store: Store) -> int:
+    """Return the number of journals; from more than `MANY_JOURNALS` on, archives do not come about.
+
+    Raises:
+        StorageError: The directory cannot be read.
+    """
+    return len(journal.paths(store.path))
 
 
 def obstacle(store: Store) -> str | None:

@@ -31,7 +31,7 @@ REPORT = {
     "findings": "rule severity area sensor expected found count first last",
 }
 STATUS = {
-    "ok last age_s max_age_s clock_doubted ahead obstacle": None,
+    "ok last age_s max_age_s clock_doubted ahead obstacle journals": None,
     "failure": "time reason detail",
     "day": COVERAGE,
 }

@@ -255,3 +255,13 @@ def test_an_unknown_time_zone_is_reported_even_without_local_times(invoke, confi
     assert ran.status == 0
     assert "TZ=No/Where: not a time zone like Europe/Berlin" in ran.stderr
     assert "TZ" not in invoke("status", env={"TZ": "Europe/Berlin"}).stderr
+
+
+@pytest.mark.parametrize(("count", "is_named"), [(10, False), (11, True)])
+def test_journals_of_more_than_ten_days_are_named(count, is_named, invoke, file, store):
+    polls_until(store, 10)
+    for day in range(1, count + 1):
+        store.path.with_name(f"{store.path.name}.polls-2026-10-{day:02}.jsonl").touch()
+    ran = invoke("status", "-c", file)
+    assert ran.status == 0
+    assert (f"; {count} journals wait: 'luxcli rollup daily'" in ran.stdout) == is_named

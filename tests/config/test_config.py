@@ -949,3 +949,9 @@ def test_the_configuration_file_may_be_named_by_a_variable(invoke, configure):
     assert missing.stderr == "luxcli: missing.yaml: cannot be read: No such file or directory\n"
     unset = invoke("config", "check", env={"LUXCLI_CONFIG": "", "LUXCLI_HOST": "pump"})
     assert unset.stdout == "environment: no problems; heat pump pump\n"
+
+
+def test_the_check_says_what_a_recording_without_archives_cannot_do(invoke, configure):
+    ran = invoke("config", "check", "-c", configure(archive=False))
+    assert ran.status == 0
+    assert "is rebuilt from the journals of 7 days only" in ran.stdout

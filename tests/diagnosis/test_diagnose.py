@@ -644,6 +644,16 @@ def test_days_without_an_archive_are_named(tmp_path):
     assert values(found, "storage")["days_without_archive"] == [*("2027-01-11", "2027-01-12")]
 
 
+def test_journals_of_more_than_ten_days_are_a_warning(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, NOW_MS - 9 * DAY_MS, NOW_MS, step_s=7200)
+    few = lines(diagnose(settings, offline=True), "storage", "warning")
+    record(settings, NOW_MS - 10 * DAY_MS, NOW_MS - 9 * DAY_MS, step_s=7200)
+    many = lines(diagnose(settings, offline=True), "storage", "warning")
+    assert not any("no archive yet" in text for text in few)
+    assert any("11 journals: their days are in no archive yet" in text for text in many)
+
+
 def test_locks_are_named_with_their_holders_and_an_old_one_is_a_warning(tmp_path):
     settings = configured(tmp_path)
     store = Store(settings.cache_path)

@@ -84,9 +84,17 @@ class _Checked(NamedTuple):
         return {"ok": True, "file": str(self.settings.file) if self.settings.file else None}
 
     def lines(self) -> list[str]:
-        """Return one line for a person."""
+        """Return what a person reads."""
+        from luxcli.maintenance import journals
+
         place = self.settings.file or "environment"
-        return [f"{place}: no problems; heat pump {self.settings.host}"]
+        found = [f"{place}: no problems; heat pump {self.settings.host}"]
+        if not self.settings.archive:
+            found.append(
+                "archive: false: a damaged database is rebuilt from the journals of"
+                f" {journals.WITHOUT_ARCHIVES} days only"
+            )
+        return found
 
 
 @command(app, "show", epilog=epilog("0 shown; 78 problems found", "luxcli config show --json"))

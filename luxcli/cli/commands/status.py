@@ -54,7 +54,9 @@ def status(
     store = Store(settings.cache_path)
     found = state.state(store, current_ms())
     obstacle = state.obstacle(store) if found.is_stale(limit_s) else None
-    result = _Status(found, limit_s, obstacle, settings.cache_path, UTC)
+    journals = state.journal_count(store)
+    is_behind = journals > state.MANY_JOURNALS
+    result = _Status(found, limit_s, obstacle, settings.cache_path, UTC, journals, is_behind)
     # Loading the rules of a time zone takes a tenth of the time of the command, so that is done
     # only for texts with local times, or to report that TZ names no time zone.
     unchecked = not settings.timezone and "TZ" in os.environ
@@ -73,6 +75,8 @@ class _Status(NamedTuple):
         obstacle: What keeps polls from being stored, if the last one is too old.
         database: Its path.
         zone: For local times.
+        journals: Number of journals.
+        is_behind: They are many, since archives do not come about.
     """
 
     state: "State"
@@ -80,6 +84,8 @@ class _Status(NamedTuple):
     obstacle: str | None
     database: Path
     zone: tzinfo
+    journals: int
+    is_behind: bool
 
     @property
     def is_stale(self) -> bool:
@@ -113,6 +119,7 @@ class _Status(NamedTuple):
                 "detail": failure.detail,
             },
             "obstacle": self.obstacle,
+            "journals": self.journals,
             "day": self.state.day.to_json(),
         }
 
@@ -133,6 +140,8 @@ class _Status(NamedTuple):
                 text += f", more than {times.span(self.limit_s)}"
         if self.obstacle:
             text += f"; {self.obstacle}"
+        if self.is_behind:
+            text += f"; {self.journals} journals wait: 'luxcli rollup daily' writes their archives"
         if found.failure:
             text += f"; {found.failure.reason}: {found.failure.detail}"
         if found.ahead_ms:
