@@ -121,13 +121,13 @@ def _compare(
         flags, text = 0, ""
     moved, is_unique = _moved(before, now, max(lost, 1)) if 0 <= lost <= _MOST_LOST else (0, False)
     if moved >= mark or is_unique:
-        what = f"{moved} {group} have the value that the next one had"
+        what = f"{group} that have the value of the next one before: {moved}"
         return flags | SUSPICIOUS, moved >= enough, f"{text}; {what}" if text else what
     if same_firmware:
         mark, enough = _ZEROED[group]
         zeroed = _zeroed(group, before, now)
         if zeroed >= mark:
-            what = f"{zeroed} {group} in a row at one end became 0"
+            what = f"{group} at one end of the block that became 0: {zeroed}"
             return flags | SUSPICIOUS, zeroed >= enough, f"{text}; {what}" if text else what
     return flags, False, text
 
@@ -146,7 +146,7 @@ def _moved(before: Sequence[int], now: Sequence[int], by: int) -> tuple[int, boo
     ]
     if not hints:
         return 0, False
-    moved = stayed = best = 0
+    moved = stayed = changed = best = 0
     found, is_unique = (0, False), False
     for new, own, behind in reversed(triples[hints[0] :]):
         if new and _is_nearer(new, behind, own):
@@ -154,8 +154,11 @@ def _moved(before: Sequence[int], now: Sequence[int], by: int) -> tuple[int, boo
             is_unique = is_unique or abs(new) >= _UNIQUE
         elif _is_nearer(new, own, behind):
             stayed += 1
-        if moved - _OUTWEIGHS * stayed > best:
-            best, found = moved - _OUTWEIGHS * stayed, (moved, is_unique)
+        elif new not in (own, behind):
+            changed += 1
+        score = moved - changed - _OUTWEIGHS * stayed
+        if score > best:
+            best, found = score, (moved, is_unique)
     return found
 
 

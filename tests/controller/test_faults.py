@@ -157,6 +157,7 @@ def _check_runs(measured: Measured, controller: Controller) -> None:
 
 def _check_database(measured: Measured, store: Store, sent: Sequence[Snapshot]) -> None:
     problems, profile = measured.problems, measured.profile
+    store.flush()
     polls = list(store.query(0, 1 << 62))
     missed = store.database.missed(0, 1 << 62)
     well = [json.loads(run.stdout) for run in measured.runs if run.status == 0]

@@ -298,7 +298,7 @@ def test_the_controller_is_described_without_its_serial_number(tmp_path):
         (-4000, "warning", "66 min behind"),
         (7230, "info", "2 h 0 min ahead: another time zone, or no summer time"),
         (-3600, "info", "60 min behind: another time zone, or no summer time"),
-        (15 * 3600, "warning", "15 h 0 min ahead"),
+        (15 * 3600 + 30, "warning", "15 h 0 min ahead"),
         (None, "warning", "not set"),
     ],
 )

@@ -704,7 +704,7 @@ class Recording:
 def test_a_poll_that_lost_a_value_is_missed_and_the_next_right_one_stored(settings_for, caplog):
     with Recording(settings_for) as recording:
         recording.poll()
-        with pytest.raises(ProtocolError, match="parameters have the value that the next one had"):
+        with pytest.raises(ProtocolError, match="parameters that have the value of the next"):
             recording.poll(damage=without("parameters", 900))
         recording.poll()
         assert [poll.flags for poll in polls(recording.settings)] == [EXTRA] * 2

@@ -508,8 +508,15 @@ def _sized(parameters: int, calculations: int, visibilities: int) -> Story:
         blocks: dict[str, tuple[int, ...]] = {}
         for group in GROUPS:
             block, size = snapshot.block(group), sizes[group]
-            low = 0 if group == "visibilities" else -5_000_000
-            more = [low + (index + number) % 2 for index in range(len(block), size)]
+            further = range(len(block), size)
+            # All of them change from one connection to the next, none moves to its neighbour.
+            if group == "visibilities":
+                more = [
+                    *((index // 2 + number) % 2 for index in further[:-1]),
+                    *[1] * bool(further),
+                ]
+            else:
+                more = [-5_000_000 + (2 * index + number) % 3 for index in further]
             blocks[group] = (*block[:size], *more)
         return snapshot._replace(**blocks)
 
@@ -550,11 +557,13 @@ def _content() -> Iterator[Profile]:
     yield Profile(
         name="blocks longer than any known, all new values change",
         controller=_telling(_sized(1300, 290, 420)),
+        warns=("", "visibilities that have the value of the next one before: 1 "),
         **both,
     )
     yield Profile(
         name="blocks twice as long as any known, all new values change",
         controller=_telling(_sized(2400, 550, 800)),
+        warns=("", "visibilities that have the value of the next one before: 1 "),
         statuses=(0, 0, 0),
         quick=False,
     )
@@ -572,6 +581,7 @@ def _content() -> Iterator[Profile]:
             )
         ),
         statuses=(0, 0, 0),
+        warns=("", "240 values became 250", "250 values became 260"),
         quick=False,
     )
     yield Profile(
@@ -585,12 +595,12 @@ def _content() -> Iterator[Profile]:
             )
         ),
         statuses=(0, 0, 0, 0),
+        warns=("", "the run times begin again"),
     )
     yield Profile(
         name="restarts, but only one of its heat meters begins at 0",
         controller=_telling(_changed({}, {"calculations": {151: 7}})),
         statuses=(0, 0),
-        warns=("", "heat-quantities: "),
     )
     yield Profile(
         name="frozen: clock and values do not change",
