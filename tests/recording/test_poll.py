@@ -590,11 +590,17 @@ def stopped(cli: Cli, process: subprocess.Popen[str], signum: int) -> Ran:
 
 
 def has_open(process: subprocess.Popen[str], path: Path) -> bool:
-    """Whether the process has a lock file open, which somebody else holds: it waits for it."""
+    """Whether the process has a file open to write, which somebody else holds: it waits for it.
+
+    To read the last poll it opens the journal as well, for a moment.
+    """
+    process_files = Path(f"/proc/{process.pid}")
     try:
-        return str(path) in {os.readlink(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()}
+        found = [fd.name for fd in (process_files / "fd").iterdir() if os.readlink(fd) == str(path)]
+        infos = [(process_files / "fdinfo" / name).read_text("ascii") for name in found]
     except OSError:
         return False
+    return any(int(re.findall(r"flags:\s+(\d+)", info)[0], 8) & os.O_ACCMODE for info in infos)
 
 
 # Last, since it takes five seconds that begin with the first test of this file
