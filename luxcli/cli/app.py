@@ -13,6 +13,7 @@ from luxcli.cli.commands import (
     monitor,
     poll_once,
     prune,
+    repair_times,
     restore,
     rollup,
     schedule,
@@ -35,8 +36,8 @@ class _Program(Group):
 
 
 _ORDER = (
-    *("poll-once", "status", "prune", "restore", "rollup", "schedule", "diagnose", "monitor"),
-    *("sensors", "simulate", "demo", "config", "validate", "capture", "watch"),
+    *("poll-once", "status", "prune", "restore", "repair-times", "rollup", "schedule", "diagnose"),
+    *("monitor", "sensors", "simulate", "demo", "config", "validate", "capture", "watch"),
 )
 app = typer.Typer(
     cls=_Program,
@@ -60,6 +61,7 @@ for name, function, ending in (
     ("diagnose", diagnose.diagnose, diagnose.EPILOG),
     ("poll-once", poll_once.poll_once, poll_once.EPILOG),
     ("prune", prune.prune, prune.EPILOG),
+    ("repair-times", repair_times.repair_times, repair_times.EPILOG),
     ("restore", restore.restore, restore.EPILOG),
     ("sensors", sensors.sensors, sensors.EPILOG),
     ("simulate", simulate.simulate, simulate.EPILOG),

@@ -21,7 +21,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -41,6 +41,8 @@ _HEAD: Final = (
     rb'\{"v":1,"i":\d{1,9},"t":(-?\d{1,18}),"d":\d{1,18},"n":\d{1,9},"l":(-?\d{1,18}),"e":(\d{1,9})'
     rb',"f":(\d{1,9}),'
 )
+# In the line of a poll whose time is not doubted: `f` is even.
+_UNDOUBTED: Final = rb'"f":\d?[02468],"c":'
 _SEAL_BYTES: Final = len(',"k":"00000000"}')
 _HASH_DIGITS: Final = 32
 
@@ -154,6 +156,24 @@ def is_sealed(line: bytes) -> bool:
     """Whether a line ends with its own checksum."""
     body, checksum = line[:-_SEAL_BYTES], line[-_SEAL_BYTES:]
     return checksum == b',"k":"%08x"}' % zlib.crc32(body)
+
+
+def backwards(fd: int) -> Iterator[Snapshot]:
+    """Yield the polls of a journal from the last one on: all of its end, before that undoubted."""
+    size = os.fstat(fd).st_size
+    stop = max(0, size - TAIL_BYTES)
+    for begins, ends in ((stop, size), (0, stop)):
+        data = os.pread(fd, ends - begins, begins)
+        if begins < stop and not re.search(_UNDOUBTED, data):
+            return  # a day of a wrong clock
+        behind = ends
+        for line in reversed(data.split(b"\n")):
+            known = Known(fd, behind, is_trusted=True)
+            behind -= len(line) + 1
+            with suppress(*REJECTED):
+                is_poll = number_of(line)[1]
+                if is_poll and isinstance(entry := decode(line, known), Snapshot):
+                    yield entry
 
 
 def number_of(line: bytes) -> tuple[int, bool]:

@@ -8,13 +8,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from luxcli.errors import StorageError
-from luxcli.model import MissedPoll, Repair, Snapshot, Timing
+from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot, Timing
 from luxcli.store import entries
 from luxcli.store.entries import Entry
 from luxcli.store.paths import list_directory
@@ -227,27 +227,24 @@ def polls(path: Path, offset: int, start_ms: int, stop_ms: int) -> Iterator[Snap
 
 
 def last_poll(cache_path: Path) -> Snapshot | None:
-    """Return the newest poll that a journal ends with, None if there is none.
-
-    A journal of the future, left by a wrong clock, is looked at last.
+    """Return the newest poll whose time is not doubted, else the newest; None if there is none.
 
     Raises:
         StorageError: A journal cannot be read.
     """
-    today = path_at(cache_path, round(time.time() * 1000))
-    found = paths(cache_path)
-    for path in [*(p for p in reversed(found) if p <= today), *(p for p in found if p > today)]:
+    doubted: Snapshot | None = None
+    for path in reversed(paths(cache_path)):
         with _reading(path) as file:
-            if file is None:
-                continue
-            size = os.fstat(file.fileno()).st_size
-            known = entries.Known(file.fileno(), size, is_trusted=True)
-            for line in reversed(_tail(file.fileno(), size).split(b"\n")):
-                with suppress(*entries.REJECTED):
-                    is_poll = entries.number_of(line)[1]
-                    if is_poll and isinstance(entry := entries.decode(line, known), Snapshot):
-                        return entry
-    return None
+            for poll in () if file is None else entries.backwards(file.fileno()):
+                if not poll.flags & CLOCK_DOUBTED:
+                    return poll
+                doubted = doubted or poll
+    return doubted
+
+
+def line_of(poll: Snapshot) -> bytes:
+    """Return a poll as a line of its own, without the line break."""
+    return entries.encode(poll, entries.End(0, 0, b"", 0))[:-1]
 
 
 def remove(path: Path, size: int, *, wait_s: float) -> bool:

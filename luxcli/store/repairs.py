@@ -5,13 +5,13 @@ removed. It stays in the table ``repair``: a poll that comes again under its old
 archive or a journal, is repaired again.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import CLOCK_DOUBTED, Repair, Snapshot
-from luxcli.store import reader
+from luxcli.store import journal, reader
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -22,7 +22,9 @@ _MOVED_MS: Final = 100
 
 def poll_sha256(poll: Snapshot) -> str:
     """Return the SHA-256 of all that a poll holds, its time included, as 64 hex digits."""
-    return hashlib.sha256(json.dumps(poll, separators=(",", ":")).encode()).hexdigest()
+    from hashlib import sha256  # not needed by most flushes
+
+    return sha256(json.dumps(poll, separators=(",", ":")).encode()).hexdigest()
 
 
 def repaired(poll: Snapshot, new_ms: int) -> Snapshot:
@@ -95,6 +97,15 @@ def record(db: "Connection", repairs: Sequence[Repair]) -> list[Snapshot]:
         if repair.new_ms is not None:
             again.append(repaired(found[old_ms], repair.new_ms))
     return again
+
+
+def keep_removed(path: Path, polls: Sequence[Snapshot]) -> None:
+    """Append polls that a repair takes out to a file, as lines of a journal, durably.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    journal.set_aside(path, [journal.line_of(poll) for poll in polls])
 
 
 def take_out(db: "Connection", ts_ms: int) -> None:

@@ -13,6 +13,9 @@ from luxcli.errors import DamagedError
 from luxcli.model import GROUPS, MissedPoll, Repair, Snapshot
 from luxcli.store import reader, schema
 from luxcli.store.reader import SETTINGS_AT, as_of, known_registers, layout, settings_at
+from luxcli.store.repairs import Repairs
+from luxcli.store.repairs import record as record_repairs
+from luxcli.store.repairs import stored as stored_repairs
 from luxcli.store.rows import HEAD, Key, poll_crc, settings_crc, signed
 
 if TYPE_CHECKING:
@@ -164,6 +167,10 @@ class Writer:
             self._db.execute(statement)
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('luxcli',?)", (self._version,))
 
+    def forget_archives_of(self, times: Iterable[int]) -> None:
+        """Have the archives of some times written again, whose polls were repaired."""
+        self._new_times += times
+
     def _forget_archives(self) -> None:
         """Forget the archives of days that got something new, so that they are written again."""
         archived_ms = self._db.execute("SELECT max(stop_ms) FROM archive").fetchone()[0] or 0
@@ -299,7 +306,7 @@ def ingest(
         polls: In any order.
         missed: In any order.
         stored: Takes the polls by the time under which they are stored.
-        repairs: Recorded in the table ``repair``.
+        repairs: Of wrong times; those of polls in the tables, or among these, are applied.
 
     Returns:
         How many polls and how many missed polls were new.
@@ -307,6 +314,8 @@ def ingest(
     Raises:
         DamagedError: A poll that may be the same as one of these differs from its checksum.
     """
+    again = record_repairs(db, repairs) if repairs else []
+    polls = [*Repairs(stored_repairs(db)).apply(polls), *again]
     writer = Writer(db, version)
     writer.look_up(polls)
     new_polls = 0
@@ -316,7 +325,7 @@ def ingest(
         if stored is not None:
             stored[ts_ms] = poll._replace(taken_ms=ts_ms)
     new_missed = sum([writer.add_missed(entry) for entry in missed])
-    db.executemany("INSERT OR IGNORE INTO repair VALUES (?,?,?,?)", repairs)
+    writer.forget_archives_of([each.old_ms for each in repairs])
     writer.finish()
     return new_polls, new_missed
 

@@ -72,6 +72,7 @@ STORED: dict[str, Any] = {
     "rollup weekly": ROLLUP,
     "rollup all": ROLLUP,
     "rollup daily --date 2020-01-01": {"ok files archives findings": None, **ERROR},
+    "repair-times": "ok dry_run moved removed untold removed_path groups",
     "prune": "ok dry_run csv_files csv_bytes old_caches archives journals polls cache_bytes"
     " findings",
     "restore": {"ok polls missed": None, "sources": "path polls missed problem"},

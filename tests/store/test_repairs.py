@@ -31,7 +31,7 @@ def history(seed: int) -> list[Snapshot]:
 
 def apply(store: Store, found: Iterable[Repair]) -> None:
     with store.writing() as db:
-        ingest(db, "1", repairs.record(db, list(found)), ())
+        ingest(db, "1", (), (), repairs=list(found))
 
 
 def everything(store: Store) -> list[Snapshot]:
