@@ -1,1 +1,1 @@
-"""Archives, restores and prunes what is stored."""
+"""Archives, restores, repairs and prunes what is stored."""

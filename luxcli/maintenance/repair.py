@@ -114,8 +114,8 @@ class TimesRepaired:
             return []
         return [
             f"the right time of {_count(self.untold)} cannot be told: the heat pump's clock was not"
-            " set either; they stay marked and out of all reports; 'luxcli repair-times --remove' takes"
-            " them out into a file"
+            " set either; they stay marked and out of all reports;"
+            " 'luxcli repair-times --remove' takes them out into a file"
         ]
 
 

@@ -124,7 +124,7 @@ def test_a_rebuilt_database_has_the_repaired_history_and_each_poll_once(later, t
     assert list(store.query(0, EVER)) == repaired
     archive.archive_due(settings, now_ms=NOW_MS, zone=BERLIN)
     store.path.unlink()
-    for path in store.journal_paths():
+    for path in tmp_path.glob("*.polls-*.jsonl"):
         path.unlink()  # the archives alone
     rebuild.restore(settings, now_ms=NOW_MS, zone=BERLIN)
     assert list(store.query(0, EVER)) == repaired

@@ -565,19 +565,17 @@ def test_the_last_poll_is_read_with_its_settings_whatever_stands_behind_it(cache
     assert journal.last_poll(cache) == sent[-1]
     with path.open("ab") as file:
         file.write(b"\n" + b"\0" * 200_000)
-    assert journal.last_poll(cache) is None
+    assert journal.last_poll(cache) == sent[-1]
 
 
-def test_the_last_poll_is_of_the_newest_journal_that_is_not_of_the_future(cache):
-    now_ms = round(time.time() * 1000)
-    before = small(now_ms - 3 * 86_400_000)
-    ahead = small(now_ms + 9 * 86_400_000)
-    append(cache, [ahead])
-    assert journal.last_poll(cache) == ahead
-    append(cache, [before])
-    assert journal.last_poll(cache) == before
-    append(cache, [small(now_ms)])
-    assert journal.last_poll(cache) == small(now_ms)
+def test_the_last_poll_is_one_whose_time_is_not_doubted_however_many_stand_behind_it(cache):
+    doubted = [one._replace(flags=CLOCK_DOUBTED) for one in reals(200, start_ms=START_MS + 60_000)]
+    append(cache, doubted[:1])
+    assert journal.last_poll(cache) == doubted[0]
+    right = real(START_MS)
+    append(cache, [right, *doubted[1:]])
+    append(cache, [one._replace(taken_ms=one.taken_ms + 9 * 365 * 86_400_000) for one in doubted])
+    assert journal.last_poll(cache) == right
 
 
 # Removal and damaged lines
