@@ -178,7 +178,7 @@ def write(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) ->
     start_ms, stop_ms = bounds(day, zone)
     damaged: list[int] = []
     findings: list[str] = []
-    fresh = list(store.query(start_ms, stop_ms, damaged=damaged))
+    fresh = list(store.database.polls(start_ms, stop_ms, damaged=damaged))
     if damaged:
         findings.append(f"{day}: {len(damaged)} polls are damaged in the database and not archived")
     polls = {poll.taken_ms: poll for poll in fresh}
@@ -197,6 +197,9 @@ def write(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) ->
     ledger.record_archive(
         store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms, now_ms)
     )
+    if store.database.count_entries(start_ms, stop_ms) != entries:
+        # A poll of the day was flushed meanwhile; the next run adds it.
+        ledger.forget_archive(store, start_ms)
     return Archived(path, len(content.polls), size, tuple(findings))
 
 

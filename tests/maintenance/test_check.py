@@ -1,8 +1,11 @@
 """The nightly check: rot in one copy is found while the other one can repair it."""
 
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, timedelta
+from threading import Event
 
 import pytest
 
@@ -12,8 +15,11 @@ from luxcli.maintenance.document import Day
 from luxcli.model import MissedPoll
 from luxcli.store import ledger
 from luxcli.store.store import Store
+from luxcli.system import locks
 from tests.support.scenario import BERLIN, configured, ms, record
 
+# Whichever test is the first writes thirty archives, and waits for the disk after each.
+pytestmark = pytest.mark.timeout(30)
 NOW = "2026-11-20T00:17"
 
 
@@ -132,6 +138,8 @@ def damage_poll(settings, moment):
         db.execute("UPDATE poll SET took_ms=took_ms+1 WHERE ts_ms=?", (ms(moment),))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_a_poll_that_is_damaged_in_the_database_comes_back_from_the_archive(settings):
     store = Store(settings.cache_path)
     good = list(store.query(0, 1 << 62))
@@ -145,6 +153,8 @@ def test_a_poll_that_is_damaged_in_the_database_comes_back_from_the_archive(sett
     assert checked(settings).findings == ()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_polls_that_vanished_from_the_database_come_back_from_the_archive(settings):
     store = Store(settings.cache_path)
     good = list(store.query(0, 1 << 62))
@@ -198,6 +208,24 @@ def test_damage_that_sqlite_finds_is_found_in_the_night(settings):
         file.write(bytes(4096))
     with pytest.raises(DamagedError):
         checked(settings)
+
+
+def test_the_database_is_checked_under_the_lock_that_keeps_polls_from_waiting_for_it(settings):
+    """A poll that finds the lock held leaves its line in the journal."""
+    path, released = Store(settings.cache_path).lock_path, []
+
+    def hold(held):
+        with locks.hold(path, wait_s=1):
+            held.set()
+            time.sleep(0.4)
+            released.append(time.monotonic())
+
+    held = Event()
+    with ThreadPoolExecutor() as pool:
+        pool.submit(hold, held)
+        held.wait(5)
+        assert checked(settings).findings == ()
+        assert released
 
 
 def test_a_newer_archive_is_said_and_left_as_it_is(settings):
