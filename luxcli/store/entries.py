@@ -90,10 +90,11 @@ class Known:
         if name not in self._pairs:
             data = os.pread(self._fd, TAIL_BYTES, max(0, self._offset - TAIL_BYTES))
             sought = b'"h":"%b","p":[' % name.encode()
-            for line in data[: self._offset].split(b"\n"):
+            for line in reversed(data[: self._offset].split(b"\n")):
                 if sought in line:
                     with suppress(*REJECTED):
                         decode(line, self)
+                        break
         return self._pairs[name]
 
 
