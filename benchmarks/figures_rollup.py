@@ -1,13 +1,17 @@
 """Cost of roll-ups: the weekly CSV beside `csv.writer`, the daily one after a year of polls."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import histories
+from benchmarks import histories, year
 from benchmarks.bench import Bench
 from benchmarks.histories import History
 from benchmarks.processes import Sample, Usage, ratios, run_in_turn
 from benchmarks.report import Row, sample_row
+from luxcli.maintenance import check
+from luxcli.store import ledger
+from luxcli.store.store import Store
 
 
 def weekly(bench: Bench) -> Iterator[Row]:
@@ -100,6 +104,22 @@ def daily(bench: Bench) -> Iterator[Row]:
     peak = Sample(tuple(usage.rss_mb for usage in usages[str(bench.scale.long)]))
     yield sample_row(
         "daily", f"rollup daily peak RSS, database of {bench.scale.long} d", peak, unit="MB"
+    )
+    yield _nightly_check(by_days[bench.scale.long])
+
+
+def _nightly_check(history: History) -> Row:
+    """Measure the check of database and archives, which the first run of a night does."""
+    store = Store(history.database)
+    ledger.record_rebuild(store, None)
+    began = time.process_time()
+    checked = check.check_due(history.config, now_ms=year.STOP_MS, zone=histories.ZONE)
+    taken_s = time.process_time() - began
+    if checked.findings or not checked.archives:
+        raise RuntimeError(f"the nightly check found {checked}")
+    return Row(
+        *("daily", f"nightly check CPU, database of {history.days} d", taken_s, "s"),
+        note=f"once a night: SQLite's quick_check, {checked.archives} archives compared",
     )
 
 

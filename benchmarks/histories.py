@@ -29,7 +29,8 @@ _DECISIVE_FILES = (
     "store/writer.py",
     "store/schema.py",
     "store/sqlite_file.py",
-    "store/tables.py",
+    "store/rows.py",
+    "maintenance/columns.py",
     "maintenance/document.py",
 )
 _BATCH_POLLS = 2880
