@@ -19,7 +19,7 @@ from luxcli.errors import DamagedError, StorageError, combine
 from luxcli.maintenance import document
 from luxcli.maintenance.comparison import compare
 from luxcli.maintenance.document import Day
-from luxcli.model import MissedPoll, Repair, Snapshot
+from luxcli.model import LATEST_MS, MissedPoll, Repair, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord
 from luxcli.store.repairs import Repairs
@@ -28,6 +28,7 @@ from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
 # An hourly run has to end before the next one, which does the rest.
+_DAY_MS: Final = 86_400_000
 _LIMIT_S: Final = 300.0
 _MIDNIGHT: Final = clock_time(0, 0)
 
@@ -69,6 +70,8 @@ def archive_due(
 ) -> list[Archived]:
     """Write the archive of every closed local day whose polls are not all in an archive yet.
 
+    Days that are far in the future are closed as well: a wrong clock dated their polls.
+
     All days are tried, also after one that failed. Stops after a few minutes; the next run goes on.
 
     Args:
@@ -91,14 +94,15 @@ def archive_due(
     with store.rollup_lock():
         first_ms = store.database.next_entry(0) or now_ms
         records = {(record.start_ms, record.stop_ms): record for record in ledger.archives(store)}
-        for day in days(store, now_ms, zone):
+        for day in days(store, LATEST_MS, zone):
             if time.monotonic() > deadline:
                 _LOGGER.info("stopped after %.0f s; the next run archives the rest", _LIMIT_S)
                 break
             span = bounds(day, zone)
             record = records.get(span)
             progress(span[0] - first_ms, now_ms - first_ms)
-            if span[1] > now_ms or _is_there(path_of(config, day), record):
+            is_open = span[0] - _DAY_MS < now_ms < span[1]
+            if is_open or _is_there(path_of(config, day), record):
                 continue
             try:
                 done.append(write(config, store, day, now_ms, zone))

@@ -69,7 +69,10 @@ def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = Fa
         if time.monotonic() > deadline:
             break
         days = _AT_LEAST if config.archive else WITHOUT_ARCHIVES
-        if path in waiting or now_ms < _end_ms(path) + days * _DAY_MS:
+        end_ms = _end_ms(path)
+        # One that is far in the future is one of a wrong clock, and nobody writes to it any more.
+        is_recent = end_ms - 2 * _DAY_MS < now_ms < end_ms + days * _DAY_MS
+        if path in waiting or is_recent or math.isinf(end_ms):
             continue
         size = path.stat().st_size
         if config.archive and not archived.has(path, size):

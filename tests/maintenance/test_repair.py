@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from luxcli.maintenance import archive, rebuild
+from luxcli.maintenance import archive, journals, rebuild
 from luxcli.model import CLOCK_DOUBTED, Snapshot
 from luxcli.store.store import Store
 from tests.support.builders import replay, scheduled
@@ -157,3 +157,15 @@ def test_it_waits_for_no_roll_up_for_ever(later, tmp_path, monkeypatch):
     with store.rollup_lock():
         ran = later("repair-times", *options(tmp_path))
     assert ran.status == 75
+
+
+def test_journals_and_archives_of_the_future_are_closed_at_once(tmp_path):
+    ahead = [poll(NOW_MS + 9 * 365 * DAY_MS + at, BOOT_MS + at) for at in (0, STEP_MS)]
+    store = kept(tmp_path, [*right(BEGIN_MS), *ahead])
+    settings = configured(tmp_path, interval_sec=600)
+    archive.archive_due(settings, now_ms=NOW_MS, zone=BERLIN)
+    names = sorted(path.name for path in store.archive_paths())
+    assert names == ["2027-03-10.json.xz", "2036-03-09.json.xz"]
+    removed = journals.remove_safe(settings, now_ms=NOW_MS, zone=BERLIN).paths
+    assert [path.name[-16:-6] for path in removed] == ["2027-03-10", "2036-03-09"]
+    assert list(store.query(0, EVER)) == [*right(BEGIN_MS), *ahead]
