@@ -54,6 +54,12 @@ def archives(
     else:
         yield ok(f"{count}{newest}; no day of the database is missing")
     yield from _checks(store, there, now_ms, facts)
+    for path in sorted(store.archive_directory.glob("????-??-??.json.xz.damaged*")):
+        if path.name.partition(".damaged")[0] not in there:
+            yield warning(
+                f"{path}: a damaged archive, and there is no other one of that day",
+                "put the archive back from a backup, or delete this file to accept the loss",
+            )
 
 
 def _checks(

@@ -199,6 +199,17 @@ def test_it_says_when_the_archives_were_last_checked_and_which_longest_ago(tmp_p
     )
 
 
+def test_a_damaged_archive_is_named_as_long_as_there_is_no_other_one_of_that_day(tmp_path):
+    settings = archived(tmp_path)
+    [path, *_] = Store(settings.cache_path).archive_paths()
+    damaged = path.with_name(f"{path.name}.damaged-2")
+    damaged.write_bytes(path.read_bytes()[:100])
+    assert lines(diagnose(settings, offline=True), "storage", "warning") == []
+    path.unlink()
+    found = lines(diagnose(settings, offline=True), "storage", "warning")
+    assert f"{damaged}: a damaged archive, and there is no other one of that day" in found
+
+
 def test_archived_days_that_prune_has_removed_are_not_missed(tmp_path):
     settings = archived(tmp_path)
     kept = settings._replace(cache_retention_days=2)
