@@ -21,6 +21,7 @@ from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, MissedPoll, Snapshot
 from luxcli.store import intake, journal, ledger
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import AddResult, FlushResult, Store
+from luxcli.system import locks
 from tests.support.builders import (
     START_MS,
     differing,
@@ -1078,6 +1079,52 @@ store.flush()
             assert not is_there or waiting(store) == []
         store.flush()
         assert list(store.database.polls(0, EVER, damaged=[])) == sent
+
+
+def test_a_poll_waits_for_no_job_that_keeps_the_database(eager):
+    with locks.hold(eager.lock_path, wait_s=1):
+        began = time.monotonic()
+        assert eager.add(START_MS, real(START_MS)) == AddResult(0)
+        assert time.monotonic() - began < 3, "about a second for the database, and no warning"
+        lazy = Store(eager.path)
+        began = time.monotonic()
+        lazy.add(START_MS + 1, real(START_MS + 1))
+        lazy.add_missed(MissedPoll(START_MS + 2, "timeout", 4, 1000, "a"))
+        assert time.monotonic() - began < 0.5, "nor a moment without a flush"
+    assert waiting(eager) == [real(START_MS), real(START_MS + 1)]
+    assert eager.add(START_MS + 3, real(START_MS + 3)) == AddResult(3)
+
+
+def test_a_long_flush_gives_the_lock_away_between_its_parts(store):
+    write_journals(store.path, [small(START_MS + n * 1000) for n in range(2500)])
+    got = []
+
+    def wait_for_the_lock() -> None:
+        while not got or got[-1] < 2500:
+            with locks.hold(store.lock_path, wait_s=9):
+                got.append(store.database.count(0, EVER))
+            time.sleep(0.01)
+
+    other = threading.Thread(target=wait_for_the_lock)
+    other.start()
+    assert store.flush() == FlushResult(2500, 0, 0)
+    other.join()
+    assert len({count for count in got if 0 < count < 2500}) >= 2
+
+
+def test_a_poll_moves_about_as_much_of_a_backlog_as_a_second_allows(eager):
+    write_journals(eager.path, [small(START_MS + n * 1000) for n in range(1700)])
+    later = small(START_MS + 2_000_000)
+    assert [eager.add(later.taken_ms + n, later).flushed for n in range(4)] == [500, 500, 500, 204]
+    assert waiting(eager) == []
+
+
+def test_the_journals_of_many_days_are_taken_in_together(store):
+    """After a rebuild, or a recording with days between its polls."""
+    write_journals(store.path, [small(START_MS + n * DAY_MS) for n in range(90)])
+    began = change_counter(store.path) if store.path.exists() else 0
+    assert store.flush() == FlushResult(90, 0, 0)
+    assert change_counter(store.path) - began == 1
 
 
 def test_polls_may_come_in_while_old_ones_are_removed(store):
