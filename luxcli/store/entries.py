@@ -32,6 +32,8 @@ Entry = Snapshot | MissedPoll | Repair
 REPEAT: Final = 20
 # Room for `REPEAT` lines of the largest known controller and a full one.
 TAIL_BYTES: Final = 128 * 1024
+# A day of polls of the largest known controller is not longer, and fits into little memory.
+_DAY_BYTES: Final = 8 * 1024 * 1024
 # No line that luxcli writes is longer.
 LONGEST: Final = 1024 * 1024
 # What decoding a damaged line may raise.
@@ -90,11 +92,14 @@ class Known:
         if name not in self._pairs:
             data = os.pread(self._fd, TAIL_BYTES, max(0, self._offset - TAIL_BYTES))
             sought = b'"h":"%b","p":[' % name.encode()
-            for line in reversed(data[: self._offset].split(b"\n")):
-                if sought in line:
-                    with suppress(*REJECTED):
-                        decode(line, self)
-                        break
+            place = data.rfind(sought, 0, self._offset)
+            while place >= 0 and name not in self._pairs:
+                ends = data.find(b"\n", place)
+                with suppress(*REJECTED):
+                    decode(
+                        data[data.rfind(b"\n", 0, place) + 1 : ends if ends >= 0 else None], self
+                    )
+                place = data.rfind(sought, 0, place)
         return self._pairs[name]
 
 
@@ -163,14 +168,12 @@ def backwards(fd: int) -> Iterator[Snapshot]:
     """Yield the polls of a journal from the last one on: all of its end, before that undoubted."""
     size = os.fstat(fd).st_size
     stop = max(0, size - TAIL_BYTES)
-    for begins, ends in ((stop, size), (0, stop)):
+    for begins, ends in ((stop, size), (max(0, stop - _DAY_BYTES), stop)):
         data = os.pread(fd, ends - begins, begins)
         if begins < stop and not re.search(_UNDOUBTED, data):
             return  # a day of a wrong clock
-        behind = ends
-        for line in reversed(data.split(b"\n")):
-            known = Known(fd, behind, is_trusted=True)
-            behind -= len(line) + 1
+        for place, line in _from_end(data):
+            known = Known(fd, begins + place, is_trusted=True)
             with suppress(*REJECTED):
                 is_poll = number_of(line)[1]
                 if is_poll and isinstance(entry := decode(line, known), Snapshot):
@@ -187,13 +190,21 @@ def number_of(line: bytes) -> tuple[int, bool]:
     return int(digits), rest.partition(b",")[2].startswith(b'"d":')
 
 
+def _from_end(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not empty, the last one first, and where each begins."""
+    ends = len(data)
+    while ends > 0:
+        begins = data.rfind(b"\n", 0, ends) + 1
+        if begins < ends:
+            yield begins, data[begins:ends]
+        ends = begins - 1
+
+
 def end_of(tail: bytes) -> End:
     """Return what a writer needs of the last `TAIL_BYTES` of a journal."""
     number = poll = since = 0
     full = b""
-    for line in reversed(tail.split(b"\n")):
-        if not line:
-            continue
+    for _, line in _from_end(tail):
         found, is_poll = number_of(line)
         number = number or found
         poll = poll or (found if is_poll else 0)
