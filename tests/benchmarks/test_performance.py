@@ -152,7 +152,9 @@ def test_the_daily_roll_up_goes_through_no_table_from_end_to_end(histories):
     assert any("poll" in plan for plan in plans)
     assert any("setting" in plan or " s " in plan for plan in plans)
     # `register` has a row for each register; `archive`, `journal`, `rollup` one for each file.
-    small_tables = r"SCAN (register|r|archive|journal|rollup|meta|sqlite_\w+|constant|CONSTANT ROW|\()"
+    small_tables = (
+        r"SCAN (register|r|archive|journal|rollup|meta|sqlite_\w+|constant|CONSTANT ROW|\()"
+    )
     assert [plan for plan in plans if "SCAN" in plan and not re.match(small_tables, plan)] == []
 
 
