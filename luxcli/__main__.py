@@ -1,5 +1,6 @@
 """Entry point of ``luxcli`` and ``python -m luxcli``."""
 
+import errno
 import gc
 import os
 import signal
@@ -10,6 +11,8 @@ import sys
 from luxcli.errors import Interrupted
 from luxcli.system.signals import Handler, open_standard_streams
 
+_TRY_AGAIN = 75
+
 
 def main() -> None:
     """Run one command and exit with its status."""
@@ -19,10 +22,37 @@ def main() -> None:
     except Interrupted as exc:
         raise SystemExit(128 + exc.signum) from None
     except Exception as exc:
+        if _is_without_memory(exc):
+            _report_without_memory()
+            raise SystemExit(_TRY_AGAIN) from None
         if _log_bug(exc):
             raise SystemExit(1) from None
         raise  # Python prints it
     raise SystemExit(status)
+
+
+def _is_without_memory(exc: BaseException | None) -> bool:
+    """Whether a failure, or what it came from, is a lack of memory."""
+    while exc is not None:
+        text = str(exc)
+        if (
+            isinstance(exc, MemoryError)
+            or (isinstance(exc, OSError) and exc.errno == errno.ENOMEM)
+            or (isinstance(exc, RuntimeError) and "can't start new thread" in text)
+            # Of a library for which there is no room.
+            or (isinstance(exc, ImportError) and ("map segment" in text or "allocate" in text))
+        ):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
+
+
+def _report_without_memory() -> None:
+    """Write one line without anything that needs much memory."""
+    import contextlib
+
+    with contextlib.suppress(OSError):
+        os.write(2, b"luxcli: out of memory; it needs 64 MB of address space: see 'ulimit -v'\n")
 
 
 def _log_bug(exc: Exception) -> bool:

@@ -122,7 +122,7 @@ def extent(path: Path) -> Extent | None:
     """Return the extent of a CSV that luxcli wrote; None if there is none or it is cut short."""
     count, times = 0, []
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             next(file, None)  # the header
             for line in file:
                 if not count:

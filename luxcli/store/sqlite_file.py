@@ -131,7 +131,7 @@ def _failure(path: Path, exc: Exception) -> StorageError | None:
             " goes on by itself",
         )
     if code in _ADVICE:
-        return UnavailableError(f"{path}: {_ADVICE[code]} ({exc or type(exc).__name__})")
+        return UnavailableError(f"{path}: {_ADVICE[code]} ({_text(exc)})")
     if isinstance(exc, sqlite3.Error):
         return StorageError(f"{path}: SQLite {sqlite3.sqlite_version} failed ({exc})")
     return None
@@ -262,7 +262,12 @@ def _damage(
         is_damaged = extended == sqlite3.SQLITE_IOERR_SHORT_READ and not _is_intact(path)
     else:
         is_damaged = not _is_intact(path)
-    return DamagedError(f"{path}: damaged ({exc or type(exc).__name__})") if is_damaged else None
+    return DamagedError(f"{path}: damaged ({_text(exc)})") if is_damaged else None
+
+
+def _text(exc: Exception) -> str:
+    """Return what an error says; some have no text."""
+    return str(exc) or type(exc).__name__
 
 
 def _header(path: Path) -> bytes:

@@ -50,6 +50,19 @@ def read_small(path: Path, *, pipe_s: float = 0.0) -> str:
         os.close(fd)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read, without waiting for the writer of a named pipe.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(fd, "rb")
+
+
 def sync_directory(path: Path) -> None:
     """Sync a directory: only then a new or renamed file in it survives a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -53,7 +53,7 @@ class LogFile(logging.Handler):
 
 def _open(path: Path, max_bytes: int) -> int:
     # The target of a link is renamed, and the link stays. /dev/stdout and pipes have no size.
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # unlike `resolve` it accepts links that lead in a circle
     if target.is_file() and target.stat().st_size >= max_bytes:
         # On failure: a file that is too long is better than a lost line.
         with (

@@ -19,6 +19,7 @@ from luxcli.recording.coverage import TARGET
 from luxcli.registers.catalogue import Register
 from luxcli.rollup.files import period_of
 from luxcli.store.store import Store
+from luxcli.system import files
 from luxcli.system.progress import Progress, silent
 from luxcli.times import span
 from luxcli.validation.csv_rows import TIME, Cells, Values, register_of
@@ -107,9 +108,13 @@ def look(path: Path, interval_s: int, zone: tzinfo) -> Look:
 def _read(
     path: Path, table: "_Table", progress: Progress = silent, *, most_rows: int | None = None
 ) -> bool:
-    """Give the rows of a file to a table; return whether the last line has no end."""
+    """Give the rows of a file to a table; return whether the last line has no end.
+
+    A file that is named by the user, and not only looked at, may be a pipe.
+    """
     try:
-        with path.open("rb") as opened, _seekable(opened) as file:
+        opening = path.open("rb") if most_rows is None else files.open_regular(path)
+        with opening as opened, _seekable(opened) as file:
             size = file.seek(0, io.SEEK_END)
             if not size:
                 raise NoDataError(f"{path}: empty")

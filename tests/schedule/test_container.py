@@ -279,7 +279,8 @@ from luxcli.config import config
 from luxcli import errors
 from luxcli.schedule import container
 from pathlib import Path
-import luxcli.store.store, luxcli.diagnosis.preflight, zoneinfo, tempfile, shutil
+import luxcli.store.sqlite_file, luxcli.store.store, luxcli.diagnosis.preflight
+import zoneinfo, tempfile, shutil
 data = Path(sys.argv[1])
 settings = config.load(None, {"HOST": "h", "CACHE_PATH": str(data / "cache.sqlite3")}, data)
 os.setgroups([]); os.setgid(12345); os.setuid(12345)

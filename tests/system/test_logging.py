@@ -180,6 +180,15 @@ def test_a_log_file_that_cannot_be_written_is_one_warning(invoke, configure, tmp
     assert re.search(r" WARNING \[poll-once .*: the log file cannot be written: [A-Z]", line)
 
 
+def test_a_log_file_that_is_a_link_to_itself_is_one_warning(invoke, configure, simulator, tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    file = configure(port=simulator.port, log_file=str(tmp_path / "circle"))
+    ran = invoke("poll-once", "-c", file)
+    assert ran.status == 0
+    [line] = ran.stderr.splitlines()
+    assert "circle: the log file cannot be written: Too many levels of symbolic links" in line
+
+
 def test_a_named_pipe_that_nobody_reads_keeps_no_job_waiting(
     invoke, configure, simulator, tmp_path
 ):
