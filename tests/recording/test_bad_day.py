@@ -235,6 +235,7 @@ class Accounts:
 
 def settle(settings: Config, day: Day) -> Accounts:
     store = Store(settings.cache_path)
+    store.flush()
     polls = list(store.query(0, 1 << 62))
     missed = store.database.missed(0, 1 << 62)
     # A clock that was set back shows times twice; a poll then gets the next free millisecond.
