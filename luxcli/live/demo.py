@@ -14,7 +14,7 @@ from luxcli.config import config
 from luxcli.errors import StorageError, UsageError
 from luxcli.model import Snapshot
 from luxcli.periods import KINDS
-from luxcli.recording import poll
+from luxcli.recording import clock_doubt, poll
 from luxcli.registers import catalogue
 from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
@@ -77,7 +77,8 @@ def run(
 
     Args:
         directory: Created if necessary.
-        now_s: Where the simulated week ends, seconds since the epoch.
+        now_s: Where the simulated week ends, seconds since the epoch; later if it would begin
+            before the release of luxcli.
         zone: Time zone of the user.
         progress: Receives numbers of polls.
 
@@ -86,7 +87,9 @@ def run(
         LuxcliError: A job failed.
     """
     _make_room(directory)
-    shown_s = now_s - POLLS * STEP_S
+    # A poll from before the release would be taken for one of a wrong clock, so in the first week
+    # after it the simulated week begins then.
+    shown_s = max(now_s - POLLS * STEP_S, clock_doubt.RELEASED_MS / 1000)
 
     def now() -> float:
         return shown_s

@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 from luxcli.config.config import Config
 from luxcli.controller.access import DEVICE_WAIT_S
 from luxcli.errors import DeviceError, LockHeldError, LuxcliError, StorageError
-from luxcli.model import OVERRUN, MissedPoll, Timing
+from luxcli.model import CLOCK_DOUBTED, OVERRUN, MissedPoll, Timing
 from luxcli.recording import limits
-from luxcli.recording.poll import Due, PollResult, poll_once
+from luxcli.recording.poll import Due, Gate, PollResult, poll_once
 from luxcli.store.store import Store
 from luxcli.system import locks
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
@@ -283,7 +283,7 @@ def _poll(
             yield offset_s
 
     def record_skipped(late_s: float) -> None:
-        run.overrun += _record(config, [due or round((clock.now() - late_s) * 1000)])
+        run.overrun += _record(config, [due or round((clock.now() - late_s) * 1000)], clock)
 
     for _ in pace(offsets_s(), clock=clock, on_skip=record_skipped):
         outcome: PollResult | LuxcliError
@@ -306,16 +306,20 @@ def _poll(
         last_s = began + offset_s + count * due.interval_s
         clock.sleep(max(0.0, last_s + waits.grace_s - clock.monotonic()))
     if count:
-        run.overrun += _record(config, [due.after(number) for number in range(1, count + 1)])
+        later = [due.after(number) for number in range(1, count + 1)]
+        run.overrun += _record(config, later, clock)
 
 
-def record_overrun(store: Store, ts_ms: int, interval_s: int | None = None) -> None:
+def record_overrun(
+    store: Store, ts_ms: int, interval_s: int | None = None, *, doubted: bool = False
+) -> None:
     """Record that a poll was missed because the one before took too long.
 
     Args:
         store: Where.
         ts_ms: The scheduled time.
         interval_s: That of the schedule, None if the poll would have been an extra one.
+        doubted: Whether this computer's clock is doubted.
 
     Raises:
         StorageError: The missed poll cannot be written.
@@ -323,10 +327,12 @@ def record_overrun(store: Store, ts_ms: int, interval_s: int | None = None) -> N
     missed = MissedPoll(ts_ms, OVERRUN, 0, 0, "the poll before took too long")
     if interval_s is not None:
         missed = missed._replace(interval_s=interval_s, flags=0)
+    if doubted:
+        missed = missed._replace(flags=missed.flags | CLOCK_DOUBTED)
     store.add_missed(missed)
 
 
-def _record(config: Config, missed: Sequence[Due | int]) -> int:
+def _record(config: Config, missed: Sequence[Due | int], clock: Clock) -> int:
     """Record missed polls; return how many. An extra one has only a time.
 
     Not those for whose scheduled time there is a poll or a missed poll: cron starts the next run
@@ -338,11 +344,13 @@ def _record(config: Config, missed: Sequence[Due | int]) -> int:
         store = Store.open(config.cache_path, parents=config.may_create_parents)
         dues = [due for due in missed if isinstance(due, Due)]
         known = _known(store, dues) if dues else set()
+        # Not each by its own time: they lie before the poll that took too long.
+        doubted = Gate(config).doubt(clock.now_ms(), None) is not None
         for due in missed:
             if not isinstance(due, Due):
-                record_overrun(store, due)
+                record_overrun(store, due, doubted=doubted)
             elif due.scheduled_ms not in known:
-                record_overrun(store, due.scheduled_ms, due.interval_s)
+                record_overrun(store, due.scheduled_ms, due.interval_s, doubted=doubted)
             else:
                 continue
             recorded += 1

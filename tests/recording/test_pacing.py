@@ -12,7 +12,7 @@ import pytest
 from luxcli.config import config
 from luxcli.config.config import Config
 from luxcli.errors import DeviceError, LuxcliError, ProtocolError, StorageError
-from luxcli.model import EXTRA, MissedPoll, Timing
+from luxcli.model import CLOCK_DOUBTED, EXTRA, MissedPoll, Timing
 from luxcli.recording import pacing
 from luxcli.recording.pacing import Waits
 from luxcli.recording.poll import PollResult
@@ -219,6 +219,18 @@ def test_a_scheduled_time_just_after_the_end_of_the_process_is_recorded_as_well(
         )
     assert run.overrun >= 1
     assert timings(settings)[:2] == [("", 0, 60), ("overrun", 60, 60)]
+
+
+@pytest.mark.parametrize(("begin_s", "flags"), [(AT_ZERO_S, 0), (3000, CLOCK_DOUBTED)])
+def test_scheduled_polls_missed_while_the_clock_is_doubted_are_marked_so(tmp_path, begin_s, flags):
+    settings = configured(tmp_path, port=1, retries=0)
+    waits = Waits(grace_s=0, exit_s=100)
+    clock = FastClock(begin_s).clock()
+    assert pacing.poll(settings, [0.0], interval_s=30, waits=waits, clock=clock).overrun == 3
+    missed_polls = open_store(settings).waiting().missed
+    assert [(one.reason, one.flags) for one in missed_polls] == [
+        *(("refused", flags), *[("overrun", flags)] * 3),
+    ]
 
 
 def test_if_the_clock_is_set_during_a_run_polls_count_for_the_nearest_scheduled_time(
