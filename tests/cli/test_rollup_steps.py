@@ -14,10 +14,10 @@ from tests.support.scenario import configured, ms, record
 
 @pytest.fixture
 def recorded(tmp_path, configure):
-    """Ten days, a poll an hour, and the configuration file."""
+    """Three days, a poll every six hours, and the configuration file."""
     file = configure(cache_path=str(tmp_path / "cache.sqlite3"), csv_retention_days=0)
     settings = configured(tmp_path, csv_retention_days=0)
-    record(settings, ms("2025-11-10T12:00"), ms("2025-11-20T12:00"), step_s=3600)
+    record(settings, ms("2025-11-14T12:00"), ms("2025-11-17T12:00"), step_s=6 * 3600)
     Store(settings.cache_path).flush()
     return file, settings
 
@@ -31,7 +31,7 @@ def test_the_steps_after_a_bug_are_done_and_it_is_raised_at_the_end(invoke, reco
     monkeypatch.setattr(archive, "archive_due", broken)
     with pytest.raises(KeyError, match="nobody foresaw this"):
         invoke("rollup", "all", "--if-due", "-c", file)
-    assert len(list(settings.daily_dir.glob("*_daily.csv"))) == 11
+    assert len(list(settings.daily_dir.glob("*_daily.csv"))) == 3
     assert list(settings.weekly_dir.glob("*_weekly.csv"))
 
 
@@ -40,14 +40,14 @@ def test_the_csvs_after_one_with_a_bug_are_written(invoke, recorded, monkeypatch
     whole = rollup._write_closed
 
     def broken_on_one_day(run: object, period: rollup.Period, **options: bool) -> object:
-        return broken() if f"{period.label}" == "2025-11-15" else whole(run, period, **options)
+        return broken() if f"{period.label}" == "2025-11-16" else whole(run, period, **options)
 
     monkeypatch.setattr(rollup, "_write_closed", broken_on_one_day)
     with pytest.raises(KeyError):
         invoke("rollup", "daily", "--if-due", "-c", file)
     names = sorted(path.name[:10] for path in settings.daily_dir.glob("*_daily.csv"))
-    assert names == [f"2025-11-{day}" for day in range(11, 22) if day != 15]
-    assert len(Store(settings.cache_path).archive_paths()) >= 9
+    assert names == [f"2025-11-{day}" for day in range(15, 18) if day != 16]
+    assert len(Store(settings.cache_path).archive_paths()) >= 3
 
 
 def test_two_bugs_are_both_in_the_log_and_a_program_reads_of_the_first(cli, recorded, tmp_path):
