@@ -37,7 +37,7 @@ _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 # A larger database takes too long to check while somebody waits: a Raspberry Pi reads about 20 MB/s
 # from its card.
 _CHECKED_BYTES: Final = 500_000_000
-# Buffer and database need more than this within a day.
+# Journals and database need more than this within a day.
 _LEAST_FREE: Final = 20_000_000
 # Only a restore takes longer.
 _LONG_S: Final = 1800
@@ -101,7 +101,7 @@ def storage(config: Config, *, now_ms: int, zone: tzinfo) -> Section:
         lambda: _secrets(config),
         lambda: _file_system(facts),
         lambda: _disks(config, facts),
-        lambda: _buffer(store, config.flush_polls, facts),
+        lambda: _waiting(store, config.flush_polls, facts),
         lambda: _database(store, facts),
         lambda: _damage(store, facts),
         lambda: archives(config, store, now_ms, zone, facts.archives),
@@ -224,7 +224,7 @@ def _disks(config: Config, facts: _Facts) -> Iterator[Line]:
             yield ok(text)
 
 
-def _buffer(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
+def _waiting(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
     waiting = store.waiting()
     entries, damaged = len(waiting.polls_ms) + len(waiting.missed), waiting.rejected
     facts.buffer = {"entries": entries, "bytes": waiting.size, "damaged_lines": damaged}

@@ -56,7 +56,7 @@ def _coverage(store: Store, waiting: Waiting, start_ms: int, stop_ms: int) -> Co
         before.append(stored)
     counter = CoverageCounter(start_ms, stop_ms, max(before, default=None))
     inside = [row for row in rows if first_ms <= row[0] < end_ms]
-    # What is flushed meanwhile is in the buffer and in the database, as after a crash: found by
+    # What is flushed meanwhile is in a journal and in the database, as after a crash: found by
     # comparing single rows.
     runs = (start_ms, min([stop_ms, *(row[0] for row in inside[:1])]))
     for part in store.database.timings(first_ms, end_ms, runs=runs):

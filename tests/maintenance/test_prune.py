@@ -168,7 +168,7 @@ def test_weekly_csvs_alone_are_not_a_pause(tmp_path):
     assert len(run_prune(settings).csv_files) == 2
 
 
-def test_a_dry_run_counts_the_polls_of_the_buffer(tmp_path):
+def test_a_dry_run_counts_the_polls_that_wait(tmp_path):
     settings = configured(tmp_path, cache_retention_days=3, archive=False)
     record(settings, ms("2026-11-10T12:00"), ms("2026-11-20T11:00"), step_s=6 * 3600)
     assert not settings.cache_path.exists()

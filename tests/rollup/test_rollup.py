@@ -165,7 +165,7 @@ def test_with_an_empty_database_nothing_is_due(tmp_path):
     assert due(configured(tmp_path), "2026-11-20T08:00") == []
 
 
-def test_polls_of_the_buffer_are_in_the_csv(tmp_path):
+def test_polls_that_wait_are_in_the_csv(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-19T08:00"), ms("2026-11-19T08:30"), step_s=600)
     assert not settings.cache_path.exists()

@@ -28,7 +28,7 @@ from tests.support.tiers import sampled
 pytestmark = pytest.mark.no_cover
 
 START, NOW, STEP_MS = ms("2026-11-17T03:00"), ms("2026-11-19T12:00"), 3 * HOUR_MS
-# The polls since then are in the buffer.
+# The polls since then wait in the journals.
 LAST_FLUSH = NOW - STEP_MS
 # The times whose polls the controller sends in turn.
 MOMENTS_S = [NOW // 1000 + 1800 * number for number in range(4)]

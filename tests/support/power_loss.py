@@ -265,7 +265,7 @@ def record(
 
 
 def _polls(work: Path) -> list[Snapshot]:
-    """Return what is stored, in the buffer too, without touching it."""
+    """Return what is stored, what waits too, without touching it."""
     copy = work.with_suffix(".copy")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(work, copy)

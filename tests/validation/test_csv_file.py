@@ -293,7 +293,7 @@ def test_a_csv_is_judged_without_a_database_that_can_be_used(written):
     assert report.remark.startswith(f"not compared with the database: {settings.cache_path}: ")
 
 
-def test_polls_that_wait_in_the_buffer_are_compared_with_the_rows(written):
+def test_polls_that_wait_in_the_journal_are_compared_with_the_rows(written):
     settings, path = written()
     record(settings, START_MS + 15_000, START_MS + HOUR_MS, 60)
     with locks.hold(Store(settings.cache_path).lock_path, wait_s=1):

@@ -179,7 +179,7 @@ def test_nothing_stored_is_an_error_that_names_the_last_failure(tmp_path):
         stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + HOUR_MS)
 
 
-def test_what_waits_in_the_buffer_is_validated_too(tmp_path):
+def test_what_waits_in_the_journal_is_validated_too(tmp_path):
     settings = configured(tmp_path)
     recorded(settings, START_MS, START_MS + HOUR_MS, 30)
     report = stored.validate(settings, start_ms=START_MS, stop_ms=START_MS + HOUR_MS)
