@@ -36,7 +36,7 @@ from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.conftest import Cli
 from tests.controller.test_faults import launch
-from tests.support.builders import journals, python, real, small
+from tests.support.builders import journals, python, real, small, write_journals
 from tests.support.faulty_controller import NOW_S, FaultyController
 from tests.support.reliability import record, sample
 from tests.support.scenario import BERLIN, ms
@@ -604,8 +604,6 @@ class Template:
 
     directory: Path
     polls: dict[int, Snapshot]
-    archived: frozenset[int]
-    buffered: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -614,34 +612,30 @@ class Trial:
 
     damage: str
     quarantined: int
-    only_in_database: int
+    without_copy: int
     recovered: int
     lost: int
     wrong: int
     twice: int
-    reported: bool
     problem: str
 
 
 def template_in(directory: Path, *, step_s: int = 1800) -> Template:
-    """Record two days that get archived, half a day that does not, and three buffered polls."""
+    """Record two archived days, half a day in journals and database, and three polls that wait."""
     settings = configured(directory)
     store = Store(settings.cache_path)
     start, noon = ms("2026-11-17T00:00"), ms("2026-11-19T12:00")
     midnight = ms("2026-11-19T00:00")
     stamps = range(start, noon, step_s * 1000)
     misses = [MissedPoll(ts_ms + 1000, "timeout", 4, 254_000, "gone") for ts_ms in stamps[::20]]
-    store.merge([real(ts_ms) for ts_ms in stamps], misses)
+    store.merge([real(ts_ms) for ts_ms in stamps if ts_ms < midnight], misses)
+    write_journals(settings.cache_path, [real(ts_ms) for ts_ms in stamps if ts_ms >= midnight])
+    store.flush()
     archive.archive_due(settings, now_ms=noon, zone=BERLIN)
-    buffered = [real(noon + 30_000 * number) for number in range(3)]
-    for poll in buffered:
+    waiting = [real(noon + 30_000 * number) for number in range(3)]
+    for poll in waiting:
         store.add(poll.taken_ms, poll)
-    return Template(
-        directory,
-        {poll.taken_ms: poll for poll in [*map(real, stamps), *buffered]},
-        frozenset(ts_ms for ts_ms in stamps if ts_ms < midnight),
-        frozenset(poll.taken_ms for poll in buffered),
-    )
+    return Template(directory, {poll.taken_ms: poll for poll in [*map(real, stamps), *waiting]})
 
 
 def run_restore(settings: Config) -> rebuild.Restored:
@@ -703,21 +697,17 @@ def attempt(template: Template, directory: Path, seed: int) -> Trial:
         logger.removeHandler(handler)
         logger.propagate = True
     stamps = [poll.taken_ms for poll in back]
-    only_in_database = template.polls.keys() - template.archived - template.buffered
     missing = polls.keys() - set(stamps)
-    if missing - only_in_database:
-        problems.append(f"{len(missing - only_in_database)} polls lost that another copy holds")
-    if missing and not reports and name != "emptied":
-        problems.append(f"{len(missing)} polls lost without a report")
+    if missing:
+        problems.append(f"{len(missing)} polls lost that another copy holds")
     return Trial(
         damage=name,
         quarantined=len(Store(settings.cache_path).quarantined_paths()),
-        only_in_database=len(only_in_database),
-        recovered=len(only_in_database - missing),
-        lost=len(missing - only_in_database),
+        without_copy=0,
+        recovered=0,
+        lost=len(missing),
         wrong=wrong + sum(poll != polls.get(poll.taken_ms) for poll in back),
         twice=len(stamps) - len(set(stamps)),
-        reported=bool(reports),
         problem="; ".join(problems) and f"seed {seed} ({name}): {'; '.join(problems)}",
     )
 
@@ -746,7 +736,7 @@ def test_an_emptied_database_is_not_taken_for_a_new_one_silently(template, tmp_p
     os.truncate(settings.cache_path, 0)
     Store(settings.cache_path).flush()
     run_restore(settings)
-    assert len(everything(settings.cache_path)) < len(template.polls)
+    assert len(everything(settings.cache_path)) == len(template.polls)
     assert any(entry.levelno >= logging.WARNING for entry in caplog.records)
 
 
@@ -763,27 +753,22 @@ def test_hundreds_of_damaged_databases_and_the_table_of_what_was_left(template, 
                 chunksize=10,
             )
         )
-    compared = sum(
-        (len(template.polls) + 4 - trial.only_in_database + trial.recovered) for trial in trials
-    )
-    silent = sum(t.recovered < t.only_in_database and not t.reported for t in trials)
+    compared = len(trials) * (len(template.polls) + 4)
     buffers = [
         damage_journal(tmp_path / "journal", seed) for seed in range(0, 20 * len(TEARS), sample())
     ]
     text = (
         f"{seeds} databases were damaged at random (reproducible seeds). Then polls ran, then"
-        " `luxcli restore`, then polls again. Each recording has two archived days, half a day that"
-        " only the database holds, and three polls in the buffer. Polls read back and compared:"
+        " `luxcli restore`, then polls again. Each recording has two archived days, half a day in a"
+        " journal, and three polls that wait there. Polls read back and compared:"
         f" {compared} ({compared * 1634} values), wrong: {sum(t.wrong for t in trials)}, twice:"
-        f" {sum(t.twice for t in trials)}. Lost polls that an archive or the buffer held, or that"
-        f" came after the damage: {sum(t.lost for t in trials)}. Polls that only the damaged"
-        f" database held were recovered where they could be read. {silent} databases lost polls"
-        " without a report (SQLite takes an empty file for a new database)."
-        f" {len(buffers)} buffers were damaged in the same way; every intact line must be stored."
+        f" {sum(t.twice for t in trials)}, lost: {sum(t.lost for t in trials)}."
+        f" {len(buffers)} journals were damaged in the same way before the database had taken them"
+        " in; every intact line must be stored."
     )
     columns = (
-        *("damage", "seeds", "quarantined", "only in the damaged file", "recovered"),
-        *("lost although copied", "wrong", "twice"),
+        *("damage", "seeds", "quarantined", "polls hit in a journal", "of these recovered"),
+        *("lost", "wrong", "twice"),
     )
     rows: list[tuple[object, ...]] = []
     for name in DAMAGES:
@@ -819,7 +804,7 @@ def _attempt_in(template: Template, directory: Path, seed: int) -> Trial:
 def _summary(name: str, trials: Sequence[Trial]) -> tuple[object, ...]:
     return (
         *(name, len(trials), sum(t.quarantined for t in trials)),
-        *(sum(t.only_in_database for t in trials), sum(t.recovered for t in trials)),
+        *(sum(t.without_copy for t in trials), sum(t.recovered for t in trials)),
         *(sum(t.lost for t in trials), sum(t.wrong for t in trials)),
         sum(t.twice for t in trials),
     )
@@ -929,12 +914,11 @@ def damage_journal(directory: Path, seed: int) -> Trial:
     return Trial(
         damage=name,
         quarantined=rejected,
-        only_in_database=len(polls) - len(required),
+        without_copy=len(polls) - len(required),
         recovered=len(polls) - len(required) - len(gone),
         lost=len(lost),
         wrong=sum(poll != polls.get(poll.taken_ms) for poll in back),
         twice=len(stamps) - len(set(stamps)),
-        reported=bool(rejected),
         problem=problem,
     )
 
