@@ -207,7 +207,7 @@ def zero_page(path, page, count=1):
 def poll_pages(path):
     """Return the pages that hold polls, in their order, as the root of the table lists them."""
     with closing(sqlite3.connect(path)) as db:
-        [root] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='poll'").fetchone()
+        [root] = db.execute("SELECT rootpage FROM sqlite_master WHERE name='poll'").fetchone()
     data = path.read_bytes()[(root - 1) * 4096 : root * 4096]
     kind, count = data[0], int.from_bytes(data[3:5], "big")
     assert kind == 5, "an interior page of a table"
@@ -283,7 +283,7 @@ def test_a_database_that_lost_the_root_of_its_table_is_given_up_in_seconds(tmp_p
     store = Store(settings.cache_path)
     store.flush()
     with closing(sqlite3.connect(store.path)) as db:
-        [root] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='poll'").fetchone()
+        [root] = db.execute("SELECT rootpage FROM sqlite_master WHERE name='poll'").fetchone()
     zero_page(store.path, root - 1)
     store.quarantine()
     began = time.monotonic()

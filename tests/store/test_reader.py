@@ -110,11 +110,11 @@ def test_what_is_no_number_any_more_is_damage_and_the_other_polls_are_read(tmp_p
                 continue
             # A table that takes numbers only does so by itself.
             db.execute("PRAGMA writable_schema=1")
-            [(sql,)] = db.execute("SELECT sql FROM sqlite_schema WHERE name='poll'").fetchall()
+            [(sql,)] = db.execute("SELECT sql FROM sqlite_master WHERE name='poll'").fetchall()
             if step == 0:
                 with_types = sql
             changed = with_types if step else sql.replace("STRICT", "")
-            db.execute("UPDATE sqlite_schema SET sql=? WHERE name='poll'", (changed,))
+            db.execute("UPDATE sqlite_master SET sql=? WHERE name='poll'", (changed,))
     damaged: list[int] = []
     unreadable: list[int] = []
     try:

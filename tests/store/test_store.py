@@ -1062,7 +1062,7 @@ store.flush()
             process.kill()
         if store.path.exists():
             with opened(store.path) as db:  # takes back what was half done, as any reader does
-                is_there = db.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,)
+                is_there = db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
             assert not is_there or store.database.count(0, EVER) == 200
             assert not is_there or waiting(store) == []
         store.flush()

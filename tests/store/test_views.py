@@ -447,7 +447,7 @@ def views_and_names(db: sqlite3.Connection) -> list[tuple[object, ...]]:
     return [
         tuple(row)
         for sql in (
-            "SELECT name, sql FROM sqlite_schema WHERE type='view' ORDER BY name",
+            "SELECT name, sql FROM sqlite_master WHERE type='view' ORDER BY name",
             "SELECT * FROM register ORDER BY kind, idx",
             "SELECT * FROM label ORDER BY id, code",
         )

@@ -798,7 +798,7 @@ def _rolled_back(cache: Path) -> bytes:
         if source.exists():
             shutil.copyfile(source, target)
     with suppress(sqlite3.Error), closing(sqlite3.connect(copy)) as db:
-        db.execute("SELECT count(*) FROM sqlite_schema")
+        db.execute("SELECT count(*) FROM sqlite_master")
     return copy.read_bytes()
 
 
