@@ -1,0 +1,191 @@
+"""Every file of luxcli's missing, empty, torn or something else: one line, never a traceback."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from luxcli.cli.output import local_zone
+from luxcli.maintenance import archive
+from luxcli.rollup import rollup
+from luxcli.store.store import Store
+from tests.conftest import Invoke
+from tests.support.faulty_controller import FaultyController
+from tests.support.scenario import configured, record
+
+DAY_MS = 86_400_000
+COMMANDS = (
+    ["poll-once"],
+    ["rollup", "all", "--if-due"],
+    ["prune"],
+    ["status"],
+    ["diagnose", "--offline"],
+    ["validate"],
+    ["restore"],
+    ["config", "check"],
+)
+# Those of `luxcli --help` that say what happened; 1 is a bug, 142 a job that hung.
+EXPECTED = {0, 3, 65, 74, 75, 78}
+
+
+def _fifo(path: Path) -> None:
+    _missing(path)
+    os.mkfifo(path)
+
+
+def _directory(path: Path) -> None:
+    _missing(path)
+    path.mkdir()
+    (path / "something").write_text("else")
+
+
+def _missing(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _empty(path: Path) -> None:
+    _missing(path)
+    path.touch()
+
+
+def _torn(path: Path) -> None:
+    if path.is_file():
+        os.truncate(path, path.stat().st_size * 2 // 3)
+
+
+def _other(path: Path) -> None:
+    _missing(path)
+    path.write_bytes(b"\xff\x00something else\n" * 99)
+
+
+def _circle(path: Path) -> None:
+    _missing(path)
+    path.symlink_to(path.name)
+
+
+def _dangling(path: Path) -> None:
+    _missing(path)
+    path.symlink_to("nowhere/at/all")
+
+
+KINDS: dict[str, Callable[[Path], None]] = {
+    "pipe": _fifo,
+    "directory": _directory,
+    "missing": _missing,
+    "empty": _empty,
+    "torn": _torn,
+    "other": _other,
+    "circle": _circle,
+    "dangling": _dangling,
+}
+# By a pattern: the names of some hold dates.
+FILES = (
+    "cache.sqlite3",
+    "cache.sqlite3-journal",
+    "cache.sqlite3.device.json",
+    "cache.sqlite3.monitoring.json",
+    "cache.sqlite3.rejected.jsonl",
+    "cache.sqlite3.lock",
+    "cache.sqlite3.rollup.lock",
+    "cache.sqlite3.*.jsonl",
+    "device-*.lock",
+    "log.txt",
+    "archive/????-??-??.json.xz",
+    "archive/registers-*.json.xz",
+    "archive",
+    "reports/daily/*.csv",
+    "reports/daily",
+    "reports/daily/.device.json",
+)
+
+
+def recorded(directory: Path) -> None:
+    """Three days of polls every six hours, with archives and CSVs."""
+    now_ms = round(time.time()) * 1000
+    settings = configured(directory)
+    record(settings, now_ms - 3 * DAY_MS, now_ms - 60_000, step_s=6 * 3600)
+    Store(settings.cache_path).flush()
+    zone = local_zone("Europe/Berlin")
+    rollup.rollup_due(settings, "daily", now_ms=now_ms, zone=zone)
+    archive.archive_due(settings, now_ms=now_ms, zone=zone)
+
+
+@pytest.fixture
+def place(tmp_path, built, configure, invoke):
+    """Call it to get a fresh configuration, with its data beside it, and the controller's port."""
+    built(recorded, tmp_path)
+    with FaultyController() as pump:
+        cache = str(tmp_path / "cache.sqlite3")
+        file = configure(port=pump.port, cache_path=cache, log_file="log.txt")
+        assert invoke("poll-once", "-c", file).status == 0
+        yield file
+
+
+@pytest.mark.no_cover
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_file_is_a_line_and_never_a_traceback(place, tmp_path, invoke, name, kind):
+    _try(place, tmp_path, invoke, name, kind, COMMANDS)
+
+
+@pytest.mark.parametrize("name", FILES[:8])
+def test_a_named_pipe_in_place_of_a_file_keeps_nobody_waiting(place, tmp_path, invoke, name):
+    """The commands of every minute; the others are in the slow tests."""
+    _try(place, tmp_path, invoke, name, "pipe", (["poll-once"], ["status"]))
+
+
+def _try(
+    place: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    name: str,
+    kind: str,
+    commands: Sequence[Sequence[str]],
+) -> None:
+    # Those that are not there always are made by the test.
+    there = sorted(tmp_path.glob(name)) or [tmp_path / name]
+    bad = there[0]
+    if "*" in bad.name:
+        pytest.skip(f"{name}: there is none")
+    kept = tmp_path.parent / f"{tmp_path.name}-kept"
+    bad.parent.mkdir(exist_ok=True)
+    KINDS[kind](bad)
+    shutil.copytree(tmp_path, kept, symlinks=True, ignore=shutil.ignore_patterns(bad.name))
+    was = _state(bad)
+    problems = []
+    for command in commands:
+        shutil.copytree(kept, tmp_path, symlinks=True, dirs_exist_ok=True)
+        began = time.monotonic()
+        ran = invoke(*command, "-c", place)
+        lines = ran.stderr.splitlines()
+        words = f"{' '.join(command)}: {ran.status}: {ran.stderr}"
+        if ran.status not in EXPECTED or "Traceback" in ran.stderr or "\n  " in ran.stderr:
+            problems.append(words)
+        # A roll-up has lines of its own about the days.
+        if len(set(lines)) > (12 if command[0] in {"rollup", "diagnose"} else 3):
+            problems.append(f"{len(lines)} lines: {words}")
+        if (
+            ran.status in {74, 78}
+            and kind in {"pipe", "directory", "circle"}
+            and _state(bad) != was
+        ):
+            problems.append(f"{bad} was changed: {words}")
+        if time.monotonic() - began > 8:
+            problems.append(f"took {time.monotonic() - began:.1f} s: {words}")
+    assert problems == []
+
+
+def _state(path: Path) -> object:
+    """Return what would differ if luxcli had replaced it."""
+    try:
+        return path.lstat().st_ino, path.lstat().st_mode
+    except OSError:
+        return None
