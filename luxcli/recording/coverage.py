@@ -157,7 +157,8 @@ class Coverage(NamedTuple):
         if not self.missing and self.has_too_many:
             return (
                 f"none missing, but {self.made + self.duplicates} polls for {self.expected}"
-                " scheduled times: a second schedule, or one with another interval"
+                f" scheduled {'time' if self.expected == 1 else 'times'}: a second schedule, or one"
+                " with another interval"
             )
         if not self.missing:
             return f"complete, {self.made} {_polls(self.made)}"

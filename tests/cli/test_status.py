@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from luxcli import times
-from luxcli.model import MissedPoll
+from luxcli.model import CLOCK_DOUBTED, MissedPoll
 from luxcli.recording import state
 from luxcli.store import journal
 from luxcli.store.store import Store
@@ -265,3 +265,30 @@ def test_journals_of_more_than_ten_days_are_named(count, is_named, invoke, file,
     ran = invoke("status", "-c", file)
     assert ran.status == 0
     assert (f"; {count} journals wait: 'luxcli rollup daily'" in ran.stdout) == is_named
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+def test_a_wrong_clock_is_3_and_all_that_status_says_while_it_lasts(
+    invoke, file, store, is_flushed
+):
+    polls_until(store, 12)
+    now_ms = round(time.time() * 1000)
+    store.add(now_ms - 5000, small(now_ms - 5000)._replace(flags=CLOCK_DOUBTED))
+    if is_flushed:
+        store.flush()
+    ran = invoke("status", "-c", file)
+    assert (ran.status, ran.stderr) == (3, "")
+    assert ran.stdout == (
+        f"clock wrong: the last poll is dated {times.utc_text(now_ms - 5000)}, which cannot be"
+        " right; set this computer's clock, then 'luxcli repair-times' puts such polls right\n"
+    )
+    ran = invoke("status", "--json", "-c", file)
+    assert (ran.status, json.loads(ran.stdout)["clock_doubted"]) == (3, True)
+
+
+def test_a_clock_that_was_wrong_long_ago_is_no_alarm(invoke, file, store):
+    polls_until(store, 12)
+    before_ms = round((time.time() - 2 * DAY_S) * 1000)
+    for ts_ms in (60_000, before_ms):
+        store.add(ts_ms, small(ts_ms)._replace(flags=CLOCK_DOUBTED))
+    assert invoke("status", "-c", file).status == 0

@@ -127,12 +127,13 @@ class _Status(NamedTuple):
         """Return one line for a person."""
         found = self.state
         if self.is_clock_doubted:
+            # Nothing else that depends on the time is worth a word.
             dated = times.utc_text(found.doubted_ms or 0)
-            text = (
-                f"the last poll is dated {dated}, which cannot be right; set this computer's clock,"
-                " then 'luxcli repair-times' puts such polls right"
-            )
-        elif found.age_s is None:
+            return [
+                f"clock wrong: the last poll is dated {dated}, which cannot be right;"
+                " set this computer's clock, then 'luxcli repair-times' puts such polls right"
+            ]
+        if found.age_s is None:
             text = f"nothing recorded in {self.database}"
         else:
             text = f"last poll {times.span(found.age_s)} ago"
@@ -149,6 +150,4 @@ class _Status(NamedTuple):
             text += f"; a poll of {ahead:%Y-%m-%d %H:%M} is in the future: is the clock right?"
         if found.day.expected:
             text += f"; 24 h: {found.day.describe(self.zone)}"
-        if self.is_clock_doubted:
-            return [f"clock wrong: {text}"]
         return [f"{'not recording' if self.is_stale else 'recording'}: {text}"]
