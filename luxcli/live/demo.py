@@ -109,7 +109,7 @@ def run(
         )
         for number in range(1, POLLS + 1):
             shown_s += STEP_S
-            due = poll.Due.nearest(round(shown_s * 1000), STEP_S)
+            due = poll.Due(int(shown_s // STEP_S) * STEP_S * 1000, STEP_S)
             result = poll.poll_once(settings, due=due, clock=Clock(now))
             progress(number, POLLS)
     now_ms = round(shown_s * 1000) + 1
