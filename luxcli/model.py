@@ -62,6 +62,11 @@ class Snapshot(NamedTuple):
         """The scheduled time that this poll was made for, None for an extra poll."""
         return None if self.flags & EXTRA else self.taken_ms - self.late_ms
 
+    def at(self, ts_ms: int) -> "Snapshot":
+        """Return the poll under another time, for the same scheduled time."""
+        late_ms = 0 if self.flags & EXTRA else self.late_ms + ts_ms - self.taken_ms
+        return self._replace(taken_ms=ts_ms, late_ms=late_ms)
+
     @property
     def marks(self) -> list[str]:
         """The names of its marks."""
@@ -111,6 +116,11 @@ class MissedPoll(NamedTuple):
     late_ms: int = 0
     interval_s: int = 0
     flags: int = EXTRA
+
+    def at(self, ts_ms: int) -> "MissedPoll":
+        """Return the missed poll under another time, for the same scheduled time."""
+        late_ms = 0 if self.flags & EXTRA else self.late_ms + ts_ms - self.ts_ms
+        return self._replace(ts_ms=ts_ms, late_ms=late_ms)
 
     @property
     def scheduled_ms(self) -> int | None:

@@ -87,9 +87,9 @@ def polls_with_waiting(
         ts_ms = snapshot.taken_ms
         if recent and ts_ms > recent[-1].taken_ms:
             recent = []
-        if any(poll._replace(taken_ms=ts_ms) == snapshot for poll in recent):
+        if any(poll.at(ts_ms) == snapshot for poll in recent):
             continue
-        recent.append(snapshot._replace(taken_ms=recent[-1].taken_ms + 1) if recent else snapshot)
+        recent.append(snapshot.at(recent[-1].taken_ms + 1) if recent else snapshot)
         yield recent[-1]
 
 

@@ -68,7 +68,7 @@ class Repairs:
             return None
         for old_ms in range(poll.taken_ms, poll.taken_ms + _MOVED_MS):
             for repair in self._by_time.get(old_ms, ()):
-                if poll_sha256(poll._replace(taken_ms=old_ms)) == repair.sha256:
+                if poll_sha256(poll.at(old_ms)) == repair.sha256:
                     return repair
         return None
 

@@ -88,9 +88,10 @@ class Writer:
         """
         ts_ms = snapshot.taken_ms
         while self._has(ts_ms):
-            if self._stored_at(ts_ms) == snapshot._replace(taken_ms=ts_ms):
+            if self._stored_at(ts_ms) == snapshot.at(ts_ms):
                 return ts_ms, False
             ts_ms += 1
+        snapshot = snapshot.at(ts_ms)
         fast_indices, _slow = self._split(len(snapshot.calculations))
         fast = {index: snapshot.calculations[index] for index in fast_indices}
         schedule = (snapshot.late_ms, snapshot.interval_s, snapshot.flags)
@@ -108,23 +109,18 @@ class Writer:
         first, last = self._new or (ts_ms, ts_ms)
         self._new = (min(first, ts_ms), max(last, ts_ms))
         self._new_times.append(ts_ms)
-        self._at[ts_ms] = snapshot._replace(taken_ms=ts_ms)
+        self._at[ts_ms] = snapshot
         return ts_ms, True
 
     def add_missed(self, missed: MissedPoll) -> bool:
         """Store one missed poll; as `add_poll` where its millisecond is taken."""
-        ts_ms = missed.ts_ms
-        content = tuple(missed[1:])
-        while (
-            stored := self._db.execute(
-                f"SELECT {','.join(MissedPoll._fields[1:])} FROM missed WHERE ts_ms=?", (ts_ms,)
-            ).fetchone()
-        ) is not None:
-            if stored == content:
+        select = f"SELECT {','.join(MissedPoll._fields)} FROM missed WHERE ts_ms=?"
+        while (stored := self._db.execute(select, (missed.ts_ms,)).fetchone()) is not None:
+            if stored == missed:
                 return False
-            ts_ms += 1
-        self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?,?,?,?)", (ts_ms, *content))
-        self._new_times.append(ts_ms)
+            missed = missed.at(missed.ts_ms + 1)
+        self._db.execute("INSERT INTO missed VALUES (?,?,?,?,?,?,?,?)", missed)
+        self._new_times.append(missed.ts_ms)
         return True
 
     def finish(self) -> None:
@@ -323,7 +319,7 @@ def ingest(
         ts_ms, is_new = writer.add_poll(poll)
         new_polls += is_new
         if stored is not None:
-            stored[ts_ms] = poll._replace(taken_ms=ts_ms)
+            stored[ts_ms] = poll.at(ts_ms)
     new_missed = sum([writer.add_missed(entry) for entry in missed])
     writer.forget_archives_of([each.old_ms for each in repairs])
     writer.finish()

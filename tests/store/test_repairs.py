@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from luxcli.model import CLOCK_DOUBTED, Repair, Snapshot
+from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot
 from luxcli.store import repairs
 from luxcli.store.store import Store
 from luxcli.store.writer import ingest
@@ -71,7 +71,7 @@ def test_the_scheduled_time_of_a_repaired_poll_is_the_one_next_to_its_right_time
 
 def test_only_the_poll_that_was_repaired_is_known_by_its_repair():
     poll = small(60_123)._replace(flags=CLOCK_DOUBTED)
-    moved = Repair(repairs.poll_sha256(poll._replace(taken_ms=60_125)), 60_125, START_MS, 1)
+    moved = Repair(repairs.poll_sha256(poll.at(60_125)), 60_125, START_MS, 1)
     other = poll._replace(calculations=(1, *poll.calculations[1:]))
     right = small(60_123)
     found = repairs.Repairs([moved]).apply([poll, other, right])
@@ -110,3 +110,14 @@ def test_a_poll_of_a_doubted_time_is_in_no_csv_but_in_every_archive(tmp_path):
     assert store.database.span() == (START_MS, polls[-1].taken_ms)
     assert store.database.doubted() == [60_000, polls[5].taken_ms]
     assert store.database.count_entries(0, EVER) == len(everything(store)) == 20
+
+
+def test_a_poll_that_gives_way_stays_for_its_scheduled_time(tmp_path):
+    store = Store(tmp_path / "cache.sqlite3")
+    polls = [small(START_MS, {0: number}) for number in range(3)]
+    missed = [MissedPoll(START_MS + 200, "busy", 0, n, "", 200, 30, 0) for n in range(2)]
+    for _ in range(2):
+        store.merge(polls, missed)
+    assert [one.taken_ms - START_MS for one in everything(store)] == [0, 1, 2]
+    assert {one.scheduled_ms for one in everything(store)} == {polls[0].scheduled_ms}
+    assert {one.scheduled_ms for one in store.database.missed(0, EVER)} == {START_MS}

@@ -314,9 +314,9 @@ def test_different_polls_of_one_millisecond_are_both_kept(store, change):
     """A clock that steps back may show the same millisecond twice."""
     first, second = small(START_MS), small(START_MS, **change)
     add(store, [first, second, first, second])
-    assert everything(store) == [first, second._replace(taken_ms=START_MS + 1)]
+    assert everything(store) == [first, second.at(START_MS + 1)]
     store.flush()
-    assert everything(store) == [first, second._replace(taken_ms=START_MS + 1)]
+    assert everything(store) == [first, second.at(START_MS + 1)]
     add(store, [second, first])
     assert len(everything(store)) == 2
     assert store.flush() == FlushResult(0, 0, 0)
@@ -327,7 +327,7 @@ def test_a_poll_gives_way_to_one_that_has_the_next_millisecond_already(store):
     store.flush()
     assert everything(store) == [
         *(small(START_MS), small(START_MS + 1, {1: 1})),
-        small(START_MS, {1: 2})._replace(taken_ms=START_MS + 2),
+        small(START_MS, {1: 2}).at(START_MS + 2),
     ]
 
 
