@@ -23,8 +23,9 @@ from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, LATEST_MS
 from luxcli.store import schema
 
 # The oldest library with which the tests of `store`, `rollup`, `exports` and `maintenance` pass.
-# Tried: 3.15.0, 3.26.0, 3.31.1, 3.34.0 and 3.40.1. Before 3.15 there are no row values, with which
-# `writer.remove_polls` removes settings.
+# Tried: 3.15.0, 3.26.0, 3.34.0 and 3.40.1; the first goes on with its check of a file when it
+# is interrupted. Before 3.15 there are no row values, with which `writer.remove_polls` removes
+# settings.
 OLDEST_LIBRARY: Final = (3, 15, 0)
 
 # Conditions of the moment or of the file system. Any other error than these and damage is a bug.
