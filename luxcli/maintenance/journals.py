@@ -57,9 +57,23 @@ def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = Fa
         dry_run: Remove nothing.
 
     Raises:
-        LockHeldError, StorageError: A journal cannot be read or removed.
+        LockHeldError: Another roll-up, a restore or a prune is at work.
+        StorageError: A journal cannot be read or removed.
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
+    with store.rollup_lock():
+        removed, kept = _sort_out(config, store, now_ms, zone, dry_run=dry_run)
+    if (kept or removed) and not dry_run:
+        with store.writing() as db:
+            for path in (*kept, *removed):
+                intake.forget(db, path.name)
+    return Removed(tuple(removed), tuple(kept))
+
+
+def _sort_out(
+    config: Config, store: Store, now_ms: int, zone: tzinfo, *, dry_run: bool
+) -> tuple[list[Path], list[Path]]:
+    """Remove what is safe; return it, and what archives lack lines of."""
     deadline = time.monotonic() + _LIMIT_S
     removed: list[Path] = []
     kept: list[Path] = []
@@ -69,21 +83,14 @@ def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = Fa
         if time.monotonic() > deadline:
             break
         days = _AT_LEAST if config.archive else WITHOUT_ARCHIVES
-        end_ms = _end_ms(path)
-        # One that is far in the future is one of a wrong clock, and nobody writes to it any more.
-        is_recent = end_ms - 2 * _DAY_MS < now_ms < end_ms + days * _DAY_MS
-        if path in waiting or is_recent or math.isinf(end_ms):
+        if path in waiting or now_ms < _end_ms(path) + days * _DAY_MS:
             continue
         size = path.stat().st_size
         if config.archive and not archived.has(path, size):
             kept += [path] if archived.is_complete else []
         elif dry_run or journal.remove(path, size, wait_s=_LOCK_WAIT_S):
             removed.append(path)
-    if (kept or removed) and not dry_run:
-        with store.writing() as db:
-            for path in (*kept, *removed):
-                intake.forget(db, path.name)
-    return Removed(tuple(removed), tuple(kept))
+    return removed, kept
 
 
 def hold(config: Config, times_ms: Collection[int]) -> bool:
