@@ -343,6 +343,8 @@ def remove_polls(db: "Connection", cutoff_ms: int) -> None:
     ``setting`` stands at the time of a poll that is there: `Writer` relies on it.
     """
     db.execute("DELETE FROM poll WHERE ts_ms<? AND NOT flags & 1", (cutoff_ms,))
+    # In the same transaction: what an archive holds more would be taken for lost.
+    db.execute("UPDATE archive SET entries=0 WHERE start_ms<?", (cutoff_ms,))
     rows = db.execute(
         f"SELECT DISTINCT (SELECT min(p.ts_ms) FROM poll p WHERE p.ts_ms>s.ts_ms) {_WITHOUT_POLL}",
         (cutoff_ms,),

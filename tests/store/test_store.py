@@ -18,7 +18,7 @@ import pytest
 
 from luxcli.errors import DamagedError, Interrupted, StorageError
 from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, MissedPoll, Snapshot
-from luxcli.store import intake, journal, ledger
+from luxcli.store import intake, journal, ledger, writer
 from luxcli.store.ledger import RollupRecord
 from luxcli.store.store import AddResult, FlushResult, Store
 from luxcli.system import locks
@@ -567,6 +567,21 @@ def change_counter(path: Path) -> int:
     """Return how many transactions SQLite has counted in the file's header."""
     (counter,) = struct.unpack(">I", path.read_bytes()[24:28])
     return counter
+
+
+def test_an_archive_is_not_said_to_hold_more_than_the_database_while_polls_are_removed(store):
+    """The nightly check would take them for lost if a removal was killed half-way."""
+    add(store, [small(START_MS + n * DAY_MS) for n in range(3)])
+    store.flush()
+    records = [
+        ledger.ArchiveRecord(START_MS + n * DAY_MS, START_MS + (n + 1) * DAY_MS, "x", 1, 9, 1, 1)
+        for n in range(3)
+    ]
+    for record in records:
+        ledger.record_archive(store, record)
+    with store.writing() as db:
+        writer.remove_polls(db, START_MS + DAY_MS)
+    assert [record.entries for record in ledger.archives(store)] == [0, 1, 1]
 
 
 def test_removal_of_decades_does_not_take_long(store):
