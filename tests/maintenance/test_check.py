@@ -13,7 +13,7 @@ from luxcli.errors import DamagedError, IncompatibleError
 from luxcli.maintenance import archive, check, document, prune, rebuild
 from luxcli.maintenance.document import Day
 from luxcli.model import MissedPoll
-from luxcli.store import ledger
+from luxcli.store import ledger, writer
 from luxcli.store.store import Store
 from luxcli.system import locks
 from tests.support.scenario import BERLIN, configured, ms, record
@@ -151,6 +151,13 @@ def test_a_poll_that_is_damaged_in_the_database_comes_back_from_the_archive(sett
     rebuild.recreate(settings, damage.value, now_ms=ms(NOW), zone=BERLIN)
     assert list(store.query(0, 1 << 62)) == good
     assert checked(settings).findings == ()
+
+
+def test_a_removal_that_was_interrupted_within_a_day_is_no_damage(settings):
+    store = Store(settings.cache_path)
+    with store.writing() as db:
+        writer.remove_polls(db, ms("2026-10-21T13:00"))
+    assert checked(settings) == (2, ())
 
 
 @pytest.mark.slow

@@ -459,7 +459,7 @@ def _become(
 
         from luxcli.__main__ import main
 
-        signal.alarm(30)
+        signal.alarm(120)
         logging.disable(logging.NOTSET)
         for target, path in enumerate(outputs, 1):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
