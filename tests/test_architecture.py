@@ -122,7 +122,7 @@ FACE: dict[str, set[str]] = {
     "recording": {"clock_doubt", "coverage", "limits", "pacing", "poll", "state"},
     "exports": {"columns", "csv_file"},
     "rollup": {"rollup", "files"},
-    "maintenance": {"archive", "check", "journals", "prune", "rebuild", "repair"},
+    "maintenance": {"archive", "check", "copies", "journals", "prune", "rebuild", "repair"},
     "monitoring": {"channels", "messages", "monitor"},
     "validation": {"blocks", "csv_file", "findings", "recording", "report", "rules", "stored"},
     "diagnosis": {"bundle", "diagnose", "preflight"},

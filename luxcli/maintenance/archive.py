@@ -201,10 +201,18 @@ def write(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) ->
     ledger.record_archive(
         store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms, now_ms)
     )
-    if store.database.count_entries(start_ms, stop_ms) != entries:
-        # A poll of the day was flushed meanwhile; the next run adds it.
+    is_lacking = len(polls) + len(missed) > entries and _is_kept(config, store, start_ms)
+    if is_lacking or store.database.count_entries(start_ms, stop_ms) != entries:
+        # The next roll-up takes it in, or adds a poll of the day that was flushed meanwhile.
         ledger.forget_archive(store, start_ms)
     return Archived(path, len(content.polls), size, tuple(findings))
+
+
+def _is_kept(config: Config, store: Store, ts_ms: int) -> bool:
+    """Whether the database keeps polls of that time, reckoned from its newest one."""
+    newest_ms = store.database.span()[1]
+    kept_ms = config.cache_retention_days * _DAY_MS
+    return not kept_ms or newest_ms is None or ts_ms > newest_ms - kept_ms
 
 
 def _keep_earlier(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError
-from luxcli.maintenance import archive, document
+from luxcli.maintenance import archive, copies, document
 from luxcli.maintenance.comparison import Comparison, compare
 from luxcli.store import ledger
 from luxcli.store.ledger import ArchiveRecord
@@ -98,7 +98,9 @@ class _Run:
         if not self._config.archive:
             return
         records = {Path(record.path).name: record for record in ledger.archives(self._store)}
-        paths = self._store.archive_paths()
+        # What the database lacks is not for a check: the next roll-up puts it back.
+        lacking = copies.lacking(self._config, self._store, now_ms=self._now_ms, zone=self._zone)
+        paths = [path for path in self._store.archive_paths() if path not in lacking]
 
         def checked_ms(path: Path) -> int:
             record = records.get(path.name)

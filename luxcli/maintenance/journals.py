@@ -2,6 +2,8 @@
 
 A journal goes when each of its lines has been found, equal, in archives that were read back, and a
 day after its own end at the earliest. Where no archives are wanted, it goes a week after its end.
+Days are reckoned from the newest poll whose time is not doubted, not from the clock, which may be
+wrong; that poll's journal stays, since the next polls are compared with it.
 """
 
 import math
@@ -16,7 +18,7 @@ from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import StorageError
 from luxcli.maintenance import archive, document
-from luxcli.model import MissedPoll, Repair, Snapshot
+from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot
 from luxcli.store import intake, journal
 from luxcli.store.repairs import Repairs, repaired
 from luxcli.store.store import Store
@@ -45,14 +47,13 @@ class Removed(NamedTuple):
     kept: tuple[Path, ...] = ()
 
 
-def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = False) -> Removed:
+def remove_safe(config: Config, *, zone: tzinfo, dry_run: bool = False) -> Removed:
     """Remove the journals that are no longer needed; the caller has flushed.
 
     The next flush takes in once more a journal whose days were archived without some of its lines.
 
     Args:
         config: Says where the journals are, and whether archives are wanted.
-        now_ms: UTC.
         zone: Time zone of the user.
         dry_run: Remove nothing.
 
@@ -62,7 +63,7 @@ def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = Fa
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
     with store.rollup_lock():
-        removed, kept = _sort_out(config, store, now_ms, zone, dry_run=dry_run)
+        removed, kept = _sort_out(config, store, zone, dry_run=dry_run)
     if (kept or removed) and not dry_run:
         with store.writing() as db:
             for path in (*kept, *removed):
@@ -71,9 +72,12 @@ def remove_safe(config: Config, *, now_ms: int, zone: tzinfo, dry_run: bool = Fa
 
 
 def _sort_out(
-    config: Config, store: Store, now_ms: int, zone: tzinfo, *, dry_run: bool
+    config: Config, store: Store, zone: tzinfo, *, dry_run: bool
 ) -> tuple[list[Path], list[Path]]:
     """Remove what is safe; return it, and what archives lack lines of."""
+    newest = newest_ms(store)
+    if newest is None:
+        return [], []
     deadline = time.monotonic() + _LIMIT_S
     removed: list[Path] = []
     kept: list[Path] = []
@@ -83,14 +87,33 @@ def _sort_out(
         if time.monotonic() > deadline:
             break
         days = _AT_LEAST if config.archive else WITHOUT_ARCHIVES
-        if path in waiting or now_ms < _end_ms(path) + days * _DAY_MS:
+        end_ms = _end_ms(path)
+        # One that is ahead is of a wrong clock; nobody writes to it any more.
+        is_recent = end_ms - 2 * _DAY_MS < newest < end_ms + days * _DAY_MS
+        if path in waiting or is_recent or math.isinf(end_ms):
             continue
+        if not config.archive and store.database.doubted(int(end_ms) - _DAY_MS, int(end_ms)):
+            continue  # they will get other times
         size = path.stat().st_size
         if config.archive and not archived.has(path, size):
             kept += [path] if archived.is_complete else []
         elif dry_run or journal.remove(path, size, wait_s=_LOCK_WAIT_S):
             removed.append(path)
     return removed, kept
+
+
+def newest_ms(store: Store) -> int | None:
+    """Return the time of the newest poll that is not doubted, in journals and database.
+
+    Retention is reckoned from it, because the clock may be wrong.
+
+    Raises:
+        StorageError: A journal or the database cannot be read.
+    """
+    last = journal.last_poll(store.path)
+    found = [] if last is None or last.flags & CLOCK_DOUBTED else [last.taken_ms]
+    stored_ms = store.database.span()[1]
+    return max([*found, *([] if stored_ms is None else [stored_ms])], default=None)
 
 
 def hold(config: Config, times_ms: Collection[int]) -> bool:

@@ -116,7 +116,7 @@ def prune(
         for path in [*files, *caches]:
             _remove(path)
         archives = _write_archives(config, now_ms, zone, findings)
-    safe = journals.remove_safe(config, now_ms=now_ms, zone=zone, dry_run=dry_run)
+    safe = journals.remove_safe(config, zone=zone, dry_run=dry_run)
     polls, cache_bytes = _prune_polls(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
     )

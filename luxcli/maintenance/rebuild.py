@@ -8,10 +8,10 @@ long one.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta, tzinfo
+from datetime import date, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,9 @@ from typing import Final
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UsageError
-from luxcli.maintenance import archive, document, journals, quarantined
+from luxcli.maintenance import archive, copies, document, quarantined
 from luxcli.maintenance.restored import Restored, Source
-from luxcli.model import MissedPoll, Repair, Snapshot
+from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord, RebuildRecord
 from luxcli.store.store import Store
@@ -71,9 +71,10 @@ def restore(
         _quarantine_damaged(store)
         run = _Run(config, store, now_ms, zone, progress)
         run.low, run.high = low, high
-        sources = [*run.rebuild(), _from_rejected(store, low, high)]
+        sources = run.rebuild(store.archive_paths(), store.quarantined_paths())
+        sources.append(_from_rejected(store, low, high))
         if (low, high) == (0, _EVER):
-            _mark_complete(store)
+            run.mark_complete()
     return Restored(tuple(sources))
 
 
@@ -118,9 +119,14 @@ def complete(
     clock: Clock = SYSTEM_CLOCK,
     progress: Progress = silent,
 ) -> Restored:
-    """Put back what a new database lacks, as far as polls are kept; for the hourly roll-up.
+    """Put back what the database lacks, as far as polls are kept; for the hourly roll-up.
 
-    Ends after some minutes; the next run goes on where this one ended.
+    That are all archives of which it has no record: of a new one, of an older one that was put
+    back from a backup, of one that was replaced during a rebuild. A new one also gets what
+    quarantined databases still give.
+
+    How far back is reckoned from the newest poll whose time is not doubted: by a wrong clock all
+    polls might be too old. Ends after some minutes; the next run goes on where this one ended.
 
     Args:
         config: Says where the database is, and how long polls are kept.
@@ -136,51 +142,18 @@ def complete(
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
     store.flush()  # fails if the database is damaged, before a CSV is written from it
-    if ledger.is_complete(store):
+    if ledger.is_complete(store) and not copies.lacking(config, store, now_ms=now_ms, zone=zone):
         return Restored(())
     with store.rollup_lock():
         run = _Run(config, store, now_ms, zone, progress)
         run.clock, run.deadline = clock, clock.monotonic() + _LIMIT_S
-        if config.cache_retention_days:
-            first = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
-            run.low = archive.bounds(first, zone)[0]
-        sources = run.rebuild()
+        run.low, run.takes_doubted = copies.kept_from(config, store, now_ms, zone), True
+        archives = copies.lacking(config, store, now_ms=now_ms, zone=zone)
+        quarantined_paths = [] if ledger.is_complete(store) else store.quarantined_paths()
+        sources = run.rebuild(archives, quarantined_paths)
         if not run.is_late:
-            _mark_complete(store)
+            run.mark_complete()
     return Restored(tuple(sources))
-
-
-def check_replaceable(config: Config, start_ms: int, stop_ms: int, zone: tzinfo) -> None:
-    """Raise if polls of an interval are damaged in the database but not elsewhere.
-
-    Raises:
-        DamagedError: A journal or an archive holds one of them.
-        StorageError: A file cannot be read.
-    """
-    store = Store(config.cache_path)
-    damaged: list[int] = []
-    for _poll in store.database.polls(start_ms, stop_ms, damaged=damaged):
-        pass
-    days = {times.local_date(ts_ms, zone) for ts_ms in damaged}
-    if damaged and (
-        journals.hold(config, damaged) or any(_archive_holds(config, day, damaged) for day in days)
-    ):
-        raise DamagedError(
-            f"{store.path}: {len(damaged)} polls of {min(days)} differ from their checksum"
-        )
-
-
-def _archive_holds(config: Config, day: date, times_ms: Collection[int]) -> bool:
-    try:
-        content = document.read(archive.path_of(config, day))
-    except StorageError:
-        return False
-    return not set(times_ms).isdisjoint(poll.taken_ms for poll in content.polls)
-
-
-def _mark_complete(store: Store) -> None:
-    if store.database.has_data():
-        ledger.record_rebuild(store, None)
 
 
 def _quarantine_damaged(store: Store) -> None:
@@ -210,6 +183,7 @@ class _Run:
     Attributes:
         low: UTC ms, included; older polls are left out.
         high: UTC ms, excluded.
+        takes_doubted: Polls with a doubted time are taken from whatever time.
         clock: Says when `deadline` is over.
         deadline: When to end, to go on there in the next run; None for what a user asked for.
         is_late: The time was over before the last source.
@@ -220,17 +194,17 @@ class _Run:
     ) -> None:
         self._config, self._store, self._now_ms = config, store, now_ms
         self._zone, self._progress = zone, progress
-        self.low, self.high = 0, _EVER
+        self.low, self.high, self.takes_doubted = 0, _EVER, False
+        self._file = _file_of(store)
         self.clock = SYSTEM_CLOCK
         self.deadline: float | None = None
         self.is_late = False
 
-    def rebuild(self) -> list[Source]:
-        """Insert the polls of all sources; return what came from each."""
-        archives = self._store.archive_paths()
+    def rebuild(self, archives: Sequence[Path], databases: Sequence[Path]) -> list[Source]:
+        """Insert the polls of archives and quarantined databases; return what came from each."""
         if archives:
             owner.reserve_directory(self._store.archive_directory, self._config.cache_path)
-        paths = [*archives, *self._store.quarantined_paths()]
+        paths = [*archives, *databases]
         sources: list[Source] = []
         first, reached_ms = self._reached(paths)
         for number, path in enumerate(paths[first:], first):
@@ -257,8 +231,18 @@ class _Run:
                 return (number + 1, 0) if is_whole else (number, record.reached_ms or 0)
         return 0, 0
 
+    def mark_complete(self) -> None:
+        """Record that there is nothing left to put back, unless that is another database now."""
+        if self._store.database.has_data() and self._is_same():
+            ledger.record_rebuild(self._store, None)
+
+    def _is_same(self) -> bool:
+        """Whether the database is the one that this run has put polls into."""
+        self._file = self._file or _file_of(self._store)
+        return self._file == _file_of(self._store)
+
     def _record_progress(self, path: Path, reached_ms: int | None = None) -> None:
-        if self.deadline and self._store.database.has_data():
+        if self.deadline and self._store.database.has_data() and self._is_same():
             ledger.record_rebuild(self._store, RebuildRecord(path.name, reached_ms))
 
     def _is_over(self) -> bool:
@@ -267,8 +251,10 @@ class _Run:
 
     def _from_archive(self, path: Path) -> Source | None:
         """Insert the polls of an archive; None if its day is outside the interval."""
-        bounds = _bounds(path, self._zone)
-        if bounds and (bounds[1] + _DAY_MS <= self.low or bounds[0] - _DAY_MS >= self.high):
+        bounds = copies.bounds_of(path, self._zone)
+        if self.takes_doubted:
+            pass  # chosen already
+        elif bounds and (bounds[1] + _DAY_MS <= self.low or bounds[0] - _DAY_MS >= self.high):
             return None  # a day more, for archives that were written in another time zone
         try:
             day = document.read(path)
@@ -314,7 +300,8 @@ class _Run:
             self._store.merge((), (), repairs)
 
     def _merge(self, path: Path, polls: Iterable[Snapshot], missed: Sequence[MissedPoll]) -> Source:
-        return _merge(self._store, path, polls, missed, self.low, self.high)
+        low, high = self.low, self.high
+        return _merge(self._store, path, polls, missed, low, high, doubted=self.takes_doubted)
 
 
 class _InTime:
@@ -338,11 +325,11 @@ class _InTime:
                 return
 
 
-def _bounds(path: Path, zone: tzinfo) -> tuple[int, int] | None:
-    """Return the interval of an archive by its name, None if that is no date."""
+def _file_of(store: Store) -> int | None:
+    """Return what tells the file of a database from another of its name, None if it is missing."""
     try:
-        return archive.bounds(date.fromisoformat(path.name[:10]), zone)
-    except ValueError:
+        return store.path.stat().st_ino
+    except OSError:
         return None
 
 
@@ -369,15 +356,21 @@ def _merge(
     missed: Sequence[MissedPoll],
     low: int,
     high: int,
+    *,
+    doubted: bool = False,
 ) -> Source:
-    """Insert the polls of this heat pump that lie in the interval; count those that were new."""
+    """Insert the polls of this heat pump that lie in the interval; count those that were new.
+
+    `doubted`: those with a doubted time as well, wherever that lies.
+    """
     ours, foreign = owner.known_serial(store.path), 0
     new_polls = new_missed = 0
 
     def selected() -> Iterator[Snapshot]:
         nonlocal foreign
         for poll in polls:
-            if not low <= poll.taken_ms < high:
+            is_wanted = doubted and poll.flags & CLOCK_DOUBTED
+            if not (is_wanted or low <= poll.taken_ms < high):
                 continue
             theirs = owner.serial(poll)
             if ours and theirs and theirs != ours:

@@ -368,8 +368,13 @@ class Store:
         return None if moved is None else FlushResult(*moved)
 
     def _report_if_gone(self) -> None:
-        """Log an error if the database is empty or gone though archives show that there was one."""
-        if not self.database.has_data() and self.archive_paths():
+        """Log an error if the database is empty or gone though archives show that there was one.
+
+        Not if luxcli has quarantined it, which was said.
+        """
+        if self.database.has_data() or self.quarantined_paths():
+            return
+        if self.archive_paths():
             _LOGGER.error(
                 "%s: gone or empty though there are archives of it; a new database was created;"
                 " the next roll-up puts back what archives hold",

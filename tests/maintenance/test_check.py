@@ -126,11 +126,14 @@ def test_archives_of_pruned_days_are_read_in_turn_with_the_others(tmp_path, buil
     assert sum(record.checked_ms > ms(NOW) for record in records) == 20
 
 
-def test_an_archive_without_a_record_is_the_first_to_be_read(settings):
+def test_an_archive_without_a_record_is_left_to_the_roll_up_which_takes_it_in(settings):
     store = Store(settings.cache_path)
     ledger.forget_archive(store, ms("2026-11-05T00:00"))
     checked(settings)
-    assert "2026-11-05" in read_now(settings, ms(NOW))
+    assert "2026-11-05" not in read_now(settings, ms(NOW))
+    assert len(ledger.archives(store)) == 29
+    rebuild.complete(settings, now_ms=ms(NOW), zone=BERLIN)
+    assert len(ledger.archives(store)) == 30
 
 
 def damage_poll(settings, moment):

@@ -75,7 +75,7 @@ def record(
     archive.archive_due(settings, now_ms=NOW, zone=BERLIN)
     rebuild.complete(settings, now_ms=NOW, zone=BERLIN)  # there is nothing to rebuild
     check.check_due(settings, now_ms=NOW, zone=BERLIN)
-    journals.remove_safe(settings, now_ms=NOW, zone=BERLIN)
+    journals.remove_safe(settings, zone=BERLIN)
     for poll in waiting:
         store.add(poll.taken_ms, poll)
     replay = Small()

@@ -26,8 +26,12 @@ def archived(settings, now="2026-11-18T12:00"):
     archive.archive_due(settings, now_ms=ms(now), zone=BERLIN)
 
 
-def remove(settings, now):
-    found = journals.remove_safe(settings, now_ms=ms(now), zone=BERLIN)
+def remove(settings, newest=None):
+    """Remove journals when the newest poll is of that time."""
+    if newest:
+        record(settings, ms(newest), ms(newest) + 1)
+        Store(settings.cache_path).flush()
+    found = journals.remove_safe(settings, zone=BERLIN)
     return [path.name[-16:-6] for path in found.paths]
 
 
@@ -37,17 +41,19 @@ def left(settings):
 
 def test_a_journal_goes_a_day_after_its_own_when_archives_hold_its_lines(settings):
     archived(settings)
-    assert remove(settings, "2026-11-18T00:59") == []
-    assert remove(settings, "2026-11-18T01:00") == ["2026-11-16"]
+    assert remove(settings) == ["2026-11-16"]
     assert left(settings) == ["2026-11-17", "2026-11-18"]
+    archived(settings, "2026-11-19T00:00")
+    assert remove(settings, "2026-11-19T00:59") == []
+    assert remove(settings, "2026-11-19T01:00") == ["2026-11-17"]
 
 
 def test_a_journal_stays_as_long_as_one_of_its_lines_is_in_no_archive(settings):
     archived(settings)
     archive.path_of(settings, date(2026, 11, 17)).unlink()  # its first hour is the journal's last
-    assert remove(settings, "2026-11-28T12:00") == []
+    assert remove(settings) == []
     archived(settings)
-    assert remove(settings, "2026-11-28T12:00") == ["2026-11-16"]
+    assert remove(settings) == ["2026-11-16"]
 
 
 def test_a_line_that_the_database_has_not_taken_in_keeps_its_journal(settings):
@@ -55,9 +61,9 @@ def test_a_line_that_the_database_has_not_taken_in_keeps_its_journal(settings):
     record(settings, ms("2026-11-16T12:30"), ms("2026-11-16T12:31"))
     assert remove(settings, "2026-11-28T12:00") == []
     Store(settings.cache_path).flush()
-    assert remove(settings, "2026-11-28T12:00") == []
+    assert remove(settings) == []
     archived(settings)
-    assert remove(settings, "2026-11-28T12:00") == ["2026-11-16"]
+    assert remove(settings) == ["2026-11-16"]
 
 
 def test_polls_that_the_database_has_lost_come_from_the_journal_into_the_archive(settings):
@@ -66,26 +72,43 @@ def test_polls_that_the_database_has_lost_come_from_the_journal_into_the_archive
         db.execute("DELETE FROM poll WHERE ts_ms<?", (ms("2026-11-16T09:00"),))
         db.execute("DELETE FROM missed")
     archived(settings)
-    assert remove(settings, "2026-11-28T12:00") == []
+    assert remove(settings) == []
     store.flush()
     archived(settings)
-    assert remove(settings, "2026-11-28T12:00") == ["2026-11-16"]
+    assert remove(settings) == ["2026-11-16"]
     assert store.database.count(0, ms("2026-11-17T01:00")) == 24
 
 
 def test_without_archives_a_journal_stays_for_a_week(tmp_path):
     settings = configured(tmp_path, archive=False)
     record(settings, ms("2026-11-16T01:00"), ms("2026-11-17T01:00"), step_s=3600)
-    assert remove(settings, "2026-12-28T01:00") == []  # not in the database yet
-    Store(settings.cache_path).flush()
     assert remove(settings, "2026-11-24T00:59") == []
-    assert remove(settings, "2026-11-24T01:00") == ["2026-11-16"]
+    record(settings, ms("2026-11-16T12:30"), ms("2026-11-16T12:31"))
+    record(settings, ms("2026-11-24T01:00"), ms("2026-11-24T01:01"))
+    found = journals.remove_safe(settings, zone=BERLIN)  # not in the database yet
+    assert found.paths == ()
+    assert remove(settings, "2026-11-24T01:01") == ["2026-11-16"]
+
+
+@pytest.mark.parametrize("archive_days", [True, False])
+@pytest.mark.parametrize("year", [1970, 2036])
+def test_a_roll_up_by_a_wrong_clock_removes_no_journal_that_is_needed(tmp_path, year, archive_days):
+    settings = configured(tmp_path, archive=archive_days)
+    record(settings, ms("2026-11-16T01:00"), ms("2026-11-18T12:00"), step_s=3600)
+    store = Store(settings.cache_path)
+    store.flush()
+    archived(settings, f"{year}-02-07T07:28")
+    remove(settings)
+    assert left(settings)[-2:] == ["2026-11-17", "2026-11-18"]
+    assert len(left(settings)) == (2 if archive_days else 3)
+    last = journal.last_poll(settings.cache_path)
+    assert last is not None
+    assert last.taken_ms == ms("2026-11-18T11:00")
 
 
 def test_a_dry_run_removes_no_journal(settings):
     archived(settings)
-    options = {"now_ms": ms("2026-11-18T12:00"), "zone": BERLIN}
-    found = journals.remove_safe(settings, dry_run=True, **options)
+    found = journals.remove_safe(settings, zone=BERLIN, dry_run=True)
     assert [path.name[-16:-6] for path in found.paths] == left(settings)[:1]
     assert len(left(settings)) == 3
 

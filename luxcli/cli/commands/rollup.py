@@ -244,10 +244,10 @@ class _Run:
     def report(self, result: "RollupResult") -> None:
         """Judge the polls of a CSV, print and note what became of it."""
         if result.damaged:
-            from luxcli.maintenance import rebuild
+            from luxcli.maintenance import copies
 
             period = result.period
-            rebuild.check_replaceable(self.settings, period.start_ms, period.stop_ms, self.zone)
+            copies.check_replaceable(self.settings, period.start_ms, period.stop_ms, self.zone)
         file = _Csv(result, self.judge(result))
         self.files.append(file)
         if result.damaged:
@@ -279,7 +279,7 @@ class _Run:
 
     def archive(self) -> None:
         """Write the archives that are due."""
-        from luxcli.maintenance import archive, rebuild
+        from luxcli.maintenance import archive, copies
 
         with progress("archive") as show:
             written = archive.archive_due(
@@ -288,7 +288,7 @@ class _Run:
         for entry in written:
             if entry.findings:
                 span = archive.bounds(date.fromisoformat(entry.path.name[:10]), self.zone)
-                rebuild.check_replaceable(self.settings, *span, self.zone)
+                copies.check_replaceable(self.settings, *span, self.zone)
             self.archives.append(str(entry.path))
             self.findings += entry.findings
             size = size_text(entry.size)
@@ -298,7 +298,7 @@ class _Run:
         """Remove the journals whose lines are in archives."""
         from luxcli.maintenance import journals
 
-        removed = journals.remove_safe(self.settings, now_ms=self.now_ms, zone=self.zone)
+        removed = journals.remove_safe(self.settings, zone=self.zone)
         if removed.paths:
             _LOGGER.info("removed %d journals, whose lines are in archives", len(removed.paths))
 
