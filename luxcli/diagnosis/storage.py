@@ -138,6 +138,10 @@ def _file_access(config: Config, store: Store) -> Iterator[Line]:
     """Look for files that this user cannot use, as after a run by hand as another user."""
     paths = [*_lock_paths(config, store), *journal.paths(store.path), store.path]
     there = [path for path in paths if path.exists()]
+    for path in journal.unusable(store.path):
+        is_file = path.is_file() and not path.is_symlink()
+        wrong = "there is no such date" if is_file else "not a regular file"
+        yield problem(f"{path}: {wrong}", "move it away", status=StorageError.exit_code)
     for path in there:
         if not path.is_file() and path != store.path:  # `_place` reports the database
             text = f"{path}: not a regular file"

@@ -6,7 +6,6 @@ Days are reckoned from the newest poll whose time is not doubted, not from the c
 wrong; that poll's journal stays, since the next polls are compared with it.
 """
 
-import math
 import time
 from collections.abc import Collection
 from datetime import UTC, date, datetime, tzinfo
@@ -124,6 +123,7 @@ def hold(config: Config, times_ms: Collection[int]) -> bool:
     """
     wanted = set(times_ms)
     paths = {journal.path_at(config.cache_path, ts_ms) for ts_ms in wanted}
+    paths &= set(journal.paths(config.cache_path))
     return any(
         poll.taken_ms in wanted
         for path in paths
@@ -133,13 +133,9 @@ def hold(config: Config, times_ms: Collection[int]) -> bool:
 
 
 def _end_ms(path: Path) -> float:
-    """Return the end of a journal's day, UTC ms; endless if its name has no such date."""
+    """Return the end of a journal's day, UTC ms."""
     _, _, day = path.name.removesuffix(".jsonl").rpartition(".polls-")
-    try:
-        begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
-    except ValueError:
-        return math.inf
-    return begin.timestamp() * 1000 + _DAY_MS
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000 + _DAY_MS
 
 
 class _Day(NamedTuple):

@@ -188,9 +188,9 @@ def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
 
 
 def _modified_ms(path: Path) -> float:
-    """Return when a file was written to, UTC ms; endless if it is not there."""
+    """Return when a file was written to, UTC ms; endless if it is no file or not there."""
     try:
-        return path.stat().st_mtime * 1000
+        return path.stat().st_mtime * 1000 if path.is_file() else math.inf
     except OSError:
         return math.inf
 

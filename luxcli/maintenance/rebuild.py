@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, tzinfo
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from luxcli import times
 from luxcli.config.config import Config
 from luxcli.errors import DamagedError, StorageError, UsageError
-from luxcli.maintenance import archive, copies, document, quarantined
+from luxcli.maintenance import archive, copies, document, merging, quarantined
 from luxcli.maintenance.restored import Restored, Source
-from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot
+from luxcli.model import MissedPoll, Repair, Snapshot
 from luxcli.store import ledger, owner
 from luxcli.store.ledger import ArchiveRecord, RebuildRecord
 from luxcli.store.store import Store
@@ -29,8 +28,6 @@ from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
-# A day at a poll every 30 s.
-_BATCH: Final = 3000
 # A year of polls takes about a third of it on a Raspberry Pi. Hourly runs must not overlap.
 _LIMIT_S: Final = 2400.0
 _DAY_MS: Final = 86_400_000
@@ -72,7 +69,7 @@ def restore(
         run = _Run(config, store, now_ms, zone, progress)
         run.low, run.high = low, high
         sources = run.rebuild(store.archive_paths(), store.quarantined_paths())
-        sources.append(_from_rejected(store, low, high))
+        sources.append(merging.from_rejected(store, low, high))
         if (low, high) == (0, _EVER):
             run.mark_complete()
     return Restored(tuple(sources))
@@ -301,7 +298,9 @@ class _Run:
 
     def _merge(self, path: Path, polls: Iterable[Snapshot], missed: Sequence[MissedPoll]) -> Source:
         low, high = self.low, self.high
-        return _merge(self._store, path, polls, missed, low, high, doubted=self.takes_doubted)
+        return merging.merge(
+            self._store, path, polls, missed, low, high, doubted=self.takes_doubted
+        )
 
 
 class _InTime:
@@ -331,63 +330,3 @@ def _file_of(store: Store) -> int | None:
         return store.path.stat().st_ino
     except OSError:
         return None
-
-
-def _from_rejected(store: Store, low: int, high: int) -> Source:
-    """Insert damaged lines of journals that can be read now.
-
-    Such a line may be of a newer luxcli, or refer to settings that another line has.
-    """
-    path = store.rejected_path
-    result, unreadable = Source(path, 0, 0), 0
-    for part in store.rejected():
-        unreadable += len(part.rejected)
-        more = _merge(store, path, part.polls, part.missed, low, high)
-        result = replace(more, polls=result.polls + more.polls, missed=result.missed + more.missed)
-    if unreadable:
-        result = replace(result, problem=f"{path}: {unreadable} lines cannot be read")
-    return result
-
-
-def _merge(
-    store: Store,
-    path: Path,
-    polls: Iterable[Snapshot],
-    missed: Sequence[MissedPoll],
-    low: int,
-    high: int,
-    *,
-    doubted: bool = False,
-) -> Source:
-    """Insert the polls of this heat pump that lie in the interval; count those that were new.
-
-    `doubted`: those with a doubted time as well, wherever that lies.
-    """
-    ours, foreign = owner.known_serial(store.path), 0
-    new_polls = new_missed = 0
-
-    def selected() -> Iterator[Snapshot]:
-        nonlocal foreign
-        for poll in polls:
-            is_wanted = doubted and poll.flags & CLOCK_DOUBTED
-            if not (is_wanted or low <= poll.taken_ms < high):
-                continue
-            theirs = owner.serial(poll)
-            if ours and theirs and theirs != ours:
-                foreign += 1
-            else:
-                yield poll
-
-    for batch in _batches(selected()):
-        new_polls += store.merge(batch, ()).polls
-    within = [entry for entry in missed if low <= entry.ts_ms < high] if not foreign else []
-    for start in range(0, len(within), _BATCH):
-        new_missed += store.merge((), within[start : start + _BATCH]).missed
-    problem = f"{path}: {foreign} polls of another heat pump left out" if foreign else None
-    return Source(path, new_polls, new_missed, problem)
-
-
-def _batches(polls: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:
-    source = iter(polls)
-    while batch := list(islice(source, _BATCH)):
-        yield batch

@@ -17,7 +17,7 @@ from luxcli.errors import StorageError
 from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot, Timing
 from luxcli.store import entries
 from luxcli.store.entries import Entry
-from luxcli.store.paths import list_directory
+from luxcli.store.paths import journal_path, journal_paths
 from luxcli.system import files, locks
 
 # Entries, and bytes of them, that are held in memory at once: four hours at a poll every 30 s.
@@ -26,7 +26,6 @@ PART_BYTES: Final = 8 * 1024 * 1024
 # A file is recognised by so many bytes.
 _KNOWN_BY: Final = 16
 _LAST_SECOND: Final = 253_402_300_799  # of the year 9999
-_NAME: Final = (".polls-", "0000-00-00", ".jsonl")
 _TIME: Final = attrgetter("taken_ms")
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 _APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -88,9 +87,7 @@ class Waiting(NamedTuple):
 def path_at(cache_path: Path, ts_ms: int) -> Path:
     """Return the journal that takes an entry of that time."""
     seconds = min(max(ts_ms // 1000, 0), _LAST_SECOND)
-    before, _, behind = _NAME
-    day = time.strftime("%Y-%m-%d", time.gmtime(seconds))
-    return cache_path.with_name(f"{cache_path.name}{before}{day}{behind}")
+    return journal_path(cache_path, time.strftime("%Y-%m-%d", time.gmtime(seconds)))
 
 
 def paths(cache_path: Path) -> list[Path]:
@@ -99,13 +96,16 @@ def paths(cache_path: Path) -> list[Path]:
     Raises:
         StorageError: The directory cannot be read.
     """
-    before, day, behind = _NAME
-    start, length = cache_path.name + before, len(cache_path.name + before + day + behind)
-    return [
-        path
-        for path in list_directory(cache_path.parent)
-        if path.name.startswith(start) and path.name.endswith(behind) and len(path.name) == length
-    ]
+    return journal_paths(cache_path)[0]
+
+
+def unusable(cache_path: Path) -> list[Path]:
+    """Return what has the name of a journal but is none: no regular file, or no such date.
+
+    Raises:
+        StorageError: The directory cannot be read.
+    """
+    return journal_paths(cache_path)[1]
 
 
 def append(cache_path: Path, entry: Entry, *, wait_s: float) -> Appended:
@@ -270,6 +270,8 @@ def set_aside(path: Path, damaged: Sequence[bytes]) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
+    if not damaged:
+        return  # whatever has the name of that file does not matter then
     from hashlib import sha256  # not needed by a poll
 
     with _reading(path) as file:

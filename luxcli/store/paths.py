@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import time
+from datetime import date
 from pathlib import Path
 
 from luxcli.errors import IncompatibleError, StorageError
@@ -18,6 +19,8 @@ _OLD_BUFFER = ".buffer.jsonl"
 _BESIDE = ("-journal", "-wal", "-shm")
 # In the name of a quarantined database, before the time.
 _QUARANTINED = ".damaged-"
+# In the name of a journal, around its date.
+_POLLS, _LINES = ".polls-", ".jsonl"
 
 
 def prepare(path: Path, *, parents: bool) -> None:
@@ -80,6 +83,10 @@ def check_version(path: Path) -> None:
             is_regular = stat.S_ISREG(os.stat(beside).st_mode)
         except FileNotFoundError:
             continue
+        except NotADirectoryError as exc:
+            raise StorageError(
+                f"{path.parent}: is not a directory", advice="correct cache_path"
+            ) from exc
         except OSError as exc:
             raise StorageError(f"{beside}: cannot be read: {exc.strerror}") from exc
         if not is_regular:
@@ -126,6 +133,47 @@ def list_directory(directory: Path) -> list[Path]:
         raise StorageError(f"{directory}: is not a directory") from exc
     except OSError as exc:
         raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
+
+
+def journal_path(path: Path, day: str) -> Path:
+    """Return the journal of a UTC day, as YYYY-MM-DD, beside a database."""
+    return path.with_name(f"{path.name}{_POLLS}{day}{_LINES}")
+
+
+def journal_paths(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return the journals beside a database, oldest first, and what only has such a name.
+
+    The latter is no regular file, or there is no such date. It must not keep the others from being
+    read.
+
+    Raises:
+        StorageError: The directory cannot be read.
+    """
+    start = path.name + _POLLS
+    length = len(f"{start}0000-00-00{_LINES}")
+    journals: list[Path] = []
+    others: list[Path] = []
+    for each in list_directory(path.parent):
+        name = each.name
+        if name.startswith(start) and name.endswith(_LINES) and len(name) == length:
+            is_one = _is_date(name[len(start) : -len(_LINES)]) and _is_regular(each)
+            (journals if is_one else others).append(each)
+    return journals, others
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text  # it reads 2026-W48-1, too
+    except ValueError:
+        return False
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a path is a regular file itself; a link is none."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def archive_paths(directory: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from luxcli.cli.output import local_zone
 from luxcli.maintenance import archive
 from luxcli.rollup import rollup
+from luxcli.store import journal
 from luxcli.store.store import Store
 from tests.conftest import Invoke
 from tests.support.faulty_controller import FaultyController
@@ -140,6 +142,86 @@ def test_a_bad_file_is_a_line_and_never_a_traceback(place, tmp_path, invoke, nam
 def test_a_named_pipe_in_place_of_a_file_keeps_nobody_waiting(place, tmp_path, invoke, name):
     """The commands of every minute; the others are in the slow tests."""
     _try(place, tmp_path, invoke, name, "pipe", (["poll-once"], ["status"]))
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+def _link(path: Path) -> None:
+    path.with_name("elsewhere").write_text("")
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("day", ["2026-11-18", "2026-13-99", "2026-W47-3", "9999-12-31"])
+@pytest.mark.parametrize("make", [_directory, _fifo, _socket, _dangling, _circle, _link])
+def test_what_only_has_the_name_of_a_journal_stops_nothing(
+    tmp_path, configure, invoke, make, day, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with FaultyController() as pump:
+        file = configure(port=pump.port, cache_path=str(tmp_path / "cache.sqlite3"))
+        # The name of a socket must not be long.
+        stray = Path(f"cache.sqlite3.polls-{day}.jsonl")
+        make(stray)
+        first = invoke("poll-once", "-c", file)
+        assert (first.status, first.stderr) == (0, "")
+        assert invoke("poll-once", "-c", file).status == 0
+        for command in ("rollup all", "prune", "repair-times", "restore", "status", "validate"):
+            ran = invoke(*command.split(), "-c", file)
+            # `validate` has something to say about two polls.
+            assert ran.status in ({0, 3} if command == "validate" else {0}), (command, ran)
+            assert str(stray) not in ran.stderr
+        assert list(Path("reports/daily").glob("*.csv"))
+        assert [one for one in lines_about(invoke, file, stray) if "not a regular file" in one]
+
+
+def test_a_file_whose_name_has_no_date_is_no_journal_and_is_named(
+    tmp_path, configure, invoke, simulator
+):
+    stray = tmp_path / "cache.sqlite3.polls-2026-13-99.jsonl"
+    stray.write_text("something else\n")
+    file = configure(port=simulator.port, cache_path=str(tmp_path / "cache.sqlite3"))
+    assert invoke("poll-once", "-c", file).status == 0
+    assert invoke("rollup", "all", "-c", file).stderr == ""
+    [found] = lines_about(invoke, file, stray)
+    assert found.endswith("there is no such date")
+
+
+def test_a_poll_whose_own_journal_is_a_directory_goes_into_the_database(
+    tmp_path, configure, invoke, simulator
+):
+    cache_path = tmp_path / "cache.sqlite3"
+    file = configure(port=simulator.port, cache_path=str(cache_path))
+    journal.path_at(cache_path, round(time.time() * 1000)).mkdir()
+    ran = invoke("poll-once", "-c", file)
+    assert ran.status == 0
+    assert "Is a directory; stored in the database directly" in ran.stderr
+    assert len(list(Store(cache_path).database.polls(0, 1 << 62, damaged=[]))) == 1
+
+
+@pytest.mark.parametrize("make", [_directory, _fifo, _dangling])
+def test_something_else_in_place_of_the_damaged_lines_matters_only_if_there_are_some(
+    tmp_path, configure, invoke, make, simulator
+):
+    cache_path = tmp_path / "cache.sqlite3"
+    file = configure(port=simulator.port, cache_path=str(cache_path))
+    rejected = Store(cache_path).rejected_path
+    make(rejected)
+    if make is not _dangling:
+        os.utime(rejected, (0, 0))
+    for command in ("poll-once", "rollup all", "prune", "status"):
+        ran = invoke(*command.split(), "-c", file)
+        assert (command, ran.status, ran.stderr) == (command, 0, "")
+    ran = invoke("restore", "-c", file)
+    assert ran.status == 3
+    assert str(rejected) in ran.stderr
+
+
+def lines_about(invoke: Invoke, file: Path, path: Path) -> list[str]:
+    ran = invoke("diagnose", "--offline", "-c", file)
+    return [line for line in ran.stdout.splitlines() if path.name in line]
 
 
 def _try(

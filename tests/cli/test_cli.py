@@ -930,18 +930,16 @@ def test_letters_that_the_encoding_lacks_become_question_marks(cli, configure, t
     assert ran == Ran(3, f"not recording: nothing recorded in {tmp_path}/W?rme/c.sqlite3\n", "")
 
 
-@pytest.mark.parametrize("command", ["poll-once", "status"])
 def test_a_named_pipe_in_place_of_the_journal_is_reported_without_waiting(
-    invoke, configure, simulator, tmp_path, command
+    invoke, configure, simulator, tmp_path
 ):
     file = configure(port=simulator.port)
     (tmp_path / "data").mkdir()
     pipe = journal.path_at(tmp_path / "data" / "cache.sqlite3", round(time.time() * 1000))
     os.mkfifo(pipe)
-    ran = invoke(command, "-c", file)
-    if command == "poll-once":  # it can write into the database itself
-        assert (ran.status, ran.stdout) == (0, "")
-    else:
-        assert (ran.status, ran.stdout) == (74, "")
+    ran = invoke("poll-once", "-c", file)
+    # It can write into the database itself, and the others read that.
+    assert (ran.status, ran.stdout) == (0, "")
+    assert invoke("status", "-c", file).status == 0
     assert ran.stderr.startswith(f"luxcli: {pipe}: not a regular file; move it away and run again")
     assert len(ran.stderr.splitlines()) == 1

@@ -30,6 +30,7 @@ CALLS = {
     "monitor test": ("-c luxcli.yaml", 0),
     "poll-once": ("-c luxcli.yaml", 69),
     "prune": ("-c luxcli.yaml", 0),
+    "repair-times": ("-c luxcli.yaml", 0),
     "restore": ("-c luxcli.yaml", 0),
     "rollup all": ("-c luxcli.yaml", 0),
     "rollup daily": ("-c luxcli.yaml --json", 0),

@@ -24,7 +24,7 @@ from luxcli.monitoring.messages import Message
 from luxcli.monitoring.policy import State
 from luxcli.store.store import Store
 from tests.conftest import Cli, Ran
-from tests.support.builders import small
+from tests.support.builders import replay, small
 from tests.support.faulty_controller import Fault, FaultyController, eventually
 from tests.support.listener import Listener, listening
 
@@ -328,7 +328,7 @@ def test_polls_that_stopped_are_noticed_by_whatever_still_runs(invoke, configure
         settings = loaded(file)
         settings.cache_path.parent.mkdir(parents=True)
         ago_ms = round(time.time() * 1000) - 25 * 60_000
-        Store(settings.cache_path).add(ago_ms, small(ago_ms))
+        Store(settings.cache_path).add(ago_ms, replay("msw6").at(ago_ms / 1000))
         for _ in range(2):
             invoke("prune", "-c", file)
         assert pings(listener)[0] == "prune/start"
