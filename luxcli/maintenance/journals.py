@@ -89,7 +89,7 @@ def _sort_out(
         end_ms = _end_ms(path)
         # One that is ahead is of a wrong clock; nobody writes to it any more.
         is_recent = end_ms - 2 * _DAY_MS < newest < end_ms + days * _DAY_MS
-        if path in waiting or is_recent or math.isinf(end_ms):
+        if path in waiting or is_recent:
             continue
         if not config.archive and store.database.doubted(int(end_ms) - _DAY_MS, int(end_ms)):
             continue  # they will get other times

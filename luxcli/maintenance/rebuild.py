@@ -297,10 +297,8 @@ class _Run:
             self._store.merge((), (), repairs)
 
     def _merge(self, path: Path, polls: Iterable[Snapshot], missed: Sequence[MissedPoll]) -> Source:
-        low, high = self.low, self.high
-        return merging.merge(
-            self._store, path, polls, missed, low, high, doubted=self.takes_doubted
-        )
+        bounds = self.low, self.high
+        return merging.merge(self._store, path, polls, missed, *bounds, doubted=self.takes_doubted)
 
 
 class _InTime:
