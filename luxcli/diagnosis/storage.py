@@ -20,7 +20,7 @@ from luxcli.diagnosis.sections import Line, Section, counted, guarded, info, ok,
 from luxcli.errors import StorageError
 from luxcli.monitoring import channels
 from luxcli.recording.state import MANY_JOURNALS, journal_count
-from luxcli.store import journal, ledger
+from luxcli.store import journal, ledger, owner
 from luxcli.store.store import Store
 from luxcli.system import disks, files, locks
 from luxcli.system.disks import Disk, mount_of
@@ -142,6 +142,9 @@ def _file_access(config: Config, store: Store) -> Iterator[Line]:
         is_file = path.is_file() and not path.is_symlink()
         wrong = "there is no such date" if is_file else "not a regular file"
         yield problem(f"{path}: {wrong}", "move it away", status=StorageError.exit_code)
+    if (note := owner.note_path(store.path)).exists() and not note.is_file():
+        advice = "move it away: until then polls of another heat pump are stored, too"
+        yield warning(f"{note}: not a regular file", advice)
     for path in there:
         if not path.is_file() and path != store.path:  # `_place` reports the database
             text = f"{path}: not a regular file"

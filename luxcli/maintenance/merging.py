@@ -25,12 +25,15 @@ def merge(
     high: int,
     *,
     doubted: bool = False,
+    any_pump: bool = False,
 ) -> Source:
     """Insert the polls of this heat pump that lie in the interval; count those that were new.
 
-    `doubted`: those with a doubted time as well, wherever that lies.
+    `doubted`: those with a doubted time as well, wherever that lies; `any_pump`: those of other
+    heat pumps as well.
     """
-    ours, foreign = owner.known_serial(store.path), 0
+    ours = frozenset[str]() if any_pump else owner.known_serials(store.path)
+    foreign = 0
     new_polls = new_missed = 0
 
     def selected() -> Iterator[Snapshot]:
@@ -40,7 +43,7 @@ def merge(
             if not (is_wanted or low <= poll.taken_ms < high):
                 continue
             theirs = owner.serial(poll)
-            if ours and theirs and theirs != ours:
+            if ours and theirs and theirs not in ours:
                 foreign += 1
             else:
                 yield poll
@@ -50,11 +53,14 @@ def merge(
     within = [entry for entry in missed if low <= entry.ts_ms < high] if not foreign else []
     for start in range(0, len(within), _BATCH):
         new_missed += store.merge((), within[start : start + _BATCH]).missed
-    problem = f"{path}: {foreign} polls of another heat pump left out" if foreign else None
-    return Source(path, new_polls, new_missed, problem)
+    problem = (
+        f"{path}: {foreign} polls of another heat pump left out; if they are of this one,"
+        " 'luxcli restore --any-heat-pump' takes them"
+    )
+    return Source(path, new_polls, new_missed, problem if foreign else None)
 
 
-def from_rejected(store: Store, low: int, high: int) -> Source:
+def from_rejected(store: Store, low: int, high: int, *, any_pump: bool) -> Source:
     """Insert damaged lines of journals that can be read now.
 
     Such a line may be of a newer luxcli, or refer to settings that another line has.
@@ -67,7 +73,7 @@ def from_rejected(store: Store, low: int, high: int) -> Source:
         return replace(result, problem=str(exc))
     for part in store.rejected():
         unreadable += len(part.rejected)
-        more = merge(store, path, part.polls, part.missed, low, high)
+        more = merge(store, path, part.polls, part.missed, low, high, any_pump=any_pump)
         result = replace(more, polls=result.polls + more.polls, missed=result.missed + more.missed)
     if unreadable:
         result = replace(result, problem=f"{path}: {unreadable} lines cannot be read")

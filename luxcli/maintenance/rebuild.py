@@ -42,6 +42,7 @@ def restore(
     zone: tzinfo,
     since: date | None = None,
     until: date | None = None,
+    any_pump: bool = False,
     progress: Progress = silent,
 ) -> Restored:
     """Insert the polls of archives, quarantined databases and damaged lines of journals.
@@ -52,6 +53,7 @@ def restore(
         zone: Time zone of the user, for `since` and `until`.
         since: First local day, None for all.
         until: Last local day, None for all.
+        any_pump: Polls are taken whatever their serial number is.
         progress: Receives numbers of files.
 
     Raises:
@@ -67,9 +69,9 @@ def restore(
     with store.rollup_lock():
         _quarantine_damaged(store)
         run = _Run(config, store, now_ms, zone, progress)
-        run.low, run.high = low, high
+        run.low, run.high, run.takes_any_pump = low, high, any_pump
         sources = run.rebuild(store.archive_paths(), store.quarantined_paths())
-        sources.append(merging.from_rejected(store, low, high))
+        sources.append(merging.from_rejected(store, low, high, any_pump=any_pump))
         if (low, high) == (0, _EVER):
             run.mark_complete()
     return Restored(tuple(sources))
@@ -181,6 +183,7 @@ class _Run:
         low: UTC ms, included; older polls are left out.
         high: UTC ms, excluded.
         takes_doubted: Polls with a doubted time are taken from whatever time.
+        takes_any_pump: Polls of other heat pumps are taken.
         clock: Says when `deadline` is over.
         deadline: When to end, to go on there in the next run; None for what a user asked for.
         is_late: The time was over before the last source.
@@ -191,7 +194,8 @@ class _Run:
     ) -> None:
         self._config, self._store, self._now_ms = config, store, now_ms
         self._zone, self._progress = zone, progress
-        self.low, self.high, self.takes_doubted = 0, _EVER, False
+        self.low, self.high = 0, _EVER
+        self.takes_doubted = self.takes_any_pump = False
         self._file = _file_of(store)
         self.clock = SYSTEM_CLOCK
         self.deadline: float | None = None
@@ -199,7 +203,7 @@ class _Run:
 
     def rebuild(self, archives: Sequence[Path], databases: Sequence[Path]) -> list[Source]:
         """Insert the polls of archives and quarantined databases; return what came from each."""
-        if archives:
+        if archives and not self.takes_any_pump:
             owner.reserve_directory(self._store.archive_directory, self._config.cache_path)
         paths = [*archives, *databases]
         sources: list[Source] = []
@@ -297,8 +301,11 @@ class _Run:
             self._store.merge((), (), repairs)
 
     def _merge(self, path: Path, polls: Iterable[Snapshot], missed: Sequence[MissedPoll]) -> Source:
-        bounds = self.low, self.high
-        return merging.merge(self._store, path, polls, missed, *bounds, doubted=self.takes_doubted)
+        return merging.merge(
+            *(self._store, path, polls, missed, self.low, self.high),
+            doubted=self.takes_doubted,
+            any_pump=self.takes_any_pump,
+        )
 
 
 class _InTime:

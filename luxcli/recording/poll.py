@@ -223,11 +223,12 @@ class _Job:
 
     def _add(self, snapshot: Snapshot) -> AddResult:
         try:
-            owner.check_owner(self._config.cache_path, self._host, snapshot)
+            unchecked = owner.check_owner(self._config.cache_path, self._host, snapshot)
         except StorageError as exc:
             self._record(exc, "foreign", snapshot.tries)
             raise
-        return self._store.add(snapshot.taken_ms, snapshot)
+        added = self._store.add(snapshot.taken_ms, snapshot)
+        return added if added.warning else added._replace(warning=unchecked)
 
     def _record(self, failure: BaseException, reason: str, tries: int) -> None:
         """Record why there is no poll."""

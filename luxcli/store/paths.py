@@ -176,6 +176,11 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
+def archive_directory(path: Path) -> Path:
+    """Return the directory of the daily archives of a database."""
+    return path.parent / "archive"
+
+
 def archive_paths(directory: Path) -> list[Path]:
     """Return the daily archives in a directory, oldest first.
 

@@ -84,7 +84,7 @@ class Store:
     ) -> None:
         self.path = path
         self.database = Database(path)
-        self.archive_directory = path.parent / "archive"
+        self.archive_directory = paths.archive_directory(path)
         self.rejected_path = path.with_name(path.name + ".rejected.jsonl")
         self.lock_path = path.with_name(path.name + ".lock")
         self.rollup_lock_path = path.with_name(path.name + ".rollup.lock")

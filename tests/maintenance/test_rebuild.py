@@ -357,9 +357,57 @@ def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
     document.write(path, document.Day(tuple(foreign), ()))
     sources = run_restore(settings)
     assert [source.problem for source in sources if source.problem] == [
-        f"{path}: 3 polls of another heat pump left out"
+        f"{path}: 3 polls of another heat pump left out; if they are of this one,"
+        " 'luxcli restore --any-heat-pump' takes them"
     ]
     assert everything(settings) == [ours]
+    run_restore(settings, any_pump=True)
+    assert everything(settings) == [*foreign, ours]
+
+
+@pytest.mark.parametrize("lost", ["database", "database and note"])
+def test_polls_of_an_earlier_controller_board_are_restored_from_the_archives(tmp_path, lost):
+    settings = configured(tmp_path)
+    store = Store.open(settings.cache_path)
+    old = [with_serial(real(ms("2026-11-18T00:00") + n), 1) for n in range(3)]
+    for poll in old:
+        owner.check_owner(store.path, "pump", poll)
+        store.add(poll.taken_ms, poll)
+    store.flush()
+    now = {"now_ms": ms("2026-11-20T12:00"), "zone": BERLIN}
+    archive.archive_due(settings, **now)
+    new = with_serial(real(ms("2026-11-19T00:00")), 2)
+    with pytest.raises(StorageError, match=r"controller board remove cache\.sqlite3\.device\.json"):
+        owner.check_owner(store.path, "pump", new)
+    owner.note_path(store.path).unlink()
+    for _ in range(2):
+        assert owner.check_owner(store.path, "pump", new) is None
+    store.add(new.taken_ms, new)
+    # The archives are those of this heat pump, and their note learns the new number.
+    assert len(archive.archive_due(settings, **now)) == 1
+    for path in (*journal.paths(store.path), store.path):
+        path.unlink()
+    if lost == "database and note":
+        owner.note_path(store.path).unlink()
+        owner.check_owner(store.path, "pump", new)
+    assert not [source.problem for source in run_restore(settings) if source.problem]
+    assert everything(settings) == [*old, new]
+    # Only what is there already is of the old board.
+    with pytest.raises(StorageError, match="another heat pump"):
+        owner.check_owner(store.path, "pump", old[0])
+
+
+def test_a_new_database_beside_the_archives_of_another_heat_pump_does_not_take_them_over(tmp_path):
+    settings = configured(tmp_path)
+    store = Store.open(settings.cache_path)
+    for name, number in (("first.sqlite3", 1), ("cache.sqlite3", 2)):
+        path = store.path.with_name(name)
+        owner.check_owner(path, name, with_serial(real(ms("2026-11-18T00:00")), number))
+        if number == 1:
+            owner.reserve_directory(store.archive_directory, path)
+    assert owner.known_serials(store.path) == {"730214-2"}
+    with pytest.raises(StorageError, match="holds files of another heat pump"):
+        owner.reserve_directory(store.archive_directory, store.path)
 
 
 @pytest.mark.slow

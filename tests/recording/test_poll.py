@@ -333,7 +333,7 @@ def test_a_database_that_cannot_be_written_leaves_the_poll_in_its_journal_with_a
         ran = invoke("poll-once")
     assert (ran.status, ran.stdout) == (0, "")
     assert ran.stderr.count("\n") == 1
-    assert ran.stderr.startswith(f"luxcli: {settings.cache_path}: cannot be opened")
+    assert ran.stderr.startswith(f"luxcli: {journal}: not a regular file")
     journal.rmdir()
     assert [blocks(poll) for poll in polls(settings)] == [blocks(pump.snapshot)]
 

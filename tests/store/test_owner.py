@@ -1,5 +1,8 @@
 """One database, one heat pump."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from luxcli.errors import StorageError
@@ -8,6 +11,7 @@ from luxcli.simulator.replay import Replay
 from luxcli.simulator.server import Simulator
 from luxcli.store import owner
 from luxcli.store.store import Store
+from tests.diagnosis.test_diagnose import diagnose, lines
 from tests.support.scenario import configured, ms
 
 
@@ -74,6 +78,34 @@ def test_a_damaged_note_is_written_again(database, damage):
     owner.check_owner(database, "pump-a", pump())
     with pytest.raises(StorageError):
         owner.check_owner(database, "pump-b", pump())
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_a_note_that_cannot_be_read_costs_a_warning_and_no_poll(
+    tmp_path, configure, invoke, simulator, make
+):
+    cache_path = tmp_path / "cache.sqlite3"
+    file = configure(port=simulator.port, cache_path=str(cache_path))
+    note = owner.note_path(cache_path)
+    make(note)
+    ran = invoke("poll-once", "-c", file)
+    assert (ran.status, len(ran.stderr.splitlines())) == (0, 1)
+    assert ran.stderr.startswith(f"luxcli: {note}: cannot be read: ")
+    assert "move it away; until then polls of another heat pump are stored, too" in ran.stderr
+    for command in ("rollup all", "prune", "restore", "status"):
+        assert invoke(*command.split(), "-c", file).status == 0
+    store = Store(cache_path)
+    assert len(list(store.query(0, 1 << 62))) == 1
+    assert store.database.missed(0, 1 << 62) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_diagnose_names_a_note_that_is_no_file(tmp_path, make):
+    settings = configured(tmp_path)
+    note = owner.note_path(settings.cache_path)
+    make(note)
+    found = diagnose(settings, offline=True)
+    assert f"{note}: not a regular file" in lines(found, "storage", "warning")
 
 
 def test_the_refused_poll_of_a_second_heat_pump_is_recorded_as_missed_only(tmp_path):

@@ -33,6 +33,10 @@ def restore(
     until: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="Last local day; all by default.")
     ] = None,
+    any_heat_pump: Annotated[
+        bool,
+        typer.Option("--any-heat-pump", help="Take polls whatever serial number they hold."),
+    ] = False,
     config_path: ConfigOption = None,
     log_level: LevelOption = None,
     as_json: JsonOption = False,
@@ -48,6 +52,7 @@ def restore(
             zone=local_zone(settings.timezone),
             since=date_option(since, "--since"),
             until=date_option(until, "--until"),
+            any_pump=any_heat_pump,
             progress=show,
         )
     for problem in result.problems:
