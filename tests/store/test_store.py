@@ -889,7 +889,7 @@ def test_when_neither_journal_nor_database_can_be_written_the_poll_has_failed(ea
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "link"])
-def test_one_journal_that_cannot_be_read_is_named_and_the_others_are_flushed(store, kind):
+def test_what_is_no_file_but_has_the_name_of_a_journal_keeps_no_other_waiting(store, kind):
     add(store, [real(START_MS), real(START_MS + DAY_MS)])
     path = journal.path_at(store.path, START_MS)
     kept = path.rename(path.with_name("kept"))
@@ -899,9 +899,10 @@ def test_one_journal_that_cannot_be_read_is_named_and_the_others_are_flushed(sto
         os.mkfifo(path)
     else:
         path.symlink_to(kept)
-    with pytest.raises(StorageError, match=path.name):
-        store.flush()
+    assert store.flush().polls == 1
     assert store.database.times(0, EVER) == [START_MS + DAY_MS]
+    assert store.waiting().polls_ms == ()
+    assert journal.unusable(store.path) == [path]
     path.rmdir() if kind == "directory" else path.unlink()
     kept.rename(path)
     assert store.flush().polls == 1
