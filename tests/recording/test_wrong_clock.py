@@ -117,7 +117,7 @@ def live(week: Week, directory: Path, caplog: pytest.LogCaptureFixture) -> Outco
                 if record.levelno >= logging.WARNING
             )
             now_ms = now.now_ms()
-            if number % 24 == 23:
+            if number % 12 == 11:
                 _hourly(settings, now_ms, warnings)
             if number % 2 == 1:
                 found = state.state(open_store(settings), now_ms)

@@ -36,7 +36,7 @@ from luxcli.store.store import Store
 from luxcli.system.clock import Clock
 from tests.conftest import Cli
 from tests.controller.test_faults import launch
-from tests.support.builders import journals, python, real, small, write_journals
+from tests.support.builders import journals, python, real, scheduled, small, write_journals
 from tests.support.faulty_controller import NOW_S, FaultyController
 from tests.support.reliability import record, sample
 from tests.support.scenario import BERLIN, ms
@@ -113,7 +113,9 @@ def past(directory: Path, days: int, step_s: int, **settings: object) -> tuple[C
     stamps = list(range(stop_ms - days * DAY_MS, stop_ms, step_s * 1000))
     store = Store(chosen.cache_path)
     for start in range(0, len(stamps), 500):
-        store.merge([real(ts_ms) for ts_ms in stamps[start : start + 500]], ())
+        times_ms = stamps[start : start + 500]
+        part = [scheduled(real(ts_ms), chosen.interval_sec) for ts_ms in times_ms]
+        store.merge(part, ())
     return chosen, stamps
 
 
