@@ -177,7 +177,7 @@ def test_all_polls_of_a_destroyed_database_come_back(name, workers, thirty_thous
 @pytest.mark.sweep
 @pytest.mark.timeout(5000)
 def test_every_file_of_a_month_damaged_and_the_table_of_how_it_healed(workers, month, tmp_path):
-    trials = trials_of(month, 1000)[:: reliability.sample()]
+    trials = trials_of(month, 1000)[:: reliability.sample(costly=True)]
     found = try_out(workers, month, tmp_path, trials, NIGHTS)
     groups: dict[tuple[str, str], list[Healing]] = {}
     for one in found:
@@ -220,7 +220,7 @@ def test_destroyed_databases_of_30_000_polls_and_the_table_of_who_rebuilt_them(
 ):
     trials = [
         (seed, "cache.sqlite3", DESTRUCTIONS[seed % len(DESTRUCTIONS)])
-        for seed in range(0, 200, reliability.sample())
+        for seed in range(0, 200, reliability.sample(costly=True))
     ]
     found = try_out(workers, thirty_thousand, tmp_path, trials, NIGHTS)
     rows = []

@@ -26,9 +26,13 @@ The default tests run a few cases of each sweep, and `.ci/run` runs every eighth
 """
 
 
-def sample() -> int:
-    """Return n if a sweep runs one of n cases; CI sets SWEEP_SAMPLE=8 for an eighth of them."""
-    return int(os.environ.get("SWEEP_SAMPLE", "1"))
+def sample(*, costly: bool = False) -> int:
+    """Return n if a sweep runs one of n cases; CI sets SWEEP_SAMPLE=8 for an eighth of them.
+
+    Of `costly` cases, which take seconds each, a sample has a fifth of that.
+    """
+    every = int(os.environ.get("SWEEP_SAMPLE", "1"))
+    return 5 * every if costly and every > 1 else every
 
 
 def record(
