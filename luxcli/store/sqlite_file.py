@@ -9,6 +9,7 @@ content: a text where a number was stored, a table without its name. So after a 
 does not explain the file is compared with what luxcli writes.
 """
 
+import os
 import re
 import sqlite3
 import struct
@@ -71,6 +72,15 @@ def check_library() -> None:
         )
 
 
+# Bytes that stand for themselves in the name of a file in a URI.
+_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/-._~")
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as part of a URI. `Path.as_uri` loads urllib.request from Python 3.14 on."""
+    return "".join(chr(b) if b in _PLAIN else f"%{b:02X}" for b in os.fsencode(path))
+
+
 @contextmanager
 def connect(
     path: Path, *, busy_wait_s: float, create: bool = False
@@ -90,7 +100,7 @@ def connect(
             or a statement within the block failed. ``__cause__`` is SQLite's error.
     """
     check_library()
-    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    uri = f"file://{_quoted(path.absolute())}?mode={'rwc' if create else 'rw'}"
     try:
         # isolation_level=None: Python begins no transaction by itself.
         connection = sqlite3.connect(

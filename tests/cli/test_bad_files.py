@@ -1,5 +1,6 @@
 """Every file of luxcli's missing, empty, torn or something else: one line, never a traceback."""
 
+import itertools
 import os
 import shutil
 import socket
@@ -16,7 +17,9 @@ from luxcli.store import journal
 from luxcli.store.store import Store
 from tests.conftest import Invoke
 from tests.support.faulty_controller import FaultyController
+from tests.support.reliability import sample
 from tests.support.scenario import configured, record
+from tests.support.tiers import sampled
 
 DAY_MS = 86_400_000
 COMMANDS = (
@@ -129,18 +132,16 @@ def place(tmp_path, built, configure, invoke):
         yield file
 
 
-@pytest.mark.no_cover
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name"), list(itertools.product(KINDS, FILES))[:: sample()])
 def test_a_bad_file_is_a_line_and_never_a_traceback(place, tmp_path, invoke, name, kind):
     _try(place, tmp_path, invoke, name, kind, COMMANDS)
 
 
 @pytest.mark.parametrize("name", FILES[:8])
 def test_a_named_pipe_in_place_of_a_file_keeps_nobody_waiting(place, tmp_path, invoke, name):
-    """The commands of every minute; the others are in the slow tests."""
+    """The commands of every minute; the others are in a sweep."""
     _try(place, tmp_path, invoke, name, "pipe", (["poll-once"], ["status"]))
 
 
@@ -154,11 +155,20 @@ def _link(path: Path) -> None:
     path.symlink_to("elsewhere")
 
 
-@pytest.mark.parametrize("day", ["2026-11-18", "2026-13-99", "2026-W47-3", "9999-12-31"])
-@pytest.mark.parametrize("make", [_directory, _fifo, _socket, _dangling, _circle, _link])
+STRAYS = {
+    f"{make.__name__[1:]} of {day}": (make, day)
+    for make in (_directory, _fifo, _socket, _dangling, _circle, _link)
+    for day in ("2026-11-18", "2026-13-99", "2026-W47-3", "9999-12-31")
+}
+
+
+@pytest.mark.parametrize(
+    "stray_of", sampled(STRAYS, ["directory of 2026-11-18", "fifo of 2026-13-99"])
+)
 def test_what_only_has_the_name_of_a_journal_stops_nothing(
-    tmp_path, configure, invoke, make, day, monkeypatch
+    tmp_path, configure, invoke, stray_of, monkeypatch
 ):
+    make, day = stray_of
     monkeypatch.chdir(tmp_path)
     with FaultyController() as pump:
         file = configure(port=pump.port, cache_path=str(tmp_path / "cache.sqlite3"))

@@ -453,6 +453,7 @@ def hostile():
     yield "small numbers", written({**times, **small}, head)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_hostile_file_costs_64_mb_and_a_second(path):

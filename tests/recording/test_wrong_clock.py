@@ -129,9 +129,16 @@ def everything(store: Store) -> Iterator[Snapshot]:
     return store.query(0, EVER)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("week", [pytest.param(week, id=week.name) for week in WEEKS])
+@pytest.mark.parametrize(
+    "week",
+    [
+        pytest.param(
+            week, id=week.name, marks=pytest.mark.slow if number == 2 else pytest.mark.sweep
+        )
+        for number, week in enumerate(WEEKS)
+    ],
+)
 def test_a_week_with_a_wrong_clock_loses_nothing_and_is_put_right(week, tmp_path, caplog):
     outcome = live(week, tmp_path, caplog)
     settings, store = outcome.settings, open_store(outcome.settings)

@@ -196,3 +196,12 @@ def test_nothing_newer_than_the_oldest_library_is_needed():
             for syntax, version in newer.items():
                 is_used = syntax in code and '"' in code
                 assert not is_used or version <= sqlite_file.OLDEST_LIBRARY, f"{path}: {line}"
+
+
+@pytest.mark.parametrize("name", ["a b%20c?d#e", "ünï", "x\udcff", "semi;colon&mode=ro"])
+def test_a_directory_may_have_any_name(tmp_path, name):
+    (tmp_path / name).mkdir()
+    store = Store(tmp_path / name / "cache.sqlite3")
+    store.merge([small(START_MS)], ())
+    assert store.path.stat().st_size > 0
+    assert [poll.taken_ms for poll in store.query(0, 1 << 62)] == [START_MS]
