@@ -72,7 +72,7 @@ def check_due(config: Config, *, now_ms: int, zone: tzinfo, progress: Progress =
             store.database.check()
         run = _Run(config, store, now_ms, zone)
         chosen = list(run.chosen())
-        findings: list[str] = []
+        findings = list(run.replace_unreadable())
         intact = 0
         deadline = time.monotonic() + _LIMIT_S
         for number, (path, record) in enumerate(chosen):
@@ -98,7 +98,6 @@ class _Run:
         if not self._config.archive:
             return
         records = {Path(record.path).name: record for record in ledger.archives(self._store)}
-        # What the database lacks is not for a check: the next roll-up puts it back.
         lacking = copies.lacking(self._config, self._store, now_ms=self._now_ms, zone=self._zone)
         paths = [path for path in self._store.archive_paths() if path not in lacking]
 
@@ -110,6 +109,19 @@ class _Run:
         count = -(-len(paths) // _NIGHTS)
         for path in sorted(paths, key=checked_ms)[:count]:
             yield path, records.get(path.name)
+
+    def replace_unreadable(self) -> Iterator[str]:
+        """Replace damaged archives of which the database has no record; yield what is wrong.
+
+        A rebuild could not take them in. Whole ones are left to the next one.
+        """
+        for path in copies.lacking(self._config, self._store, now_ms=self._now_ms, zone=self._zone):
+            try:
+                document.read(path)
+            except DamagedError as exc:
+                yield from self._replace(path, exc)
+            except StorageError:
+                pass  # the rebuild has said what is wrong
 
     def check(self, path: Path, record: ArchiveRecord | None) -> Iterator[str]:
         """Read one archive and compare it with the database; yield what is wrong.

@@ -1,11 +1,13 @@
 """A database that lacks what archives hold, for whatever reason, gets it from the next roll-up."""
 
 import shutil
+from datetime import date
 
 import pytest
 
-from luxcli.maintenance import archive, check, journals, rebuild
+from luxcli.maintenance import archive, check, document, journals, rebuild
 from luxcli.model import CLOCK_DOUBTED
+from luxcli.store import ledger
 from luxcli.store.store import Store
 from tests.support.builders import real
 from tests.support.scenario import BERLIN, configured, ms, record
@@ -101,3 +103,14 @@ def test_polls_of_1970_come_back_too_though_they_look_too_old(settings):
     store.path.unlink()
     daily(settings, "2027-03-17T13:00")
     assert everything(settings) == before
+
+
+def test_a_damaged_archive_without_a_record_is_written_again(settings):
+    store = Store(settings.cache_path)
+    path = archive.path_of(settings, date(2027, 3, 15))
+    ledger.forget_archive(store, ms("2027-03-15T00:00"))
+    whole = document.read(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    [finding] = check.check_due(settings, now_ms=ms("2027-03-18T02:00"), zone=BERLIN).findings
+    assert "written again from the database" in finding
+    assert document.read(path) == whole
