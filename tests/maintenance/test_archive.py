@@ -186,6 +186,7 @@ def old(tmp_path, built):
     return configured(tmp_path, cache_retention_days=3, disk_usage_limit_percent=100)
 
 
+@pytest.mark.slow
 def test_prune_keeps_days_whose_archives_cannot_be_written(old):
     directory = archive.path_of(old, date(2026, 11, 14)).parent
     directory.write_text("in the way")
@@ -207,6 +208,7 @@ def test_prune_removes_archived_days_and_stops_at_the_first_that_is_not_safe(old
     assert Store(old.cache_path).database.span()[0] == ms("2026-11-14T00:00")
 
 
+@pytest.mark.slow
 def test_prune_adds_to_an_archive_the_poll_that_it_lacks(old):
     archived(old)
     record(old, ms("2026-11-12T00:30"), ms("2026-11-12T00:31"))
@@ -234,6 +236,7 @@ def test_an_archive_that_is_lost_or_cut_short_is_written_again(tmp_path):
     assert [path.read_bytes() for path in (first, second, third)] == good
 
 
+@pytest.mark.slow
 def test_an_archive_that_prune_cannot_read_is_written_again_by_the_next_run(old):
     archived(old)
     path = archive.path_of(old, date(2026, 11, 14))
@@ -266,6 +269,7 @@ def test_one_poll_of_2001_does_not_make_a_run_step_through_all_days_since(tmp_pa
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
     settings = configured(tmp_path)
     record(settings, ms("2026-11-10T00:00"), ms("2026-11-20T00:00"), step_s=3600)
@@ -276,6 +280,7 @@ def test_two_runs_at_once_write_each_archive_once_and_whole(tmp_path):
     assert len([document.read(path) for path in (tmp_path / "archive").glob("2*")]) == 10
 
 
+@pytest.mark.slow
 def test_damaged_polls_that_stop_prune_are_reported_with_advice(old):
     archived(old)
     with closing(sqlite3.connect(old.cache_path)) as db, db:

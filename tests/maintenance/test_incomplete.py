@@ -12,6 +12,9 @@ from luxcli.store.store import Store
 from tests.support.builders import real
 from tests.support.scenario import BERLIN, configured, ms, record
 
+# Each builds days of polls and archives.
+pytestmark = pytest.mark.slow
+
 EVER = 1 << 62
 LAST = "2027-03-20T12:00"
 

@@ -77,6 +77,7 @@ def test_a_marked_poll_refuses_nothing():
     assert judge(bad, BEFORE._replace(flags=CLOCK_DOUBTED))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0, 1, -1, 2**31 - 1, -(2**31)])
 def test_one_odd_value_is_never_refused(value):
     for poll, previous in ((NOW, BEFORE), (LONG_NOW, LONG_BEFORE)):

@@ -153,7 +153,7 @@ def damage_file(path: Path, name: str, rng: random.Random) -> None:
 def kind_of(path: Path) -> str:
     """Return what a file of the data directory is."""
     name = path.name
-    if path.parent.name == "archive":
+    if path.parent.name == "archive" and name != ".device.json":
         return "catalogue" if name.startswith("registers") else "archive"
     for part, kind in ((".polls-", "journal"), (".rejected", "rejected lines")):
         if part in name:
