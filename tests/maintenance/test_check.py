@@ -19,7 +19,7 @@ from luxcli.system import locks
 from tests.support.scenario import BERLIN, configured, ms, record
 
 # Whichever test is the first writes thirty archives, and waits for the disk after each.
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.timeout(30), pytest.mark.slow]  # each builds thirty days of archives
 NOW = "2026-11-20T00:17"
 
 
