@@ -1,6 +1,5 @@
 """Any file damaged in any way: the next scheduled runs heal it, nothing is wrong or lost."""
 
-import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,9 @@ import pytest
 from luxcli.maintenance import archive, check, journals, rebuild
 from luxcli.model import Snapshot
 from luxcli.rollup import rollup
-from luxcli.simulator.replay import Replay
-from luxcli.simulator.server import Simulator
 from luxcli.store import owner
 from luxcli.store.store import Store
-from tests.support import crash, damage, reliability
+from tests.support import crash_setup, damage, reliability
 from tests.support.builders import scheduled, small, write_journals
 from tests.support.crash import Workers
 from tests.support.damage import Healing, History
@@ -32,26 +29,15 @@ POLLS = 30_000
 NIGHTS = 30
 
 
-class Small(Replay):
-    """A heat pump with as few settings as allowed."""
-
-    def at(self, epoch_s: float) -> Snapshot:
-        poll = super().at(epoch_s)
-        return poll._replace(parameters=poll.parameters[:500], visibilities=poll.visibilities[:100])
-
-
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory) -> Iterator[Workers]:
-    if not crash.compiler():
-        pytest.skip("no C compiler (cc, gcc, clang): the clock of a command cannot be shifted")
-    with Workers(crash.compiled(tmp_path_factory.mktemp("library"))) as workers:
+    with crash_setup.workers(tmp_path_factory.mktemp("library")) as workers:
         yield workers
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    moments = itertools.cycle(MOMENTS_S)
-    with Simulator(Small(), clock=lambda: next(moments)) as simulator:
+    with crash_setup.simulator(MOMENTS_S) as simulator:
         yield simulator.port
 
 
@@ -78,7 +64,7 @@ def record(
     journals.remove_safe(settings, zone=BERLIN)
     for poll in waiting:
         store.add(poll.taken_ms, poll)
-    replay = Small()
+    replay = crash_setup.Small()
     sent = frozenset(
         (poll.calculations, poll.parameters, poll.visibilities)
         for poll in map(replay.at, MOMENTS_S)
@@ -98,7 +84,7 @@ def record(
 
 def small_real(ts_ms: int) -> Snapshot:
     """Return a poll of the simulated heat pump."""
-    return scheduled(Small().at(ts_ms / 1000)._replace(taken_ms=ts_ms))
+    return scheduled(crash_setup.Small().at(ts_ms / 1000)._replace(taken_ms=ts_ms))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 The docstrings of `crash` and `power_loss` define a kill and a power cut.
 """
 
-import itertools
 import pickle
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,8 @@ import pytest
 from luxcli.maintenance import archive
 from luxcli.model import Snapshot
 from luxcli.rollup import rollup
-from luxcli.simulator.replay import Replay
-from luxcli.simulator.server import Simulator
 from luxcli.store.store import Store
-from tests.support import crash, power_loss, reliability
+from tests.support import crash, crash_setup, power_loss, reliability
 from tests.support.crash import Plan, Truth, Verdict, Workers
 from tests.support.power_loss import Order, Tried
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms
@@ -37,14 +34,6 @@ SOME_PAGES = 10
 SOME_REBUILT = 4
 MANY_CALLS = 150
 POLL, DAILY = ("poll-once",), ("rollup", "daily", "--if-due")
-
-
-class Small(Replay):
-    """A heat pump with as few settings as allowed, so that a run makes few calls."""
-
-    def at(self, epoch_s: float) -> Snapshot:
-        poll = super().at(epoch_s)
-        return poll._replace(parameters=poll.parameters[:500], visibilities=poll.visibilities[:100])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +76,13 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory) -> Iterator[Workers]:
-    if not crash.compiler():
-        pytest.skip("no C compiler (cc, gcc, clang): nothing can be killed at a system call")
-    with Workers(crash.compiled(tmp_path_factory.mktemp("library"))) as workers:
+    with crash_setup.workers(tmp_path_factory.mktemp("library")) as workers:
         yield workers
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    moments = itertools.cycle(MOMENTS_S)
-    with Simulator(Small(), clock=lambda: next(moments)) as simulator:
+    with crash_setup.simulator(MOMENTS_S) as simulator:
         yield simulator.port
 
 
@@ -110,7 +96,7 @@ class States:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        replay = Small()
+        replay = crash_setup.Small()
         self.sent = {blocks(replay.at(moment_s)) for moment_s in MOMENTS_S}
         self.polls = {
             ts_ms: replay.at(ts_ms / 1000)._replace(taken_ms=ts_ms)
