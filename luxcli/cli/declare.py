@@ -82,7 +82,7 @@ def _set_parameters(run: Callable[..., None], function: Callable[..., int]) -> N
     )
     _session, *options = inspect.signature(function, eval_str=True).parameters.values()
     declared = [option.replace(annotation=_typer_annotation(option)) for option in options]
-    run.__signature__ = inspect.Signature([context, *declared])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([context, *declared])  # type: ignore[attr-defined]  # read by inspect
     run.__annotations__ = {one.name: one.annotation for one in (context, *declared)}
 
 

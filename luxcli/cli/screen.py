@@ -216,7 +216,7 @@ def waiting(what: str) -> Iterator[Progress]:
 
     with Console(stderr=True).status(what) as status:
 
-        def show(done: float, total: float, text: str | None = None) -> None:  # noqa: ARG001
+        def show(done: float, total: float, text: str | None = None) -> None:  # noqa: ARG001  as Progress
             status.update(f"{what}: {text}" if text else what)
 
         yield show

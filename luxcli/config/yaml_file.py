@@ -18,10 +18,13 @@ _MOST_BRACKETS: Final = 1000
 _SECTIONS: Final = frozenset(key.split(".")[0] for key in KEYS if "." in key)
 
 
-def read(file: Path, problems: list[Problem]) -> dict[str, Given]:
-    """Return the settings in a file; adds each mistake to `problems`."""
+def read(file: Path, problems: list[Problem], *, pipe_s: float = _PIPE_S) -> dict[str, Given]:
+    """Return the settings in a file; adds each mistake to `problems`.
+
+    Waits `pipe_s` seconds at most for one that is a pipe.
+    """
     try:
-        text = files.read_small(file, pipe_s=_PIPE_S)
+        text = files.read_small(file, pipe_s=pipe_s)
     except (OSError, UnicodeDecodeError) as exc:
         why = getattr(exc, "strerror", None) or exc
         problems.append(Problem(0, f"{file}: cannot be read: {why}"))

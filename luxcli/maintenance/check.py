@@ -92,14 +92,14 @@ class _Run:
 
     def __init__(self, config: Config, store: Store, now_ms: int, zone: tzinfo) -> None:
         self._config, self._store, self._now_ms, self._zone = config, store, now_ms, zone
+        self._lacking = copies.lacking(config, store, now_ms=now_ms, zone=zone)
 
     def chosen(self) -> Iterator[tuple[Path, ArchiveRecord | None]]:
         """Yield the archives to read, each with its record: those that were not read longest."""
         if not self._config.archive:
             return
         records = {Path(record.path).name: record for record in ledger.archives(self._store)}
-        lacking = copies.lacking(self._config, self._store, now_ms=self._now_ms, zone=self._zone)
-        paths = [path for path in self._store.archive_paths() if path not in lacking]
+        paths = [path for path in self._store.archive_paths() if path not in self._lacking]
 
         def checked_ms(path: Path) -> int:
             record = records.get(path.name)
@@ -115,7 +115,7 @@ class _Run:
 
         A rebuild could not take them in. Whole ones are left to the next one.
         """
-        for path in copies.lacking(self._config, self._store, now_ms=self._now_ms, zone=self._zone):
+        for path in self._lacking:
             try:
                 document.read(path)
             except DamagedError as exc:

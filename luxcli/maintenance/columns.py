@@ -126,7 +126,7 @@ class Polls(Collection[Snapshot]):
             return False
         return all(map(eq, self, other))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # so says Python
 
     def __iter__(self) -> Iterator[Snapshot]:
         if not self._count:

@@ -253,10 +253,12 @@ class _Run:
     def _from_archive(self, path: Path) -> Source | None:
         """Insert the polls of an archive; None if its day is outside the interval."""
         bounds = copies.bounds_of(path, self._zone)
-        if self.takes_doubted:
-            pass  # chosen already
-        elif bounds and (bounds[1] + _DAY_MS <= self.low or bounds[0] - _DAY_MS >= self.high):
-            return None  # a day more, for archives that were written in another time zone
+        # A day more, for archives that were written in another time zone.
+        is_outside = bounds is not None and (
+            bounds[1] + _DAY_MS <= self.low or bounds[0] - _DAY_MS >= self.high
+        )
+        if is_outside and not self.takes_doubted:
+            return None
         try:
             day = document.read(path)
         except StorageError as exc:

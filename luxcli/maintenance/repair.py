@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from luxcli import times
 from luxcli.config.config import Config
+from luxcli.errors import NoDataError
 from luxcli.model import Repair, Snapshot
 from luxcli.recording import clock_doubt
-from luxcli.store import repairs
-from luxcli.store.store import Store
+from luxcli.store import journal, repairs
+from luxcli.store.store import ROLLUP_WAIT_S, Store
 from luxcli.system.progress import Progress, silent
 
 _LOGGER = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ def repair_times(
     now_ms: int,
     remove: bool = False,
     dry_run: bool = False,
+    wait_s: float = ROLLUP_WAIT_S,
     progress: Progress = silent,
 ) -> TimesRepaired:
     """Put right the times of all polls whose time is doubted.
@@ -137,16 +139,22 @@ def repair_times(
         now_ms: UTC; no poll was made later.
         remove: Take out the polls whose right time cannot be told.
         dry_run: Change nothing.
+        wait_s: How long to wait for a roll-up or restore that is at work, seconds.
         progress: Receives numbers of polls.
 
     Raises:
+        NoDataError: Nothing is recorded there.
         LockHeldError: A roll-up or a restore is at work.
         StorageError: The database, the journal or the file of removed polls cannot be written.
     """
-    store = Store.open(config.cache_path, parents=config.may_create_parents)
+    store = Store(config.cache_path)
+    if not (store.database.has_data() or journal.paths(store.path)):
+        raise NoDataError(
+            f"{store.path}: nothing is recorded there", advice="is it the right configuration?"
+        )
     stamp = datetime.fromtimestamp(now_ms // 1000, UTC)
     removed_path = store.path.with_name(f"{store.path.name}.removed-{stamp:%Y%m%dT%H%M%SZ}.jsonl")
-    with store.rollup_lock():
+    with store.rollup_lock(wait_s=wait_s):
         store.flush()
         doubted_ms = store.database.doubted()
         told = _Told(store, now_ms)

@@ -23,11 +23,12 @@ _LIMITS_S: Final = {
     "restore": 43_200.0,
     "validate": 10_800.0,
     "diagnose": 1800.0,
+    "repair": 10_800.0,
 }
 
 
 def limit_s(job: str, config: Config) -> float:
-    """Return the time limit of a job, seconds: poll, rollup, prune, restore, validate, diagnose."""
+    """Return the time limit of a job in seconds: of a poll, or of one of `_LIMITS_S`."""
     if job == "poll":
         from luxcli.controller import client
 

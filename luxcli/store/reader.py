@@ -106,7 +106,7 @@ def snapshots(interval: "Interval", damaged: list[int]) -> Iterator[Snapshot]:
         for row in rows:
             ts_ms, took_ms, tries, *schedule = row[: len(HEAD)]
             blocks = (layout.block(row), parameters, visibilities)
-            # The checksum fits: these are numbers.
+            # type: the checksum fits, so these are numbers.
             yield Snapshot(ts_ms, took_ms, tries, *blocks, *schedule)  # type: ignore[arg-type]
 
 

@@ -39,7 +39,7 @@ _POLL_WAIT_S = 1.0  # for the database; the poll's line is durable already
 _PAUSE_S = 0.06  # longer than others wait before they try again to get the lock
 _SHORT_WAIT_S = 0.3
 # Roll-ups, archives and recovery take minutes on a small machine.
-_ROLLUP_WAIT_S = 60.0
+ROLLUP_WAIT_S = 60.0
 _DAY_MS = 86_400_000
 _REMOVAL_S = 600.0
 
@@ -133,7 +133,7 @@ class Store:
         """Wait for locks only as long as a process that was asked to end may take."""
         self._lock_wait_s = self.database.busy_wait_s = _SHORT_WAIT_S
 
-    def rollup_lock(self, *, wait_s: float = _ROLLUP_WAIT_S) -> AbstractContextManager[None]:
+    def rollup_lock(self, *, wait_s: float = ROLLUP_WAIT_S) -> AbstractContextManager[None]:
         """Keep other roll-ups, with their archives and recovery, from running at the same time.
 
         Raises:

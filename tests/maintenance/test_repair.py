@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from luxcli.maintenance import archive, journals, rebuild
+from luxcli.errors import LockHeldError
+from luxcli.maintenance import archive, journals, rebuild, repair
 from luxcli.model import CLOCK_DOUBTED, Snapshot
 from luxcli.store.store import Store
 from tests.support.builders import replay, scheduled
@@ -49,11 +50,9 @@ def kept(directory: Path, polls: list[Snapshot]) -> Store:
     return store
 
 
-@pytest.fixture
-def later(monkeypatch, invoke):
-    """Run the command as if it were `NOW_MS`."""
-    monkeypatch.setattr("luxcli.cli.commands.repair_times.current_ms", lambda: NOW_MS)
-    return invoke
+def repaired(directory: Path, **options: bool) -> repair.TimesRepaired:
+    """Return what the command does, as if it were `NOW_MS`."""
+    return repair.repair_times(configured(directory), now_ms=NOW_MS, **options)
 
 
 def options(directory: Path) -> tuple[str, ...]:
@@ -64,32 +63,38 @@ def options(directory: Path) -> tuple[str, ...]:
     return ("--config", str(config))
 
 
-def test_without_doubted_times_there_is_nothing_to_repair(later, tmp_path):
+def test_where_nothing_is_recorded_that_is_said_and_nothing_is_made(invoke, tmp_path):
+    ran = invoke("repair-times", *options(tmp_path))
+    assert (ran.status, ran.stdout) == (65, "")
+    assert ran.stderr == (
+        f"luxcli: {tmp_path}/cache.sqlite3: nothing is recorded there;"
+        " is it the right configuration?\n"
+    )
+    assert not list(tmp_path.glob("cache*"))
+
+
+def test_without_doubted_times_there_is_nothing_to_repair(invoke, tmp_path):
     kept(tmp_path, right(BEGIN_MS))
-    ran = later("repair-times", *options(tmp_path))
+    ran = invoke("repair-times", *options(tmp_path))
     assert (ran.status, ran.stdout) == (0, "nothing to repair: no poll has a doubted time\n")
 
 
-def test_a_dry_run_shows_what_would_be_put_right_and_changes_nothing(later, tmp_path):
+def test_a_dry_run_shows_what_would_be_put_right_and_changes_nothing(tmp_path):
     store = kept(tmp_path, [*right(BEGIN_MS), *of_1970()])
     store.flush()
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    ran = later("repair-times", "--dry-run", *options(tmp_path))
-    assert ran.status == 0
-    assert ran.stdout == (
+    assert repaired(tmp_path, dry_run=True).lines(BERLIN) == [
         "3 polls dated 1970-01-01 01:00:40 to 1970-01-01 01:20:40:"
-        " made 2027-03-11 06:00:00 to 2027-03-11 06:20:00\n"
-        "3 polls would be put right\n"
-    )
+        " made 2027-03-11 06:00:00 to 2027-03-11 06:20:00",
+        "3 polls would be put right",
+    ]
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_polls_of_1970_get_the_times_at_which_they_were_made(later, tmp_path):
+def test_polls_of_1970_get_the_times_at_which_they_were_made(tmp_path):
     polls = [*right(BEGIN_MS), *of_1970(), *right(BOOT_MS + 4 * STEP_MS)]
     store = kept(tmp_path, polls)
-    ran = later("repair-times", "--json", *options(tmp_path))
-    assert ran.status == 0
-    assert json.loads(ran.stdout) == {
+    assert repaired(tmp_path).to_json() == {
         "ok": True,
         "dry_run": False,
         "moved": 3,
@@ -112,34 +117,34 @@ def test_polls_of_1970_get_the_times_at_which_they_were_made(later, tmp_path):
     assert [one.late_ms for one in found[6:9]] == [250, 250, 250]
 
 
-def test_a_rebuilt_database_has_the_repaired_history_and_each_poll_once(later, tmp_path):
+def test_a_rebuilt_database_has_the_repaired_history_and_each_poll_once(tmp_path):
     polls = [*right(BEGIN_MS), *of_1970(), *right(BOOT_MS + 4 * STEP_MS)]
     store = kept(tmp_path, polls)
     settings = configured(tmp_path, interval_sec=600)
     archive.archive_due(settings, now_ms=NOW_MS, zone=BERLIN)  # with 1970-01-01
-    later("repair-times", *options(tmp_path))
-    repaired = list(store.query(0, EVER))
+    repaired(tmp_path)
+    history = list(store.query(0, EVER))
     store.path.unlink()
     rebuild.restore(settings, now_ms=NOW_MS, zone=BERLIN)
-    assert list(store.query(0, EVER)) == repaired
+    assert list(store.query(0, EVER)) == history
     archive.archive_due(settings, now_ms=NOW_MS, zone=BERLIN)
     store.path.unlink()
     for path in tmp_path.glob("*.polls-*.jsonl"):
         path.unlink()  # the archives alone
     rebuild.restore(settings, now_ms=NOW_MS, zone=BERLIN)
-    assert list(store.query(0, EVER)) == repaired
+    assert list(store.query(0, EVER)) == history
     assert len(store.database.repairs()) == 3
 
 
-def test_a_time_that_cannot_be_told_is_left_marked_or_taken_out_into_a_file(later, tmp_path):
+def test_a_time_that_cannot_be_told_is_left_marked_or_taken_out_into_a_file(invoke, tmp_path):
     lost = of_1970(has_clock=False)
     store = kept(tmp_path, [*right(BEGIN_MS), *lost])
-    ran = later("repair-times", *options(tmp_path))
+    ran = invoke("repair-times", *options(tmp_path))
     assert ran.status == 3
     assert "the right time of 3 polls cannot be told" in ran.stderr
     assert len(store.database.doubted()) == 3
 
-    ran = later("repair-times", "--remove", *options(tmp_path))
+    ran = invoke("repair-times", "--remove", *options(tmp_path))
     assert ran.status == 0
     [path] = tmp_path.glob("cache.sqlite3.removed-*.jsonl")
     assert ran.stdout.endswith(f"3 polls taken out into {path}\n")
@@ -147,16 +152,13 @@ def test_a_time_that_cannot_be_told_is_left_marked_or_taken_out_into_a_file(late
         list(one.calculations) for one in lost
     ]
     assert list(store.query(0, EVER)) == right(BEGIN_MS)
-    assert later("repair-times", *options(tmp_path)).stdout.startswith("nothing to repair")
+    assert invoke("repair-times", *options(tmp_path)).stdout.startswith("nothing to repair")
 
 
-def test_it_waits_for_no_roll_up_for_ever(later, tmp_path, monkeypatch):
+def test_it_waits_for_no_roll_up_for_ever(tmp_path):
     store = kept(tmp_path, of_1970())
-    monkeypatch.setattr("luxcli.store.store._ROLLUP_WAIT_S", 0.1)
-    monkeypatch.setattr(Store.rollup_lock, "__kwdefaults__", {"wait_s": 0.1})
-    with store.rollup_lock():
-        ran = later("repair-times", *options(tmp_path))
-    assert ran.status == 75
+    with store.rollup_lock(), pytest.raises(LockHeldError):
+        repair.repair_times(configured(tmp_path), now_ms=NOW_MS, wait_s=0.1)
 
 
 def test_journals_and_archives_of_the_future_are_closed_at_once(tmp_path):

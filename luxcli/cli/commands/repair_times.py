@@ -11,8 +11,8 @@ from luxcli.cli.session import Session
 from luxcli.errors import FINDINGS
 
 EPILOG = epilog(
-    "0 done; 3 some times could not be told; 74 storage; 75 a roll-up or restore at work;"
-    " 78 configuration; 142 took too long",
+    "0 done; 3 some times could not be told; 65 nothing is recorded; 74 storage;"
+    " 75 a roll-up or restore at work; 78 configuration; 142 took too long",
     "luxcli repair-times --dry-run",
 )
 
@@ -36,7 +36,7 @@ def repair_times(
     """Put right the times of polls that were made while this computer's clock was wrong."""
     from luxcli.maintenance import repair
 
-    settings = session.start(config_path, log_level, as_json=as_json)
+    settings = session.start(config_path, log_level, as_json=as_json, job="repair")
     zone = local_zone(settings.timezone)
     with progress("repair-times") as show:
         result = repair.repair_times(
