@@ -45,8 +45,11 @@ def exclusive(
         StorageError: The lock file cannot be opened.
     """
     is_shared = os.access(directory, os.F_OK)
-    file = locks.hold(lock_path(host, port, directory), wait_s=wait_s)
-    with file if is_shared else nullcontext(), claim(host, port, wait_s=wait_s):
+    path = lock_path(host, port, directory)
+    with (
+        locks.hold(path, wait_s=wait_s) if is_shared else nullcontext(),
+        claim(host, port, wait_s=wait_s),
+    ):
         yield
 
 

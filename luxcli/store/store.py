@@ -133,7 +133,7 @@ class Store:
         """Wait for locks only as long as a process that was asked to end may take."""
         self._lock_wait_s = self.database.busy_wait_s = _SHORT_WAIT_S
 
-    def rollup_lock(self, *, wait_s: float = ROLLUP_WAIT_S) -> AbstractContextManager[None]:
+    def rollup_lock(self, *, wait_s: float = ROLLUP_WAIT_S) -> AbstractContextManager[object]:
         """Keep other roll-ups, with their archives and recovery, from running at the same time.
 
         Raises:
@@ -343,7 +343,7 @@ class Store:
                 advice="'luxcli restore' puts it right where an archive holds it",
             )
 
-    def _lock(self) -> AbstractContextManager[None]:
+    def _lock(self) -> AbstractContextManager[object]:
         return locks.hold(self.lock_path, wait_s=self._lock_wait_s)
 
     def _take_in_part(self) -> FlushResult | None:

@@ -4,8 +4,8 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -43,9 +43,8 @@ class Holder(NamedTuple):
         return f"pid {self.pid} since {times.utc_text(self.since_ms)}"
 
 
-@contextmanager
-def hold(path: Path, *, wait_s: float) -> Iterator[None]:
-    """Hold an exclusive ``flock`` on `path` for the duration of the block.
+def hold(path: Path, *, wait_s: float) -> FileIO:
+    """Hold an exclusive ``flock`` on `path` until the file that is returned is closed.
 
     The file is never truncated and never removed: two processes could lock two different inodes
     under one name. Nothing is written to it: at two locks a poll that would be half of all that a
@@ -54,6 +53,9 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
     Args:
         path: Lock file, created if missing, on a local file system; its directory must exist.
         wait_s: Seconds to wait for the lock; 0 tries once.
+
+    Returns:
+        The open file; ``with`` closes it.
 
     Raises:
         LockHeldError: Another process kept it for `wait_s`; names that process.
@@ -66,11 +68,13 @@ def hold(path: Path, *, wait_s: float) -> Iterator[None]:
         raise StorageError(
             f"{path}: the lock file cannot be opened{user}: {exc.strerror}{_owner_note(path)}"
         ) from exc
+    file = FileIO(fd, "r+")
     try:
         acquire(fd, path, wait_s=wait_s)
-        yield
-    finally:
-        os.close(fd)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def holder(path: Path) -> Holder | None:
