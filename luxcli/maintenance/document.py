@@ -122,7 +122,8 @@ def read(path: Path) -> Day:
     except (LookupError, TypeError, RecursionError) as exc:
         raise DamagedError(f"{path}: not a readable archive: not all of it is there") from exc
     except (lzma.LZMAError, EOFError, ArithmeticError, ValueError) as exc:
-        raise DamagedError(f"{path}: not a readable archive: {exc}") from exc
+        reason = str(exc).partition(";")[0]  # without Python's advice on a limit of its own
+        raise DamagedError(f"{path}: not a readable archive: {reason}") from exc
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
 

@@ -326,7 +326,7 @@ def test_surplus_bytes_are_refused(command):
     assert (type(exc), exc.reason) == (ProtocolError, "protocol")
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.no_cover
 def test_random_bytes_are_never_a_snapshot(seed):
     chance = random.Random(seed)

@@ -18,6 +18,7 @@ from luxcli.maintenance.document import Day
 from luxcli.model import MissedPoll, Repair, Snapshot
 from luxcli.registers import catalogue
 from luxcli.simulator.replay import Replay
+from tests.conftest import Cli
 from tests.support.scenario import ms
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "data.md"
@@ -401,12 +402,16 @@ from luxcli.maintenance import document
 def peak_kb():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
+began, total = time.process_time(), 0
+for number in range(1_000_000):
+    total += number
+million = time.process_time() - began
 base, began = peak_kb(), time.process_time()
 try:
     found = f"{sum(1 for poll in document.read(Path(sys.argv[1])).polls)} polls"
 except DamagedError as exc:
     found = str(exc)
-print(peak_kb() - base, time.process_time() - began, found)
+print(peak_kb() - base, (time.process_time() - began) / million, found)
 """
 
 
@@ -453,17 +458,23 @@ def hostile():
     yield "small numbers", written({**times, **small}, head)
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_a_hostile_file_costs_64_mb_and_a_second(path):
+@pytest.mark.timeout(300)
+def test_a_hostile_file_costs_64_mb_and_what_twenty_million_additions_cost(cli, path):
+    """A second of today's machines; measuring the coverage of the process would double it."""
+    environment = Cli(cli.directory, measured=False).environment()
     worst = {}
     for name, text in hostile():
         rewrite(path, text)
         done = subprocess.run(
-            [sys.executable, "-c", COSTS, str(path)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", COSTS, str(path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        kilobytes, seconds, found = done.stdout.split(" ", 2)
-        worst[name] = (int(kilobytes) // 1024, float(seconds), found.strip()[-60:])
+        kilobytes, millions, found = done.stdout.split(" ", 2)
+        worst[name] = (int(kilobytes) // 1024, float(millions), found.strip()[-60:])
+        assert "sys." not in found
     print(*worst.items(), sep="\n")
-    assert [entry for entry in worst.items() if entry[1][0] > 64 or entry[1][1] > 1.5] == []
+    assert [entry for entry in worst.items() if entry[1][0] > 64 or entry[1][1] > 20] == []

@@ -394,6 +394,7 @@ def test_days_and_gaps_between_them_are_joined_without_loss(store):
     assert everything(store) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_ms", [10, 60_000], ids=["one day", "days"])
 def test_the_memory_of_a_query_does_not_grow_with_its_length(store, step_ms):
     add_quickly(store, (small(START_MS + n * step_ms, {1: n}, lengths=TINY) for n in range(6000)))
@@ -444,6 +445,7 @@ def test_a_query_under_way_is_not_disturbed_by_polls_that_come_in(store, change,
     assert everything(store) == sorted([*sent, late, newest], key=lambda poll: poll.taken_ms)
 
 
+@pytest.mark.slow
 def test_a_query_under_way_goes_on_when_older_polls_are_removed(store):
     sent = [small(START_MS + n * 10, {1: n}, {1: n // 100}, lengths=TINY) for n in range(1200)]
     add_quickly(store, sent)
