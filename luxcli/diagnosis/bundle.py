@@ -1,7 +1,7 @@
 """Writes a diagnosis into a ZIP file for a public issue.
 
 It has no addresses, serial numbers or names: only values under known keys and texts that
-`redaction` keeps. What the heat pump says about itself (`registers.private`) is left out of the
+`redaction` keeps. What the heat pump says about itself (`catalogue.private`) is left out of the
 snapshot.
 """
 
@@ -18,7 +18,7 @@ from luxcli.diagnosis.diagnose import Diagnosis
 from luxcli.diagnosis.redaction import LEFT_OUT, Redactor, known_names
 from luxcli.errors import StorageError, UsageError
 from luxcli.model import GROUPS, Snapshot
-from luxcli.registers.private import PRIVATE
+from luxcli.registers import catalogue
 from luxcli.system import files
 
 # Keys whose values are numbers, times, codes, versions or names of registers.
@@ -239,7 +239,7 @@ def _snapshot(snapshot: Snapshot | None) -> dict[str, object] | None:
         return None
     blocks: dict[str, object] = {
         group: [
-            None if index in PRIVATE[group] else raw
+            None if index in catalogue.private(group) else raw
             for index, raw in enumerate(snapshot.block(group))
         ]
         for group in GROUPS

@@ -12,9 +12,8 @@ from luxcli.diagnosis import findings as rendering
 from luxcli.diagnosis.sections import Line, Section, Table, counted, info, ok, problem, warning
 from luxcli.errors import ProtocolError
 from luxcli.model import Snapshot
-from luxcli.registers import numbers, ranges
+from luxcli.registers import catalogue, numbers, ranges
 from luxcli.registers.catalogue import error_meaning
-from luxcli.registers.codes import SWITCH_OFF_REASONS
 from luxcli.validation.findings import Finding
 
 # Registers of one block are read one after the other.
@@ -133,7 +132,7 @@ def _newest_error(errors: list[tuple[int, int]], clock_s: int) -> Line:
 
 
 def _reason(code: int) -> str:
-    return SWITCH_OFF_REASONS.get(code, "unknown code")
+    return catalogue.labels("switch_off").get(code, "unknown code")
 
 
 def _local(time_s: int, zone: tzinfo) -> str:

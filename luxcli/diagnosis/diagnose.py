@@ -35,7 +35,6 @@ from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
 from luxcli.recording.poll import Gate
 from luxcli.registers import catalogue
-from luxcli.registers.private import PRIVATE
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
 from luxcli.validation import stored
@@ -170,7 +169,7 @@ def registers(snapshot: Snapshot) -> Iterator[dict[str, object]]:
     """Yield every register with index, id, name, raw value, value and unit, but no private ones."""
     for group in GROUPS:
         for reading in catalogue.readings(snapshot, group):
-            private = reading.index in PRIVATE[group]
+            private = reading.index in catalogue.private(group)
             yield {
                 "group": group,
                 "index": reading.index,

@@ -12,7 +12,6 @@ from luxcli import times
 from luxcli.model import GROUPS, Snapshot
 from luxcli.registers import catalogue, numbers, ranges
 from luxcli.registers.catalogue import Register
-from luxcli.registers.codes import ERROR_CODES
 
 # A sensor that is not fitted has no number; a register that does not exist has nothing at all.
 NOT_FITTED: Final = "\u2013"  # a dash
@@ -133,7 +132,7 @@ def text(register: Register, raw: int) -> str:
     if value is None:
         return ""
     if register.index in _ERROR_CODES and register.group == "calculations":
-        return f"{raw} {ERROR_CODES.get(raw, 'unknown error')}"
+        return f"{raw} {register.labels.get(raw, 'unknown error')}"
     if isinstance(value, bool):
         return "on" if value else "off"
     if register.kind == "duration" and register.unit == "s" and raw >= 0:

@@ -1,9 +1,7 @@
 """Register catalogue: name, unit and meaning of every integer that the controller sends.
 
-It consists of python-luxtronik 0.3.14's tables, English and German names from ``data/``, and
-`CORRECTIONS`. `decode` gives the library's value for every register that no correction names. The
-library's tables are only read: they belong to its classes, so that a change would reach every user
-of the library in this process.
+All of it stands in ``data/registers.csv``, one row for each register, and the meanings of codes in
+``data/labels.csv``; docs/registers.md describes the columns. The code here only reads them.
 """
 
 import csv
@@ -15,34 +13,32 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-from luxtronik.calculations import Calculations
-from luxtronik.parameters import Parameters
-from luxtronik.visibilities import Visibilities
+from typing import Final, Literal, NamedTuple, cast
 
 from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import numbers, ranges
-from luxcli.registers.codes import ERROR_CODES
-from luxcli.registers.corrections import CORRECTIONS, Correction, Kind
 
-__all__ = [
-    "CORRECTIONS",
-    "NOT_AVAILABLE",
-    "Correction",
-    "Kind",
-    "Reading",
-    "Register",
-    "by_id",
-    "catalogue",
-    "decode",
-    "firmware",
-    "length",
-    "numeric",
-    "reading",
-    "readings",
-    "register",
-    "select",
+Kind = Literal[
+    "temperature",  # °C
+    "difference",  # K
+    "pressure",  # bar
+    "voltage",  # V
+    "percent",  # %
+    "flow",  # l/h
+    "frequency",  # Hz
+    "speed",  # rpm
+    "power",  # W or kW
+    "energy",  # kWh, a growing total
+    "counter",  # a count that only grows
+    "duration",  # s, min or h: a timer or a growing run time
+    "switch",  # bool
+    "enum",  # the label of a code; the code itself when it is not known
+    "code",  # a code as a number; labels say what is known of its meaning
+    "time",  # ISO 8601 in UTC; None when the slot is empty
+    "text",  # the firmware version, spread over ten registers
+    "character",  # one of the other nine registers of that text
+    "address",  # IPv4
+    "number",  # an integer of unknown or no unit
 ]
 
 Value = float | int | bool | str | None
@@ -74,7 +70,7 @@ class Register(NamedTuple):
     Attributes:
         group: Block it belongs to.
         index: Position in that block.
-        id: Stable machine name, the library's where it has one.
+        id: Stable machine name, python-luxtronik's where it has one.
         name: English name, without the unit.
         german: Term or abbreviation that the controller shows, empty if there is none.
         unit: Unit of the decoded value, empty if it has none.
@@ -116,30 +112,7 @@ _UNKNOWN: Final = re.compile(r"Unknown_(Calculation|Parameter|Visibility)_([0-9]
 # Raw values that mean "no value" (Bouni/python-luxtronik#143). Constants of sensors that are not
 # fitted are not listed: those may also be real, which `ranges` decides.
 NOT_AVAILABLE: Final[Mapping[tuple[Group, int], int]] = {("calculations", 267): 2**31 - 1}
-
-# Datatype of the library -> kind, unit, divisor; all others stay raw numbers.
-_DATATYPES: Final[dict[str, tuple[Kind, str, int]]] = {
-    "Bool": ("switch", "", 1),
-    "Celsius": ("temperature", "°C", 10),
-    "Energy": ("energy", "kWh", 10),
-    "Errorcode": ("code", "", 1),
-    "Flow": ("flow", "l/h", 1),
-    "Frequency": ("frequency", "Hz", 1),
-    "Hours": ("duration", "h", 10),
-    "IPAddress": ("address", "", 1),
-    "Icon": ("code", "", 1),
-    "Kelvin": ("difference", "K", 10),
-    "Percent": ("percent", "%", 10),
-    "Percent2": ("percent", "%", 1),
-    "Power": ("power", "W", 1),
-    "Pressure": ("pressure", "bar", 100),
-    "Pulses": ("counter", "", 1),
-    "Seconds": ("duration", "s", 1),
-    "Speed": ("speed", "rpm", 1),
-    "Timestamp": ("time", "", 1),
-    "Version": ("text", "", 1),
-    "Voltage": ("voltage", "V", 10),
-}
+_DATA: Final = Path(__file__).parent / "data"
 
 
 def catalogue() -> tuple[Register, ...]:
@@ -148,7 +121,7 @@ def catalogue() -> tuple[Register, ...]:
 
 
 def register(group: Group, index: int) -> Register:
-    """Return one register; beyond the catalogue an unknown one, named as the library does."""
+    """Return one register; beyond the catalogue an unknown one, named as python-luxtronik does."""
     table = _table(group)
     if 0 <= index < len(table):
         return table[index]
@@ -158,8 +131,8 @@ def register(group: Group, index: int) -> Register:
 def by_id(register_id: str) -> Register:
     """Return the register with exactly that id.
 
-    The library's own name and ``Unknown_Calculation_N`` (``_Parameter_``, ``_Visibility_``) find
-    a register as well, the latter beyond the catalogue too.
+    The name in python-luxtronik and ``Unknown_Calculation_N`` (``_Parameter_``, ``_Visibility_``)
+    find a register as well, the latter beyond the catalogue too.
 
     Raises:
         KeyError: There is none.
@@ -265,7 +238,7 @@ def reading(snapshot: Snapshot, group: Group, index: int) -> Reading | None:
 
 def error_meaning(code: int) -> str:
     """Return what an error code means, and which sensor it makes untrustworthy."""
-    text = ERROR_CODES.get(code, "unknown code")
+    text = labels("error").get(code, "unknown code")
     if code in ranges.SENSOR_OF_ERROR:
         index = ranges.SENSOR_OF_ERROR[code]
         text += f": do not trust {register('calculations', index).id}"
@@ -283,46 +256,67 @@ def _text(codes: Sequence[int]) -> str:
     return visible.strip("\0").partition("\0")[0]
 
 
+def labels(name: str) -> Mapping[int, str]:
+    """Return the codes of one table of ``data/labels.csv`` with their meanings.
+
+    Raises:
+        KeyError: There is no such table.
+    """
+    return _labels()[name]
+
+
+@functools.cache
+def private(group: Group) -> frozenset[int]:
+    """Return the registers of a block that identify the heat pump or its owner.
+
+    Those are addresses, the password of the web server, serial numbers of up to three units.
+    """
+    return frozenset(int(row[0][1:]) for row in _rows()[group] if row[9])
+
+
 @functools.cache
 def _table(group: Group) -> tuple[Register, ...]:
-    names = _names(group)
-    table = [
-        _from_library(group, index)._replace(name=name, german=german)
-        for index, (name, german) in enumerate(names)
-    ]
-    for correction in CORRECTIONS:
-        if correction.group == group:
-            for position, index in enumerate(correction.indices):
-                table[index] = _corrected(table[index], correction, position)
+    meanings, word = {"": {}, **_labels()}, _WORDS[group]
+    table = []
+    for index, row in enumerate(_rows()[group]):
+        _, id_, _, name, german, kind, unit, scale, codes, *_ = row
+        entry = Register(
+            group,
+            index,
+            id_ or f"Unknown_{word}_{index}",
+            name or f"Unknown {word.lower()} {index}",
+            german,
+            unit,
+            int(scale or 1),
+            cast("Kind", kind or "number"),
+            meanings[codes],
+        )
+        table.append(entry)
     return tuple(table)
 
 
-def _names(group: Group) -> list[tuple[str, str]]:
-    path = Path(__file__).parent / "data" / f"{group}.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return [(row["name"], row["german"]) for row in csv.DictReader(file)]
+@functools.cache
+def _rows() -> dict[Group, list[list[str]]]:
+    """Return the lines of the table, in which empty cells stand for what is usual."""
+    found: dict[Group, list[list[str]]] = {group: [] for group in GROUPS}
+    groups = {word[0]: found[group] for group, word in _WORDS.items()}
+    with (_DATA / "registers.csv").open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        for row in lines:
+            groups[row[0][0]].append(row)
+    return found
 
 
-def _library(group: Group) -> dict[int, Any]:
-    tables: dict[Group, dict[int, Any]] = {
-        "calculations": Calculations.calculations,
-        "parameters": Parameters.parameters,
-        "visibilities": Visibilities.visibilities,
-    }
-    return tables[group]
-
-
-def _from_library(group: Group, index: int) -> Register:
-    """Return the register as python-luxtronik 0.3.14 describes it."""
-    entry = _library(group).get(index)
-    # Another user of the library may have parsed a long block, which adds to its tables.
-    if entry is None or entry.name.startswith("Unknown_"):
-        return _unknown(group, index)
-    kind, unit, scale = _DATATYPES.get(type(entry).__name__, ("number", "", 1))
-    labels = dict(getattr(entry, "codes", {}))
-    if labels:
-        kind = "enum"
-    return Register(group, index, entry.name, "", "", unit, scale, kind, labels)
+@functools.cache
+def _labels() -> dict[str, dict[int, str]]:
+    found: dict[str, dict[int, str]] = {}
+    with (_DATA / "labels.csv").open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        for name, code, text in lines:
+            found.setdefault(name, {})[int(code)] = text
+    return found
 
 
 def _unknown(group: Group, index: int) -> Register:
@@ -333,30 +327,16 @@ def _unknown(group: Group, index: int) -> Register:
     return Register(group, index, id_, name, "", "", 1, "number", {})
 
 
-def _corrected(entry: Register, correction: Correction, position: int) -> Register:
-    labels = {**entry.labels, **(correction.labels or {})}
-    for code in correction.unassigned:
-        del labels[code]
-    return entry._replace(
-        id=correction.ids[position] if correction.ids else entry.id,
-        kind=correction.kind or entry.kind,
-        unit=entry.unit if correction.unit is None else correction.unit,
-        scale=correction.scale or entry.scale,
-        labels=labels,
-    )
-
-
 @functools.cache
 def _by_id() -> dict[str, Register]:
-    """Return the registers by their ids and by the library's names."""
-    ours = {entry.id: entry for entry in catalogue()}
+    """Return the registers by their ids and by their names in python-luxtronik."""
     theirs = {
-        item.name: register(group, index)
-        for group in GROUPS
-        for index, item in _library(group).items()
-        if not item.name.startswith("Unknown_")
+        row[2]: register(group, index)
+        for group, rows in _rows().items()
+        for index, row in enumerate(rows)
+        if row[2]
     }
-    return {**theirs, **ours}
+    return theirs | {entry.id: entry for entry in catalogue()}
 
 
 def _numbered(id_: str) -> Register | None:

@@ -264,7 +264,7 @@ def test_status_2_an_unknown_log_level(invoke, configure):
 def test_status_1_a_bug_shows_its_traceback(cli, tmp_path):
     # A damaged installation is nobody's expected failure.
     shutil.copytree(
-        ROOT / "luxcli", tmp_path / "luxcli", ignore=shutil.ignore_patterns("calculations.csv")
+        ROOT / "luxcli", tmp_path / "luxcli", ignore=shutil.ignore_patterns("registers.csv")
     )
     ran = cli("sensors", env={"PYTHONPATH": str(tmp_path)})
     assert (ran.status, ran.stdout) == (1, "")

@@ -19,7 +19,6 @@ from luxcli.diagnosis.redaction import Redactor, known_names
 from luxcli.diagnosis.sections import Section, info
 from luxcli.model import GROUPS, MissedPoll, Snapshot
 from luxcli.registers import catalogue
-from luxcli.registers.private import PRIVATE
 from luxcli.store.store import Store
 from tests.support.builders import small
 from tests.support.faulty_controller import Fault, FaultyController
@@ -34,7 +33,7 @@ def personal(snapshot: Snapshot) -> Snapshot:
     """A heat pump with addresses, a password and a serial number."""
     calculations, parameters = list(snapshot.calculations), list(snapshot.parameters)
     calculations[91:95] = [ADDRESS] * 4
-    for index in PRIVATE["parameters"] & set(range(len(parameters))):
+    for index in catalogue.private("parameters") & set(range(len(parameters))):
         parameters[index] = ADDRESS
     parameters[874:877] = SERIAL
     return snapshot._replace(calculations=tuple(calculations), parameters=tuple(parameters))
@@ -97,7 +96,7 @@ def test_it_holds_the_diagnosis_the_log_the_settings_and_the_raw_blocks(invoke, 
     raw = json.loads(found["snapshot.json"])
     for group in GROUPS:
         for index, (kept, value) in enumerate(zip(raw[group], sent.block(group), strict=True)):
-            assert kept == (None if index in PRIVATE[group] else value), (group, index)
+            assert kept == (None if index in catalogue.private(group) else value), (group, index)
     assert json.loads(found["config.json"])["host"]["value"] == "<host>"
     assert json.loads(found["versions.json"])["versions"]["luxtronik"]
     assert "DEBUG port" in found["log.txt"]
@@ -362,4 +361,4 @@ def test_private_are_all_registers_that_the_catalogue_calls_addresses_passwords_
     for entry in catalogue.catalogue():
         is_private = any(word in entry.name.lower() for word in private) or entry.kind == "address"
         if is_private and entry.group != "visibilities":
-            assert entry.index in PRIVATE[entry.group], entry
+            assert entry.index in catalogue.private(entry.group), entry

@@ -8,7 +8,9 @@ import math
 import random
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from luxtronik.calculations import Calculations
@@ -19,7 +21,6 @@ from luxtronik.visibilities import Visibilities
 import luxcli
 from luxcli.model import GROUPS, Group, Snapshot
 from luxcli.registers import catalogue
-from luxcli.registers.catalogue import Reading
 
 PACKAGE = Path(luxcli.__file__).parent
 EXTENTS: dict[Group, int] = {"calculations": 275, "parameters": 1200, "visibilities": 398}
@@ -51,7 +52,14 @@ MEASUREMENTS = {
     "version": ("text", ""),
     "voltage": ("voltage", "V"),
 }
-CORRECTED = {(c.group, index) for c in catalogue.CORRECTIONS for index in c.indices}
+WORDS = {"C": "calculations", "P": "parameters", "V": "visibilities"}
+COLUMNS = [
+    *("register", "id", "alias", "name", "german", "kind", "unit", "scale", "labels", "private"),
+    *("source", "library", "why"),
+]
+with (PACKAGE / "registers" / "data" / "registers.csv").open(encoding="utf-8", newline="") as file:
+    ROWS = list(csv.DictReader(file))
+DIFFERENT = {row["register"] for row in ROWS if row["library"]}
 
 
 def library_table(group: Group, block: Sequence[int]) -> dict[int, Base]:
@@ -101,58 +109,66 @@ BLOCKS = {
 }
 
 
+def letter(group: Group, index: int) -> str:
+    return f"{group[0].upper()}{index}"
+
+
+def reading(entry: catalogue.Register, raw: int) -> object:
+    """Return our value as python-luxtronik gives it: naive local times, no text for new codes."""
+    value = catalogue.decode(entry, raw)
+    if entry.kind == "time":
+        return datetime.fromtimestamp(max(0, raw), UTC).astimezone().replace(tzinfo=None)
+    if entry.kind == "enum":
+        return entry.labels.get(raw)
+    return value
+
+
 @pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS.keys())
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_register_reads_as_in_the_library_unless_a_correction_says_otherwise(group, blocks):
+def test_every_register_reads_as_in_the_library_unless_its_row_says_otherwise(group, blocks):
     block = blocks[group]
     known = library_table(group, block)
     differing = {
-        index: (entry.id, value, known[index].name, known[index].value)
+        index: (value, known[index].value)
         for index, raw in enumerate(block)
-        if (group, index) not in CORRECTED
-        for entry in [catalogue.register(group, index)]
-        for value in [catalogue.decode(entry, raw)]
+        if index in known and letter(group, index) not in DIFFERENT
+        for value in [reading(catalogue.register(group, index), raw)]
         if (value, type(value)) != (known[index].value, type(known[index].value))
-        or (entry.id != known[index].name and index < EXTENTS[group])
     }
     assert differing == {}
 
 
-def test_every_register_has_the_kind_and_unit_of_the_library_unless_corrected():
-    for group in GROUPS:
-        known = library_table(group, [0] * EXTENTS[group])
-        for entry in catalogue.catalogue():
-            if entry.group == group and (group, entry.index) not in CORRECTED:
-                measurement = known[entry.index].measurement_type
-                assert (entry.kind, entry.unit) == MEASUREMENTS[measurement], entry
+def facts_of_the_library(entry: Base) -> tuple[str, str, str, dict[int, str]]:
+    kind, unit = MEASUREMENTS[entry.measurement_type]
+    name = "" if entry.name.startswith("Unknown_") else entry.name
+    return name, kind, unit, getattr(entry, "codes", {})
 
 
-@pytest.mark.parametrize(
-    "correction", catalogue.CORRECTIONS, ids=lambda each: f"{each.group} {each.indices[0]}"
-)
-def test_a_correction_really_changes_everything_it_lists(correction):
-    known = library_at(correction.group, 0)
-    for position, index in enumerate(correction.indices):
-        if 82 <= index <= 90 and correction.group == "calculations":
-            assert index not in known
-            continue
-        entry, theirs = catalogue.register(correction.group, index), known[index]
-        kind, unit = MEASUREMENTS[theirs.measurement_type]
-        claims = []
-        if correction.ids:
-            claims.append(entry.id == correction.ids[position] != theirs.name)
-        if correction.kind:
-            claims.append(entry.kind == correction.kind != kind)
-        if correction.unit is not None:
-            claims.append(entry.unit == correction.unit != unit)
-        if correction.labels:
-            codes = getattr(theirs, "codes", {})
-            assert correction.labels.items() <= entry.labels.items()
-            claims.append(not correction.labels.items() <= codes.items())
-            assert set(correction.unassigned) <= set(codes) - set(entry.labels)
-        if correction.scale or not claims:
-            claims.append(any(reads_differently(entry, raw) for raw in PROBES))
-        assert claims == [True] * len(claims), (index, claims)
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_row_names_what_the_library_gives_if_and_only_if_it_differs(group):
+    known = library_table(group, [0] * EXTENTS[group])
+    wrong = []
+    for index in range(EXTENTS[group]):
+        ours, row = catalogue.register(group, index), rows()[letter(group, index)]
+        if index in known:
+            name, kind, unit, codes = facts_of_the_library(known[index])
+            differs = (
+                name != row["id"]
+                or (kind, unit) != (ours.kind, ours.unit)
+                or codes != ours.labels
+                or any(reads_differently(ours, raw) for raw in PROBES)
+            )
+            assert row["alias"] == (name if name != row["id"] else "")
+        else:
+            differs = True
+        if differs != bool(row["library"]) or differs != bool(row["why"]):
+            wrong.append(row)
+    assert wrong == []
+
+
+@functools.cache
+def rows() -> dict[str, dict[str, str]]:
+    return {row["register"]: row for row in ROWS}
 
 
 @functools.cache
@@ -160,22 +176,29 @@ def library_at(group: Group, raw: int) -> dict[int, Base]:
     return library_table(group, [raw] * EXTENTS[group])
 
 
-@functools.cache
-def ours_at(group: Group, raw: int) -> list[Reading]:
-    return list(catalogue.readings(snapshot({group: [raw] * EXTENTS[group]}), group))
-
-
 def reads_differently(entry: catalogue.Register, raw: int) -> bool:
-    theirs = library_at(entry.group, raw)[entry.index].value
-    return ours_at(entry.group, raw)[entry.index].value != theirs
+    return reading(entry, raw) != library_at(entry.group, raw)[entry.index].value
 
 
-def test_corrections_say_what_and_why_and_fit_the_catalogue():
-    for correction in catalogue.CORRECTIONS:
-        texts = (correction.library, correction.luxcli, correction.reason, correction.source)
-        assert all(texts), correction
-        assert correction.ids == () or len(correction.ids) == len(correction.indices)
-        assert set(correction.indices) <= set(range(EXTENTS[correction.group])), correction
+def test_the_table_has_one_row_for_each_register_and_a_source_for_what_is_known():
+    assert list(ROWS[0]) == COLUMNS
+    places = [(WORDS[row["register"][0]], int(row["register"][1:])) for row in ROWS]
+    assert places == [(group, index) for group in GROUPS for index in range(EXTENTS[group])]
+    for row in ROWS:
+        assert None not in row.values(), row
+        assert bool(row["source"]) == bool(row["name"] or row["id"]), row
+        assert row["kind"] in {*get_args(catalogue.Kind), ""} - {"number"}, row
+        assert row["scale"] != "1", row
+        assert row["private"] in {"private", ""}, row
+
+
+def test_labels_are_named_by_a_register_and_have_each_code_once():
+    with (PACKAGE / "registers" / "data" / "labels.csv").open(encoding="utf-8", newline="") as file:
+        labels = list(csv.DictReader(file))
+    assert {label["labels"] for label in labels} == {row["labels"] for row in ROWS} - {""}
+    assert len({(label["labels"], label["code"]) for label in labels}) == len(labels)
+    with pytest.raises(KeyError):
+        catalogue.labels("no such table")
 
 
 def snapshot(blocks: dict[Group, list[int]]) -> Snapshot:
@@ -265,16 +288,6 @@ def test_stored_copies_agree_with_the_calculations_in_the_capture():
 def test_the_catalogue_covers_the_longest_known_blocks_in_index_order():
     expected = [(group, index) for group in GROUPS for index in range(EXTENTS[group])]
     assert [(entry.group, entry.index) for entry in catalogue.catalogue()] == expected
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_the_name_files_have_one_line_for_each_register(group):
-    with (PACKAGE / "registers" / "data" / f"{group}.csv").open(
-        encoding="utf-8", newline=""
-    ) as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["index", "name", "german"]
-    assert [row[0] for row in rows[1:]] == [str(index) for index in range(EXTENTS[group])]
 
 
 def test_ids_are_unique_whatever_the_case_and_fit_for_columns():

@@ -32,7 +32,7 @@ def entries(text: str) -> list[dict[str, Any]]:
 def damaged(tmp_path: Path) -> dict[str, str]:
     """The environment of an installation that lacks a file: nobody's expected failure."""
     shutil.copytree(
-        ROOT / "luxcli", tmp_path / "luxcli", ignore=shutil.ignore_patterns("calculations.csv")
+        ROOT / "luxcli", tmp_path / "luxcli", ignore=shutil.ignore_patterns("registers.csv")
     )
     return {"PYTHONPATH": str(tmp_path)}
 
