@@ -5,7 +5,7 @@ Rewriting an archive merges: polls that were pruned from the database stay in it
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from datetime import time as clock_time
@@ -201,11 +201,27 @@ def write(config: Config, store: Store, day: date, now_ms: int, zone: tzinfo) ->
     ledger.record_archive(
         store, ArchiveRecord(start_ms, stop_ms, str(path), entries, size, now_ms, now_ms)
     )
-    is_lacking = len(polls) + len(missed) > entries and _is_kept(config, store, start_ms)
+    is_lacking = _is_kept(config, store, start_ms) and _is_lacking(store, polls, missed)
     if is_lacking or store.database.count_entries(start_ms, stop_ms) != entries:
         # The next roll-up takes it in, or adds a poll of the day that was flushed meanwhile.
         ledger.forget_archive(store, start_ms)
     return Archived(path, len(content.polls), size, tuple(findings))
+
+
+def _is_lacking(
+    store: Store, polls: Mapping[int, Snapshot], missed: Mapping[int, MissedPoll]
+) -> bool:
+    """Whether the database lacks something of an archive that a roll-up would take in.
+
+    An archive that was begun in another time zone holds more than its day.
+    """
+    span = (min([*polls, *missed], default=0), max([*polls, *missed], default=0) + 1)
+    stored = {*store.database.times(*span, doubted=True)}
+    stored_missed = {entry.ts_ms for entry in store.database.missed(*span)}
+    ours = owner.known_serials(store.path)
+    return not stored_missed.issuperset(missed) or any(
+        ts_ms not in stored and not owner.is_foreign(poll, ours) for ts_ms, poll in polls.items()
+    )
 
 
 def _is_kept(config: Config, store: Store, ts_ms: int) -> bool:

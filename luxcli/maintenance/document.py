@@ -89,7 +89,7 @@ def write(path: Path, day: Day) -> int:
         "format": "luxcli archive",
         "version": VERSION,
         "luxcli": __version__,
-        "day": path.name.partition(".")[0],
+        "day": _day_of(path),
         "start_ms": day.span[0],
         "stop_ms": day.span[1],
         "polls": len(day.polls),
@@ -112,11 +112,11 @@ def read(path: Path) -> Day:
     """Read an archive and check it.
 
     Raises:
-        DamagedError: The archive is cut short or damaged.
+        DamagedError: The archive is cut short or damaged, or it is that of another day.
         StorageError: The archive cannot be read, or a newer luxcli wrote it.
     """
     try:
-        return _parse(_text(path))
+        return _parse(_text(path), _day_of(path))
     except StorageError as exc:
         raise StorageError(f"{path}: {exc.what}", advice=exc.advice) from exc
     except (LookupError, TypeError, RecursionError) as exc:
@@ -126,6 +126,11 @@ def read(path: Path) -> Day:
         raise DamagedError(f"{path}: not a readable archive: {reason}") from exc
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+
+
+def _day_of(path: Path) -> str:
+    """Return the day by the name of an archive, or of its temporary file."""
+    return path.name.lstrip(".").partition(".")[0]
 
 
 def _holds(path: Path, day: Day) -> bool:
@@ -213,7 +218,7 @@ def _text(path: Path) -> str:
     return content.decode("ascii")
 
 
-def _parse(text: str) -> Day:
+def _parse(text: str, day: str) -> Day:
     beginning = _BEGINNING.match(text)
     if beginning is None:
         raise ValueError("it does not begin as one")
@@ -235,6 +240,8 @@ def _parse(text: str) -> Day:
     if not 0 <= at <= _MOST_HEAD_BYTES:
         raise ValueError("it has no columns, or is larger than any day")
     head = _head(text[:at] + "}")
+    if head["day"] != day:
+        raise ValueError(f"it is the archive of {str(head['day'])[:10]!r}")
     count = _number(head["polls"])
     if not 0 <= count <= _MOST_POLLS:
         raise ValueError(f"{count} polls are no day")

@@ -178,9 +178,9 @@ class _Archived:
         if day is None:
             return False
         # A poll whose millisecond was taken is stored under the next free one.
-        ts_ms, digest = poll.taken_ms, _digest(poll)
+        ts_ms = poll.taken_ms
         while ts_ms in day.polls:
-            if day.polls[ts_ms] == digest:
+            if day.polls[ts_ms] == _digest(poll.at(ts_ms)):
                 return True
             ts_ms += 1
         return False
@@ -189,7 +189,7 @@ class _Archived:
         day = self._day(missed.ts_ms)
         ts_ms = missed.ts_ms
         while day and ts_ms in day.missed:
-            if day.missed[ts_ms][1:] == missed[1:]:
+            if day.missed[ts_ms] == missed.at(ts_ms):
                 return True
             ts_ms += 1
         return False
@@ -223,5 +223,5 @@ class _Archived:
 
 
 def _digest(poll: Snapshot) -> bytes:
-    """Return the SHA-256 of everything of a poll but its time."""
-    return sha256(repr(poll[1:]).encode()).digest()
+    """Return the SHA-256 of everything of a poll."""
+    return sha256(repr(poll).encode()).digest()

@@ -42,8 +42,7 @@ def merge(
             is_wanted = doubted and poll.flags & CLOCK_DOUBTED
             if not (is_wanted or low <= poll.taken_ms < high):
                 continue
-            theirs = owner.serial(poll)
-            if ours and theirs and theirs not in ours:
+            if owner.is_foreign(poll, ours):
                 foreign += 1
             else:
                 yield poll
@@ -55,7 +54,7 @@ def merge(
         new_missed += store.merge((), within[start : start + _BATCH]).missed
     problem = (
         f"{path}: {foreign} polls of another heat pump left out; if they are of this one,"
-        " 'luxcli restore --any-heat-pump' takes them"
+        " 'luxcli restore --any-heat-pump' takes them, else move that file away"
     )
     return Source(path, new_polls, new_missed, problem if foreign else None)
 

@@ -265,16 +265,18 @@ class _Run:
             return Source(path, 0, 0, str(exc))
         self._add_repairs(day.repairs)
         source = self._merge(path, day.polls, day.missed)
-        entries = len(day.polls) + len(day.missed)
-        if day.span == bounds and not source.problem:
-            # The record keeps the archive from being written again.
-            self._record(path, day.span, entries)
+        if not source.problem:
+            # The record keeps the archive from being read, or written, again.
+            self._record(path, day)
         return source
 
-    def _record(self, path: Path, bounds: tuple[int, int], entries: int) -> None:
-        if entries == self._store.database.count_entries(*bounds):
+    def _record(self, path: Path, day: document.Day) -> None:
+        low, high = day.span
+        times_ms = [*(poll.taken_ms for poll in day.polls), *(entry.ts_ms for entry in day.missed)]
+        entries = sum(low <= ts_ms < high for ts_ms in times_ms)
+        if entries == self._store.database.count_entries(low, high):
             size, now_ms = path.stat().st_size, self._now_ms
-            record = ArchiveRecord(*bounds, str(path), entries, size, now_ms, now_ms)
+            record = ArchiveRecord(low, high, str(path), entries, size, now_ms, now_ms)
             ledger.record_archive(self._store, record)
 
     def _from_database(self, path: Path, reached_ms: int) -> Source:

@@ -83,12 +83,15 @@ def archives(store: Store) -> list[ArchiveRecord]:
 
 
 def record_archive(store: Store, record: ArchiveRecord) -> None:
-    """Record how many polls an archive holds, instead of an earlier record of that day.
+    """Record how many polls an archive holds, instead of an earlier record of that day or file.
+
+    In another time zone the day of the file begins at another moment.
 
     Raises:
         LockHeldError, StorageError: The database cannot be written.
     """
     with store.writing() as db:
+        db.execute("DELETE FROM archive WHERE path=?", (record.path,))
         db.execute("INSERT OR REPLACE INTO archive VALUES (?,?,?,?,?,?,?)", record)
 
 

@@ -9,6 +9,7 @@ serial numbers of earlier controller boards, of which archives and quarantined d
 import json
 import os
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,6 +104,12 @@ def known_serials(cache_path: Path) -> frozenset[str]:
     """Return the serial numbers that a heat pump has and had, none if that of today is unknown."""
     known = _known(cache_path)
     return frozenset((known.serial, *known.former)) if known and known.serial else frozenset()
+
+
+def is_foreign(snapshot: Snapshot, ours: Collection[str]) -> bool:
+    """Whether a poll holds another serial number than ours; False if either is unknown."""
+    theirs = serial(snapshot)
+    return bool(ours and theirs) and theirs not in ours
 
 
 def note_path(cache_path: Path) -> Path:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,7 +15,7 @@ from luxcli.errors import StorageError
 from luxcli.maintenance import archive, document, prune, rebuild
 from luxcli.maintenance.comparison import compare
 from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair
-from luxcli.store import journal, repairs
+from luxcli.store import journal, owner, repairs
 from luxcli.store.repairs import poll_sha256
 from luxcli.store.store import Store
 from luxcli.store.writer import ingest
@@ -63,6 +64,68 @@ def test_a_poll_that_comes_later_is_added_after_a_change_of_the_time_zone_and_ba
     record(settings, ms("2026-11-19T14:00"), ms("2026-11-19T14:01"))
     [entry] = archived(settings)
     assert entry.polls == 13
+
+
+@pytest.mark.parametrize("place", ["America/New_York", "Asia/Kathmandu", "Pacific/Apia"])
+def test_a_change_of_the_time_zone_writes_and_reads_each_archive_once_more_and_no_more(
+    tmp_path, place
+):
+    settings = configured(tmp_path)
+    options = {"now_ms": ms("2026-11-20T12:00"), "zone": ZoneInfo(place)}
+    times = record(settings, ms("2026-11-17T20:00"), ms("2026-11-20T00:00"), step_s=3600)
+    archived(settings)
+    assert len(archive.archive_due(settings, **options)) >= 2
+    assert archive.archive_due(settings, **options) == []
+    # An archive now holds more than its day: that comes back, too, and is no reason to go on.
+    settings.cache_path.unlink()
+    for path in journal.paths(settings.cache_path):
+        path.unlink()
+    assert len(rebuild.complete(settings, **options).sources) >= 2
+    assert Store(settings.cache_path).database.times(0, 1 << 60) == times
+    archive.archive_due(settings, **options)
+    assert rebuild.complete(settings, **options).sources == ()
+    assert archive.archive_due(settings, **options) == []
+
+
+def test_archives_of_another_time_zone_are_taken_in_once_where_no_new_ones_are_wanted(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-17T20:00"), ms("2026-11-20T00:00"), step_s=3600)
+    archived(settings)
+    settings.cache_path.unlink()
+    options = {"now_ms": ms("2026-11-20T12:00"), "zone": ZoneInfo("America/New_York")}
+    settings = configured(tmp_path, archive=False)
+    assert len(rebuild.complete(settings, **options).sources) == 3
+    assert rebuild.complete(settings, **options).sources == ()
+
+
+def test_the_archive_of_another_day_under_the_name_of_one_is_written_again(tmp_path):
+    settings = configured(tmp_path)
+    record(settings, ms("2026-11-17T20:00"), ms("2026-11-20T00:00"), step_s=3600)
+    first, second, _third = (entry.path for entry in archived(settings))
+    whole = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    [entry] = archived(settings)
+    assert "it is the archive of '2026-11-17'; quarantined as 2026-11-18" in entry.findings[0]
+    assert second.read_bytes() == whole
+
+
+def numbered(poll, serial):
+    return poll._replace(parameters=(*poll.parameters[:875], serial, *poll.parameters[876:]))
+
+
+def test_polls_of_another_heat_pump_in_an_archive_are_no_reason_to_write_it_each_time(tmp_path):
+    settings = configured(tmp_path)
+    times = record(settings, ms("2026-11-19T10:00"), ms("2026-11-19T12:00"))
+    [entry] = archived(settings)
+    day = document.read(entry.path)
+    owner.check_owner(settings.cache_path, "pump", numbered(next(iter(day.polls)), 1))
+    theirs = [numbered(poll, 2)._replace(taken_ms=poll.taken_ms + 1) for poll in day.polls]
+    document.write(entry.path, document.Day(theirs[1:], (), (), day.span))
+    assert len(archived(settings)) == 1
+    assert archived(settings) == []
+    # Nothing is lost, whosever it is.
+    held = [poll.taken_ms for poll in document.read(entry.path).polls]
+    assert held == sorted([*times, *(poll.taken_ms for poll in theirs[1:])])
 
 
 def test_polls_that_the_database_lost_stay_in_the_archive(tmp_path):

@@ -5,9 +5,10 @@ from datetime import date
 import pytest
 
 from luxcli.maintenance import archive, journals, rebuild
-from luxcli.model import MissedPoll
+from luxcli.model import OVERRUN, MissedPoll
 from luxcli.store import journal
 from luxcli.store.store import Store
+from tests.support.builders import missed, write_journals
 from tests.support.scenario import BERLIN, configured, ms, record
 
 
@@ -52,6 +53,21 @@ def test_a_journal_stays_as_long_as_one_of_its_lines_is_in_no_archive(settings):
     archived(settings)
     archive.path_of(settings, date(2026, 11, 17)).unlink()  # its first hour is the journal's last
     assert remove(settings) == []
+    archived(settings)
+    assert remove(settings) == ["2026-11-16"]
+
+
+def test_lines_that_gave_way_to_others_of_their_millisecond_do_not_keep_a_journal(settings):
+    """Such as the missed polls that two schedules record for the same scheduled time."""
+    store = Store(settings.cache_path)
+    ts_ms = ms("2026-11-16T12:00")
+    [poll] = store.database.polls_at([ts_ms])
+    other = poll._replace(calculations=(*poll.calculations[:-1], 7))
+    write_journals(store.path, [other, other._replace(tries=2)])
+    for detail in ("one", "another"):
+        store.add_missed(missed(ts_ms, OVERRUN, detail=detail))
+    store.flush()
+    assert store.database.count(ts_ms, ts_ms + 3) == 3
     archived(settings)
     assert remove(settings) == ["2026-11-16"]
 

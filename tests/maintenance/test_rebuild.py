@@ -359,7 +359,7 @@ def test_an_archive_of_another_heat_pump_is_left_out_and_reported(tmp_path):
     sources = run_restore(settings)
     assert [source.problem for source in sources if source.problem] == [
         f"{path}: 3 polls of another heat pump left out; if they are of this one,"
-        " 'luxcli restore --any-heat-pump' takes them"
+        " 'luxcli restore --any-heat-pump' takes them, else move that file away"
     ]
     assert everything(settings) == [ours]
     run_restore(settings, any_pump=True)
