@@ -87,7 +87,7 @@ def archive_due(
     if not config.archive:
         return []
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    store.flush()
+    store.flush(past_unreadable=True)
     done: list[Archived] = []
     failures: list[StorageError] = []
     deadline = time.monotonic() + _LIMIT_S

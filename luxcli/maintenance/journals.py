@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from luxcli import times
 from luxcli.config.config import Config
-from luxcli.errors import StorageError
+from luxcli.errors import LockHeldError, StorageError
 from luxcli.maintenance import archive, document
 from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot
 from luxcli.store import intake, journal
@@ -61,19 +61,27 @@ def remove_safe(config: Config, *, zone: tzinfo, dry_run: bool = False) -> Remov
         StorageError: A journal cannot be read or removed.
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
+    failures: list[LockHeldError | StorageError] = []
     with store.rollup_lock():
-        removed, kept = _sort_out(config, store, zone, dry_run=dry_run)
+        removed, kept = _sort_out(config, store, zone, failures, dry_run=dry_run)
     if (kept or removed) and not dry_run:
         with store.writing() as db:
             for path in (*kept, *removed):
                 intake.forget(db, path.name)
+    if failures:
+        raise failures[0]
     return Removed(tuple(removed), tuple(kept))
 
 
 def _sort_out(
-    config: Config, store: Store, zone: tzinfo, *, dry_run: bool
+    config: Config,
+    store: Store,
+    zone: tzinfo,
+    failures: list[LockHeldError | StorageError],
+    *,
+    dry_run: bool,
 ) -> tuple[list[Path], list[Path]]:
-    """Remove what is safe; return it, and what archives lack lines of."""
+    """Remove what is safe; return it, and what archives lack lines of. Goes on after a failure."""
     newest = newest_ms(store)
     if newest is None:
         return [], []
@@ -81,7 +89,9 @@ def _sort_out(
     removed: list[Path] = []
     kept: list[Path] = []
     archived = _Archived(config, store, zone)
-    waiting = {path for path, _offset in intake.unread(store.database)}
+    unreadable: set[Path] = set()
+    waiting = {path for path, _offset in intake.unread(store.database, unreadable=unreadable)}
+    waiting |= unreadable
     for path in journal.paths(store.path):
         if time.monotonic() > deadline:
             break
@@ -94,10 +104,13 @@ def _sort_out(
         if not config.archive and store.database.doubted(int(end_ms) - _DAY_MS, int(end_ms)):
             continue  # they will get other times
         size = path.stat().st_size
-        if config.archive and not archived.has(path, size):
-            kept += [path] if archived.is_complete else []
-        elif dry_run or journal.remove(path, size, wait_s=_LOCK_WAIT_S):
-            removed.append(path)
+        try:
+            if config.archive and not archived.has(path, size):
+                kept += [path] if archived.is_complete else []
+            elif dry_run or journal.remove(path, size, wait_s=_LOCK_WAIT_S):
+                removed.append(path)
+        except (LockHeldError, StorageError) as exc:
+            failures.append(exc)
     return removed, kept
 
 
@@ -107,7 +120,7 @@ def newest_ms(store: Store) -> int | None:
     Retention is reckoned from it, because the clock may be wrong.
 
     Raises:
-        StorageError: A journal or the database cannot be read.
+        StorageError: The directory or the database cannot be read.
     """
     last = journal.last_poll(store.path)
     found = [] if last is None or last.flags & CLOCK_DOUBTED else [last.taken_ms]

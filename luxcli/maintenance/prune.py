@@ -115,6 +115,7 @@ def prune(
     if not dry_run:
         for path in [*files, *caches]:
             _remove(path)
+        _take_in(config, findings)
         archives = _write_archives(config, now_ms, zone, findings)
     safe = journals.remove_safe(config, zone=zone, dry_run=dry_run)
     polls, cache_bytes = _prune_polls(
@@ -193,6 +194,16 @@ def _modified_ms(path: Path) -> float:
         return path.stat().st_mtime * 1000 if path.is_file() else math.inf
     except OSError:
         return math.inf
+
+
+def _take_in(config: Config, findings: list[str]) -> None:
+    """Move what waits into the database; a journal that cannot be read stops no other step."""
+    try:
+        Store.open(config.cache_path, parents=config.may_create_parents).flush()
+    except DamagedError:
+        raise
+    except StorageError as exc:
+        findings.append(str(exc))
 
 
 def _rebuild(config: Config, now_ms: int, zone: tzinfo) -> list[str]:

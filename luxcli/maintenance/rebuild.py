@@ -140,7 +140,8 @@ def complete(
         StorageError: The database cannot be written.
     """
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    store.flush()  # fails if the database is damaged, before a CSV is written from it
+    # Fails if the database is damaged, before a CSV is written from it.
+    store.flush(past_unreadable=True)
     if ledger.is_complete(store) and not copies.lacking(config, store, now_ms=now_ms, zone=zone):
         return Restored(())
     with store.rollup_lock():

@@ -34,13 +34,13 @@ _CLOCK_SLACK_MS: Final = 2000
 def coverage(store: Store, start_ms: int, stop_ms: int) -> Coverage:
     """Compare the polls stored for scheduled times in ``[start_ms, stop_ms)`` with the schedule.
 
-    Memory does not grow with the interval.
+    Memory does not grow with the interval. Without journals that cannot be read.
 
     Raises:
-        StorageError: The database or a journal cannot be read.
+        StorageError: The database cannot be read.
     """
     with store.database.kept_open():
-        return _coverage(store, store.waiting(), start_ms, stop_ms)
+        return _coverage(store, store.waiting(past_unreadable=True), start_ms, stop_ms)
 
 
 def _coverage(store: Store, waiting: Waiting, start_ms: int, stop_ms: int) -> Coverage:

@@ -148,7 +148,7 @@ def rollup(
     store = Store.open(config.cache_path, parents=config.may_create_parents)
     run = _Run(config, store, now_ms, zone, clock, progress)
     with store.rollup_lock():
-        run.store.flush()
+        run.store.flush(past_unreadable=True)
         if ending is None:
             period = periods.sliding_period(kind, now_ms, zone)
             return _write_csv(run, period, _sliding_path(run, period))
@@ -202,7 +202,7 @@ def rollup_due(
     bugs: list[Exception] = []
     deadline = clock.monotonic() + _LIMIT_S
     with store.rollup_lock():
-        run.store.flush()
+        run.store.flush(past_unreadable=True)
         for period in _due(run, kind):
             if clock.monotonic() > deadline:
                 _LOGGER.info("stopped after %.0f s; the next run writes the rest", _LIMIT_S)

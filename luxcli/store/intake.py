@@ -27,10 +27,16 @@ _LOGGER = logging.getLogger(__name__)
 _WAIT_S: Final = 1.0
 
 
-def unread(database: Database) -> Iterator[tuple[Path, int]]:
+def unread(
+    database: Database, *, unreadable: set[Path] | None = None
+) -> Iterator[tuple[Path, int]]:
     """Yield the journals, and where the lines begin in each that the database lacks.
 
     If the database cannot be read, it lacks all.
+
+    Args:
+        database: It remembers how much of each it has.
+        unreadable: Takes the journals that cannot be read. Without it the first one is an error.
 
     Raises:
         StorageError: A journal cannot be read.
@@ -41,7 +47,13 @@ def unread(database: Database) -> Iterator[tuple[Path, int]]:
     except StorageError:
         known = {}  # whoever needs the database will say what is wrong with it
     for path in journal.paths(database.path):
-        offset, stop = journal.unread(path, *known.get(path.name, (0, "")), wait_s=None)
+        try:
+            offset, stop = journal.unread(path, *known.get(path.name, (0, "")), wait_s=None)
+        except StorageError:
+            if unreadable is None:
+                raise
+            unreadable.add(path)
+            continue
         if offset < stop:
             yield path, offset
 
@@ -54,13 +66,19 @@ def is_behind(database: Database) -> bool:
         return True  # moving the others comes first
 
 
-def waiting(database: Database) -> Waiting:
+def waiting(database: Database, *, past_unreadable: bool = False) -> Waiting:
     """Return what is in the journals and not in the database, without decoding the polls.
 
     Raises:
-        StorageError: A journal cannot be read.
+        StorageError: A journal cannot be read; with `past_unreadable` only the directory.
     """
-    found = [journal.waiting(path, offset) for path, offset in unread(database)]
+    found: list[Waiting] = []
+    for path, offset in unread(database, unreadable=set() if past_unreadable else None):
+        try:
+            found.append(journal.waiting(path, offset))
+        except StorageError:
+            if not past_unreadable:
+                raise
     return Waiting(
         tuple(poll for each in found for poll in each.polls),
         tuple(missed for each in found for missed in each.missed),
@@ -93,12 +111,15 @@ def polls_with_waiting(
         yield recent[-1]
 
 
-def take_in_part(database: Database, rejected_path: Path) -> tuple[int, int, int] | None:
+def take_in_part(
+    database: Database, rejected_path: Path, failures: list[LockHeldError | StorageError]
+) -> tuple[int, int, int] | None:
     """Store one part of the journals and read it back; the caller holds the storage lock.
 
     Args:
         database: Written in one transaction.
         rejected_path: Takes copies of damaged lines.
+        failures: Takes why journals could not be read; they keep no other one waiting.
 
     Returns:
         How many polls and missed polls were new, and how many lines are damaged; None if there was
@@ -106,12 +127,11 @@ def take_in_part(database: Database, rejected_path: Path) -> tuple[int, int, int
 
     Raises:
         DamagedError: The database is damaged.
-        LockHeldError, StorageError: It cannot be written; or there was nothing to move, but some
-            journal cannot be read.
+        StorageError: It cannot be written.
     """
     stored: dict[int, Snapshot] = {}
     with database.transaction() as db:
-        found = _next_parts(database.path, _taken_in(db))
+        found = _next_parts(database.path, _taken_in(db), failures)
         if not found:
             return None
         polls = [poll for part in found.values() for poll in part.polls]
@@ -138,29 +158,26 @@ def forget(db: "Connection", name: str) -> None:
     db.execute("DELETE FROM journal WHERE name=?", (name,))
 
 
-def _next_parts(cache_path: Path, taken_in: dict[str, tuple[int, str]]) -> dict[Path, Part]:
-    """Return what comes next in the journals, together about as long as one part.
-
-    Raises:
-        LockHeldError, StorageError: There is nothing, but some journal cannot be read.
-    """
+def _next_parts(
+    cache_path: Path,
+    taken_in: dict[str, tuple[int, str]],
+    failures: list[LockHeldError | StorageError],
+) -> dict[Path, Part]:
+    """Return what comes next in the journals, together about as long as one part."""
     found: dict[Path, Part] = {}
-    failure: LockHeldError | StorageError | None = None
     room, bytes_left = journal.PART, journal.PART_BYTES
     for path in journal.paths(cache_path):
         try:
             offset, stop = journal.unread(path, *taken_in.get(path.name, (0, "")), wait_s=_WAIT_S)
             part = next(journal.parts(path, offset, room, stop=stop), None)
         except (LockHeldError, StorageError) as exc:
-            failure = failure or exc
+            failures.append(exc)
             continue
         if part:
             found[path] = part
             room, bytes_left = room - part.lines, bytes_left - (part.offset - offset)
             if room <= 0 or bytes_left <= 0:
                 break
-    if failure and not found:
-        raise failure
     return found
 
 

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -229,12 +229,14 @@ def polls(path: Path, offset: int, start_ms: int, stop_ms: int) -> Iterator[Snap
 def last_poll(cache_path: Path) -> Snapshot | None:
     """Return the newest poll whose time is not doubted, else the newest; None if there is none.
 
+    Journals that cannot be read are passed over.
+
     Raises:
-        StorageError: A journal cannot be read.
+        StorageError: The directory cannot be read.
     """
     doubted: Snapshot | None = None
     for path in reversed(paths(cache_path)):
-        with _reading(path) as file:
+        with suppress(StorageError), _reading(path) as file:
             for poll in () if file is None else entries.backwards(file.fileno()):
                 if not poll.flags & CLOCK_DOUBTED:
                     return poll

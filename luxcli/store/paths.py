@@ -16,7 +16,7 @@ _VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
 _LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
 _OLD_BUFFER = ".buffer.jsonl"
 # What SQLite adds to the name for its own files.
-_BESIDE = ("-journal", "-wal", "-shm")
+BESIDE = ("-journal", "-wal", "-shm")
 # In the name of a quarantined database, before the time.
 _QUARANTINED = ".damaged-"
 # In the name of a journal, around its date.
@@ -76,7 +76,7 @@ def check_version(path: Path) -> None:
         StorageError: It, or a file that SQLite keeps beside it, is not a regular file; or it is a
             link that leads nowhere.
     """
-    for suffix in _BESIDE:
+    for suffix in BESIDE:
         # SQLite would wait for the writer of a named pipe.
         beside = f"{path}{suffix}"
         try:

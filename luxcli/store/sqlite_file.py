@@ -22,6 +22,7 @@ from typing import Final
 from luxcli.errors import DamagedError, IncompatibleError, StorageError, UnavailableError
 from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, LATEST_MS
 from luxcli.store import schema
+from luxcli.store.paths import BESIDE
 
 # The oldest library with which the tests of `store`, `rollup`, `exports` and `maintenance` pass.
 # Tried: 3.15.0, 3.26.0, 3.34.0 and 3.40.1; the first goes on with its check of a file when it
@@ -142,7 +143,7 @@ def _failure(path: Path, exc: Exception) -> StorageError | None:
             " goes on by itself",
         )
     if code in _ADVICE:
-        return UnavailableError(f"{path}: {_ADVICE[code]} ({_text(exc)})")
+        return UnavailableError(f"{_barred(path, code)}: {_ADVICE[code]} ({_text(exc)})")
     if isinstance(exc, sqlite3.Error):
         return StorageError(f"{path}: SQLite {sqlite3.sqlite_version} failed ({exc})")
     return None
@@ -274,6 +275,15 @@ def _damage(
     else:
         is_damaged = not _is_intact(path)
     return DamagedError(f"{path}: damaged ({_text(exc)})") if is_damaged else None
+
+
+def _barred(path: Path, code: int) -> Path:
+    """Return the file that this user may not use: the database, or one that SQLite keeps beside."""
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY} and os.access(path, os.W_OK):
+        for beside in map(path.with_name, (path.name + suffix for suffix in BESIDE)):
+            if beside.exists() and not os.access(beside, os.R_OK | os.W_OK):
+                return beside
+    return path
 
 
 def _text(exc: Exception) -> str:

@@ -188,10 +188,11 @@ class Store:
         """
         journal.append(self.path, repair, wait_s=self._lock_wait_s)
 
-    def flush(self) -> FlushResult:
+    def flush(self, *, past_unreadable: bool = False) -> FlushResult:
         """Move into the database what it lacks of the journals; repeating it changes nothing.
 
-        The storage lock is given away between parts.
+        The storage lock is given away between parts. A journal that cannot be read, or that another
+        process keeps, is an error when the others are moved; with `past_unreadable` it is none.
 
         Raises:
             LockHeldError: Another process kept the storage lock, or a journal.
@@ -204,7 +205,7 @@ class Store:
         is_behind = intake.is_behind(self.database)
         while is_behind:
             with self._lock():
-                part = self._take_in_part()
+                part = self._take_in_part(past_unreadable=past_unreadable)
             if part is None:
                 break
             moved.append(part)
@@ -215,28 +216,31 @@ class Store:
     def flush_some(self) -> FlushResult:
         """Move into the database what a poll has time for: about a second's work.
 
+        A journal that cannot be read is passed over.
+
         Raises:
-            LockHeldError, StorageError: As `flush`.
+            LockHeldError: Another process kept the storage lock.
+            StorageError: The database could not be written.
         """
         moved: list[FlushResult] = []
         most = max(journal.PART, 2 * self._flush_polls)
         deadline = time.monotonic() + _POLL_WAIT_S
         with locks.hold(self.lock_path, wait_s=min(_POLL_WAIT_S, self._lock_wait_s)):
             while sum(map(sum, moved)) < most and time.monotonic() < deadline:
-                if (part := self._take_in_part()) is None:
+                if (part := self._take_in_part(past_unreadable=True)) is None:
                     break
                 moved.append(part)
         return _sum(moved)
 
-    def waiting(self) -> Waiting:
+    def waiting(self, *, past_unreadable: bool = False) -> Waiting:
         """Return what is in the journals and not in the database; all if that cannot be read.
 
         Raises:
-            StorageError: A journal cannot be read.
+            StorageError: A journal cannot be read; with `past_unreadable` only the directory.
         """
         from luxcli.store import intake
 
-        return intake.waiting(self.database)
+        return intake.waiting(self.database, past_unreadable=past_unreadable)
 
     def rejected(self) -> Iterator[journal.Part]:
         """Yield what can now be read of the lines that a flush could not read.
@@ -346,14 +350,15 @@ class Store:
     def _lock(self) -> AbstractContextManager[object]:
         return locks.hold(self.lock_path, wait_s=self._lock_wait_s)
 
-    def _take_in_part(self) -> FlushResult | None:
+    def _take_in_part(self, *, past_unreadable: bool = False) -> FlushResult | None:
         """Move one part of a journal, None if there is nothing to move; holds the storage lock."""
         # Loaded before the transaction, for whose end others may be waiting.
         from luxcli.store import intake
 
         self._report_if_gone()
+        failures: list[LockHeldError | StorageError] = []
         try:
-            moved = intake.take_in_part(self.database, self.rejected_path)
+            moved = intake.take_in_part(self.database, self.rejected_path, failures)
         except DamagedError as exc:
             if self._has_quarantined:
                 raise  # a new database does not help
@@ -364,7 +369,9 @@ class Store:
                 " back from archives and this file",
                 *(exc, damaged_path.name),
             )
-            moved = intake.take_in_part(self.database, self.rejected_path)
+            moved = intake.take_in_part(self.database, self.rejected_path, failures)
+        if moved is None and failures and not past_unreadable:
+            raise failures[0]
         return None if moved is None else FlushResult(*moved)
 
     def _report_if_gone(self) -> None:

@@ -1,6 +1,9 @@
 """The steps of a roll-up: one that fails in a way that nobody foresaw does not stop the others."""
 
+import ctypes
+import fcntl
 import json
+import os
 import subprocess
 import sys
 
@@ -8,8 +11,12 @@ import pytest
 
 from luxcli.maintenance import archive
 from luxcli.rollup import rollup
+from luxcli.store import journal
 from luxcli.store.store import Store
 from tests.support.scenario import configured, ms, record
+
+# Of Linux: PR_CAPBSET_DROP, and CAP_DAC_OVERRIDE with CAP_DAC_READ_SEARCH.
+_DROP, _CAPABILITIES = 24, (1, 2)
 
 
 @pytest.fixture
@@ -70,3 +77,65 @@ def test_two_bugs_are_both_in_the_log_and_a_program_reads_of_the_first(cli, reco
     found = json.loads(done.stdout)
     assert (found["ok"], found["error"]["type"], found["error"]["exit"]) == (False, "KeyError", 1)
     assert (tmp_path / "log").read_text().count("KeyError: 'nobody foresaw this'") == 2
+
+
+def bound_by_permissions() -> None:
+    """Have the process that begins here, also one of root, read only what permissions allow."""
+    for capability in _CAPABILITIES:
+        ctypes.CDLL(None).prctl(_DROP, capability, 0, 0, 0)
+
+
+def files_of(settings):
+    csvs = {path.name: path.read_bytes() for path in settings.daily_dir.glob("*.csv")}
+    return csvs, [path.name for path in Store(settings.cache_path).archive_paths()]
+
+
+def test_a_journal_that_cannot_be_read_stops_no_csv_and_no_archive_and_is_named(cli, recorded):
+    """Such as one that root made, or one in a bad sector."""
+    file, settings = recorded
+    first, *_others = journal.paths(settings.cache_path)
+    first.chmod(0)
+    options = {"preexec_fn": bound_by_permissions}
+    problem = f"luxcli: {first}: cannot be read: Permission denied\n"
+    ran = cli("rollup", "all", "--if-due", "-c", file, **options)
+    assert ran.status == 74
+    assert ran.stderr.count(problem) == 1
+    csvs, archives = files_of(settings)
+    assert (len(csvs), len(archives)) == (3, 4)
+    assert first in journal.paths(settings.cache_path)
+    assert len(journal.paths(settings.cache_path)) < 1 + len(_others)
+    ran = cli("prune", "-c", file, **options)
+    assert (ran.status, ran.stderr.count(problem)) == (3, 1)
+    first.chmod(0o640)
+    assert cli("rollup", "all", "--if-due", "-c", file, **options).status == 0
+    assert first not in journal.paths(settings.cache_path)
+
+
+def test_a_journal_that_hangs_stops_no_csv_and_what_it_has_is_added_later(invoke, recorded):
+    """A process that hangs keeps it."""
+    file, settings = recorded
+    first, *_others = journal.paths(settings.cache_path)
+    [new] = record(settings, ms("2025-11-14T23:30"), ms("2025-11-14T23:31"))
+    with first.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ran = invoke("rollup", "all", "--if-due", "-c", file)
+        assert ran.status == 75
+        assert ran.stderr.count(f"{first}: held by pid {os.getpid()} since") == 1
+    before, archives = files_of(settings)
+    assert (len(before), len(archives)) == (3, 4)
+    assert invoke("rollup", "all", "--if-due", "-c", file).status == 0
+    after, _ = files_of(settings)
+    rows = {
+        name: len(csv.splitlines()) - len(before[name].splitlines()) for name, csv in after.items()
+    }
+    assert rows == {"2025-11-15_daily.csv": 1, "2025-11-16_daily.csv": 0, "2025-11-17_daily.csv": 0}
+    assert Store(settings.cache_path).database.polls_at([new])
+
+
+def test_the_file_beside_the_database_that_may_not_be_used_is_named(cli, recorded):
+    file, settings = recorded
+    beside = settings.cache_path.with_name(settings.cache_path.name + "-journal")
+    beside.chmod(0)
+    ran = cli("rollup", "daily", "-c", file, preexec_fn=bound_by_permissions)
+    assert ran.status == 74
+    assert f"{beside}: cannot be" in ran.stderr

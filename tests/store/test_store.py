@@ -576,7 +576,7 @@ def test_an_archive_is_not_said_to_hold_more_than_the_database_while_polls_are_r
     add(store, [small(START_MS + n * DAY_MS) for n in range(3)])
     store.flush()
     records = [
-        ledger.ArchiveRecord(START_MS + n * DAY_MS, START_MS + (n + 1) * DAY_MS, "x", 1, 9, 1, 1)
+        ledger.ArchiveRecord(START_MS + n * DAY_MS, START_MS + (n + 1) * DAY_MS, f"{n}", 1, 9, 1, 1)
         for n in range(3)
     ]
     for record in records:

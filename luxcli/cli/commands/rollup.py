@@ -170,7 +170,7 @@ class _Run:
             steps = [self.rebuild, *steps, self.archive, *checks, self.remove_journals]
         if len(kinds) > 1:
             steps.append(self.clean_up)
-        for step in steps:
+        for step in [self.take_in, *steps]:
             try:
                 self.repeat_if_damaged(step)
             except UsageError:
@@ -203,6 +203,12 @@ class _Run:
                     self.settings, exc, now_ms=self.now_ms, zone=self.zone, progress=show
                 )
             step()
+
+    def take_in(self) -> None:
+        """Move what waits into the database; a journal that cannot be read stops no other step."""
+        from luxcli.store.store import Store
+
+        Store.open(self.settings.cache_path, parents=self.settings.may_create_parents).flush()
 
     def rebuild(self) -> None:
         """Put back what a new database lacks."""
