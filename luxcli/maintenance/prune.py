@@ -14,6 +14,7 @@ from luxcli.errors import DamagedError, StorageError
 from luxcli.maintenance import archive, journals, rebuild
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
+from luxcli.store.paths import BESIDE
 from luxcli.store.store import Store
 from luxcli.system.disks import disks
 from luxcli.system.files import size_text
@@ -123,7 +124,8 @@ def prune(
     )
     findings += _full_disks(config)
     return PruneResult(
-        *(tuple(files), csv_bytes, polls, cache_bytes, tuple(findings), tuple(caches)),
+        *(tuple(files), csv_bytes, polls, cache_bytes, tuple(dict.fromkeys(findings))),
+        tuple(caches),
         *(tuple(archives), safe.paths, dry_run),
     )
 
@@ -183,8 +185,8 @@ def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
     for path in store.quarantined_paths() if ledger.is_complete(store) else ():
         stamp = _QUARANTINED_NAME.fullmatch(path.name)
         if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
-            journal = path.with_name(path.name + "-journal")
-            found += [path, *([journal] if journal.exists() else [])]
+            beside = (path.with_name(path.name + suffix) for suffix in BESIDE)
+            found += [path, *(each for each in beside if each.exists())]
     return found
 
 

@@ -205,7 +205,7 @@ def quarantined_paths(path: Path) -> list[Path]:
     """
     start = path.name + _QUARANTINED
     found = [each for each in list_directory(path.parent) if each.name.startswith(start)]
-    return [each for each in found if not each.name.endswith("-journal")]
+    return [each for each in found if not each.name.endswith(BESIDE)]
 
 
 def quarantine(path: Path) -> Path:
@@ -225,15 +225,16 @@ def quarantine(path: Path) -> Path:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Rename a database together with its journal, which SQLite finds by name.
+    """Rename a database together with what SQLite keeps beside it and finds by name.
 
     Raises:
         StorageError: The database cannot be renamed.
     """
     try:
-        journal = old.with_name(old.name + "-journal")
-        if journal.exists():
-            journal.rename(new.with_name(new.name + "-journal"))
+        for suffix in BESIDE:
+            beside = old.with_name(old.name + suffix)
+            if beside.exists():
+                beside.rename(new.with_name(new.name + suffix))
         old.rename(new)
         files.sync_directory(old.parent)
     except OSError as exc:

@@ -725,6 +725,18 @@ def test_a_damaged_database_is_quarantined_as_it_is_and_recreated(eager, damage,
     assert damaged_path.name in record.getMessage()
 
 
+def test_what_sqlite_keeps_beside_a_damaged_database_goes_with_it_and_is_no_database(eager):
+    """A program that had turned it to WAL mode was killed."""
+    eager.path.write_bytes(b"damaged")
+    for suffix in ("-journal", "-wal", "-shm"):
+        eager.path.with_name(eager.path.name + suffix).write_text(suffix)
+    damaged_path = eager.quarantine()
+    assert eager.quarantined_paths() == [damaged_path]
+    there = {path.name.removeprefix(damaged_path.name) for path in damaged_path.parent.iterdir()}
+    assert there >= {"", "-journal", "-wal", "-shm"}
+    assert not list(eager.path.parent.glob(f"{eager.path.name}-*"))
+
+
 def test_a_database_damaged_twice_in_one_second_is_quarantined_twice(eager):
     damaged = []
     for number in range(2):
