@@ -54,6 +54,9 @@ def archives(
     else:
         yield ok(f"{count}{newest}; no day of the database is missing")
     yield from _checks(store, there, now_ms, facts)
+    for path in sorted(store.archive_directory.glob("????-??-??.json.xz")):
+        if path.name not in there:
+            yield warning(f"{path}: there is no such date", "move it away")
     for path in sorted(store.archive_directory.glob("????-??-??.json.xz.damaged*")):
         if path.name.partition(".damaged")[0] not in there:
             yield warning(
@@ -107,7 +110,7 @@ def _lost(
         yield warning(text, "'luxcli restore' puts them back")
     # The daily CSV of a day is mostly about the day before.
     days = {csv.day for csv in csvs(config) if csv.kind == "daily" and csv.is_closed}
-    written = {day - _DAY for day in days}
+    written = {day - _DAY for day in days if day > date.min}
     only = sorted(
         day for day in written if day >= first and not {day, day + _DAY}.intersection(stored_days)
     )

@@ -14,7 +14,6 @@ from luxcli.errors import DamagedError, StorageError
 from luxcli.maintenance import archive, journals, rebuild
 from luxcli.rollup.files import csvs
 from luxcli.store import ledger
-from luxcli.store.paths import BESIDE
 from luxcli.store.store import Store
 from luxcli.system.disks import disks
 from luxcli.system.files import size_text
@@ -23,6 +22,8 @@ from luxcli.system.progress import Progress, silent
 _DAY_MS = 86_400_000
 _LONG_PAUSE_DAYS = 30
 _ARCHIVES_S = 300.0
+# What SQLite keeps beside a database.
+_BESIDE = ("-journal", "-wal", "-shm")
 _QUARANTINED_NAME = re.compile(r".*\.damaged-(\d{8}T\d{6}Z)(?:-\d+)?")
 
 
@@ -183,11 +184,19 @@ def _old_quarantined(config: Config, now_ms: int) -> list[Path]:
     oldest_kept = now_ms - config.csv_retention_days * _DAY_MS
     found = [path for path in (store.rejected_path,) if _modified_ms(path) < oldest_kept]
     for path in store.quarantined_paths() if ledger.is_complete(store) else ():
-        stamp = _QUARANTINED_NAME.fullmatch(path.name)
-        if stamp and times.stamp_ms(stamp[1]) < oldest_kept:
-            beside = (path.with_name(path.name + suffix) for suffix in BESIDE)
+        if _quarantined_ms(path) < oldest_kept:
+            beside = (path.with_name(path.name + suffix) for suffix in _BESIDE)
             found += [path, *(each for each in beside if each.exists())]
     return found
+
+
+def _quarantined_ms(path: Path) -> float:
+    """Return when a database was quarantined, by its name, UTC ms; endless if that says no time."""
+    stamp = _QUARANTINED_NAME.fullmatch(path.name)
+    try:
+        return times.stamp_ms(stamp[1]) if stamp else math.inf
+    except ValueError:
+        return math.inf
 
 
 def _modified_ms(path: Path) -> float:

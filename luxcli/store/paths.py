@@ -168,6 +168,11 @@ def _is_date(text: str) -> bool:
         return False
 
 
+def _is_day(text: str) -> bool:
+    """Whether a date is one that an archive may have: a clock may begin in 1970."""
+    return "1969-12-31" <= text < "2100-01-02" and _is_date(text)
+
+
 def _is_regular(path: Path) -> bool:
     """Whether a path is a regular file itself; a link is none."""
     try:
@@ -182,7 +187,7 @@ def archive_directory(path: Path) -> Path:
 
 
 def archive_paths(directory: Path) -> list[Path]:
-    """Return the daily archives in a directory, oldest first.
+    """Return the daily archives in a directory, oldest first; no other name is one.
 
     Raises:
         IncompatibleError: There is one of a development version.
@@ -194,7 +199,7 @@ def archive_paths(directory: Path) -> list[Path]:
             f"{old[0]}: made by a development version of luxcli; nothing was changed",
             advice="move all *.luxlog.gz away",
         )
-    return [path for path in found if path.match("????-??-??.json.xz")]
+    return [path for path in found if path.match("????-??-??.json.xz") and _is_day(path.name[:10])]
 
 
 def quarantined_paths(path: Path) -> list[Path]:

@@ -281,3 +281,30 @@ def _state(path: Path) -> object:
         return path.lstat().st_ino, path.lstat().st_mode
     except OSError:
         return None
+
+
+IMPOSSIBLE = (
+    "archive/0000-00-00.json.xz",
+    "archive/0001-01-01.json.xz",
+    "archive/2026-02-30.json.xz",
+    "archive/9999-12-31.json.xz",
+    "cache.sqlite3.damaged-99999999T999999Z",
+    "reports/daily/0001-01-01_daily.csv",
+    "reports/weekly/9999-12-31_weekly.csv",
+)
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_name_with_a_day_that_never_was_ends_no_command(
+    tmp_path, configure, invoke, simulator, name
+):
+    file = configure(port=simulator.port, cache_path=str(tmp_path / "cache.sqlite3"))
+    assert invoke("poll-once", "-c", file).status == 0
+    stray = tmp_path / name
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_text("something else\n")
+    for command in ("rollup all --if-due", "prune", "status", "restore", "diagnose --offline"):
+        assert invoke(*command.split(), "-c", file).status in EXPECTED, command
+    assert stray.exists()
+    if stray.parent.name == "archive":
+        assert any("there is no such date" in line for line in lines_about(invoke, file, stray))
