@@ -20,10 +20,14 @@ Statuses follow sysexits.h where one fits and are only ever added to: a script m
 one as failure.
 """
 
+import errno
+import os
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 FINDINGS = 3
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED: Final = (errno.EACCES, errno.EPERM)
 
 
 class LuxcliError(Exception):
@@ -39,6 +43,10 @@ class LuxcliError(Exception):
     def __init__(self, what: str, *, advice: str | None = None) -> None:
         super().__init__(f"{what}; {advice}" if advice else what)
         self.what, self.advice = what, advice
+
+    def text_with(self, outcome: str) -> str:
+        """Return the text with what became of the matter before the advice."""
+        return "; ".join(filter(None, (self.what, outcome, self.advice)))
 
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints about the failure."""
@@ -115,11 +123,35 @@ class IncompatibleError(StorageError):
     exit_code = 78
 
 
+def file_error(path: object, failure: str, exc: OSError) -> StorageError:
+    """Return the error of a file operation, with what to do about it where that is known.
+
+    Args:
+        path: The file or directory.
+        failure: What failed, such as "cannot be written".
+        exc: Why.
+    """
+    return StorageError(
+        f"{path}: {failure}: {exc.strerror or exc}", advice=file_advice(path, exc.errno)
+    )
+
+
+def file_advice(path: object, number: int | None) -> str | None:
+    """Return what to do about an `errno` of a file operation, None if that is not known."""
+    if number in _FULL:
+        return f"free space in {os.path.dirname(str(path)) or '.'}"
+    if number in _REFUSED:
+        return f"uid {os.geteuid()} needs access: see 'ls -ld {path}'"
+    return None
+
+
 def combine(failures: Sequence[StorageError]) -> StorageError:
     """Return the first failure, with the number of the others: a full disk fails them all."""
-    more = len(failures) - 1
+    first, more = failures[0], len(failures) - 1
     files = "file" if more == 1 else "files"
-    return StorageError(f"{failures[0]}" + (f" (and {more} more {files})" if more else ""))
+    return StorageError(
+        first.what + (f" (and {more} more {files})" if more else ""), advice=first.advice
+    )
 
 
 class LockHeldError(LuxcliError):

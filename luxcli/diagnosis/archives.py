@@ -83,7 +83,7 @@ def _checks(
     if 0 in times_ms:
         text += f", {unread} not yet"
     elif there:
-        text += f", each archive since {times.utc_text(oldest_ms)}"
+        text += f", each archive on {times.utc_text(oldest_ms)} or later"
     if now_ms - last_ms > _CHECK_DUE_MS or (oldest_ms and now_ms - oldest_ms > _READ_DUE_MS):
         yield warning(text, "'luxcli rollup daily --if-due' checks them; is it in the crontab?")
     else:
@@ -111,10 +111,8 @@ def _lost(
     # The daily CSV of a day is mostly about the day before.
     days = {csv.day for csv in csvs(config) if csv.kind == "daily" and csv.is_closed}
     written = {day - _DAY for day in days if day > date.min}
-    only = sorted(
-        day for day in written if day >= first and not {day, day + _DAY}.intersection(stored_days)
-    )
-    only = [day for day in only if day not in archived]
+    known = archived.union(stored_days)
+    only = sorted(day for day in written if day >= first and not {day, day + _DAY} & known)
     facts["days_only_in_csvs"] = list(map(str, only))
     if only:
         advice = "no archive has them: keep the CSVs; was the database lost, or is this another?"

@@ -227,7 +227,7 @@ def _rollups(
                 _ROLLUP_ADVICE,
             )
         else:
-            yield info(f"no {kind} CSV yet; none is due")
+            yield info(f"no {kind} CSV is recorded yet; none is due")
         return
     name = Path(str(newest.path)).name
     age = times.span((now_ms - newest.stop_ms) / 1000)

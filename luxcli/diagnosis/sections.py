@@ -135,7 +135,7 @@ def guarded(parts: Iterable[Callable[[], Iterable[Line]]]) -> Iterator[Line]:
             reported.add(str(exc))
             advice = exc.advice
             if advice is None and isinstance(exc, DamagedError):
-                advice = "'luxcli rollup daily' quarantines it and rebuilds it from archives"
+                advice = "'luxcli rollup daily' rebuilds it from archives and journals"
             yield problem(exc.what, advice, status=exc.exit_code)
         except OSError as exc:
             where = f"{exc.filename}: " if exc.filename else ""

@@ -239,7 +239,9 @@ def _waiting(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
     count = counted(entries, "entry", "entries")
     text = f"waiting in the journals: {count}, {waiting.size / 1e3:.0f} kB"
     if entries > 3 * max(flush_polls, 10):
-        yield warning(text, "the database could not be written for a while: see the other lines")
+        is_there = store.path.exists()
+        cause = "the database could not be written for a while: see the other lines"
+        yield warning(text, cause if is_there else "the next 'luxcli rollup daily' takes them in")
     else:
         yield ok(text)
     if (journals := journal_count(store)) > MANY_JOURNALS:
@@ -262,7 +264,11 @@ def _waiting(store: Store, flush_polls: int, facts: _Facts) -> Iterator[Line]:
 def _database(store: Store, facts: _Facts) -> Iterator[Line]:
     yield from _rebuild(store, facts)
     if not store.path.exists():
-        yield info(f"{store.path}: no database yet; the first polls create it")
+        if store.archive_paths():
+            text = f"{store.path}: the database is gone, though there are archives of it"
+            yield warning(text, "'luxcli rollup daily' rebuilds it")
+        else:
+            yield info(f"{store.path}: no database yet; the first polls create it")
         return
     size = facts.database_bytes = store.path.stat().st_size
     if not size:

@@ -6,7 +6,7 @@ from itertools import groupby, repeat
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from luxcli.errors import StorageError
+from luxcli.errors import file_error
 from luxcli.model import CHUNK_HEAD, GROUPS, Chunk
 from luxcli.registers import catalogue, numbers
 from luxcli.registers.catalogue import NOT_AVAILABLE, Register
@@ -104,7 +104,7 @@ def write(
     try:
         size = files.replace_durably(path, temporary, fill, lambda: table.rows > 0)
     except OSError as exc:
-        raise StorageError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+        raise file_error(path, "cannot be written", exc) from exc
     if size is None:
         return None
     return Written(table.rows, len(registers) + 2, size, table.first_ms, table.last_ms)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from luxcli import __version__
-from luxcli.errors import DamagedError, StorageError
+from luxcli.errors import DamagedError, StorageError, file_error
 from luxcli.maintenance.columns import LETTERS, MOST_COLUMNS, Column, Polls, differences
 from luxcli.model import MissedPoll, Repair, Snapshot
 from luxcli.system import files
@@ -125,7 +125,7 @@ def read(path: Path) -> Day:
         reason = str(exc).partition(";")[0]  # without Python's advice on a limit of its own
         raise DamagedError(f"{path}: not a readable archive: {reason}") from exc
     except OSError as exc:
-        raise StorageError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+        raise file_error(path, "cannot be read", exc) from exc
 
 
 def _day_of(path: Path) -> str:

@@ -75,7 +75,9 @@ def from_rejected(store: Store, low: int, high: int, *, any_pump: bool) -> Sourc
         more = merge(store, path, part.polls, part.missed, low, high, any_pump=any_pump)
         result = replace(more, polls=result.polls + more.polls, missed=result.missed + more.missed)
     if unreadable:
-        result = replace(result, problem=f"{path}: {unreadable} lines cannot be read")
+        lines = "1 line" if unreadable == 1 else f"{unreadable} lines"
+        problem = f"{path}: {lines} cannot be read; delete the file to accept that"
+        result = replace(result, problem=problem)
     return result
 
 

@@ -35,6 +35,8 @@ class Days:
 
     def problem(self, path: Path) -> str | None:
         """Return what of the database at `path` could not be read and why, None if all could."""
+        if isinstance(self._failure, DamagedError):
+            return f"{self._failure.what}; no more can be read of it, you may delete it"
         if self._failure:
             return str(self._failure)
         if not (self._damaged or self._refused):

@@ -8,6 +8,7 @@ long one.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -71,7 +72,8 @@ def restore(
         run = _Run(config, store, now_ms, zone, progress)
         run.low, run.high, run.takes_any_pump = low, high, any_pump
         sources = run.rebuild(store.archive_paths(), store.quarantined_paths())
-        sources.append(merging.from_rejected(store, low, high, any_pump=any_pump))
+        if os.path.lexists(store.rejected_path):
+            sources.append(merging.from_rejected(store, low, high, any_pump=any_pump))
         if (low, high) == (0, _EVER):
             run.mark_complete()
     return Restored(tuple(sources))
@@ -105,7 +107,7 @@ def recreate(
     name = damaged_path.name if damaged_path else "another file by another process"
     restored = complete(config, now_ms=now_ms, zone=zone, progress=progress)
     return [
-        f"{damage}; quarantined as {name} and rebuilt: {restored.describe()}",
+        f"{damage.what}; quarantined as {name} and rebuilt: {restored.describe()}",
         *restored.problems,
     ]
 
@@ -166,7 +168,7 @@ def _quarantine_damaged(store: Store) -> None:
     except DamagedError as exc:
         damaged_path = store.quarantine()
         name = damaged_path.name if damaged_path else "-"
-        _LOGGER.error("%s; quarantined as %s and rebuilt", exc, name)
+        _LOGGER.error("%s; quarantined as %s and rebuilt", exc.what, name)
         store.flush()
 
 

@@ -62,8 +62,7 @@ class Restored(NamedTuple):
 
     def lines(self) -> list[str]:
         """Return what a person reads, without the problems."""
-        # The damaged lines of journals are always one of the sources.
-        if len(self.sources) == 1 and not (self.polls or self.missed or self.problems):
+        if not self.sources:
             return ["nothing to restore: there is neither an archive nor a quarantined file"]
         return [self.describe()]
 

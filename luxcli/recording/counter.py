@@ -17,7 +17,7 @@ _GRACE_MS: Final = 30_000
 # A task planner may start the polls of a minute so late.
 _LATE_START_MS: Final = 60_000
 
-# As of `Database.timings`.
+# One row that `Database.timings` yields.
 Row = tuple[int, int, int, int, str, int]
 # Entries of the schedule are sorted by scheduled time; where there are several for one, a poll
 # comes first, and an overrun, which only follows from a poll that took long, last:

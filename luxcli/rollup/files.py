@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from luxcli import periods, times
 from luxcli.config.config import Config
-from luxcli.errors import StorageError
+from luxcli.errors import file_error
 from luxcli.periods import KINDS, Kind, Period
 
 _NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:_(\d{4}))?_(daily|weekly)\.csv", re.ASCII)
@@ -86,7 +86,7 @@ def _list(config: Config) -> Iterator[CsvFile]:
         try:
             paths = sorted(directory.iterdir()) if directory.is_dir() else []
         except OSError as exc:
-            raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
+            raise file_error(directory, "cannot be read", exc) from exc
         for path in paths:
             file = parse(path)
             if file:

@@ -101,10 +101,10 @@ class Database:
         """Return the times of the oldest and the newest poll whose time is not doubted."""
         if not self.has_data():
             return None, None
-        from luxcli.store import sqlite_file
+        from luxcli.store import timings
 
         with self.connect() as db:
-            return sqlite_file.span(db)
+            return timings.span(db)
 
     def missed(self, start: int, stop: int) -> list[MissedPoll]:
         """Return the missed polls in ``start <= ts_ms < stop``."""
@@ -176,7 +176,9 @@ class Database:
                 start = min(first + _DAY_MS, stop)
                 rows = timings.between(db, first, start, runs)
                 if not timings.are_intact(rows):
-                    raise DamagedError(f"{self.path}: the times of its polls cannot be read")
+                    raise DamagedError(
+                        f"{self.path}: the times of its polls cannot be read", advice=paths.HEALING
+                    )
                 yield rows
 
     def scheduled_before(self, ts_ms: int) -> tuple[int, int] | None:
@@ -283,7 +285,7 @@ class Database:
             if failures:
                 raise failures[0]
             if results != ["ok"]:
-                raise DamagedError(f"{self.path}: damaged ({results[0]})")
+                raise DamagedError(f"{self.path}: damaged ({results[0]})", advice=paths.HEALING)
 
     @contextmanager
     def reading(self) -> Iterator["sqlite3.Connection | None"]:

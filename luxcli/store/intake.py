@@ -146,7 +146,8 @@ def take_in_part(
             db.execute("INSERT OR REPLACE INTO journal VALUES (?,?,?)", values)
     for path, part in found.items():
         if count := len(part.rejected):
-            _LOGGER.error("%s: %d damaged lines, copied to %s", path, count, rejected_path)
+            lines = "1 damaged line" if count == 1 else f"{count} damaged lines"
+            _LOGGER.error("%s: %s, copied to %s", path, lines, rejected_path)
     with database.connect() as db:
         if reader.polls_at(db, sorted(stored)) != stored:
             raise DamagedError(f"{database.path}: does not read back as it was written")

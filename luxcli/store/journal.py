@@ -4,6 +4,7 @@ A line, see `entries`, is durable when `append` returns. It is written under the
 own file, which no long job holds.
 """
 
+import errno
 import os
 import stat
 import time
@@ -13,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from luxcli.errors import StorageError
+from luxcli.errors import StorageError, file_advice, file_error
 from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot, Timing
 from luxcli.store import entries
 from luxcli.store.entries import Entry
@@ -338,7 +339,7 @@ def _reading(path: Path) -> Iterator[BinaryIO | None]:
         yield None
         return
     except OSError as exc:
-        raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
+        raise file_error(path, "cannot be read", exc) from exc
     try:
         _require_regular(path, fd)
     except BaseException:
@@ -348,7 +349,7 @@ def _reading(path: Path) -> Iterator[BinaryIO | None]:
         try:
             yield file
         except OSError as exc:
-            raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
+            raise file_error(path, "cannot be read", exc) from exc
 
 
 @contextmanager
@@ -366,7 +367,7 @@ def _locked(path: Path, wait_s: float, flags: int) -> Iterator[int]:
             finally:
                 os.close(fd)
     except OSError as exc:
-        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
+        raise file_error(path, "cannot be written", exc) from exc
 
 
 def _require_regular(path: Path, fd: int) -> None:
@@ -391,6 +392,7 @@ def _write(fd: int, path: Path, data: bytes) -> None:
     if written != len(data):
         os.ftruncate(fd, size)
         raise StorageError(
-            f"{path}: only {written} of {len(data)} bytes could be written: disk full?"
+            f"{path}: only {written} of {len(data)} bytes could be written: disk full?",
+            advice=file_advice(path, errno.ENOSPC),
         )
     os.fsync(fd)

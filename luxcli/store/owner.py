@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from luxcli.errors import StorageError
+from luxcli.errors import StorageError, file_error
 from luxcli.model import Snapshot
 from luxcli.registers.numbers import SERIAL_NUMBER
 from luxcli.store.paths import archive_directory
@@ -188,4 +188,4 @@ def _write(path: Path, note: _Note) -> None:
     try:
         files.replace_durably(path, temporary, lambda file: file.write(text))
     except OSError as exc:
-        raise StorageError(f"{path}: cannot be written: {exc.strerror}") from exc
+        raise file_error(path, "cannot be written", exc) from exc

@@ -7,13 +7,15 @@ import time
 from datetime import date
 from pathlib import Path
 
-from luxcli.errors import IncompatibleError, StorageError
+from luxcli.errors import IncompatibleError, StorageError, file_error
 from luxcli.system import files
 
 # Places in the header of a SQLite file, and what a development version wrote there.
 _HEADER_BYTES = 72
 _VERSION, _APPLICATION = slice(60, 64), slice(68, 72)
 _LUXCLI, _DEVELOPMENT = b"LuxC", b"\0\0\0\1"
+# What to do about a damaged database.
+HEALING = "'luxcli rollup daily' rebuilds it from archives and journals"
 _OLD_BUFFER = ".buffer.jsonl"
 # What SQLite adds to the name for its own files.
 BESIDE = ("-journal", "-wal", "-shm")
@@ -41,7 +43,7 @@ def prepare(path: Path, *, parents: bool) -> None:
     try:
         files.make_directory(directory)
     except OSError as exc:
-        raise StorageError(f"{directory}: cannot be created: {exc.strerror}") from exc
+        raise file_error(directory, "cannot be created", exc) from exc
 
 
 def check(path: Path, *, parents: bool) -> None:
@@ -64,8 +66,7 @@ def check(path: Path, *, parents: bool) -> None:
                 advice="create it or correct cache_path",
             )
     except OSError as exc:
-        who = f" for uid {os.geteuid()}" if isinstance(exc, PermissionError) else ""
-        raise StorageError(f"{directory}: cannot be read{who}: {exc.strerror}") from exc
+        raise file_error(directory, "cannot be read", exc) from exc
 
 
 def check_version(path: Path) -> None:
@@ -88,7 +89,7 @@ def check_version(path: Path) -> None:
                 f"{path.parent}: is not a directory", advice="correct cache_path"
             ) from exc
         except OSError as exc:
-            raise StorageError(f"{beside}: cannot be read: {exc.strerror}") from exc
+            raise file_error(beside, "cannot be read", exc) from exc
         if not is_regular:
             raise StorageError(f"{beside}: not a regular file", advice="move it away and run again")
     try:
@@ -132,7 +133,7 @@ def list_directory(directory: Path) -> list[Path]:
     except NotADirectoryError as exc:
         raise StorageError(f"{directory}: is not a directory") from exc
     except OSError as exc:
-        raise StorageError(f"{directory}: cannot be read: {exc.strerror}") from exc
+        raise file_error(directory, "cannot be read", exc) from exc
 
 
 def journal_path(path: Path, day: str) -> Path:
@@ -243,4 +244,4 @@ def rename(old: Path, new: Path) -> None:
         old.rename(new)
         files.sync_directory(old.parent)
     except OSError as exc:
-        raise StorageError(f"{old}: cannot be renamed: {exc.strerror}") from exc
+        raise file_error(old, "cannot be renamed", exc) from exc

@@ -127,7 +127,7 @@ def take_out(db: "Connection", ts_ms: int) -> None:
     )
     db.execute("DELETE FROM poll WHERE ts_ms=?", (ts_ms,))
     if following is not None:
-        # What the next poll has like the one before is no change any more.
+        # A value that the next poll has like the poll before is no change now: it leaves the log.
         db.executemany(
             "DELETE FROM setting WHERE kind=? AND idx=? AND ts_ms=? AND value IS ?",
             [(*key, following, reader.as_of(db, key, following - 1)) for key in keys],

@@ -9,6 +9,7 @@ content: a text where a number was stored, a table without its name. So after a 
 does not explain the file is compared with what luxcli writes.
 """
 
+import errno
 import os
 import re
 import sqlite3
@@ -19,9 +20,15 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from luxcli.errors import DamagedError, IncompatibleError, StorageError, UnavailableError
+from luxcli.errors import (
+    DamagedError,
+    IncompatibleError,
+    StorageError,
+    UnavailableError,
+    file_advice,
+)
 from luxcli.model import CLOCK_DOUBTED, EARLIEST_MS, LATEST_MS
-from luxcli.store import schema
+from luxcli.store import paths, schema
 from luxcli.store.paths import BESIDE
 
 # The oldest library with which the tests of `store`, `rollup`, `exports` and `maintenance` pass.
@@ -31,7 +38,7 @@ from luxcli.store.paths import BESIDE
 OLDEST_LIBRARY: Final = (3, 15, 0)
 
 # Conditions of the moment or of the file system. Any other error than these and damage is a bug.
-_ADVICE: Final = {
+_CONDITIONS: Final = {
     sqlite3.SQLITE_BUSY: "locked by another program for too long",
     sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_FULL: "disk full",
@@ -142,8 +149,12 @@ def _failure(path: Path, exc: Exception) -> StorageError | None:
             advice="end that program, or let it set 'PRAGMA journal_mode=PERSIST'; luxcli then"
             " goes on by itself",
         )
-    if code in _ADVICE:
-        return UnavailableError(f"{_barred(path, code)}: {_ADVICE[code]} ({_text(exc)})")
+    if code in _CONDITIONS:
+        barred = _barred(path, code)
+        # None where neither the disk nor a permission is the reason, such as a lock.
+        number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else _refusal(barred)
+        advice = file_advice(barred, number)
+        return UnavailableError(f"{barred}: {_CONDITIONS[code]} ({_text(exc)})", advice=advice)
     if isinstance(exc, sqlite3.Error):
         return StorageError(f"{path}: SQLite {sqlite3.sqlite_version} failed ({exc})")
     return None
@@ -169,22 +180,6 @@ def transaction(path: Path, *, busy_wait_s: float) -> Iterator[sqlite3.Connectio
             if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
                 _give_back_journal(db)
             raise
-
-
-def bounds(db: sqlite3.Connection) -> tuple[int | None, int | None]:
-    """Return the times of the oldest and the newest poll, marked ones included."""
-    # Two subqueries: asked for both in one SELECT, SQLite scans the whole table.
-    oldest, newest = db.execute(
-        "SELECT (SELECT min(ts_ms) FROM poll), (SELECT max(ts_ms) FROM poll)"
-    ).fetchone()
-    return oldest, newest
-
-
-def span(db: sqlite3.Connection) -> tuple[int | None, int | None]:
-    """Return the times of the oldest and the newest poll whose time is not doubted."""
-    sound = f"SELECT ts_ms FROM poll WHERE flags&{CLOCK_DOUBTED}=0 ORDER BY ts_ms"
-    oldest, newest = db.execute(f"SELECT ({sound} LIMIT 1), ({sound} DESC LIMIT 1)").fetchone()
-    return oldest, newest
 
 
 def _give_back_journal(db: sqlite3.Connection) -> None:
@@ -274,7 +269,13 @@ def _damage(
         is_damaged = extended == sqlite3.SQLITE_IOERR_SHORT_READ and not _is_intact(path)
     else:
         is_damaged = not _is_intact(path)
-    return DamagedError(f"{path}: damaged ({_text(exc)})") if is_damaged else None
+    if not is_damaged:
+        return None
+    return DamagedError(f"{path}: damaged ({_text(exc)})", advice=paths.HEALING)
+
+
+def _refusal(path: Path) -> int | None:
+    return errno.EACCES if path.exists() and not os.access(path, os.R_OK | os.W_OK) else None
 
 
 def _barred(path: Path, code: int) -> Path:

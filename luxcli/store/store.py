@@ -38,7 +38,7 @@ _LOCK_WAIT_S = 20.0
 _POLL_WAIT_S = 1.0  # for the database; the poll's line is durable already
 _PAUSE_S = 0.06  # longer than others wait before they try again to get the lock
 _SHORT_WAIT_S = 0.3
-# Roll-ups, archives and recovery take minutes on a small machine.
+# Roll-ups, archives and rebuilds take minutes on a small machine.
 ROLLUP_WAIT_S = 60.0
 _DAY_MS = 86_400_000
 _REMOVAL_S = 600.0
@@ -158,7 +158,7 @@ class Store:
         except (LockHeldError, StorageError) as exc:
             # The disk may be full while the database still has free pages.
             self._write_past_journal([poll], (), exc)
-            return AddResult(1, f"{exc}; stored in the database directly")
+            return AddResult(1, exc.text_with("stored in the database directly"))
         if number // self._flush_polls == before // self._flush_polls:
             return AddResult(0)
         try:
@@ -166,7 +166,8 @@ class Store:
         except LockHeldError:
             return AddResult(0)  # a later flush moves more
         except StorageError as exc:
-            return AddResult(0, f"{exc}; it waits in {journal.path_at(self.path, timestamp)}")
+            waits = f"it waits in {journal.path_at(self.path, timestamp)} for a later flush"
+            return AddResult(0, exc.text_with(waits))
 
     def add_missed(self, missed: MissedPoll) -> None:
         """Keep the reason why a scheduled poll was missed: durable when this returns.
@@ -305,7 +306,7 @@ class Store:
         Returns:
             Bytes inside the database file that are free for new polls because of it.
         """
-        from luxcli.store import sqlite_file, writer
+        from luxcli.store import timings, writer
 
         if not self.database.has_data():
             return 0
@@ -316,7 +317,7 @@ class Store:
             progress(oldest - first, cutoff - first)
             with self.writing() as db:
                 writer.remove_polls(db, min(cutoff, oldest + _DAY_MS))
-                oldest, _ = sqlite_file.span(db)
+                oldest, _ = timings.span(db)
         with self.writing() as db:
             writer.remove_records(db, cutoff)
         return max(0, self.database.free_bytes() - free_before)
@@ -365,9 +366,9 @@ class Store:
             self._has_quarantined = True
             damaged_path = paths.quarantine(self.path)
             _LOGGER.error(
-                "%s; quarantined as %s, a new database was created; the next roll-up puts its polls"
-                " back from archives and this file",
-                *(exc, damaged_path.name),
+                "%s; quarantined as %s, a new database was created; a roll-up puts its polls back"
+                " from archives and this file",
+                *(exc.what, damaged_path.name),
             )
             moved = intake.take_in_part(self.database, self.rejected_path, failures)
         if moved is None and failures and not past_unreadable:
@@ -379,12 +380,11 @@ class Store:
 
         Not if luxcli has quarantined it, which was said.
         """
-        if self.database.has_data() or self.quarantined_paths():
-            return
-        if self.archive_paths():
+        is_explained = self.database.has_data() or self.quarantined_paths()
+        if not is_explained and self.archive_paths():
             _LOGGER.error(
-                "%s: gone or empty though there are archives of it; a new database was created;"
-                " the next roll-up puts back what archives hold",
+                "%s: gone or empty though there are archives of it; a new database was created; a"
+                " roll-up puts back what archives hold",
                 self.path,
             )
 
@@ -397,4 +397,4 @@ class Store:
         try:
             self.merge(polls, missed)
         except (LockHeldError, StorageError) as exc:
-            raise StorageError(f"{reason}; nor can the database be written: {exc}") from exc
+            raise StorageError(f"{reason.what}; nor can the database be written: {exc}") from exc

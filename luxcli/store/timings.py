@@ -79,6 +79,16 @@ def _run(until_ms: int, *hour: int) -> Row | None:
     return None
 
 
+def span(db: "Connection") -> tuple[int | None, int | None]:
+    """Return the times of the oldest and the newest poll whose time is not doubted."""
+    # Two subqueries: asked for both in one SELECT, SQLite scans the whole table.
+    undoubted = f"SELECT ts_ms FROM poll WHERE flags&{CLOCK_DOUBTED}=0 ORDER BY ts_ms"
+    oldest, newest = db.execute(
+        f"SELECT ({undoubted} LIMIT 1), ({undoubted} DESC LIMIT 1)"
+    ).fetchone()
+    return oldest, newest
+
+
 def scheduled_before(db: "Connection", ts_ms: int) -> tuple[int, int] | None:
     """Return scheduled time and interval (s) of the last scheduled entry before a time."""
     return max(_scheduled(db, "ts_ms<? ORDER BY ts_ms DESC", ts_ms), default=None)

@@ -164,12 +164,26 @@ def test_days_that_only_archives_hold_after_the_database_was_lost_are_a_warning(
         path.unlink()
     record(settings, NOW_MS - 60_000, NOW_MS)  # the one poll after it
     found = diagnose(settings, offline=True)
-    [text] = [t for t in lines(found, "storage", "warning") if "archives" in t]
+    [text] = [t for t in lines(found, "storage", "warning") if "in archives" in t]
     assert text == "5 days (2027-01-10 to 2027-01-14) are in archives but not in the database"
     [section] = [entry for entry in found.sections if entry.name == "storage"]
     assert "'luxcli restore' puts them back" in [line.advice for line in section.lines]
     assert invoke("restore", env={"LUXCLI_CACHE_PATH": str(settings.cache_path)}).status == 0
     assert values(diagnose(settings, offline=True), "storage")["days_only_in_archives"] == []
+
+
+def test_a_database_that_is_gone_is_a_warning_if_there_are_archives_of_it(tmp_path):
+    settings = archived(tmp_path)
+    # The CSV of the first day is about the day before as well, of which there was no poll.
+    files.make_directory(settings.daily_dir)
+    [first, *_] = Store(settings.cache_path).archive_paths()
+    (settings.daily_dir / f"{first.name[:10]}_daily.csv").write_text("timestamp_utc\n")
+    for path in tmp_path.glob("cache.sqlite3*"):
+        path.unlink()
+    found = diagnose(settings, offline=True)
+    gone = f"{settings.cache_path}: the database is gone, though there are archives of it"
+    assert gone in lines(found, "storage", "warning")
+    assert values(found, "storage")["days_only_in_csvs"] == []
 
 
 def check_of(settings: Config, kind: str) -> str:
@@ -188,13 +202,13 @@ def test_it_says_when_the_archives_were_last_checked_and_which_longest_ago(tmp_p
     day_ago = times.utc_text(NOW_MS - DAY_MS)
     assert (facts["archives_checked"], facts["archives_oldest_check"]) == (day_ago, day_ago)
     assert check_of(settings, "ok") == (
-        f"database and archives were last checked on {day_ago}, each archive since {day_ago}"
+        f"database and archives were last checked on {day_ago}, each archive on {day_ago} or later"
     )
     [first, *_] = ledger.archives(store)
     ledger.forget_archive(store, first.start_ms)
     assert check_of(settings, "ok").endswith(f"{day_ago}, 1 archive not yet")
     ledger.record_archive(store, first._replace(checked_ms=NOW_MS - 31 * DAY_MS))
-    assert f"each archive since {times.utc_text(NOW_MS - 31 * DAY_MS)}" in check_of(
+    assert f"each archive on {times.utc_text(NOW_MS - 31 * DAY_MS)} or later" in check_of(
         settings, "warning"
     )
 

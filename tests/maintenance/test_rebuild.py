@@ -301,7 +301,7 @@ def test_a_quarantined_database_of_a_newer_luxcli_is_reported_and_left(recorded)
     source = run_complete(recorded)[-1]
     assert "written by a newer luxcli" in source.problem
     assert damaged_path.exists()
-    assert run_restore(recorded)[-2].problem == source.problem
+    assert run_restore(recorded)[-1].problem == source.problem
 
 
 def test_damaged_databases_are_pruned_once_the_rebuild_is_done(recorded):

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -408,12 +409,30 @@ def test_a_full_disk_ends_the_process_with_74_and_a_line_that_says_so(pages_left
         assert ran.stderr.count("\n") == 1
         assert str(disk) in ran.stderr
         assert "disk full" in ran.stderr or "No space left on device" in ran.stderr
+        assert ran.stderr.endswith(f"; free space in {settings.cache_path.parent}\n")
         assert json.loads(ran.stdout)["error"]["exit"] == 74
         filler.unlink()
         assert launch(disk, "poll-once").status == 0
         assert {content(poll) for poll in everything(settings.cache_path)} == {
             content(pump.snapshot)
         }
+
+
+def test_a_poll_that_a_full_disk_keeps_from_the_database_says_where_it_waits_and_what_to_do(
+    tmp_path,
+):
+    with small_disk(tmp_path / "disk") as disk, FaultyController() as pump:
+        directory = configured(disk, port=pump.port).cache_path.parent
+        assert launch(disk, "poll-once").status == 0
+        settings = configured(disk, port=pump.port, flush_polls=1)
+        fill(disk, 3)  # enough for a line of the journal, not for a database
+        ran = launch(disk, "poll-once")
+        assert ran.status == 0, ran.stderr
+        assert re.search(
+            rf"it waits in {settings.cache_path}\.polls-\S+ for a later flush;"
+            rf" free space in {directory}\n$",
+            ran.stderr,
+        )
 
 
 @pytest.mark.slow
