@@ -56,8 +56,14 @@ def stamp_ms(stamp: str) -> int:
 
 
 def utc_text(ts_ms: int) -> str:
-    """Return a moment, UTC milliseconds, as ISO 8601 text with Z and whole seconds."""
-    return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return a moment, UTC milliseconds, as ISO 8601 text with Z and whole seconds.
+
+    What no calendar has, as damage may leave it, is told in milliseconds.
+    """
+    try:
+        return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OSError, OverflowError, ValueError):
+        return f"{ts_ms} ms"
 
 
 def span(seconds: float) -> str:

@@ -147,7 +147,7 @@ def unread(path: Path, size: int, tail: str, *, wait_s: float | None) -> tuple[i
         if wait_s is not None:
             locks.acquire(file.fileno(), path, wait_s=wait_s, shared=True)
         stop = os.fstat(file.fileno()).st_size
-        is_known = size <= stop and _tail_before(file, size) == tail
+        is_known = 0 <= size <= stop and _tail_before(file, size) == tail
         return size if is_known else 0, stop
 
 

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from luxcli.model import LATEST_MS
 from luxcli.store import reader
 from luxcli.store.store import Store
+
+_MOST_DIGITS: Final = 18
 
 
 class RollupRecord(NamedTuple):
@@ -79,7 +82,12 @@ def archives(store: Store) -> list[ArchiveRecord]:
             return []
         rows = db.execute("SELECT * FROM archive").fetchall()
         types = (int, int, str, int, int, int, int)
-        return [ArchiveRecord(*row) for row in reader.of_types(db, rows, *types)]
+        records = [ArchiveRecord(*row) for row in reader.of_types(db, rows, *types)]
+    # A damaged time counts as none, so that the archive is the next one to be read.
+    return [
+        record if _is_time(record.checked_ms) else record._replace(checked_ms=0)
+        for record in records
+    ]
 
 
 def record_archive(store: Store, record: ArchiveRecord) -> None:
@@ -113,7 +121,9 @@ def checked_ms(store: Store) -> int | None:
     """
     with store.database.reading() as db:
         row = db and db.execute("SELECT value FROM meta WHERE key='checked_ms'").fetchone()
-    return int(row[0]) if row and str(row[0]).isdigit() else None
+    text = str(row[0]) if row else ""
+    found = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
+    return found if found is None or _is_time(found) else None
 
 
 def record_check(store: Store, now_ms: int) -> None:
@@ -124,6 +134,11 @@ def record_check(store: Store, now_ms: int) -> None:
     """
     with store.writing() as db:
         db.execute("INSERT OR REPLACE INTO meta VALUES ('checked_ms',?)", (str(now_ms),))
+
+
+def _is_time(ts_ms: int) -> bool:
+    """Whether a moment in the database is one that luxcli may have written."""
+    return 0 <= ts_ms < LATEST_MS
 
 
 def merge(
@@ -180,7 +195,8 @@ def rebuild_record(store: Store) -> RebuildRecord | None:
     if not row:
         return None
     name, _, reached = str(row[0]).partition("/")
-    return RebuildRecord(name, int(reached) if reached.isdigit() else None)
+    is_number = reached.isdecimal() and len(reached) <= _MOST_DIGITS
+    return RebuildRecord(name, int(reached) if is_number else None)
 
 
 def record_rebuild(store: Store, record: RebuildRecord | None) -> None:

@@ -90,6 +90,8 @@ def files_of(settings):
     return csvs, [path.name for path in Store(settings.cache_path).archive_paths()]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_a_journal_that_cannot_be_read_stops_no_csv_and_no_archive_and_is_named(cli, recorded):
     """Such as one that root made, or one in a bad sector."""
     file, settings = recorded
@@ -111,6 +113,8 @@ def test_a_journal_that_cannot_be_read_stops_no_csv_and_no_archive_and_is_named(
     assert first not in journal.paths(settings.cache_path)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_a_journal_that_hangs_stops_no_csv_and_what_it_has_is_added_later(invoke, recorded):
     """A process that hangs keeps it."""
     file, settings = recorded
@@ -139,3 +143,35 @@ def test_the_file_beside_the_database_that_may_not_be_used_is_named(cli, recorde
     ran = cli("rollup", "daily", "-c", file, preexec_fn=bound_by_permissions)
     assert ran.status == 74
     assert f"{beside}: cannot be" in ran.stderr
+
+
+DAMAGED_RECORDS = (
+    "UPDATE journal SET size=-1-size",
+    "UPDATE archive SET checked_ms=checked_ms-(1<<47)",
+    "UPDATE archive SET checked_ms=checked_ms|(1<<47)",
+    "INSERT OR REPLACE INTO meta VALUES ('checked_ms','99999999999999999999')",
+    "INSERT OR REPLACE INTO meta VALUES ('checked_ms','\u00b2')",
+    "INSERT OR REPLACE INTO meta VALUES ('rebuild','2025-11-15.json.xz/99999999999999999999')",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("statement", DAMAGED_RECORDS)
+def test_what_damage_left_of_a_record_stops_no_job_and_is_written_again(
+    invoke, recorded, statement
+):
+    """Records have no checksum: SQLite notices no changed bit of a number or a text."""
+    file, settings = recorded
+    store = Store(settings.cache_path)
+    assert invoke("rollup", "all", "--if-due", "-c", file).status == 0
+    with store.writing() as db:
+        db.execute(statement)
+    assert invoke("diagnose", "--offline", "-c", file).status != 1
+    [new] = record(settings, ms("2025-11-17T13:00"), ms("2025-11-17T13:01"))
+    for command in ("rollup all --if-due", "prune", "diagnose --offline"):
+        ran = invoke(*command.split(), "-c", file)
+        assert "Traceback" not in ran.stderr
+        assert ran.status != 1
+    assert store.database.polls_at([new])
+    assert invoke("rollup", "all", "--if-due", "-c", file).status == 0
