@@ -16,7 +16,7 @@ GROUPS: Final[tuple[Group, ...]] = ("calculations", "parameters", "visibilities"
 EARLIEST_MS: Final = 946_684_800_000
 LATEST_MS: Final = 4_102_444_800_000
 
-# Marks of a poll, the bits of `flags`. Its time is doubted: see `recording.clock`.
+# Marks of a poll, the bits of `flags`. Its time is doubted: see `recording.clock_doubt`.
 CLOCK_DOUBTED: Final = 1
 # A block has another length than in the poll before; it looks wrong, but not enough to refuse it.
 LENGTH_CHANGED: Final = 2

@@ -37,6 +37,11 @@ def print_line(text: str) -> None:
         raise StorageError(f"the output cannot be written: {exc.strerror}") from exc
 
 
+def counted(count: int, one: str) -> str:
+    """Return a number of things for people, such as ``2 polls``."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
 def end_with_closed_pipe() -> NoReturn:
     """End the command because the reader of its output has gone, such as 'head'.
 

@@ -68,7 +68,9 @@ class Restored(NamedTuple):
 
     def describe(self) -> str:
         """Return how much was recovered, as text."""
-        return (
-            f"{self.polls} polls and {self.missed} missed polls put back from"
-            f" {len(self.sources)} {'file' if len(self.sources) == 1 else 'files'}"
-        )
+        polls, missed = _counted(self.polls, "poll"), _counted(self.missed, "missed poll")
+        return f"{polls} and {missed} put back from {_counted(len(self.sources), 'file')}"
+
+
+def _counted(count: int, one: str) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"

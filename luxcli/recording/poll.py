@@ -26,6 +26,7 @@ DEVICE_WAIT_S: Final = access.DEVICE_WAIT_S
 # was wrong itself.
 _REFUSED_S: Final = 300
 _REFUSED_INTERVALS: Final = 2.5
+_CLOCK_ADVICE: Final = "set this computer's clock, then run 'luxcli repair-times'"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -287,8 +288,9 @@ class Gate:
             return
         marks = " and ".join(snapshot._replace(flags=self._flags).marks)
         stored = f"stored and marked as {marks}" if marks else "stored"
-        when = times.utc_text(snapshot.taken_ms)
-        _LOGGER.warning("%s: %s (poll of %s: %s)", address, "; ".join(self._messages), when, stored)
+        when, noticed = times.utc_text(snapshot.taken_ms), "; ".join(self._messages)
+        advice = f"; {_CLOCK_ADVICE}" if self._flags & CLOCK_DOUBTED else ""
+        _LOGGER.warning("%s: %s (poll of %s: %s)%s", address, noticed, when, stored, advice)
 
     def _last_poll(self) -> Snapshot | None:
         try:

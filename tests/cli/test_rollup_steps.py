@@ -98,7 +98,8 @@ def test_a_journal_that_cannot_be_read_stops_no_csv_and_no_archive_and_is_named(
     first, *_others = journal.paths(settings.cache_path)
     first.chmod(0)
     options = {"preexec_fn": bound_by_permissions}
-    problem = f"luxcli: {first}: cannot be read: Permission denied\n"
+    advice = f"uid {os.geteuid()} needs access: see 'ls -ld {first}'"
+    problem = f"luxcli: {first}: cannot be read: Permission denied; {advice}\n"
     ran = cli("rollup", "all", "--if-due", "-c", file, **options)
     assert ran.status == 74
     assert ran.stderr.count(problem) == 1

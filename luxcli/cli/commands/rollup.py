@@ -18,7 +18,7 @@ from luxcli.cli.options import (
     date_option,
     epilog,
 )
-from luxcli.cli.output import local_zone, print_json, report_line, warn
+from luxcli.cli.output import counted, local_zone, print_json, report_line, warn
 from luxcli.cli.screen import progress
 from luxcli.cli.session import Session
 from luxcli.config.config import Config
@@ -298,7 +298,7 @@ class _Run:
             self.archives.append(str(entry.path))
             self.findings += entry.findings
             size = size_text(entry.size)
-            self.report_line(f"archive: {entry.polls} polls, {size}: {entry.path}")
+            self.report_line(f"archive: {counted(entry.polls, 'poll')}, {size}: {entry.path}")
 
     def remove_journals(self) -> None:
         """Remove the journals whose lines are in archives."""
@@ -306,7 +306,7 @@ class _Run:
 
         removed = journals.remove_safe(self.settings, zone=self.zone)
         if removed.paths:
-            _LOGGER.info("removed %d journals, whose lines are in archives", len(removed.paths))
+            _LOGGER.info("removed %s: archived", counted(len(removed.paths), "journal"))
 
     def check(self) -> None:
         """Check the database and some archives, once a night."""
@@ -318,7 +318,9 @@ class _Run:
             )
         self.findings += checked.findings
         if checked.archives:
-            self.report_line(f"checked {checked.archives} archives and the database: intact")
+            self.report_line(
+                f"checked {counted(checked.archives, 'archive')} and the database: intact"
+            )
 
     def clean_up(self) -> None:
         """Remove CSVs that are too old."""
@@ -328,7 +330,7 @@ class _Run:
         pruned = prune.prune_csvs(self.settings, now_ms=self.now_ms, zone=self.zone, keep=new_paths)
         # CSVs that it refuses to remove are reported by `prune`, once a day.
         if pruned.csv_files or not self.if_due:
-            self.report_line(f"removed {len(pruned.csv_files)} old CSV files")
+            self.report_line(f"removed {counted(len(pruned.csv_files), 'old CSV file')}")
 
     def report_line(self, text: str) -> None:
         """Log what was done, and print it on a terminal unless the JSON object says it."""
