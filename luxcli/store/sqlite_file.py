@@ -138,7 +138,7 @@ def _failure(path: Path, exc: Exception) -> StorageError | None:
     if damaged := _damage(path, exc, code, extended):
         return damaged
     # Older versions of SQLite may say of another kind of file that its format is not supported.
-    is_refused = code == sqlite3.SQLITE_ERROR and not _was_ours(_header(path))
+    is_refused = code == sqlite3.SQLITE_ERROR and not _was_ours(path)
     if code == sqlite3.SQLITE_NOTADB or is_refused:
         return StorageError(
             f"{path}: not a SQLite file; nothing was changed", advice="correct cache_path"
@@ -255,15 +255,14 @@ def _damage(
         code: SQLite's primary code; None if it was not SQLite that raised.
         extended: SQLite's extended code.
     """
-    head = _header(path)
-    if code in _OF_THE_MOMENT or not _was_ours(head):
+    if code in _OF_THE_MOMENT or not _was_ours(path):
         return None
     if isinstance(exc, _ContentError):
         is_damaged = True
     elif code in _DAMAGE:
         is_damaged = not _is_foreign_object(str(exc))
     elif code == sqlite3.SQLITE_READONLY:
-        is_damaged = head[_WRITE_FORMAT] > _WAL
+        is_damaged = _header(path)[_WRITE_FORMAT] > _WAL
     elif code == sqlite3.SQLITE_IOERR:
         # Behind the end of the file.
         is_damaged = extended == sqlite3.SQLITE_IOERR_SHORT_READ and not _is_intact(path)
@@ -311,15 +310,16 @@ def _is_flipped(db: sqlite3.Connection, version: int) -> bool:
     return (version ^ schema.NEWEST).bit_count() == 1 and _has_schema(db, _model())
 
 
-def _was_ours(head: bytes) -> bool:
+def _was_ours(path: Path) -> bool:
     """Whether a file that SQLite cannot read was written by luxcli.
 
-    Signs are our mark in its header, SQLite's own mark where ours is gone, or an empty first page,
-    as a failing card leaves it. Any other file is somebody else's and must not be moved away.
+    Signs are our mark in its header, SQLite's own mark where ours is gone, an empty first page, or
+    the rollback journal that our transactions leave beside it. Any other file is somebody else's.
     """
-    mark = schema.APPLICATION_ID.to_bytes(4, "big")
+    head, mark = _header(path), schema.APPLICATION_ID.to_bytes(4, "big")
+    is_marked = head[_APPLICATION] == mark or head.startswith(b"SQLite format 3\0")
     is_empty = bool(head) and not any(head)
-    return head[_APPLICATION] == mark or head.startswith(b"SQLite format 3\0") or is_empty
+    return is_marked or is_empty or bool(_header(path.with_name(path.name + "-journal")))
 
 
 def _is_foreign_object(message: str) -> bool:

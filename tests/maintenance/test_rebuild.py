@@ -89,6 +89,21 @@ def test_a_database_whose_first_page_is_zeroed_is_quarantined_by_the_next_flush(
     assert len(polls) - len(back) == 36
 
 
+@pytest.mark.parametrize("content", [b"\xff" * 4096, b"<html>404</html>"])
+def test_a_database_whose_first_page_is_overwritten_is_known_by_the_journal_beside_it(
+    recorded, content
+):
+    polls = expected(recorded)
+    with recorded.cache_path.open("r+b") as file:
+        file.write(content)
+    Store(recorded.cache_path).flush()
+    assert len(Store(recorded.cache_path).quarantined_paths()) == 1
+    run_complete(recorded)
+    back = everything(recorded)
+    assert back == [p for p in polls if p.taken_ms in {q.taken_ms for q in back}]
+    assert len(polls) - len(back) == 36  # of which the fixture has neither archive nor journal
+
+
 def test_restoring_twice_changes_nothing(recorded):
     recorded.cache_path.unlink()
     run_restore(recorded)

@@ -274,7 +274,7 @@ def test_a_roll_up_that_finds_the_database_damaged_reports_all_that_can_be_read(
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_commands_killed_at_every_call_lose_nothing(workers, states, port, tmp_path):
     rows, problems = [], []
     for number, case in enumerate(CASES):
@@ -424,7 +424,7 @@ def test_a_database_file_that_is_still_empty_stops_no_roll_up(workers, port, tmp
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_power_cuts_at_every_moment_lose_nothing(recording, workers):
     cuts_tried = useful_cuts(recording)[:: reliability.sample()]
     found = cut_power(workers, recording, cuts_tried, range(3))

@@ -1224,7 +1224,7 @@ def peak_of_memory() -> Iterator[list[int]]:
 
 
 @pytest.mark.sweep  # what else runs in the process counts as well
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
     """The database was locked or full for days; on a small computer the flush must still fit."""
     peaks = []
@@ -1243,7 +1243,7 @@ def test_a_backlog_of_days_is_flushed_in_bounded_memory(tmp_path):
 
 
 @pytest.mark.sweep  # what else runs in the process counts as well
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_what_waits_is_counted_in_little_memory(tmp_path):
     store = Store(tmp_path / "c.sqlite3")
     for poll in reals(3):
