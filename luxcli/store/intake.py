@@ -140,7 +140,7 @@ def take_in_part(
         new = writer.ingest(db, __version__, polls, missed, stored, repairs)
         # They are safe there before the database leaves them behind.
         rejected = [line for part in found.values() for line in part.rejected]
-        journal.set_aside(rejected_path, rejected)
+        journal.keep_lines(rejected_path, rejected)
         for path, part in found.items():
             values = (path.name, part.offset, part.tail)
             db.execute("INSERT OR REPLACE INTO journal VALUES (?,?,?)", values)

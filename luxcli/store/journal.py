@@ -267,19 +267,19 @@ def remove(path: Path, size: int, *, wait_s: float) -> bool:
         return True
 
 
-def set_aside(path: Path, damaged: Sequence[bytes]) -> None:
-    """Append damaged lines durably to the file `path`, each once, for a person to look at.
+def keep_lines(path: Path, lines: Sequence[bytes]) -> None:
+    """Append damaged lines, or those of removed polls, durably to a file beside, each once.
 
     Raises:
         StorageError: The file cannot be written.
     """
-    if not damaged:
+    if not lines:
         return  # whatever has the name of that file does not matter then
     from hashlib import sha256  # not needed by a poll
 
     with _reading(path) as file:
         known = {sha256(line).digest() for line, _ in _lines(file, 0, None)} if file else set()
-    new = [line for line in dict.fromkeys(damaged) if sha256(line).digest() not in known]
+    new = [line for line in dict.fromkeys(lines) if sha256(line).digest() not in known]
     if new:
         with _locked(path, 0.0, os.O_CREAT) as fd:
             size = os.fstat(fd).st_size

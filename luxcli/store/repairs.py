@@ -105,7 +105,7 @@ def keep_removed(path: Path, polls: Sequence[Snapshot]) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    journal.set_aside(path, [journal.line_of(poll) for poll in polls])
+    journal.keep_lines(path, [journal.line_of(poll) for poll in polls])
 
 
 def take_out(db: "Connection", ts_ms: int) -> None:

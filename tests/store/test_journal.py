@@ -616,9 +616,9 @@ journal.append(Path(sys.argv[1]), small(START_MS + 9), wait_s=9)
 
 def test_damaged_lines_are_added_once_to_those_that_are_there(tmp_path):
     path = tmp_path / "rejected.jsonl"
-    journal.set_aside(path, [b"one", b"\xff\0two", b"one"])
-    journal.set_aside(path, [b"three", b"one"])
-    journal.set_aside(path, [])
+    journal.keep_lines(path, [b"one", b"\xff\0two", b"one"])
+    journal.keep_lines(path, [b"three", b"one"])
+    journal.keep_lines(path, [])
     assert path.read_bytes() == b"one\n\xff\0two\nthree\n"
 
 
@@ -643,7 +643,7 @@ def test_a_journal_that_is_no_file_is_a_storage_error_with_its_path(tmp_path, ca
         lambda: journal.append(cache, MISSED, wait_s=1),
         lambda: journal.unread(path, 0, "", wait_s=1),
         lambda: journal.waiting(path, 0),
-        lambda: journal.set_aside(path, [b"x"]),
+        lambda: journal.keep_lines(path, [b"x"]),
     ):
         with pytest.raises(StorageError) as error:
             call()
