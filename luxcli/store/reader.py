@@ -30,8 +30,6 @@ _CHANGES: Final = (
     " WHERE s.kind=r.kind AND s.idx=r.idx AND s.ts_ms>? AND s.ts_ms<?"
 )
 
-Change = tuple[Key, int, int | None]  # register, time and new value
-
 
 def chunks(
     db: "Connection", keys: Sequence[Key], start_ms: int, stop_ms: int, damaged: list[int]
@@ -80,7 +78,13 @@ def _chunk(
 def polls(db: "Connection", start_ms: int, stop_ms: int, damaged: list[int]) -> Iterator[Snapshot]:
     """Yield every poll of ``start_ms <= ts_ms < stop_ms`` as it was sent; else as `chunks`."""
     for interval in _intervals(db, lambda: known_registers(db), start_ms, stop_ms):
-        yield from snapshots(interval, damaged)
+        for rows, layout in _intact_batches(interval, damaged):
+            parameters, visibilities = layout.settings
+            for row in rows:
+                ts_ms, took_ms, tries, *schedule = row[: len(HEAD)]
+                blocks = (layout.block(row), parameters, visibilities)
+                # type: the checksum fits, so these are numbers.
+                yield Snapshot(ts_ms, took_ms, tries, *blocks, *schedule)  # type: ignore[arg-type]
 
 
 def polls_at(db: "Connection", times: Sequence[int]) -> dict[int, Snapshot]:
@@ -97,17 +101,6 @@ def polls_at(db: "Connection", times: Sequence[int]) -> dict[int, Snapshot]:
                     found[poll.taken_ms] = poll
             first = number + 1
     return found
-
-
-def snapshots(interval: "Interval", damaged: list[int]) -> Iterator[Snapshot]:
-    """Yield the intact polls of an interval; `damaged` takes the times of the others."""
-    for rows, layout in _intact_batches(interval, damaged):
-        parameters, visibilities = layout.settings
-        for row in rows:
-            ts_ms, took_ms, tries, *schedule = row[: len(HEAD)]
-            blocks = (layout.block(row), parameters, visibilities)
-            # type: the checksum fits, so these are numbers.
-            yield Snapshot(ts_ms, took_ms, tries, *blocks, *schedule)  # type: ignore[arg-type]
 
 
 def _intact_batches(interval: "Interval", damaged: list[int]) -> Iterator[tuple[list[Row], Layout]]:
@@ -196,7 +189,8 @@ class Interval:
                 self.fixed[slot] = constants[index]
             else:
                 logged.setdefault((kind, index), []).append(slot)
-        first, later = self._settings(logged)
+        first = settings_at(db, start_ms)
+        later = setting_changes(db, start_ms, stop_ms)
         self._end_transaction()
         self.fixed |= {slot: first.get(key) for key, slots in logged.items() for slot in slots}
         changes = [
@@ -207,7 +201,7 @@ class Interval:
         columns_read = "".join(f",c{keys[slot][1]}" for slot in self.varying)
         self._select = (
             f"SELECT {HEAD_SQL}{columns_read}"
-            f" FROM poll WHERE ts_ms>=? AND ts_ms<? {condition} ORDER BY ts_ms"
+            f" FROM poll WHERE ts_ms>=? AND ts_ms<? {condition} ORDER BY ts_ms LIMIT {_BATCH_ROWS}"
         )
 
     def read(self) -> list[Row] | None:
@@ -219,11 +213,13 @@ class Interval:
         if self.next_ms >= self._stop_ms:
             return None
         self._begin_transaction()
-        rows, is_last = self._next_rows()
+        bounds = (self.next_ms, self._stop_ms)
+        rows: list[Row] = self._db.execute(self._select, bounds).fetchall()
         unchanged = self._data_version() == self._version
         self._end_transaction()
         if not unchanged:
             return None
+        is_last = len(rows) < _BATCH_ROWS
         self.next_ms = self._stop_ms if is_last else time_of(rows[-1]) + 1
         return rows
 
@@ -238,18 +234,6 @@ class Interval:
         while self._changes and self._changes[-1][0] <= ts_ms:
             _, slot, value = self._changes.pop()
             yield slot, value
-
-    def _settings(self, keys: Iterable[Key]) -> tuple[dict[Key, int | None], list[Change]]:
-        """Return the settings at the start of the interval, and their changes within."""
-        del keys  # all of them are read at once
-        at_start = settings_at(self._db, self.next_ms)
-        return at_start, setting_changes(self._db, self.next_ms, self._stop_ms)
-
-    def _next_rows(self) -> tuple[list[Row], bool]:
-        """Return the next rows, and whether they are the last."""
-        bounds = (self.next_ms, self._stop_ms)
-        rows = self._db.execute(f"{self._select} LIMIT {_BATCH_ROWS}", bounds).fetchall()
-        return rows, len(rows) < _BATCH_ROWS
 
     def _begin_transaction(self) -> None:
         if not self._within_transaction:
