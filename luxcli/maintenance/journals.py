@@ -9,7 +9,6 @@ wrong; that poll's journal stays, since the next polls are compared with it.
 import time
 from collections.abc import Collection
 from datetime import UTC, date, datetime, tzinfo
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,7 +18,7 @@ from luxcli.errors import LockHeldError, StorageError
 from luxcli.maintenance import archive, document
 from luxcli.model import CLOCK_DOUBTED, MissedPoll, Repair, Snapshot
 from luxcli.store import intake, journal
-from luxcli.store.repairs import Repairs, repaired
+from luxcli.store.repairs import Repairs, poll_sha256, repaired
 from luxcli.store.store import Store
 
 _DAY_MS: Final = 86_400_000
@@ -154,7 +153,7 @@ def _end_ms(path: Path) -> float:
 class _Day(NamedTuple):
     """What the archive of a day holds: SHA-256 of polls by time, missed polls, repairs."""
 
-    polls: dict[int, bytes]
+    polls: dict[int, str]
     missed: dict[int, MissedPoll]
     repairs: frozenset[Repair]
 
@@ -193,7 +192,7 @@ class _Archived:
         # A poll whose millisecond was taken is stored under the next free one.
         ts_ms = poll.taken_ms
         while ts_ms in day.polls:
-            if day.polls[ts_ms] == _digest(poll.at(ts_ms)):
+            if day.polls[ts_ms] == poll_sha256(poll.at(ts_ms)):
                 return True
             ts_ms += 1
         return False
@@ -229,12 +228,7 @@ class _Archived:
         except StorageError:
             return None
         return _Day(
-            {poll.taken_ms: _digest(poll) for poll in content.polls},
+            {poll.taken_ms: poll_sha256(poll) for poll in content.polls},
             {missed.ts_ms: missed for missed in content.missed},
             frozenset(content.repairs),
         )
-
-
-def _digest(poll: Snapshot) -> bytes:
-    """Return the SHA-256 of everything of a poll."""
-    return sha256(repr(poll).encode()).digest()
