@@ -33,20 +33,8 @@ _LOCK_WAIT_S: Final = 5.0
 _DAYS_IN_MEMORY: Final = 3
 
 
-class Removed(NamedTuple):
-    """What became of old journals.
-
-    Attributes:
-        paths: Those removed.
-        kept: Those whose days were archived without some of their lines.
-    """
-
-    paths: tuple[Path, ...] = ()
-    kept: tuple[Path, ...] = ()
-
-
-def remove_safe(config: Config, *, zone: tzinfo, dry_run: bool = False) -> Removed:
-    """Remove the journals that are no longer needed; the caller has flushed.
+def remove_safe(config: Config, *, zone: tzinfo, dry_run: bool = False) -> list[Path]:
+    """Remove the journals that are no longer needed, and return them; the caller has flushed.
 
     The next flush takes in once more a journal whose days were archived without some of its lines.
 
@@ -69,7 +57,7 @@ def remove_safe(config: Config, *, zone: tzinfo, dry_run: bool = False) -> Remov
                 intake.forget(db, path.name)
     if failures:
         raise failures[0]
-    return Removed(tuple(removed), tuple(kept))
+    return removed
 
 
 def _sort_out(

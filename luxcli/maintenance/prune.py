@@ -127,7 +127,7 @@ def prune(
     return PruneResult(
         *(tuple(files), csv_bytes, polls, cache_bytes, tuple(dict.fromkeys(findings))),
         tuple(caches),
-        *(tuple(archives), safe.paths, dry_run),
+        *(tuple(archives), tuple(safe), dry_run),
     )
 
 

@@ -33,7 +33,7 @@ def remove(settings, newest=None):
         record(settings, ms(newest), ms(newest) + 1)
         Store(settings.cache_path).flush()
     found = journals.remove_safe(settings, zone=BERLIN)
-    return [path.name[-16:-6] for path in found.paths]
+    return [path.name[-16:-6] for path in found]
 
 
 def left(settings):
@@ -102,7 +102,7 @@ def test_without_archives_a_journal_stays_for_a_week(tmp_path):
     record(settings, ms("2026-11-16T12:30"), ms("2026-11-16T12:31"))
     record(settings, ms("2026-11-24T01:00"), ms("2026-11-24T01:01"))
     found = journals.remove_safe(settings, zone=BERLIN)  # not in the database yet
-    assert found.paths == ()
+    assert found == []
     assert remove(settings, "2026-11-24T01:01") == ["2026-11-16"]
 
 
@@ -125,7 +125,7 @@ def test_a_roll_up_by_a_wrong_clock_removes_no_journal_that_is_needed(tmp_path, 
 def test_a_dry_run_removes_no_journal(settings):
     archived(settings)
     found = journals.remove_safe(settings, zone=BERLIN, dry_run=True)
-    assert [path.name[-16:-6] for path in found.paths] == left(settings)[:1]
+    assert [path.name[-16:-6] for path in found] == left(settings)[:1]
     assert len(left(settings)) == 3
 
 

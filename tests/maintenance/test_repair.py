@@ -168,6 +168,6 @@ def test_journals_and_archives_of_the_future_are_closed_at_once(tmp_path):
     archive.archive_due(settings, now_ms=NOW_MS, zone=BERLIN)
     names = sorted(path.name for path in store.archive_paths())
     assert names == ["2027-03-10.json.xz", "2036-03-09.json.xz"]
-    removed = journals.remove_safe(settings, zone=BERLIN).paths
+    removed = journals.remove_safe(settings, zone=BERLIN)
     assert [path.name[-16:-6] for path in removed] == ["2036-03-09"]
     assert list(store.query(0, EVER)) == [*right(BEGIN_MS), *ahead]

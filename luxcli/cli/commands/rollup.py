@@ -305,8 +305,8 @@ class _Run:
         from luxcli.maintenance import journals
 
         removed = journals.remove_safe(self.settings, zone=self.zone)
-        if removed.paths:
-            _LOGGER.info("removed %s: archived", counted(len(removed.paths), "journal"))
+        if removed:
+            _LOGGER.info("removed %s: archived", counted(len(removed), "journal"))
 
     def check(self) -> None:
         """Check the database and some archives, once a night."""
