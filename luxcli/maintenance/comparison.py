@@ -47,28 +47,21 @@ def compare(day: Day, store: Store, start_ms: int, stop_ms: int) -> Comparison:
         StorageError: The database cannot be read.
     """
     damaged: list[int] = []
-    stored = store.database.polls(start_ms, stop_ms, damaged=damaged)
+    polls = store.database.polls(start_ms, stop_ms, damaged=damaged)
+    # Those of the database are in memory: how many an archive holds is not known.
+    only_stored = {poll.taken_ms: poll for poll in polls}
+    count = len(only_stored)
     only_archived: set[int] = set()
-    only_stored: set[int] = set()
     differing: set[int] = set()
-    count = 0
     repairs = Repairs(store.database.repairs())
-    archived = (poll for poll in day.polls if repairs.of(poll) is None)
-    theirs = next(archived, None)
-    for poll in stored:
-        count += 1
-        while theirs is not None and theirs.taken_ms < poll.taken_ms:
-            only_archived.add(theirs.taken_ms)
-            theirs = next(archived, None)
-        if theirs is None or theirs.taken_ms > poll.taken_ms:
-            only_stored.add(poll.taken_ms)
+    for poll in day.polls:
+        if repairs.of(poll):
             continue
-        if theirs != poll:
+        ours = only_stored.pop(poll.taken_ms, None)
+        if ours is None:
+            only_archived.add(poll.taken_ms)
+        elif ours != poll:
             differing.add(poll.taken_ms)
-        theirs = next(archived, None)
-    while theirs is not None:
-        only_archived.add(theirs.taken_ms)
-        theirs = next(archived, None)
     missed = store.database.missed(start_ms, stop_ms)
     return Comparison(
         frozenset(only_archived),
