@@ -3,7 +3,8 @@
 import math
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
@@ -113,12 +114,15 @@ def prune(
     findings: list[str] = []
     files, csv_bytes = _old_csvs(config, now_ms, zone, findings)
     caches = _old_quarantined(config, now_ms)
-    archives: list[Path] = []
+    archives: list[archive.Archived] = []
     if not dry_run:
         for path in [*files, *caches]:
             _remove(path)
-        _take_in(config, findings)
-        archives = _write_archives(config, now_ms, zone, findings)
+        with _noting_failure(findings):
+            Store.open(config.cache_path, parents=config.may_create_parents).flush()
+        with _noting_failure(findings):  # journals wait for archives that no roll-up has written
+            archives = archive.archive_due(config, now_ms=now_ms, zone=zone)
+        findings += [finding for written in archives for finding in written.findings]
     safe = journals.remove_safe(config, zone=zone, dry_run=dry_run)
     polls, cache_bytes = _prune_polls(
         config, now_ms, zone, findings, progress, dry_run=dry_run, unarchived=unarchived
@@ -127,7 +131,7 @@ def prune(
     return PruneResult(
         *(tuple(files), csv_bytes, polls, cache_bytes, tuple(dict.fromkeys(findings))),
         tuple(caches),
-        *(tuple(archives), tuple(safe), dry_run),
+        *(tuple(written.path for written in archives), tuple(safe), dry_run),
     )
 
 
@@ -207,38 +211,15 @@ def _modified_ms(path: Path) -> float:
         return math.inf
 
 
-def _take_in(config: Config, findings: list[str]) -> None:
-    """Move what waits into the database; a journal that cannot be read stops no other step."""
+@contextmanager
+def _noting_failure(findings: list[str]) -> Iterator[None]:
+    """Add to the findings why a step failed, which stops no other one; damage ends the run."""
     try:
-        Store.open(config.cache_path, parents=config.may_create_parents).flush()
+        yield
     except DamagedError:
         raise
     except StorageError as exc:
         findings.append(str(exc))
-
-
-def _rebuild(config: Config, now_ms: int, zone: tzinfo) -> list[str]:
-    """Put back what a new database lacks; what is missing would look like a pause."""
-    try:
-        return rebuild.complete(config, now_ms=now_ms, zone=zone).problems
-    except DamagedError:
-        raise
-    except StorageError as exc:
-        return [str(exc)]
-
-
-def _write_archives(config: Config, now_ms: int, zone: tzinfo, findings: list[str]) -> list[Path]:
-    """Write the archives that no roll-up has written; journals wait for them."""
-    try:
-        written = archive.archive_due(config, now_ms=now_ms, zone=zone)
-    except DamagedError:
-        raise
-    except StorageError as exc:
-        findings.append(str(exc))
-        return []
-    for one in written:
-        findings += one.findings
-    return [one.path for one in written]
 
 
 def _prune_polls(
@@ -257,7 +238,8 @@ def _prune_polls(
     if dry_run:
         store.flush()  # it has to count the polls of the journals
     else:
-        findings += _rebuild(config, now_ms, zone)
+        with _noting_failure(findings):  # what a new database lacks would look like a pause
+            findings += rebuild.complete(config, now_ms=now_ms, zone=zone).problems
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
     cutoff, _ = archive.bounds(oldest_kept, zone)
     polls = store.database.count(0, cutoff)
