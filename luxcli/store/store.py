@@ -202,16 +202,15 @@ class Store:
         """
         from luxcli.store import intake
 
-        moved = []
-        is_behind = intake.is_behind(self.database)
-        while is_behind:
+        moved: list[FlushResult] = []
+        while intake.is_behind(self.database):
+            if moved:
+                time.sleep(_PAUSE_S)
             with self._lock():
                 part = self._take_in_part(past_unreadable=past_unreadable)
             if part is None:
                 break
             moved.append(part)
-            if is_behind := intake.is_behind(self.database):
-                time.sleep(_PAUSE_S)
         return _sum(moved)
 
     def flush_some(self) -> FlushResult:
