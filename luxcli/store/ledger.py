@@ -119,9 +119,7 @@ def checked_ms(store: Store) -> int | None:
     Raises:
         StorageError: The database cannot be read.
     """
-    with store.database.reading() as db:
-        row = db and db.execute("SELECT value FROM meta WHERE key='checked_ms'").fetchone()
-    text = str(row[0]) if row else ""
+    text = _meta(store, "checked_ms")
     found = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
     return found if found is None or _is_time(found) else None
 
@@ -132,8 +130,7 @@ def record_check(store: Store, now_ms: int) -> None:
     Raises:
         LockHeldError, StorageError: The database cannot be written.
     """
-    with store.writing() as db:
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('checked_ms',?)", (str(now_ms),))
+    _record_meta(store, "checked_ms", str(now_ms))
 
 
 def _is_time(ts_ms: int) -> bool:
@@ -190,11 +187,9 @@ def rebuild_record(store: Store) -> RebuildRecord | None:
     Raises:
         StorageError: The database cannot be read.
     """
-    with store.database.reading() as db:
-        row = db and db.execute("SELECT value FROM meta WHERE key='rebuild'").fetchone()
-    if not row:
+    name, _, reached = _meta(store, "rebuild").partition("/")
+    if not name:
         return None
-    name, _, reached = str(row[0]).partition("/")
     is_number = reached.isdecimal() and len(reached) <= _MOST_DIGITS
     return RebuildRecord(name, int(reached) if is_number else None)
 
@@ -206,9 +201,19 @@ def record_rebuild(store: Store, record: RebuildRecord | None) -> None:
         LockHeldError, StorageError: The database cannot be written.
     """
     name, reached_ms = record or _COMPLETE
-    with store.writing() as db:
-        text = name if reached_ms is None else f"{name}/{reached_ms}"
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuild',?)", (text,))
+    _record_meta(store, "rebuild", name if reached_ms is None else f"{name}/{reached_ms}")
 
 
 _COMPLETE: Final = RebuildRecord("*")
+
+
+def _meta(store: Store, key: str) -> str:
+    """Return what the database notes under a name, empty if nothing."""
+    with store.database.reading() as db:
+        row = db and db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _record_meta(store: Store, key: str, value: str) -> None:
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
