@@ -20,7 +20,8 @@ from luxcli.recording.counter import (
 )
 from luxcli.recording.coverage import Coverage
 from luxcli.store import journal
-from luxcli.store.store import Store, Waiting
+from luxcli.store.journal import Waiting
+from luxcli.store.store import Store
 
 # Bytes that a flush needs, about.
 _NEEDED_BYTES: Final = 65_536

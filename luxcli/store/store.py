@@ -43,8 +43,6 @@ ROLLUP_WAIT_S = 60.0
 _DAY_MS = 86_400_000
 _REMOVAL_S = 600.0
 
-Waiting = journal.Waiting
-
 
 class AddResult(NamedTuple):
     """What became of a durable poll: how many polls were flushed, or why the flush failed."""
@@ -232,7 +230,7 @@ class Store:
                 moved.append(part)
         return _sum(moved)
 
-    def waiting(self, *, past_unreadable: bool = False) -> Waiting:
+    def waiting(self, *, past_unreadable: bool = False) -> journal.Waiting:
         """Return what is in the journals and not in the database; all if that cannot be read.
 
         Raises:
