@@ -118,8 +118,9 @@ def prune(
     if not dry_run:
         for path in [*files, *caches]:
             _remove(path)
-        with _noting_failure(findings):
-            Store.open(config.cache_path, parents=config.may_create_parents).flush()
+    with _noting_failure(findings):  # a dry run has to count the polls of the journals, too
+        Store.open(config.cache_path, parents=config.may_create_parents).flush()
+    if not dry_run:
         with _noting_failure(findings):  # journals wait for archives that no roll-up has written
             archives = archive.archive_due(config, now_ms=now_ms, zone=zone)
         findings += [finding for written in archives for finding in written.findings]
@@ -235,9 +236,7 @@ def _prune_polls(
     if not config.cache_retention_days:
         return 0, 0
     store = Store.open(config.cache_path, parents=config.may_create_parents)
-    if dry_run:
-        store.flush()  # it has to count the polls of the journals
-    else:
+    if not dry_run:
         with _noting_failure(findings):  # what a new database lacks would look like a pause
             findings += rebuild.complete(config, now_ms=now_ms, zone=zone).problems
     oldest_kept = times.local_date(now_ms, zone) - timedelta(days=config.cache_retention_days)
