@@ -169,7 +169,7 @@ def repair_times(
             removed, untold = (removed + len(out), 0) if remove else (0, untold + len(out))
             if not dry_run:
                 if remove and out:
-                    repairs.keep_removed(removed_path, out)
+                    journal.keep_lines(removed_path, [journal.line_of(poll) for poll in out])
                 for poll, new_ms in pairs:
                     if remove or new_ms is not None:
                         sha256 = repairs.poll_sha256(poll)

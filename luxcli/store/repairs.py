@@ -7,11 +7,10 @@ archive or a journal, is repaired again.
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from luxcli.model import CLOCK_DOUBTED, Repair, Snapshot
-from luxcli.store import journal, reader
+from luxcli.store import reader
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -97,15 +96,6 @@ def record(db: "Connection", repairs: Sequence[Repair]) -> list[Snapshot]:
         if repair.new_ms is not None:
             again.append(repaired(found[old_ms], repair.new_ms))
     return again
-
-
-def keep_removed(path: Path, polls: Sequence[Snapshot]) -> None:
-    """Append polls that a repair takes out to a file, as lines of a journal, durably.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
-    journal.keep_lines(path, [journal.line_of(poll) for poll in polls])
 
 
 def take_out(db: "Connection", ts_ms: int) -> None:
