@@ -11,7 +11,7 @@ from pathlib import Path
 
 from luxcli import __version__
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 from luxcli.store import writer as poll_writer
 from luxcli.store.store import Store
 
@@ -131,7 +131,7 @@ def _names() -> dict[Group, list[str]]:
 def _decoded(poll: Snapshot, group: Group) -> list[object]:
     block = poll.block(group)
     return [
-        catalogue.decode(catalogue.register(group, index), raw) for index, raw in enumerate(block)
+        decoding.value(catalogue.register(group, index), raw) for index, raw in enumerate(block)
     ]
 
 

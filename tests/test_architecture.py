@@ -110,6 +110,7 @@ FACE: dict[str, set[str]] = {
     "registers": {
         "catalogue",
         "continuity",
+        "decoding",
         "numbers",
         "ranges",
         "structure",

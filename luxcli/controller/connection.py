@@ -10,8 +10,8 @@ from luxtronik.visibilities import Visibilities
 
 from luxcli.controller.client import read_snapshot
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import catalogue
-from luxcli.registers.catalogue import Reading
+from luxcli.registers import catalogue, decoding
+from luxcli.registers.decoding import Reading
 from luxcli.registers.numbers import FIRMWARE
 
 _Table = TypeVar("_Table", Calculations, Parameters, Visibilities)
@@ -65,7 +65,7 @@ class Connection:
 
     def get_all(self, group: Group) -> list[Reading]:
         """Return every register of one block with id, decoded value and unit, in index order."""
-        return list(catalogue.readings(self.snapshot, group))
+        return list(decoding.readings(self.snapshot, group))
 
     def get_all_sensors(self) -> dict[str, float]:
         """Return every numeric value of the three blocks by register id.
@@ -77,7 +77,7 @@ class Connection:
         for group in GROUPS:
             for index, raw in enumerate(self.snapshot.block(group)):
                 register = catalogue.register(group, index)
-                value = catalogue.numeric(register, raw)
+                value = decoding.number(register, raw)
                 if value is not None:
                     found[register.id] = value
         return found

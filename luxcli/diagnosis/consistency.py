@@ -13,7 +13,7 @@ from luxcli.diagnosis.sections import Line, Section, Table, counted, info, ok, p
 from luxcli.errors import ProtocolError
 from luxcli.model import Snapshot
 from luxcli.registers import catalogue, numbers, ranges
-from luxcli.registers.catalogue import error_meaning
+from luxcli.registers.decoding import error_meaning
 from luxcli.validation.findings import Finding
 
 # Registers of one block are read one after the other.

@@ -26,8 +26,8 @@ from luxcli.diagnosis.sections import (
 )
 from luxcli.errors import DeviceError, ProtocolError
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import catalogue, numbers, ranges
-from luxcli.registers.catalogue import Reading
+from luxcli.registers import catalogue, decoding, numbers, ranges
+from luxcli.registers.decoding import Reading
 from luxcli.store import owner
 from luxcli.validation import blocks
 from luxcli.validation.findings import Finding
@@ -117,9 +117,9 @@ def controller(snapshot: Snapshot, status: int | None, findings: Iterable[Findin
         status: Status word of the answer.
         findings: What the validation found in the poll.
     """
-    model = catalogue.reading(snapshot, _CALCULATIONS, numbers.MODEL)
-    mode = catalogue.reading(snapshot, _CALCULATIONS, numbers.OPERATING_MODE)
-    firmware = catalogue.firmware(snapshot.calculations)
+    model = decoding.reading(snapshot, _CALCULATIONS, numbers.MODEL)
+    mode = decoding.reading(snapshot, _CALCULATIONS, numbers.OPERATING_MODE)
+    firmware = decoding.firmware(snapshot.calculations)
     unknown = sum(_counts(snapshot, g)["read"] - _counts(snapshot, g)["known"] for g in GROUPS)
     serial, ahead_s = owner.serial(snapshot), _ahead_s(snapshot)
     lines = (
@@ -164,7 +164,7 @@ def _length(group: Group, snapshot: Snapshot) -> Line:
 
 def _ahead_s(snapshot: Snapshot) -> int | None:
     """Return how far the controller's clock is ahead, None where it is missing or not set."""
-    clock = catalogue.reading(snapshot, _CALCULATIONS, numbers.CLOCK)
+    clock = decoding.reading(snapshot, _CALCULATIONS, numbers.CLOCK)
     return round(clock.raw - snapshot.taken_ms / 1000) if clock and clock.raw > 0 else None
 
 
@@ -234,7 +234,7 @@ def _doubts(snapshot: Snapshot, report: Report, indices: Sequence[int]) -> list[
     ]
     for sensor in report.not_fitted:
         if sensor in ids:
-            reading = catalogue.reading(snapshot, _CALCULATIONS, ids[sensor])
+            reading = decoding.reading(snapshot, _CALCULATIONS, ids[sensor])
             name = catalogue.by_id(sensor).name
             lines.append(info(f"{sensor} ({name}) is {shown(reading)}: looks not fitted"))
     return lines
@@ -256,7 +256,7 @@ def _id(index: int) -> str:
 def _counts(snapshot: Snapshot, group: Group) -> dict[str, int]:
     block = snapshot.block(group)
     entries = [catalogue.register(group, index) for index in range(len(block))]
-    numeric = [catalogue.numeric(entry, raw) for entry, raw in zip(entries, block, strict=True)]
+    numeric = [decoding.number(entry, raw) for entry, raw in zip(entries, block, strict=True)]
     return {
         "read": len(block),
         "numeric": sum(number is not None for number in numeric),
@@ -273,13 +273,13 @@ def _range(index: int) -> str:
 
 def _row(snapshot: Snapshot, index: int, level: Level) -> tuple[str, ...]:
     word = {"ok": "ok", "info": "none", "warning": "check", "problem": "bad"}[level]
-    value = shown(catalogue.reading(snapshot, _CALCULATIONS, index))
+    value = shown(decoding.reading(snapshot, _CALCULATIONS, index))
     return (str(index), _id(index), value, _range(index), word)
 
 
 def _entry(snapshot: Snapshot, index: int, level: Level) -> dict[str, object]:
     register, usual = catalogue.register(_CALCULATIONS, index), ranges.RANGES.get(index)
-    found = catalogue.reading(snapshot, _CALCULATIONS, index)
+    found = decoding.reading(snapshot, _CALCULATIONS, index)
     return {
         "index": index,
         "id": register.id,

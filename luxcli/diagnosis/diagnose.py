@@ -34,7 +34,7 @@ from luxcli.errors import FINDINGS, ConfigError, LockHeldError, StorageError
 from luxcli.exports.columns import columns
 from luxcli.model import GROUPS, Snapshot
 from luxcli.recording.poll import Gate
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 from luxcli.system.clock import SYSTEM_CLOCK, Clock
 from luxcli.system.progress import Progress, silent
 from luxcli.validation import stored
@@ -168,7 +168,7 @@ def without_configuration(
 def registers(snapshot: Snapshot) -> Iterator[dict[str, object]]:
     """Yield every register with index, id, name, raw value, value and unit, but no private ones."""
     for group in GROUPS:
-        for reading in catalogue.readings(snapshot, group):
+        for reading in decoding.readings(snapshot, group):
             private = reading.index in catalogue.private(group)
             yield {
                 "group": group,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from luxcli.errors import FINDINGS, DamagedError, LuxcliError, StorageError
-from luxcli.registers.catalogue import Reading
+from luxcli.registers.decoding import Reading
 
 # The last three are those of the checklist.
 Level = Literal["ok", "warning", "problem", "info", "failed", "doubtful", "unknown"]

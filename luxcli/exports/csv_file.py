@@ -1,29 +1,29 @@
 """Writes CSVs (RFC 4180). A file is complete or absent; equal input gives equal bytes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from itertools import groupby, repeat
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from luxcli.errors import file_error
+from luxcli.exports.moments import Moments
 from luxcli.model import CHUNK_HEAD, GROUPS, Chunk
-from luxcli.registers import catalogue, numbers
+from luxcli.registers import decoding, numbers
 from luxcli.registers.catalogue import NOT_AVAILABLE, Register
 from luxcli.system import files
 
 _NOTHING: Final = object()
-# The firmware text is ten registers; its column needs all of them.
+# The firmware text is ten registers; its column needs all of them, and so does a column of which
+# the firmware decides the scale.
 _TEXT_PARTS: Final = numbers.every(numbers.FIRMWARE)
 # Bounds the memory of a long file: counters have a new value in every row.
 _MEMO_SIZE: Final = 4096
 
-# UTC offsets change only at multiples of 15 minutes, so each quarter of an hour has one offset.
-_QUARTER_S: Final = 900
-_QUARTER_MS: Final = _QUARTER_S * 1000
-_MINUTES: Final = tuple(f"{minute:02}:{second:02}" for minute in range(60) for second in range(60))
 # Kinds whose cells are not just numbers.
-_WORDS: Final = frozenset({"switch", "enum", "time", "address", "text", "character"})
+_WORDS: Final = frozenset(
+    {"switch", "enum", "time", "time of day", "period", "address", "text", "character"}
+)
 
 TEMPORARY: Final = ".luxcli-rollup.tmp"
 TIME_COLUMNS: Final = ("timestamp_utc", "timestamp_local")
@@ -63,7 +63,7 @@ class Written(NamedTuple):
 def keys_for(registers: Sequence[Register]) -> list[Key]:
     """Return ``(kind, index)`` of the raw values that `write` needs for these columns, in order."""
     keys = [(GROUPS.index(register.group), register.index) for register in registers]
-    if any(register.kind == "text" for register in registers):
+    if any(register.kind == "text" or _depends(register) for register in registers):
         keys += [(GROUPS.index("calculations"), index) for index in _TEXT_PARTS]
     return keys
 
@@ -155,22 +155,25 @@ class _Table:
 
     def __init__(self, registers: Sequence[Register], zone: tzinfo, style: Style) -> None:
         self.rows, self.first_ms, self.last_ms = 0, 0, 0
-        self._registers, self._zone, self._style = registers, zone, style
+        self._columns, self._zone, self._style = registers, zone, style
+        self._registers = list(registers)
         # A delimiter stands before each cell, because the times come first.
         self._texts = [
             _Texts(_renderer(register, style), style.delimiter) for register in registers
         ]
-        # Places of columns with the firmware's text. The places of its letters follow all columns.
+        # Places of columns with the firmware's text, and of those that depend on it. The places of
+        # its letters follow all columns.
         self._firmware = [place for place, one in enumerate(registers) if one.kind == "text"]
+        self._dependent = [place for place, one in enumerate(registers) if _depends(one)]
         self._letters = range(len(registers), len(keys_for(registers)))
         self._fixed: dict[int, int | None] = {}
         # By place: the last value that was the same in all rows of a chunk, and its cell.
         self._values: dict[int, int | None] = {}
         self._constant = [""] * len(registers)
-        self._moments, self._clock = (_Moments(z, style.delimiter) for z in (zone, UTC))
+        self._moments, self._clock = (Moments(z, style.delimiter) for z in (zone, UTC))
 
     def header(self) -> bytes:
-        titles = (title(register, self._style.headers) for register in self._registers)
+        titles = (title(register, self._style.headers) for register in self._columns)
         names = [*TIME_COLUMNS, *(_quote(text, self._style.delimiter) for text in titles)]
         mark = "\ufeff" if self._style.bom else ""
         return (mark + self._style.delimiter.join(names) + "\n").encode()
@@ -178,6 +181,26 @@ class _Table:
     def lines(self, chunk: Chunk) -> bytes:
         if not chunk.rows:
             return b""
+        if not self._dependent:
+            return self._lines(chunk)
+        letters = set(self._letters)
+        places = [at for at, place in enumerate(chunk.varying, CHUNK_HEAD) if place in letters]
+        parts = groupby(chunk.rows, key=lambda row: [row[at] for at in places])
+        return b"".join(self._lines_of_one_firmware(chunk, list(rows)) for _, rows in parts)
+
+    def _lines_of_one_firmware(self, chunk: Chunk, rows: list[tuple[Any, ...]]) -> bytes:
+        varying = dict(zip(chunk.varying, rows[0][CHUNK_HEAD:], strict=True))
+        letters = [varying.get(place, chunk.fixed.get(place)) or 0 for place in self._letters]
+        for place in self._dependent:
+            register = self._columns[place].in_force([*[0] * _TEXT_PARTS.start, *letters])
+            if register != self._registers[place]:
+                self._registers[place] = register
+                self._texts[place] = _Texts(_renderer(register, self._style), self._style.delimiter)
+                self._values.pop(place, None)
+                self._fixed = {}
+        return self._lines(chunk._replace(rows=rows))
+
+    def _lines(self, chunk: Chunk) -> bytes:
         # Column by column: a loop over the five million cells of a week would take longer than
         # everything else.
         head_and_columns = list(zip(*chunk.rows, strict=True))
@@ -232,7 +255,7 @@ class _Table:
             # Values of timers and clocks never come back, so keeping their texts is no use.
             if register.kind == "duration" and register.scale == 1 and None not in column:
                 cells[place] = self._style.delimiter, map(str, column)
-            elif register.kind == "time" and (seconds := _times_of_day(column)):
+            elif register.kind == "time" and (seconds := _moments_of(column)):
                 cells[place] = "", self._clock.utc_cells(seconds)
             else:
                 cells[place] = "", map(self._texts[place].__getitem__, column)
@@ -246,72 +269,8 @@ class _Table:
         """Return the firmware's text, with a delimiter before it."""
         if letters[0] is None:
             return self._style.delimiter
-        text = catalogue.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in letters)])
+        text = decoding.firmware([*[0] * _TEXT_PARTS.start, *(raw or 0 for raw in letters)])
         return self._style.delimiter + _quote(text, self._style.delimiter)
-
-
-class _Moments:
-    """Writes the times of polls, reusing the text that is the same for a quarter of an hour."""
-
-    def __init__(self, zone: tzinfo, delimiter: str) -> None:
-        self._zone, self._delimiter = zone, delimiter
-        self._quarter: int | None = None
-        self._regular = False
-        self._utc = self._local = ("", 0)  # up to the hour, and the second in it
-
-    def utc(self, time_s: int) -> str:
-        """Return a time in UTC only."""
-        quarter, second = divmod(time_s, _QUARTER_S)
-        if quarter != self._quarter:
-            self._begin(quarter)
-        utc, utc_s = self._utc
-        return f"{utc}{_MINUTES[utc_s + second]}Z"
-
-    def utc_cells(self, times: Iterable[int]) -> Iterator[str]:
-        """Yield times, s, in UTC, each behind a delimiter."""
-        for quarter, within in groupby(times, key=_QUARTER_S.__rfloordiv__):
-            self._begin(quarter)
-            (utc, utc_s), first_s = self._utc, quarter * _QUARTER_S
-            before = self._delimiter + utc
-            for time_s in within:
-                yield f"{before}{_MINUTES[utc_s + time_s - first_s]}Z"
-
-    def texts(self, times: Iterable[int]) -> Iterator[str]:
-        """Yield the times of polls, ms, as both columns."""
-        delimiter = self._delimiter
-        for quarter, polls in groupby(times, key=_QUARTER_MS.__rfloordiv__):
-            self._begin(quarter)
-            if not self._regular:
-                yield from (delimiter.join(self._both(ts_ms // 1000)) for ts_ms in polls)
-                continue
-            (utc, utc_s), (local, local_s) = self._utc, self._local
-            between, end = f"Z{delimiter}{local}", self._offset
-            first_s = quarter * _QUARTER_S
-            for ts_ms in polls:
-                second = ts_ms // 1000 - first_s
-                here, there = _MINUTES[utc_s + second], _MINUTES[local_s + second]
-                yield f"{utc}{here}{between}{there}{end}"
-
-    def _begin(self, quarter: int) -> None:
-        """Prepare a quarter of an hour: its texts, and whether its UTC offset is constant."""
-        self._quarter = quarter
-        first, last = (
-            datetime.fromtimestamp(quarter * _QUARTER_S + second, UTC)
-            for second in (0, _QUARTER_S - 1)
-        )
-        local = first.astimezone(self._zone)
-        offset = local.utcoffset()
-        assert offset is not None
-        unchanged = last.astimezone(self._zone).utcoffset() == offset
-        self._regular = unchanged and offset.total_seconds() % _QUARTER_S == 0
-        self._utc, self._local = (
-            (moment.isoformat()[:14], moment.minute * 60) for moment in (first, local)
-        )
-        self._offset = local.isoformat()[19:]
-
-    def _both(self, time_s: int) -> tuple[str, str]:
-        moment = datetime.fromtimestamp(time_s, UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.astimezone(self._zone).isoformat()
 
 
 class _Texts(dict[int | None, str]):
@@ -330,30 +289,34 @@ class _Texts(dict[int | None, str]):
 
 
 def _renderer(register: Register, style: Style) -> Callable[[int], str]:
-    digits = len(str(register.scale)) - 1
-    plain = register.kind not in _WORDS and (register.group, register.index) not in NOT_AVAILABLE
-    if plain:
-        return _number_renderer(register.scale, digits, style.decimal)
+    is_number = register.kind not in _WORDS and not (register.offset or register.labels)
+    if is_number and (register.group, register.index) not in NOT_AVAILABLE:
+        return _number_renderer(register.scale, register.digits, style.decimal)
     if register.kind == "time":
-        moments = _Moments(UTC, style.delimiter)
+        moments = Moments(UTC, style.delimiter)
         return lambda raw: moments.utc(raw) if raw > 0 else ""
 
     def render(raw: int) -> str:
-        value = catalogue.decode(register, raw)
+        value = decoding.value(register, raw)
         if value is None:
             return ""
         if isinstance(value, bool):
             return "1" if value else "0"
         if isinstance(value, float):
-            return f"{value:.{digits}f}".replace(".", style.decimal)
-        if register.kind == "enum" and style.enums == "code":
+            return f"{value:.{register.digits}f}".replace(".", style.decimal)
+        if raw in register.labels and style.enums == "code":
             return str(raw)
         return _quote(str(value), style.delimiter)
 
     return render
 
 
-def _times_of_day(column: Column) -> list[int] | None:
+def _depends(register: Register) -> bool:
+    """Whether the firmware decides what the register is."""
+    return any(case.series for case in register.cases)
+
+
+def _moments_of(column: Column) -> list[int] | None:
     """Return the column if each number in it is a time, s since the epoch."""
     times = [raw for raw in column if raw is not None and raw > 0]
     return times if len(times) == len(column) else None

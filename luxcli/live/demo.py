@@ -15,7 +15,7 @@ from luxcli.errors import StorageError, UsageError
 from luxcli.model import Snapshot
 from luxcli.periods import KINDS
 from luxcli.recording import clock_doubt, poll
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 from luxcli.rollup import rollup
 from luxcli.rollup.rollup import RollupResult
 from luxcli.simulator.replay import Replay
@@ -149,7 +149,7 @@ def _temperatures(snapshot: Snapshot) -> tuple[tuple[str, float], ...]:
     found = []
     for index in _KEY_TEMPERATURES:
         register = catalogue.register("calculations", index)
-        value = catalogue.numeric(register, snapshot.calculations[index])
+        value = decoding.number(register, snapshot.calculations[index])
         if value is not None:
             found.append((register.name, value))
     return tuple(found)

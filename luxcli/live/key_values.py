@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from luxcli import times
 from luxcli.model import GROUPS, Snapshot
-from luxcli.registers import catalogue, numbers, ranges
+from luxcli.registers import catalogue, decoding, numbers, ranges
 from luxcli.registers.catalogue import Register
 
 # A sensor that is not fitted has no number; a register that does not exist has nothing at all.
@@ -118,7 +118,7 @@ class Values:
         raw = self.raw(register_id)
         if raw is None or self.not_fitted(register_id):
             return None
-        return catalogue.numeric(catalogue.by_id(register_id), raw)
+        return decoding.number(catalogue.by_id(register_id), raw)
 
     def word(self, register_id: str) -> str:
         """Return the label of a code, empty when the register is missing."""
@@ -128,7 +128,8 @@ class Values:
 
 def text(register: Register, raw: int) -> str:
     """Return a register's value for people, with its unit; empty when there is none."""
-    value = catalogue.decode(register, raw)
+    register = register.shown(raw)
+    value = decoding.value(register, raw)
     if value is None:
         return ""
     if register.index in _ERROR_CODES and register.group == "calculations":
@@ -138,7 +139,9 @@ def text(register: Register, raw: int) -> str:
     if register.kind == "duration" and register.unit == "s" and raw >= 0:
         return span(raw)
     unit = f" {register.unit}" if register.unit else ""
-    return f"{value:.{_digits(register)}f}{unit}" if isinstance(value, float) else f"{value}{unit}"
+    if isinstance(value, float):
+        return f"{value:.{register.digits}f}{unit}"
+    return value if isinstance(value, str) else f"{value}{unit}"
 
 
 def span(seconds: int) -> str:
@@ -162,8 +165,8 @@ def row(item: Item, values: Values) -> Row:
         return Row(chosen, item.label, NOT_FITTED)
     register, raw = catalogue.by_id(chosen), values.raw(chosen)
     assert raw is not None
-    value = catalogue.decode(register, raw)
-    return Row(*(chosen, item.label, text(register, raw), value, register.unit, _digits(register)))
+    value = decoding.value(register, raw)
+    return Row(*(chosen, item.label, text(register, raw), value, register.unit, register.digits))
 
 
 def state(values: Values) -> str:
@@ -182,7 +185,7 @@ def model(values: Values) -> str:
     """Return model and firmware, such as ``MSW 6, V3.78``."""
     kind, firmware = (
         values.word("ID_WEB_Code_WP_akt"),
-        catalogue.firmware(values.snapshot.calculations),
+        decoding.firmware(values.snapshot.calculations),
     )
     return ", ".join(part for part in (kind, firmware) if part)
 
@@ -225,7 +228,7 @@ def changes(before: Snapshot, now: Snapshot, besides: Collection[str] = ()) -> l
         for index, (old, new) in enumerate(pairs):
             if old == new or (group, index) in _ALWAYS_CHANGING:
                 continue
-            register = catalogue.register(group, index)
+            register = catalogue.register(group, index).in_force(now.calculations)
             if register.id not in besides:
                 found.append(Change(register, text(register, old), text(register, new)))
     return sorted(found, key=_rank)
@@ -238,10 +241,6 @@ def _rank(change: Change) -> int:
     if change.register.group == "parameters" and kind not in ("energy", "counter"):
         return _SETTING_RANK
     return _RANK.get(kind, _MEASURED_RANK)
-
-
-def _digits(register: Register) -> int:
-    return len(str(register.scale)) - 1
 
 
 def _moment(seconds: int, zone: tzinfo) -> str:

@@ -178,6 +178,7 @@ def _known_registers() -> tuple[str, Mapping[str, dict[str, object]]]:
             "id": entry.id,
             "unit": entry.unit,
             "scale": entry.scale,
+            **({"offset": entry.offset} if entry.offset else {}),
         }
         for entry in entries
     }

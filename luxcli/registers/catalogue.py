@@ -9,14 +9,12 @@ import difflib
 import fnmatch
 import functools
 import re
-import struct
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
-from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import numbers, ranges
+from luxcli.model import GROUPS, Group
+from luxcli.registers import numbers
 
 Kind = Literal[
     "temperature",  # °C
@@ -35,33 +33,13 @@ Kind = Literal[
     "enum",  # the label of a code; the code itself when it is not known
     "code",  # a code as a number; labels say what is known of its meaning
     "time",  # ISO 8601 in UTC; None when the slot is empty
+    "time of day",  # seconds since midnight: 12:10, 24:00
+    "period",  # two times of day in one integer: 06:00-22:00
     "text",  # the firmware version, spread over ten registers
     "character",  # one of the other nine registers of that text
     "address",  # IPv4
     "number",  # an integer of unknown or no unit
 ]
-
-Value = float | int | bool | str | None
-
-
-class Reading(NamedTuple):
-    """One decoded register.
-
-    Attributes:
-        group: The block it comes from.
-        index: Its position in that block.
-        id: Stable machine name.
-        value: Decoded value; None when the controller says that there is none.
-        unit: Unit of `value`, empty when it has none.
-        raw: The integer that was sent.
-    """
-
-    group: Group
-    index: int  # type: ignore[assignment]  # hides the method of tuples
-    id: str
-    value: float | int | bool | str | None
-    unit: str
-    raw: int
 
 
 class Register(NamedTuple):
@@ -74,9 +52,12 @@ class Register(NamedTuple):
         name: English name, without the unit.
         german: Term or abbreviation that the controller shows, empty if there is none.
         unit: Unit of the decoded value, empty if it has none.
-        scale: The decoded value is the raw integer divided by this.
+        scale: The value is the raw integer divided by this, plus `offset`.
         kind: How it is decoded and what can be done with it.
-        labels: Known codes and their meaning.
+        labels: Known codes and their meaning. Of a measuring kind they are codes in place of a
+            value, such as 0 for "automatic".
+        offset: See `scale`.
+        cases: What it is instead under a condition.
     """
 
     group: Group
@@ -88,19 +69,80 @@ class Register(NamedTuple):
     scale: int
     kind: Kind
     labels: Mapping[int, str]
+    offset: int = 0
+    cases: "tuple[Case, ...]" = ()
 
     def __hash__(self) -> int:
         return hash((self.group, self.index, self.id))
 
     def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints about the register."""
-        labels = {str(code): text for code, text in self.labels.items()}
-        return {**self._asdict(), "labels": labels}
+        fields = self._asdict()
+        fields["labels"] = {str(code): text for code, text in self.labels.items()}
+        fields["cases"] = [
+            {"when": case.when, "unit": case.register.unit, "scale": case.register.scale}
+            for case in self.cases
+        ]
+        return fields
 
     @property
     def is_known(self) -> bool:
         """Whether the meaning of the register is known."""
         return not self.name.startswith("Unknown ")
+
+    @property
+    def digits(self) -> int:
+        """Decimal places of the value."""
+        return len(str(self.scale - 1)) if self.scale > 1 else 0
+
+    def in_force(self, calculations: Sequence[int]) -> "Register":
+        """Return what the register is with the firmware that a block of calculations names."""
+        for case in self.cases:
+            if case.series is not None and case.series == series(calculations):
+                return case.register
+        return self
+
+    def shown(self, raw: int) -> "Register":
+        """Return what the register is with this raw value, where its size decides the unit.
+
+        Only screens for people use it: a column has one unit.
+        """
+        for case in self.cases:
+            if case.holds is not None and case.holds(raw):
+                return case.register
+        return self
+
+
+class Case(NamedTuple):
+    """What a register is under a condition.
+
+    Attributes:
+        when: The condition as in the table: ``firmware:V3``, ``raw>100`` or ``raw<=100``.
+        register: The register then.
+    """
+
+    when: str
+    register: Register
+
+    @property
+    def series(self) -> str | None:
+        """The series of firmware that it holds for, such as "V3"."""
+        return self.when.removeprefix("firmware:") if self.when.startswith("firmware:") else None
+
+    @property
+    def holds(self) -> Callable[[int], bool] | None:
+        """Whether it holds for a raw value, where that decides."""
+        match = _SIZE.fullmatch(self.when)
+        if match is None:
+            return None
+        limit = int(match[2])
+        return limit.__lt__ if match[1] == ">" else limit.__ge__
+
+
+def series(calculations: Sequence[int]) -> str:
+    """Return the first two characters of the firmware text, such as "V3"."""
+    codes = calculations[numbers.FIRMWARE.start : numbers.FIRMWARE.start + 2]
+    return "".join(chr(code) for code in codes if 32 <= code < 127)
 
 
 _WORDS: Final[dict[Group, str]] = {
@@ -108,6 +150,7 @@ _WORDS: Final[dict[Group, str]] = {
     "parameters": "Parameter",
     "visibilities": "Visibility",
 }
+_SIZE: Final = re.compile("raw(>|<=)([0-9]+)")
 _UNKNOWN: Final = re.compile(r"Unknown_(Calculation|Parameter|Visibility)_([0-9]{1,9})", re.ASCII)
 # Raw values that mean "no value" (Bouni/python-luxtronik#143). Constants of sensors that are not
 # fitted are not listed: those may also be real, which `ranges` decides.
@@ -167,93 +210,9 @@ def select(patterns: Sequence[str]) -> tuple[Register, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def decode(register: Register, raw: int) -> Value:
-    """Return the value of one register.
-
-    Args:
-        register: Where the integer comes from.
-        raw: What the controller sent.
-
-    Returns:
-        A float when the register has a scale, a bool for switches, text for enumerations,
-        times (UTC) and addresses, otherwise an int; an enumeration's code itself when it is not
-        known. None when the controller says that there is no value.
-    """
-    if NOT_AVAILABLE.get((register.group, register.index)) == raw:
-        return None
-    value: Value = raw if register.scale == 1 else raw / register.scale
-    match register.kind:
-        case "switch":
-            value = bool(raw)
-        case "enum":
-            value = register.labels.get(raw, raw)
-        case "time":
-            value = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(raw)) if raw > 0 else None
-        case "address":
-            value = ".".join(str(byte) for byte in struct.pack(">i", raw))
-        case "text":
-            value = _text([raw])
-    return value
-
-
-def numeric(register: Register, raw: int) -> float | None:
-    """Return the value as a number: codes, 0 or 1 for switches, epoch seconds for times.
-
-    None when there is no value, or none that is a number (texts and addresses).
-    """
-    match register.kind:
-        case "text" | "character" | "address":
-            return None
-        case "enum":
-            return float(raw)
-        case "time":
-            return float(raw) if raw > 0 else None
-        case _:
-            value = decode(register, raw)
-            return None if value is None else float(value)
-
-
-def firmware(calculations: Sequence[int]) -> str:
-    """Return the firmware version that a block of calculations spells."""
-    return _text(calculations[numbers.FIRMWARE])
-
-
-def readings(snapshot: Snapshot, group: Group) -> Iterator[Reading]:
-    """Yield every register of one block in index order, also those beyond the catalogue."""
-    for index in range(len(snapshot.block(group))):
-        found = reading(snapshot, group, index)
-        assert found is not None
-        yield found
-
-
-def reading(snapshot: Snapshot, group: Group, index: int) -> Reading | None:
-    """Return one decoded register, None when the controller does not send it."""
-    block = snapshot.block(group)
-    if index >= len(block):
-        return None
-    entry, raw = register(group, index), block[index]
-    value = firmware(block) if entry.kind == "text" else decode(entry, raw)
-    return Reading(group, index, entry.id, value, entry.unit, raw)
-
-
-def error_meaning(code: int) -> str:
-    """Return what an error code means, and which sensor it makes untrustworthy."""
-    text = labels("error").get(code, "unknown code")
-    if code in ranges.SENSOR_OF_ERROR:
-        index = ranges.SENSOR_OF_ERROR[code]
-        text += f": do not trust {register('calculations', index).id}"
-    return text
-
-
 def length(group: Group) -> int:
     """Return how many registers of that group the catalogue has."""
     return len(_table(group))
-
-
-def _text(codes: Sequence[int]) -> str:
-    # NUL ends the text and pads it; the rest of an older, longer text may follow.
-    visible = "".join(chr(code) if code == 0 or 32 <= code < 127 else "?" for code in codes)
-    return visible.strip("\0").partition("\0")[0]
 
 
 def labels(name: str) -> Mapping[int, str]:
@@ -271,40 +230,72 @@ def private(group: Group) -> frozenset[int]:
 
     Those are addresses, the password of the web server, serial numbers of up to three units.
     """
-    return frozenset(int(row[0][1:]) for row in _rows()[group] if row[9])
+    return frozenset(int(row.register[1:]) for row in _rows()[group] if row.private)
+
+
+class _Row(NamedTuple):
+    """A line of ``data/registers.csv``, in which empty cells stand for what is usual."""
+
+    register: str
+    when: str
+    id: str
+    alias: str
+    name: str
+    german: str
+    kind: str
+    unit: str
+    scale: str
+    offset: str
+    labels: str
+    since: str
+    private: str
+    evidence: str
+    source: str
+    library: str
+    why: str
 
 
 @functools.cache
 def _table(group: Group) -> tuple[Register, ...]:
-    meanings, word = {"": {}, **_labels()}, _WORDS[group]
-    table = []
-    for index, row in enumerate(_rows()[group]):
-        _, id_, _, name, german, kind, unit, scale, codes, *_ = row
-        entry = Register(
-            group,
-            index,
-            id_ or f"Unknown_{word}_{index}",
-            name or f"Unknown {word.lower()} {index}",
-            german,
-            unit,
-            int(scale or 1),
-            cast("Kind", kind or "number"),
-            meanings[codes],
-        )
-        table.append(entry)
+    table: list[Register] = []
+    for row in _rows()[group]:
+        if row.when:
+            # It says only what differs from the row above.
+            known = table[-1]
+            case = known._replace(
+                unit=row.unit, scale=int(row.scale or 1), kind=cast("Kind", row.kind), cases=()
+            )
+            table[-1] = known._replace(cases=(*known.cases, Case(row.when, case)))
+        else:
+            table.append(_register(group, len(table), row))
     return tuple(table)
 
 
+def _register(group: Group, index: int, row: _Row) -> Register:
+    word = _WORDS[group]
+    return Register(
+        group,
+        index,
+        row.id or f"Unknown_{word}_{index}",
+        row.name or f"Unknown {word.lower()} {index}",
+        row.german,
+        row.unit,
+        int(row.scale or 1),
+        cast("Kind", row.kind or "number"),
+        _labels()[row.labels] if row.labels else {},
+        int(row.offset or 0),
+    )
+
+
 @functools.cache
-def _rows() -> dict[Group, list[list[str]]]:
-    """Return the lines of the table, in which empty cells stand for what is usual."""
-    found: dict[Group, list[list[str]]] = {group: [] for group in GROUPS}
+def _rows() -> dict[Group, list[_Row]]:
+    found: dict[Group, list[_Row]] = {group: [] for group in GROUPS}
     groups = {word[0]: found[group] for group, word in _WORDS.items()}
     with (_DATA / "registers.csv").open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
-        for row in lines:
-            groups[row[0][0]].append(row)
+        for line in lines:
+            groups[line[0][0]].append(_Row(*line))
     return found
 
 
@@ -331,10 +322,10 @@ def _unknown(group: Group, index: int) -> Register:
 def _by_id() -> dict[str, Register]:
     """Return the registers by their ids and by their names in python-luxtronik."""
     theirs = {
-        row[2]: register(group, index)
+        row.alias: register(group, int(row.register[1:]))
         for group, rows in _rows().items()
-        for index, row in enumerate(rows)
-        if row[2]
+        for row in rows
+        if row.alias
     }
     return theirs | {entry.id: entry for entry in catalogue()}
 

@@ -133,6 +133,7 @@ NO_VALUE_RAW: Final = frozenset({32767, 2**31 - 1})
 OUTDOOR_SENSOR_ERROR: Final = 711
 # Which error code makes which temperature untrustworthy.
 SENSOR_OF_ERROR: Final[Mapping[int, int]] = {
+    700: numbers.EXTERNAL_RETURN_TEMPERATURE,
     708: numbers.RETURN_TEMPERATURE,
     709: numbers.FLOW_TEMPERATURE,
     710: numbers.HOT_GAS_TEMPERATURE,
@@ -151,9 +152,8 @@ SENSOR_OF_ERROR: Final[Mapping[int, int]] = {
     763: numbers.COMPRESSOR_SUCTION_TEMPERATURE,
     764: numbers.COMPRESSOR_HEATER_TEMPERATURE,
 }
-# Codes in the error log: of an unused entry, and those known (LoxWiki, FHEM, upstream).
+# Codes of an unused entry in the error log.
 NO_ERROR: Final = frozenset({0, -1})
-KNOWN_ERRORS: Final = range(700, 817)
 # Errors that end by themselves: a warning, not a problem.
 PASSING_ERRORS: Final = frozenset({702, 715, 718, 719, 720, 721})
 

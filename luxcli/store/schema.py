@@ -14,7 +14,7 @@ The tables:
 * ``rollup``: which CSV was written for which period; its state is stale if polls of the period
   came later. ``archive``: the same for archives.
 * ``register``: the registers seen so far, by ``kind`` 0 calculations, 1 parameters,
-  2 visibilities, with name, unit and scale (value = raw / scale).
+  2 visibilities, with name, quantity, unit, scale and offset (value = raw / scale + offset).
 * ``label``: the texts of enumerations.
 * ``meta``: which luxcli wrote ``register``, ``label`` and the views.
 """
@@ -22,7 +22,8 @@ The tables:
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from luxcli import model
+from luxcli.model import GROUPS
+from luxcli.model import MARKS as MARK_NAMES
 
 if TYPE_CHECKING:
     from luxcli.registers.catalogue import Register
@@ -107,8 +108,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             idx   INTEGER NOT NULL,
             id    TEXT NOT NULL,
             name  TEXT NOT NULL,
+            quantity TEXT NOT NULL,       -- temperature, energy, switch, ...
             unit  TEXT NOT NULL,
             scale INTEGER NOT NULL,
+            offset INTEGER NOT NULL,
             PRIMARY KEY (kind, idx)
         ) WITHOUT ROWID""",
         """CREATE TABLE label (
@@ -141,7 +144,7 @@ _TERMS: Final = 400
 MARKS: Final = (
     "nullif(trim("
     + "||".join(
-        f"CASE WHEN flags&{mark} THEN '{name} ' ELSE '' END" for mark, name in model.MARKS.items()
+        f"CASE WHEN flags&{mark} THEN '{name} ' ELSE '' END" for mark, name in MARK_NAMES.items()
     )
     + "),'')"
 )
@@ -153,17 +156,20 @@ def is_slow(index: int) -> bool:
 
 
 def view_statements(
-    calculations: "Sequence[Register]", columns: frozenset[int], constants: Mapping[int, int]
+    registers: "Sequence[Register]", columns: frozenset[int], constants: Mapping[int, int]
 ) -> Iterator[str]:
     """Yield the statements that rebuild the views.
 
     Args:
-        calculations: Every calculation that was ever stored, in index order.
+        registers: Every register that was ever stored, by block and index.
         columns: Indices with a column in ``poll``.
         constants: Indices and values in ``constant``.
     """
+    from luxcli.registers import numbers  # a status needs no views made
+
     for view in VIEWS:
         yield f"DROP VIEW IF EXISTS {view}"
+    calculations = [r for r in registers if r.group == "calculations"]
     raw = {r.index: _raw(r.index, columns, constants) for r in calculations}
     # No controller has more, and SQLite takes 2000 columns.
     cells = [(r.id, _decoded(r, raw)) for r in calculations[:_WIDEST]]
@@ -187,31 +193,59 @@ def view_statements(
                 f" FROM poll, register WHERE kind=0 AND idx>={_WIDEST}"
             )
         yield "CREATE VIEW reading_long AS " + "\nUNION ALL ".join(parts)
-    yield """CREATE VIEW setting_change AS
-SELECT s.ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', s.ts_ms/1000, 'unixepoch') AS time,
-  r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value, r.unit,
-  s.ts_ms
-FROM setting s JOIN register r USING (kind, idx)
-WHERE NOT (kind=0 AND idx BETWEEN 81 AND 90)  -- characters of the firmware text"""
-    yield """CREATE VIEW setting_now AS
-SELECT r.id, r.name, CASE r.scale WHEN 1 THEN s.value ELSE s.value/(r.scale*1.0) END AS value,
-  r.unit, max(s.ts_ms)/1000 AS since
-FROM register r JOIN setting s USING (kind, idx)
-WHERE NOT (kind=0 AND idx BETWEEN 81 AND 90) GROUP BY r.kind, r.idx"""
+    # The series of the firmware decides what some settings are, and may change like them.
+    letter = _raw(numbers.FIRMWARE.start + 1, columns, constants, "s.ts_ms")
+    rows = "\nUNION ALL ".join(_setting_rows(registers, letter))
+    yield f"""CREATE VIEW setting_change AS
+SELECT ts_ms/1000 AS ts, strftime('%Y-%m-%dT%H:%M:%SZ', ts_ms/1000, 'unixepoch') AS time,
+  id, name, value, unit, ts_ms FROM (
+{rows})"""
+    yield f"""CREATE VIEW setting_now AS
+SELECT id, name, value, unit, max(ts_ms)/1000 AS since FROM (
+{rows})
+GROUP BY kind, idx, id"""
 
 
-def _raw(index: int, columns: frozenset[int], constants: Mapping[int, int]) -> str:
+def _setting_rows(registers: "Sequence[Register]", letter: str) -> Iterator[str]:
+    """Yield SELECTs of settings as numbers; a pair of times of day gives one row for each."""
+    head = "SELECT s.kind, s.idx, s.ts_ms, r.id"
+    tables = "FROM setting s JOIN register r USING (kind, idx)"
+    raw = "s.value"
+    value = f"CASE r.scale WHEN 1 THEN {raw} ELSE {raw}/(r.scale*1.0) END+r.offset"
+    unit = "r.unit"
+    for entry in registers:
+        here = f"r.kind={GROUPS.index(entry.group)} AND r.idx={entry.index}"
+        by_series = [(case.series, case.register) for case in entry.cases if case.series]
+        if by_series:
+            arms = [(f"{here} AND {letter}={ord(name[1])}", case) for name, case in by_series]
+            whens = "".join(f" WHEN {when} THEN {raw}/{case.scale}.0" for when, case in arms)
+            units = "".join(f" WHEN {when} THEN '{case.unit}'" for when, case in arms)
+            value, unit = f"CASE{whens} ELSE {value} END", f"CASE{units} ELSE {unit} END"
+        if entry.labels and entry.kind not in ("enum", "code"):
+            codes = ",".join(map(str, entry.labels))
+            value = f"CASE WHEN {here} AND {raw} IN ({codes}) THEN NULL ELSE {value} END"
+    # Without the characters of the firmware text.
+    yield f"""{head}, r.name, {value} AS value, {unit} AS unit
+{tables} WHERE r.quantity NOT IN ('period','character','text')"""
+    for word, minutes in (("start", f"({raw}&65535)"), ("end", f"({raw}>>16)")):
+        yield f"""{head}||'_{word}', r.name||' {word}', {minutes}*60, 's'
+{tables} WHERE r.quantity='period'"""
+
+
+def _raw(
+    index: int, columns: frozenset[int], constants: Mapping[int, int], when: str = "poll.ts_ms"
+) -> str:
     if index in columns:
         return f"c{index}"
     if index in constants:
         return str(constants[index])
-    return as_of(0, index)
+    return as_of(0, index, when)
 
 
 def _decoded(register: "Register", raw: Mapping[int, str]) -> str:
     """Return SQL for a register's value: a number where there is one, codes for enumerations."""
     expression = raw[register.index]
-    from luxcli.registers.catalogue import NOT_AVAILABLE  # with python-luxtronik behind it
+    from luxcli.registers.catalogue import NOT_AVAILABLE  # a poll that only looks needs no table
 
     absent = NOT_AVAILABLE.get((register.group, register.index))
     if absent is not None:

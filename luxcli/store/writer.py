@@ -138,7 +138,7 @@ class Writer:
         )
         if not (outdated or self._unnamed or self._views_stale):
             return
-        # Naming is rare and needs python-luxtronik, which costs as much as the poll itself.
+        # Naming is rare, and loading the table costs as much as the poll itself.
         from luxcli.registers import catalogue
 
         registers = {
@@ -149,17 +149,18 @@ class Writer:
         for key in self._known if outdated else self._unnamed:
             register = registers[key]
             self._db.execute(
-                "INSERT OR REPLACE INTO register VALUES (?,?,?,?,?,?)",
-                (*key, register.id, register.name, register.unit, register.scale),
+                "INSERT OR REPLACE INTO register VALUES (?,?,?,?,?,?,?,?)",
+                (
+                    *(*key, register.id, register.name, register.kind),
+                    *(register.unit, register.scale, register.offset),
+                ),
             )
             self._db.executemany(
                 "INSERT OR REPLACE INTO label VALUES (?,?,?)",
                 [(register.id, code, text) for code, text in register.labels.items()],
             )
-        calculations = [registers[key] for key in sorted(self._known) if key[0] == 0]
-        for statement in schema.view_statements(
-            calculations, frozenset(self._columns), self._constants
-        ):
+        ordered = [registers[key] for key in sorted(self._known)]
+        for statement in schema.view_statements(ordered, frozenset(self._columns), self._constants):
             self._db.execute(statement)
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('luxcli',?)", (self._version,))
 

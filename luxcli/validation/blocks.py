@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from luxcli.model import GROUPS, LENGTH_CHANGED, SUSPICIOUS, Snapshot
-from luxcli.registers import catalogue, continuity, numbers, ranges, structure
+from luxcli.registers import catalogue, continuity, decoding, numbers, ranges, structure
 from luxcli.validation.findings import Check, Findings, Poll
 
 # The condition that this program was written for: a poll with fewer readings is hardly one.
@@ -102,7 +102,7 @@ class Firmware(Check):
             self._findings.add("firmware-text", poll.ts_ms, message, index=index)
         last, self._last = self._last, snapshot.calculations
         if last is not None and last[numbers.FIRMWARE] != self._last[numbers.FIRMWARE]:
-            text = f"{catalogue.firmware(last)} became {catalogue.firmware(self._last)}"
+            text = f"{decoding.firmware(last)} became {decoding.firmware(self._last)}"
             self._findings.add("firmware-changed", poll.ts_ms, text, index=index)
 
 
@@ -156,10 +156,10 @@ class Logs(Check):
             self._logs = None
             self._findings.add("logs", poll.ts_ms, message)
         for place, code in enumerate(snapshot.calculations[numbers.ERROR_CODES]):
-            if code not in ranges.NO_ERROR and code not in ranges.KNOWN_ERRORS:
+            if code not in catalogue.labels("error"):
                 self._logs = None
                 index = numbers.ERROR_CODES.start + place
-                self._findings.add("error-codes", poll.ts_ms, f"{code}", index=index)
+                self._findings.add("error-codes", poll.ts_ms, f"{code} is unknown", index=index)
 
 
 class Codes(Check):
@@ -183,7 +183,7 @@ class Codes(Check):
             self._findings.add(rule, poll.ts_ms, f"{raw}", index=index, expected=expected)
         mask = block[numbers.NETMASK]
         if mask and not _is_netmask(mask):
-            text = catalogue.decode(catalogue.register("calculations", numbers.NETMASK), mask)
+            text = decoding.value(catalogue.register("calculations", numbers.NETMASK), mask)
             self._findings.add("netmask", poll.ts_ms, f"{text}", index=numbers.NETMASK)
 
 
@@ -275,7 +275,7 @@ def readings(snapshot: Snapshot) -> int:
     """Return how many calculations have a numeric value."""
     pairs = enumerate(snapshot.calculations)
     register = catalogue.register
-    values = (catalogue.numeric(register("calculations", index), raw) for index, raw in pairs)
+    values = (decoding.number(register("calculations", index), raw) for index, raw in pairs)
     return sum(value is not None for value in values)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from luxcli.model import Group
-from luxcli.registers import catalogue, numbers, ranges
+from luxcli.registers import catalogue, decoding, numbers, ranges
 from luxcli.times import span
 from luxcli.validation.clocks import Clocks
 from luxcli.validation.findings import Check, Findings, Poll
@@ -150,7 +150,7 @@ class _Counter:
 
     def _text(self, raw: int | None) -> str:
         register = catalogue.register(self._group, self._index)
-        value = None if raw is None else catalogue.decode(register, raw)
+        value = None if raw is None else decoding.value(register, raw)
         return f"{value} {register.unit}".strip()
 
 

@@ -28,6 +28,8 @@ _IN_EACH_ROW: Final = _ALWAYS - {numbers.CLOCK}
 # What the cells of a CSV look like, by the kind of their column.
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _DECIMAL: Final = re.compile(r"-?[0-9]+[.,][0-9]+")
+_TIME_OF_DAY: Final = re.compile("[0-9]{2}:[0-9]{2}(:[0-9]{2})?|-?[0-9]+")
+_PERIOD: Final = re.compile("[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}|-?[0-9]+")
 TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 # Counters have a new value in each row.
@@ -155,7 +157,7 @@ class Cells(dict[str, bool]):
 
     def __init__(self, register: Register) -> None:
         super().__init__()
-        labels = set(register.labels.values()) if register.kind == "enum" else set()
+        labels = set() if register.kind == "code" else set(register.labels.values())
         self._labels = labels
         self._pattern: re.Pattern[str] | None = _INTEGER
         self.expected = "a whole number"
@@ -166,11 +168,15 @@ class Cells(dict[str, bool]):
                 self.expected = "a label or code of 'luxcli sensors'"
             case "time":
                 self._pattern, self.expected = TIME, "a time"
+            case "time of day":
+                self._pattern, self.expected = _TIME_OF_DAY, "a time of day"
+            case "period":
+                self._pattern, self.expected = _PERIOD, "a period of the day"
             case "address":
                 self._pattern, self.expected = _ADDRESS, "an address"
             case "text":
                 self._pattern, self.expected = None, "a text"
-            case _ if register.scale != 1:
+            case _ if register.scale != 1 or any(case.series for case in register.cases):
                 self._pattern, self.expected = _DECIMAL, "a decimal number"
 
     def __missing__(self, cell: str) -> bool:

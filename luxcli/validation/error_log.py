@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from luxcli.registers import numbers, ranges
-from luxcli.registers.catalogue import error_meaning
-from luxcli.times import span, utc_text
+from luxcli.registers.decoding import error_meaning
+from luxcli.times import span
 from luxcli.validation.findings import Check, Findings, Poll
 
 # Five times, then five codes.
@@ -39,10 +39,14 @@ class ErrorLog(Check):
         log = poll.calculations[_LOG]
         if log == self._log:
             return
-        for time_s, code in self._new(log, poll.calculations[numbers.CLOCK]):
+        clock = poll.calculations[numbers.CLOCK]
+        for time_s, code in self._new(log, clock):
             rule = "error-passing" if code in ranges.PASSING_ERRORS else "error"
-            text = f"{code} at {utc_text(time_s * 1000)}, {error_meaning(code)}"
-            self._findings.add(rule, poll.ts_ms, text, index=_about(code))
+            # The controller dates its errors by its own clock.
+            age_s = 0 if clock is None else max(0, clock - time_s)
+            text = f"{code} {error_meaning(code)}"
+            at_ms = poll.ts_ms - age_s * 1000
+            self._findings.add(rule, at_ms, text, index=_about(code), code=code)
         self._log = log
 
     def _new(self, log: tuple[int | None, ...], clock: int | None) -> Iterator[tuple[int, int]]:

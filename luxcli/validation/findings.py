@@ -17,6 +17,8 @@ _REFRIGERANT: Final = frozenset(
 _HEAT_CALCULATIONS: Final = frozenset(
     {*ranges.HEAT, numbers.FLOW_RATE, numbers.HEAT_OUTPUT, numbers.POWER_INPUT}
 )
+# The rules of new entries in the controller's error log.
+ERRORS: Final = frozenset({"error", "error-passing"})
 _RANGES_OF: Final = frozenset({"range", "range-impossible", "interrupted", "stuck"})
 
 
@@ -111,11 +113,11 @@ class _Seen:
 HEAD: Final = ("severity", "rule", "sensor", "found", "expected", "times", "when")
 TITLES: Final = 3
 
-Key = tuple[str, Group, int | None]
+Key = tuple[str, Group, int | None, int | None]
 
 
 class Findings:
-    """Collects what the checks report: one `Finding` for each rule and register."""
+    """Collects what the checks report: one `Finding` for each rule, register and error code."""
 
     def __init__(self) -> None:
         self._seen: dict[Key, _Seen] = {}
@@ -130,6 +132,7 @@ class Findings:
         group: Group = "calculations",
         since_ms: int | None = None,
         expected: str | None = None,
+        code: int | None = None,
         count: int = 1,
     ) -> None:
         """Add one observation.
@@ -142,20 +145,21 @@ class Findings:
             group: Block of that register.
             since_ms: Where the fault began, if that was before `ts_ms`.
             expected: What this register should hold, where the rule's own text is less exact.
+            code: Error code, where each has a finding of its own.
             count: Number of polls, or of events.
         """
-        seen = self._seen.get((rule, group, index))
+        seen = self._seen.get((rule, group, index, code))
         if seen is None:
             text = found if isinstance(found, str) else found()
             first_ms = ts_ms if since_ms is None else since_ms
             expects = expected or RULES[rule].expects
-            self._seen[rule, group, index] = _Seen(text, expects, count, first_ms, ts_ms)
+            self._seen[rule, group, index, code] = _Seen(text, expects, count, first_ms, ts_ms)
         else:
             seen.count += count
-            seen.last_ms = ts_ms
+            seen.first_ms, seen.last_ms = min(seen.first_ms, ts_ms), max(seen.last_ms, ts_ms)
 
     def all(self) -> tuple[Finding, ...]:
-        """Return the findings, problems first, then by time."""
+        """Return the findings, in the order of `in_order`."""
         found = [
             Finding(
                 rule,
@@ -164,7 +168,7 @@ class Findings:
                 *(seen.expected, seen.found, seen.count, seen.first_ms, seen.last_ms),
                 area_of(rule, group, index),
             )
-            for (rule, group, index), seen in self._seen.items()
+            for (rule, group, index, _), seen in self._seen.items()
         ]
         return in_order(found)
 
@@ -201,8 +205,14 @@ def moment(ms: int) -> str | None:
 
 
 def in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return findings, problems first, then by time."""
-    return tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.first_ms)))
+    """Return findings, problems first; of one severity errors, newest first, then all by time."""
+
+    def key(one: Finding) -> tuple[int, bool, int]:
+        is_error = one.rule in ERRORS
+        when_ms = -one.last_ms if is_error else one.first_ms
+        return SEVERITIES.index(one.severity), not is_error, when_ms
+
+    return tuple(sorted(found, key=key))
 
 
 def area_of(rule: str, group: Group, index: int | None) -> Area:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from luxcli.registers import catalogue, numbers
+from luxcli.registers import catalogue, decoding, numbers
 from luxcli.registers.ranges import CRITICAL_TEMPERATURES, DEFAULTS_RAW, NOT_FITTED
 from luxcli.times import span
 from luxcli.validation.findings import Check, Findings, Poll
@@ -189,7 +189,7 @@ class _Standstill:
             self._findings.add(
                 "stuck",
                 self._last_ms,
-                f"{catalogue.decode(register, raw)} {register.unit} for {span(self._known_s)}",
+                f"{decoding.value(register, raw)} {register.unit} for {span(self._known_s)}",
                 index=self._index,
                 since_ms=self._since_ms,
             )

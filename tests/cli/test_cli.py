@@ -672,6 +672,7 @@ def test_sensors_as_json_hold_everything_that_is_known(invoke):
     flow, mode = printed["sensors"]
     assert set(flow) == {
         *("group", "index", "id", "name", "german", "unit", "scale", "kind", "labels"),
+        *("offset", "cases"),
     }
     assert (flow["id"], flow["unit"], flow["scale"]) == ("ID_WEB_Temperatur_TVL", "°C", 10)
     assert mode["labels"]["0"]
@@ -941,5 +942,7 @@ def test_a_named_pipe_in_place_of_the_journal_is_reported_without_waiting(
     # It can write into the database itself, and the others read that.
     assert (ran.status, ran.stdout) == (0, "")
     assert invoke("status", "-c", file).status == 0
-    assert ran.stderr.startswith(f"luxcli: {pipe}: not a regular file; move it away and run again")
+    assert ran.stderr.startswith(
+        f"luxcli: {pipe}: not a regular file; stored in the database directly"
+    )
     assert len(ran.stderr.splitlines()) == 1

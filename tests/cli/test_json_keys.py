@@ -46,7 +46,7 @@ CAPTURE = {
     "findings": "rule severity sensor expected found count",
 }
 DEMO = {"ok polls values cache cache_bytes": None, "files": CSV}
-SENSORS = {"ok": None, "sensors": "group index id name german unit scale kind labels"}
+SENSORS = {"ok": None, "sensors": "group index id name german unit scale kind labels offset cases"}
 # Facts of the sections of a diagnosis.
 FACTS = {
     "environment": "versions system distribution container zone clock_synchronised uid",

@@ -26,7 +26,7 @@ from luxcli.controller import client
 from luxcli.controller.connection import Connection
 from luxcli.errors import DeviceBusyError, DeviceError, ProtocolError
 from luxcli.model import GROUPS, Snapshot
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 from luxcli.system.clock import Clock
 from tests.support.faulty_controller import NOW_S, Fault, FaultyController, eventually, without
 
@@ -565,7 +565,7 @@ def test_get_all_gives_every_register_of_a_group():
             entries = connection.get_all(group)
             assert [entry.raw for entry in entries] == list(pump.snapshot.block(group))
             assert [entry.index for entry in entries] == list(range(len(entries)))
-            assert entries == list(catalogue.readings(connection.snapshot, group))
+            assert entries == list(decoding.readings(connection.snapshot, group))
             assert all(entry.id and entry.group == group for entry in entries)
         assert pump.connections == 1
     flow = connection.get_all("calculations")[10]
@@ -583,7 +583,7 @@ def test_get_all_sensors_gives_every_number_of_the_three_groups(profile):
     for group in GROUPS:
         for index, raw in enumerate(pump.snapshot.block(group)):
             entry = catalogue.register(group, index)
-            value = catalogue.numeric(entry, raw)
+            value = decoding.number(entry, raw)
             if value is not None:
                 assert entry.id not in expected, "two registers under one id"
                 expected[entry.id] = value

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from luxcli.recording.poll import poll_once
-from luxcli.registers import catalogue, structure
+from luxcli.registers import catalogue, decoding, structure
 from luxcli.rollup import rollup
 from luxcli.simulator.replay import Replay
 from luxcli.simulator.server import Simulator
@@ -60,7 +60,7 @@ def test_a_minute_of_polls_is_stored_plausible_and_in_both_csvs(tmp_path):
     for snapshot in stored:
         assert not structure.rejection(snapshot)
         numbers = [
-            catalogue.numeric(catalogue.register("calculations", index), raw)
+            decoding.number(catalogue.register("calculations", index), raw)
             for index, raw in enumerate(snapshot.calculations)
         ]
         assert sum(number is not None for number in numbers) > 50

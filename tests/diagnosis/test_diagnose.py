@@ -483,7 +483,7 @@ def test_an_error_is_as_old_as_the_clock_that_dates_it_says_also_when_that_died(
     change = with_calculations({134: dead_s + 7200, 95: dead_s + 3600, 100: 716})
     found = of_pump(tmp_path, change)
     [text] = lines(found, "heat pump's logs", "problem")
-    assert text.startswith("error: ID_WEB_ERROR_Nr0 (Error code 1): 716 at 2000-01-01T01:00:00Z")
+    assert text.startswith("error: ID_WEB_ERROR_Nr0 (Error code 1): 716 high pressure fault")
     assert any("the newest 60 min ago: 716" in t for t in lines(found, "heat pump's logs", "info"))
 
 
@@ -508,7 +508,9 @@ def test_the_logs_are_shown_newest_first_in_local_time_and_plain_words(tmp_path)
     assert times == sorted(times, reverse=True)
     assert section["switch_offs"][0]["code"] == 2
     [warned] = lines(found, "heat pump's logs", "warning")
-    assert warned.startswith("error-passing: ID_WEB_ERROR_Nr0 (Error code 1): 715 at ")
+    assert warned.startswith(
+        "error-passing: ID_WEB_ERROR_Nr0 (Error code 1): 715 high pressure cut-out"
+    )
     assert "the newest 60 min ago: 715" in lines(found, "heat pump's logs", "info")[0]
     [chosen] = [s for s in found.sections if s.name == "heat pump's logs"]
     assert chosen.tables[0].rows[0][0] == "2027-01-15 08:00:00"

@@ -15,10 +15,11 @@ import pytest
 from luxcli.errors import StorageError
 from luxcli.exports import csv_file
 from luxcli.model import Chunk
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 from luxcli.rollup import rollup
 from luxcli.store.store import Store
 from luxcli.system.clock import Clock
+from tests.support.builders import small
 from tests.support.scenario import BERLIN, HOUR_MS, configured, ms, record
 
 DAY = date(2026, 11, 20)
@@ -81,7 +82,7 @@ def test_every_cell_equals_what_the_controller_sent(recorded):
     compared = 0
     for row in rows_of(result.path):
         ts_ms = int(pd.Timestamp(row["timestamp_utc"]).timestamp() * 1000)
-        for reading in catalogue.readings(polls[ts_ms], "calculations"):
+        for reading in decoding.readings(polls[ts_ms], "calculations"):
             if reading.id not in row:
                 continue  # the single characters of the firmware text
             value = reading.value
@@ -227,6 +228,54 @@ def test_an_unknown_code_is_kept_as_a_number(tmp_path):
         ),
     )
     assert [row["ID_WEB_Code_WP_akt"] for row in rows_of(daily(settings).path)] == ["MSW 6", "4711"]
+
+
+SETTINGS = {
+    1059: "ID_Waermemenge_ZWE",
+    223: "ID_Einst_SuHkrW0_zeit_0_0",
+    224: "ID_Einst_SuHkrW0_zeit_0_1",
+    1093: "ID_Einst_SilenceTimer_0",
+    1045: "ID_Einst_P155_DHW_Freq",
+    1020: "ID_Einst_WW_Nachheizung_max",
+    867: "ID_Einst_Effizienzpumpe_Nominal_akt",
+}
+
+
+def polled_settings(directory: Path, firmwares: list[str], **options: object) -> list[list[str]]:
+    """Return the cells of `SETTINGS` in a CSV of one poll for each firmware."""
+    settings = configured(directory, **{"csv.sensors": list(SETTINGS.values())}, **options)
+    raw = dict.fromkeys(SETTINGS, 123)
+    raw |= {223: 43_800, 224: 86_400, 1093: 1320 << 16 | 360, 1045: 0, 1020: 8, 867: 450}
+    polls = [
+        small(
+            ms("2026-11-19T08:00") + 30_000 * n,
+            dict(enumerate(text.encode(), 81)),
+            raw,
+            lengths=(267, 1143, 366),
+        )
+        for n, text in enumerate(firmwares)
+    ]
+    Store(settings.cache_path).merge(polls, [])
+    delimiter = str(options.get("csv.delimiter", ","))
+    rows = rows_of(daily(settings).path, delimiter)
+    return [[row[name] for name in SETTINGS.values()] for row in rows]
+
+
+def test_settings_are_cells_as_people_write_them(tmp_path):
+    [cells] = polled_settings(tmp_path, ["V3.88"])
+    assert cells == ["12.3", "12:10", "24:00", "06:00-22:00", "automatic", "5.0", "450"]
+
+
+def test_a_decimal_comma_and_codes_reach_settings_as_well(tmp_path):
+    german = {"csv.delimiter": ";", "csv.decimal": ",", "csv.enums": "code"}
+    [cells] = polled_settings(tmp_path, ["V3.88"], **german)
+    assert cells == ["12,3", "12:10", "24:00", "06:00-22:00", "0", "5,0", "450"]
+
+
+def test_the_firmware_of_each_poll_decides_the_unit_of_the_element_also_in_one_file(tmp_path):
+    found = polled_settings(tmp_path, ["V2.88", "V2.88", "V3.88", "V4.00", "V1.88"])
+    assert [cells[0] for cells in found] == ["1.23", "1.23", "12.3", "123", "1.23"]
+    assert {cells[5] for cells in found} == {"5.0"}
 
 
 def test_lines_end_with_a_line_feed_and_nothing_else(recorded):

@@ -20,6 +20,7 @@ from luxcli.errors import DeviceError, LockHeldError
 from luxcli.live import follow, key_values
 from luxcli.live.view import View, describe_failure
 from luxcli.model import Snapshot
+from luxcli.registers import catalogue
 from tests.support.builders import small
 from tests.support.faulty_controller import (
     NOW_S,
@@ -419,3 +420,30 @@ def test_the_state_is_what_the_display_says():
     assert key_values.state(values) == "no request; heatpump idle since 1:02:03; no request"
     odd = key_values.Values(with_calculations(display | {117: 99, 120: -1})(replay().at(NOW_S)))
     assert key_values.state(odd) == "no request; 99 since -1 s; no request"
+
+
+@pytest.mark.parametrize(
+    ("register_id", "raw", "text"),
+    [
+        ("ID_Einst_Effizienzpumpe_Nominal_akt", 450, "4.50 V"),
+        ("ID_Einst_Effizienzpumpe_Nominal_akt", 100, "100 %"),
+        ("ID_Einst_P155_DHW_Freq", 0, "automatic"),
+        ("ID_Einst_P155_DHW_Freq", 41, "60 Hz"),
+        ("ID_Einst_WW_Nachheizung_max", 9, "5.5 h"),
+        ("ID_Einst_SuHkrW0_zeit_0_0", 86_400, "24:00"),
+        ("ID_Einst_SilenceTimer_0", 1320 << 16 | 360, "06:00-22:00"),
+        ("ID_WEB_ERROR_Nr0", 810, "810 versions in parallel operation"),
+        ("ID_WEB_ERROR_Nr0", 999, "999 unknown error"),
+    ],
+)
+def test_a_setting_reads_as_on_the_controllers_display(register_id, raw, text):
+    assert key_values.text(catalogue.by_id(register_id), raw) == text
+
+
+def test_a_change_of_the_elements_heat_has_the_unit_of_its_firmware():
+    letters = dict(enumerate(b"V3.88", 81))
+    polls = [
+        small(30_000 * n, letters, {1059: 120 + n}, lengths=(267, 1143, 366)) for n in range(2)
+    ]
+    [change] = key_values.changes(*polls)
+    assert (change.old, change.new) == ("12.0 kWh", "12.1 kWh")

@@ -20,7 +20,7 @@ from luxtronik.visibilities import Visibilities
 
 import luxcli
 from luxcli.model import GROUPS, Group, Snapshot
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 
 PACKAGE = Path(luxcli.__file__).parent
 EXTENTS: dict[Group, int] = {"calculations": 275, "parameters": 1200, "visibilities": 398}
@@ -54,11 +54,12 @@ MEASUREMENTS = {
 }
 WORDS = {"C": "calculations", "P": "parameters", "V": "visibilities"}
 COLUMNS = [
-    *("register", "id", "alias", "name", "german", "kind", "unit", "scale", "labels", "private"),
-    *("source", "library", "why"),
+    *("register", "when", "id", "alias", "name", "german", "kind", "unit", "scale", "offset"),
+    *("labels", "since", "private", "evidence", "source", "library", "why"),
 ]
 with (PACKAGE / "registers" / "data" / "registers.csv").open(encoding="utf-8", newline="") as file:
-    ROWS = list(csv.DictReader(file))
+    EVERY_ROW = list(csv.DictReader(file))
+ROWS = [row for row in EVERY_ROW if not row["when"]]
 DIFFERENT = {row["register"] for row in ROWS if row["library"]}
 
 
@@ -115,7 +116,7 @@ def letter(group: Group, index: int) -> str:
 
 def reading(entry: catalogue.Register, raw: int) -> object:
     """Return our value as python-luxtronik gives it: naive local times, no text for new codes."""
-    value = catalogue.decode(entry, raw)
+    value = decoding.value(entry, raw)
     if entry.kind == "time":
         return datetime.fromtimestamp(max(0, raw), UTC).astimezone().replace(tzinfo=None)
     if entry.kind == "enum":
@@ -158,10 +159,11 @@ def test_a_row_names_what_the_library_gives_if_and_only_if_it_differs(group):
                 or codes != ours.labels
                 or any(reads_differently(ours, raw) for raw in PROBES)
             )
-            assert row["alias"] == (name if name != row["id"] else "")
+            assert name in (row["id"], row["alias"])
         else:
             differs = True
-        if differs != bool(row["library"]) or differs != bool(row["why"]):
+        needs_a_reason = differs or row["evidence"] == "open"
+        if differs != bool(row["library"]) or needs_a_reason != bool(row["why"]):
             wrong.append(row)
     assert wrong == []
 
@@ -186,10 +188,14 @@ def test_the_table_has_one_row_for_each_register_and_a_source_for_what_is_known(
     assert places == [(group, index) for group in GROUPS for index in range(EXTENTS[group])]
     for row in ROWS:
         assert None not in row.values(), row
-        assert bool(row["source"]) == bool(row["name"] or row["id"]), row
+        assert bool(row["source"]) == bool(row["name"] or row["evidence"]), row
         assert row["kind"] in {*get_args(catalogue.Kind), ""} - {"number"}, row
         assert row["scale"] != "1", row
         assert row["private"] in {"private", ""}, row
+        known = bool(row["kind"] or row["scale"])
+        assert row["evidence"] in ({"verified", "unverified", "open"} if known else {"open", ""}), (
+            row
+        )
 
 
 def test_labels_are_named_by_a_register_and_have_each_code_once():
@@ -223,13 +229,15 @@ def snapshot(blocks: dict[Group, list[int]]) -> Snapshot:
         ("ID_WEB_Switchoff_file_Nr0", 1, "system error", ""),
         ("ID_WEB_Switchoff_file_Nr0", 2, "operation mode second heat generator", ""),
         ("ID_WEB_Switchoff_file_Nr0", 3, "evu lock", ""),
-        ("ID_WEB_Switchoff_file_Nr0", 4, 4, ""),
+        ("ID_WEB_Switchoff_file_Nr0", 4, "reset", ""),
         ("ID_WEB_Switchoff2_file_Nr4", 17, "other", ""),
         ("ID_WEB_Switchoff_file_Nr0", 99, 99, ""),
         ("ID_WEB_Code_WP_akt", 58, "MSW 6", ""),
         ("ID_WEB_Code_WP_akt", 72, "MSW 12S", ""),
         ("ID_WEB_Code_WP_akt_2", 88, "LP8V", ""),
-        ("ID_WEB_Code_WP_akt", 89, 89, ""),
+        ("ID_WEB_Code_WP_akt", 35, "ERC", ""),
+        ("ID_WEB_Code_WP_akt", 89, "LP11V", ""),
+        ("ID_WEB_Code_WP_akt", 90, 90, ""),
         ("ID_WEB_BIV_Stufe_akt", 0, "none", ""),
         ("ID_WEB_HauptMenuStatus_Zeile1", 5, "waiting on LIN connection", ""),
         ("ID_WEB_HauptMenuStatus_Zeile3", 19, "domestic water reheating", ""),
@@ -257,11 +265,40 @@ def snapshot(blocks: dict[Group, list[int]]) -> Snapshot:
         ("ID_Waermemenge_Datum", 1461904780, "2016-04-29T04:39:40Z", ""),
         ("LAST_DEFROST_TIMESTAMP", 1685073431, "2023-05-26T03:57:11Z", ""),
         ("ID_Visi_Heizung", 1, 1, ""),
+        ("ID_WEB_HZIO_EVU2", 1, True, ""),
+        ("RBE_Version", 112, 1.12, ""),
+        ("Flow_Temperature_Maximum", 550, 55.0, "°C"),
+        ("Hot_Gas_Temperature_Maximum", 1300, 130.0, "°C"),
+        ("Output_9", 1, True, ""),
+        ("Cooling_Release_Timer", 600, 600, "s"),
+        ("ID_Einst_HzFtRl_akt", 300, 30.0, "°C"),
+        ("ID_Einst_BwTDI_akt_MO", 1, True, ""),
+        ("ID_Einst_MK1Typ_akt", 2, "charge", ""),
+        ("ID_Einst_MK1Typ_akt", 7, 7, ""),
+        ("ID_Ba_Sw_akt", 1, "PV off", ""),
+        ("ID_Einst_Entl_time_akt", 24, 24, "h"),
+        ("ID_Einst_SuHkr_akt", 1, "5+2", ""),
+        ("ID_Einst_SuHkrW0_zeit_0_0", 43_800, "12:10", ""),
+        ("ID_Einst_SuHkrW0_zeit_0_0", 86_400, "24:00", ""),
+        ("ID_Einst_SuHkrW0_zeit_0_0", 43_830, "12:10:30", ""),
+        ("ID_Einst_SuHkrW0_zeit_0_0", 86_401, 86_401, ""),
+        ("ID_Einst_SuHkrW0_zeit_0_0", -1, -1, ""),
+        ("ID_Einst_SilenceTimer_0", 1320 << 16 | 360, "06:00-22:00", ""),
+        ("ID_Einst_SilenceTimer_0", 1440 << 16, "00:00-24:00", ""),
+        ("ID_Einst_SilenceTimer_0", 0, "00:00-00:00", ""),
+        ("ID_Einst_SilenceTimer_0", 1441, 1441, ""),
+        ("ID_Einst_SilenceTimer_0", -1, -1, ""),
+        ("ID_Einst_SuLuf_akt", 5, "days", ""),
+        ("ID_Einst_WW_Nachheizung_max", 8, 5.0, "h"),
+        ("ID_Einst_P155_DHW_Freq", 0, "automatic", "Hz"),
+        ("ID_Einst_P155_DHW_Freq", 101, 120, "Hz"),
+        ("THERMAL_POWER_LIMIT_COOLING", 95, 9.5, "kW"),
+        ("SMART_GRID_HEATING_REDUCTION", -20, -2.0, "K"),
     ],
 )
 def test_a_known_raw_value_decodes_to(register_id, raw, value, unit):
     entry = catalogue.by_id(register_id)
-    found = catalogue.decode(entry, raw)
+    found = decoding.value(entry, raw)
     assert (found, type(found), entry.unit) == (value, type(value), unit)
 
 
@@ -269,7 +306,7 @@ def test_stored_copies_agree_with_the_calculations_in_the_capture():
     recorded = capture()
 
     def value(group: Group, index: int) -> object:
-        return catalogue.decode(catalogue.register(group, index), recorded[group][index])
+        return decoding.value(catalogue.register(group, index), recorded[group][index])
 
     pairs = [(852, 154), (854, 151), (878, 152), (879, 153)]  # heat
     pairs += [(668, 63), (669, 56), (670, 58), (671, 60), (672, 61), (673, 62)]  # run times
@@ -308,9 +345,9 @@ def test_names_with_units_are_there_and_unique():
 @pytest.mark.parametrize("raw", [INT32_MIN, INT32_MIN + 1, -1, 0, 1, INT32_MAX - 1, INT32_MAX])
 def test_no_register_fails_on_any_integer(raw):
     for entry in [*catalogue.catalogue(), *beyond()]:
-        value = catalogue.decode(entry, raw)
+        value = decoding.value(entry, raw)
         assert value is None or isinstance(value, str | int | float)
-        number = catalogue.numeric(entry, raw)
+        number = decoding.number(entry, raw)
         assert number is None or math.isfinite(number)
 
 
@@ -326,7 +363,7 @@ def test_registers_beyond_the_catalogue_are_named_like_the_librarys_unknown_ones
     ]
     for entry in beyond():
         assert catalogue.by_id(entry.id) == entry
-        assert catalogue.decode(entry, -123) == -123
+        assert decoding.value(entry, -123) == -123
     with pytest.raises(IndexError):
         catalogue.register("calculations", -1)
 
@@ -351,18 +388,18 @@ def test_labels_belong_to_the_register_and_leave_the_library_alone():
     assert HeatpumpCode.codes[72] == "MSW 13S"
     for entry in catalogue.catalogue():
         if entry.labels:
-            assert entry.kind in ("enum", "code")
+            assert entry.kind in ("enum", "code", "frequency")
         if entry.kind == "enum":
             for code, label in entry.labels.items():
-                assert catalogue.decode(entry, code) == label
+                assert decoding.value(entry, code) == label
                 assert label.isprintable()
 
 
 def test_error_codes_stay_numbers_and_have_a_text():
     entry = catalogue.by_id("ID_WEB_ERROR_Nr0")
-    assert catalogue.decode(entry, 715) == 715
+    assert decoding.value(entry, 715) == 715
     assert entry.labels[715] == "high pressure cut-out"
-    assert set(entry.labels) - {-1, 0} <= set(range(701, 811))
+    assert set(entry.labels) - {-1, 0} <= set(range(700, 817))
 
 
 def test_a_register_can_be_written_as_json_and_kept_in_a_set():
@@ -379,7 +416,7 @@ def spelled(text: str) -> list[int]:
 
 @pytest.mark.parametrize("text", ["V3.88.0", "V3.78", "F1.2", "", "V3.92.3-12"])
 def test_the_firmware_text_is_spelled_by_ten_registers(text):
-    assert catalogue.firmware(spelled(text)) == text
+    assert decoding.firmware(spelled(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -394,12 +431,12 @@ def test_the_firmware_text_is_spelled_by_ten_registers(text):
     ],
 )
 def test_damaged_firmware_text_never_fails(codes, text):
-    assert catalogue.firmware([0] * 81 + codes) == text
+    assert decoding.firmware([0] * 81 + codes) == text
 
 
 def test_readings_hold_the_whole_text_and_its_characters():
     found = list(
-        catalogue.readings(snapshot({"calculations": spelled("V3.92.3-12")}), "calculations")
+        decoding.readings(snapshot({"calculations": spelled("V3.92.3-12")}), "calculations")
     )
     assert (found[81].id, found[81].value, found[81].raw) == ("ID_WEB_SoftStand", "V3.92.3-12", 86)
     assert [(each.id, each.value) for each in found[82:91:8]] == [
@@ -414,7 +451,7 @@ def test_readings_hold_the_whole_text_and_its_characters():
 @pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS.keys())
 def test_readings_give_every_register_of_the_block_once_and_in_order(blocks):
     for group in GROUPS:
-        found = list(catalogue.readings(snapshot(blocks), group))
+        found = list(decoding.readings(snapshot(blocks), group))
         assert [each.index for each in found] == list(range(len(blocks[group])))
         assert [each.raw for each in found] == blocks[group]
         assert {each.group for each in found} == {group}
@@ -440,7 +477,7 @@ def test_readings_give_every_register_of_the_block_once_and_in_order(blocks):
     ],
 )
 def test_as_a_number(register_id, raw, number):
-    assert catalogue.numeric(catalogue.by_id(register_id), raw) == number
+    assert decoding.number(catalogue.by_id(register_id), raw) == number
 
 
 # --- selection

@@ -14,7 +14,7 @@ import pytest
 
 import luxcli
 from luxcli.model import GROUPS, Snapshot
-from luxcli.registers import catalogue
+from luxcli.registers import catalogue, decoding
 from luxcli.store import journal
 from luxcli.store.store import Store
 from tests.support.builders import START_MS, real, reals, small, write_journals
@@ -45,7 +45,7 @@ def numbers(poll: Snapshot) -> dict[str, float | None]:
     """
     registers = [catalogue.register("calculations", n) for n in range(len(poll.calculations))]
     return {
-        register.id: catalogue.numeric(register, raw)
+        register.id: decoding.number(register, raw)
         for register, raw in zip(registers, poll.calculations, strict=True)
         if register.kind not in NOT_NUMBERS and (register.kind != "switch" or raw in (0, 1))
     }
@@ -106,7 +106,7 @@ def test_the_columns_are_the_ids_in_the_order_of_the_registers(rows):
 def test_the_firmware_is_a_text(rows):
     name = catalogue.register("calculations", 81).id
     assert [row[name] for row in rows] == ["V3.78"] * 40 + ["V3.90.1"] * 40
-    assert [row[name] for row in rows] == [catalogue.firmware(p.calculations) for p in POLLS]
+    assert [row[name] for row in rows] == [decoding.firmware(p.calculations) for p in POLLS]
 
 
 def test_addresses_are_texts(rows):
@@ -114,7 +114,7 @@ def test_addresses_are_texts(rows):
     for index, raw in enumerate(POLLS[0].calculations):
         register = catalogue.register("calculations", index)
         if register.kind == "address":
-            assert rows[0][register.id] == catalogue.decode(register, raw)
+            assert rows[0][register.id] == decoding.value(register, raw)
             found += 1
     assert found == 4
 
@@ -153,7 +153,7 @@ def misread(extremes, kinds: set[str]) -> set[tuple[str, int, object]]:
         for poll, row in zip(*extremes, strict=True)
         for index, raw in enumerate(poll.calculations)
         if (register := catalogue.register("calculations", index)).kind in kinds
-        and row[register.id] != catalogue.numeric(register, raw)
+        and row[register.id] != decoding.number(register, raw)
     }
 
 
@@ -174,7 +174,7 @@ def test_the_firmware_reads_as_luxcli_reads_it(tmp_path, text):
     codes = dict(enumerate(map(ord, text.ljust(10, "\0")), start=81))
     poll = small(START_MS, codes)
     (row,) = readings(store_at(tmp_path, poll))
-    assert row[catalogue.register("calculations", 81).id] == catalogue.firmware(poll.calculations)
+    assert row[catalogue.register("calculations", 81).id] == decoding.firmware(poll.calculations)
 
 
 @pytest.mark.parametrize("length", [1, 81, 83, 95, 116, 227])
@@ -255,10 +255,44 @@ def test_the_settings_in_force_are_those_of_the_last_poll(store):
         found = {row["id"]: row for row in db.execute("SELECT * FROM setting_now")}
     for group in GROUPS[1:]:
         for index, raw in enumerate(last.block(group)):
-            register = catalogue.register(group, index)
+            register = catalogue.register(group, index).in_force(last.calculations)
+            if register.kind == "period":
+                ends = [found[f"{register.id}_{word}"] for word in ("start", "end")]
+                assert [row["value"] for row in ends] == [raw % 65536 * 60, raw // 65536 * 60]
+                assert [row["unit"] for row in ends] == ["s", "s"]
+                continue
             row = found[register.id]
-            assert row["value"] == (raw if register.scale == 1 else raw / register.scale)
+            is_plain = register.kind in ("time", "address")
+            assert row["value"] == (raw if is_plain else decoding.number(register, raw)), register
             assert (row["name"], row["unit"]) == (register.name, register.unit)
+
+
+@pytest.mark.parametrize(
+    ("firmware", "value", "unit"),
+    [("V1.88", 1.23, "kWh"), ("V2.88", 1.23, "kWh"), ("V3.88", 12.3, "kWh"), ("V4.00", 123, "")],
+)
+def test_the_firmware_decides_the_unit_of_the_heat_of_the_electric_element(
+    tmp_path, firmware, value, unit
+):
+    letters = dict(enumerate(firmware.encode(), 81))
+    store = store_at(tmp_path, small(START_MS, letters, {1059: 123}, lengths=(267, 1143, 366)))
+    with opened(store) as db:
+        for view in ("setting_now", "setting_change"):
+            [row] = db.execute(
+                f"SELECT value, unit FROM {view} WHERE id='ID_Waermemenge_ZWE'"
+            ).fetchall()
+            assert tuple(row) == (value, unit)
+
+
+def test_a_schedule_is_two_times_of_day_in_seconds_and_automatic_is_no_frequency(tmp_path):
+    settings = {1045: 0, 223: 86_400, 1093: 1320 << 16 | 360}
+    store = store_at(tmp_path, small(START_MS, {}, settings, lengths=(267, 1143, 366)))
+    with opened(store) as db:
+        found = dict(db.execute("SELECT id, value FROM setting_now").fetchall())
+    assert found["ID_Einst_P155_DHW_Freq"] is None
+    assert found["ID_Einst_SuHkrW0_zeit_0_0"] == 86_400
+    assert found["ID_Einst_SilenceTimer_0_start"] == 6 * 3600
+    assert found["ID_Einst_SilenceTimer_0_end"] == 22 * 3600
 
 
 def test_changes_of_settings_are_listed_with_time_and_decoded_value(tmp_path):
@@ -324,7 +358,10 @@ def test_the_registers_are_those_of_the_catalogue(store):
     assert sorted(found) == [(k, n) for k, length in enumerate(lengths) for n in range(length)]
     for (kind, index), row in found.items():
         register = catalogue.register(GROUPS[kind], index)
-        assert row == (register.id, register.name, register.unit, register.scale)
+        assert row == (
+            *(register.id, register.name, register.kind),
+            *(register.unit, register.scale, register.offset),
+        )
 
 
 def test_the_texts_of_codes_can_be_joined_by_id(store):
@@ -338,7 +375,7 @@ def test_the_texts_of_codes_can_be_joined_by_id(store):
     assert len(found) == len(POLLS)
     assert {row["text"] for row in found} <= set(register.labels.values())
     for row, poll in zip(found, POLLS, strict=True):
-        assert row["text"] == catalogue.decode(register, poll.calculations[register.index])
+        assert row["text"] == decoding.value(register, poll.calculations[register.index])
 
 
 # The sqlite3 command

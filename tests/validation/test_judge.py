@@ -284,9 +284,18 @@ def test_an_error_that_moves_down_the_log_is_reported_once():
 def test_an_error_names_its_meaning_and_the_sensor_not_to_trust():
     [finding] = judged(error(713)(list(BASE)))
     assert finding.sensor == "ID_WEB_Temperatur_TWE"
-    assert finding.found == (
-        "713 at 2025-11-22T13:50:00Z, heat source inlet sensor: do not trust ID_WEB_Temperatur_TWE"
-    )
+    assert finding.found == ("713 heat source inlet sensor: do not trust ID_WEB_Temperatur_TWE")
+
+
+def test_each_error_code_has_a_finding_of_its_own_newest_first_with_count_and_last_time():
+    polls = list(BASE)
+    for after, code in ((50, 716), (100, 751), (150, 716), (200, 755)):
+        polls = error(code, after=after)(polls)
+    found = [(one.found[:3], one.count) for one in judged(polls)]
+    assert found == [("755", 1), ("716", 2), ("751", 1)]
+    times = {one.found[:3]: (one.first_ms, one.last_ms) for one in judged(polls)}
+    assert times["716"][0] < times["751"][0] == times["751"][1] < times["716"][1]
+    assert abs(times["755"][0] - polls[200].taken_ms) <= 60_000
 
 
 def test_errors_of_the_last_day_count_for_a_single_poll():

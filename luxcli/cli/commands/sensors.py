@@ -43,4 +43,7 @@ def sensors(
         print_table(("group", "index", "id", "name", "German", "unit"), rows)
     if len(chosen) == 1 and chosen[0].labels:
         print_table(("code", "meaning"), [(str(k), v) for k, v in sorted(chosen[0].labels.items())])
+    if len(chosen) == 1 and chosen[0].cases:
+        cases = [(when, entry.unit, f"raw / {entry.scale}") for when, entry in chosen[0].cases]
+        print_table(("when", "unit", "value"), cases)
     return 0
