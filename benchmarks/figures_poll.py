@@ -22,10 +22,18 @@ _HIGH_WATER = "print([l.split()[1] for l in open('/proc/self/status') if l.start
 def poll(bench: Bench) -> Iterator[Row]:
     """CPU and peak memory of `poll-once` and `status`, with a database of the last 24 hours."""
     day = bench.polls(bench.scale.sample)
-    with bench.controller(bench.polls(200)) as port:
+    sent = bench.polls(200)
+    # Each has a heat pump of its own: polls of one recording follow each other as in life, where
+    # few settings change between two of them.
+    with (
+        bench.controller(sent) as port,
+        bench.controller(sent) as append_port,
+        bench.controller(sent) as flush_port,
+    ):
         bare = f"import luxtronik; luxtronik.Luxtronik('127.0.0.1', {port})"
         # Two recordings: in one each poll appends a line, in the other each measured poll flushes.
-        append, flush = (_Recording(bench, name, day, port) for name in ("append", "flush"))
+        append = _Recording(bench, "append", day, append_port)
+        flush = _Recording(bench, "flush", day, flush_port)
 
         def append_poll() -> Usage:
             if append.flushes_next:
