@@ -88,10 +88,10 @@ luxcli is written for speed only where somebody can notice it. These mechanisms 
   starts 2,880 polls a day: that is three minutes of CPU a day here, and about 18 to 30 minutes on a
   Raspberry Pi 3 or Zero 2. Both parsers read the same declarations of the options. All other commands
   use Typer, the roll-ups too: they run 24 times a day.
-* **Lazy imports**: a poll loads SQLite only to flush the buffer, and time zones, Typer, rich,
+* **Lazy imports**: a poll loads SQLite only to flush, and time zones, Typer, rich,
   python-luxtronik and `urllib.request` never.
 * **Garbage collection is off** in `poll-once` and `status`, which live for a fraction of a second.
-* **A buffer** takes each poll as one line; each twentieth poll inserts the buffer into the database.
+* **A journal** takes each poll as one line; each twentieth poll inserts what waits into the database.
 * **Lock files stay empty.** `/proc/locks` says which process holds a lock.
 * **Checksums from the registers that vary**: CRC-32 is affine, so constant registers are checksummed
   once per batch of rows (`luxcli/store/rows.py`).
@@ -100,7 +100,7 @@ luxcli is written for speed only where somebody can notice it. These mechanisms 
 * **CSV by columns**: the text of a cell is made again only if the value has changed.
 * **The daily roll-up** looks only at days whose archive is not complete. A poll that arrives late
   deletes the record of its day's archive.
-* **A long buffer in reverse order** is sorted before it is inserted.
+* **A long backlog in reverse order** is sorted before it is inserted.
 * **One sensor over a year**: [data.md](data.md) has a query that sorts nothing.
 
 Elsewhere the usual library does the work: PyYAML reads the configuration, `logging` of the standard
@@ -113,8 +113,8 @@ A sampling profiler measured the shares of CPU time; `-X importtime` measured th
 
 {profiles}
 * `poll-once`: imports take {loading} in addition to the start of Python. The rest is the exchange with
-  the controller, the locks, and the line in the buffer with its fsync.
-* Bytes: a line of the buffer fills one or two pages. ext4 adds an inode and its journal to each fsync,
+  the controller, the locks, and the line in the journal with its fsync.
+* Bytes: a line of the journal fills one or two pages. ext4 adds an inode and its journal to each fsync,
   which no program can avoid. A flush adds a twentieth of a SQLite transaction.
 * Database: {database_bytes} per poll. One byte per column is SQLite's header of the row, the rest are
   the numbers.

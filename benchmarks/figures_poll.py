@@ -87,7 +87,7 @@ def _poll_rows(usages: Mapping[str, Sequence[Usage]]) -> Iterator[Row]:
         ours=_ms(mean),
         reference=_ms(cpu["bare"]),
         budget=1.65,
-        note=f"each twentieth poll moves the lines that wait into the database: {_ms(cpu['flush'])}",
+        note=f"each twentieth poll also flushes: {_ms(cpu['flush'])}",
     )
     for kind, name in (("poll", "poll-once"), ("flush", "poll-once with a flush,")):
         memory = Sample(tuple(usage.rss_mb for usage in usages[kind]))
@@ -117,7 +117,7 @@ class _Recording:
 
     @property
     def flushes_next(self) -> bool:
-        """Whether the next poll moves the lines that wait into the database."""
+        """Whether the next poll flushes."""
         return len(self._store.waiting().polls_ms) == _FLUSHED - 1
 
 

@@ -200,11 +200,11 @@ def _probe(database: Path, pipe: "Connection") -> None:
 
 
 def flush(bench: Bench) -> Iterator[Row]:
-    """CPU of flushing a long buffer into the database, in order and in reverse order."""
+    """CPU of flushing a long backlog into the database, in order and in reverse order."""
     polls = bench.polls(bench.scale.sample)
     times = {}
     for label, ordered in (("in order", polls), ("in reverse", polls[::-1])):
-        directory = bench.scratch / "long-buffer"
+        directory = bench.scratch / "long-backlog"
         directory.mkdir()
         store = Store(directory / "cache.sqlite3")
         write_journals(store.path, ordered)
